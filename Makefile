@@ -1,0 +1,49 @@
+# make quickstart   a vocabulary and pre-training records from samples/corpus.txt, in a few seconds
+# make test         all tests
+# make check        what a change must pass: format, lint, types, fast tests
+# make bench        the benchmarks
+# make clean-venv   removes the virtual environment
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+QUICKSTART := build/quickstart
+
+.PHONY: quickstart test check bench clean-venv
+
+quickstart: $(INSTALLED)
+	$(BIN)/python bin/build_vocab --input_file=samples/corpus.txt \
+	    --output_dir=$(QUICKSTART)/vocab --vocab_size=2000
+	$(BIN)/python bin/create_pretraining_data --input_file=samples/corpus.txt \
+	    --output_file=$(QUICKSTART)/shards/sample.tfrecord@2 \
+	    --vocab_file=$(QUICKSTART)/vocab/vocab.txt \
+	    --do_whole_word_mask --max_seq_length=128 --dupe_factor=2
+	@ls -l $(QUICKSTART)/vocab $(QUICKSTART)/shards
+	$(BIN)/python bin/tokenize --vocab_file=$(QUICKSTART)/vocab/vocab.txt \
+	    "도서관에서 빌린 책을 반납했습니다."
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+bench: $(INSTALLED)
+	@if [ -e benchmarks/run_all ]; then \
+	    $(BIN)/python benchmarks/run_all; \
+	else \
+	    echo "bench: benchmarks/run_all does not exist"; \
+	fi
+
+clean-venv:
+	rm -rf $(VENV)
+
+# Made anew when the requirements or the tested versions change.
+$(INSTALLED): setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@

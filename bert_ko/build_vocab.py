@@ -1,0 +1,215 @@
+"""build_vocab: a corpus to a vocabulary folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from bert_ko import files
+from bert_ko.data.corpus import Chunk, CorpusFlags, estimated_bytes, find_files, read_chunks
+from bert_ko.data.words import (
+    VocabularyReport,
+    count_words,
+    measure_vocabulary,
+    missing_syllables,
+    read_sentences,
+)
+from bert_ko.flags import flag, run_command
+from bert_ko.progress import format_table
+from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType
+from bert_ko.tokenization.folder import load_tokenizer, write_folder
+from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.training import (
+    VocabularySettings,
+    train_sentencepiece,
+    train_wordpiece,
+)
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.workers import default_num_workers
+
+# The report needs no more text than this to be exact to a few digits.
+_REPORT_CHUNKS = 4
+
+
+@dataclass(frozen=True)
+class BuildVocabConfig(CorpusFlags):
+    """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json."""
+
+    output_dir: str = flag(help="Folder of the vocabulary.")
+    vocab_size: int = flag(32000, help="Pieces in all, special tokens included.")
+    tokenizer_type: TokenizerType = flag(
+        "mecab",
+        help="mecab: WordPiece inside morphemes; sentencepiece: a .model on raw text; "
+        "wordpiece: WordPiece inside Google's basic tokens.",
+    )
+    subword_prefix_unit: PrefixUnit = flag(
+        "eojeol", help="`##` on every piece that does not start an eojeol, or a morpheme."
+    )
+    do_lower_case: bool = flag(True, help="Lower-case words; morphemes are found before.")
+    min_frequency: int = flag(2, help="Uses of a piece in the corpus at least.")
+    character_coverage: float = flag(
+        0.9995, help="Share of the corpus's characters that get a piece of their own, in (0, 1]."
+    )
+    forced_alphabet: str = flag("", help="Characters that get one in any case.")
+    num_unused: int = flag(100, help="Reserved [unusedN] slots.")
+    additional_special_tokens: tuple[str, ...] = flag(
+        (), help="Pieces that the tokenizer keeps whole, such as [NAME]."
+    )
+    mecab_user_dictionary: tuple[str, ...] = flag(
+        (), help="Compiled MeCab user dictionaries (.dic); copied into the folder."
+    )
+    max_sentences: int = flag(
+        2_000_000, help="sentencepiece alone: sentences sampled for training."
+    )
+    check_file: tuple[str, ...] = flag(
+        (), help="Text for the report, in the form of the corpus. Default: the corpus's beginning."
+    )
+    check_only: bool = flag(False, help="Only report on the vocabulary that is in --output_dir.")
+    num_workers: int | None = flag(
+        None,
+        help="Worker processes; the vocabulary never depends on it. Default: all processors.",
+        affects_output=False,
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a value out of range, by the flag's name."""
+        if not 0 < self.character_coverage <= 1:
+            raise ValueError(
+                f"--character_coverage must be in (0, 1], got {self.character_coverage}."
+            )
+        for name, least in (("vocab_size", len(SPECIAL_TOKENS)), ("num_unused", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+
+    @property
+    def tokenizer_config(self) -> TokenizerConfig:
+        """What goes into tokenizer_config.json."""
+        is_mecab = self.tokenizer_type == "mecab"
+        is_wordpiece = self.tokenizer_type == "wordpiece"
+        return TokenizerConfig(
+            tokenizer_type=self.tokenizer_type,
+            subword_prefix_unit="morpheme" if is_wordpiece else self.subword_prefix_unit,
+            do_lower_case=self.do_lower_case,
+            normalization="google" if is_wordpiece else "nfc",
+            additional_special_tokens=self.additional_special_tokens,
+            mecab_dictionary=dictionary_version() if is_mecab else None,
+            mecab_user_dictionary=self.mecab_user_dictionary if is_mecab else (),
+        )
+
+    @property
+    def settings(self) -> VocabularySettings:
+        """What the vocabulary is to contain."""
+        return VocabularySettings(
+            self.vocab_size,
+            self.min_frequency,
+            self.character_coverage,
+            self.forced_alphabet,
+            self.num_unused,
+            self.additional_special_tokens,
+        )
+
+
+def run(config: BuildVocabConfig) -> None:
+    """Trains unless --check_only, then reports."""
+    if not config.check_only:
+        files.require_writable_folder(config.output_dir)
+        train = _train_model if config.tokenizer_type == "sentencepiece" else _train_pieces
+        train(config)
+        print(f"wrote {config.output_dir}")
+    _print_report(config)
+
+
+def _train_pieces(config: BuildVocabConfig) -> None:
+    paths = find_files(config)
+    counts = count_words(
+        read_chunks(paths, config),
+        config,
+        partial(_untrained_tokenizer, config),
+        estimated_bytes(paths),
+        config.num_workers or default_num_workers(),
+    )
+    if not counts:
+        raise ValueError(f"no text in {len(paths)} input files: {', '.join(paths[:5])}.")
+    pieces = train_wordpiece(counts, config.settings)
+    tokenizer_config = config.tokenizer_config
+    write_folder(
+        config.output_dir,
+        pieces,
+        tokenizer_config,
+        user_dictionaries=tokenizer_config.mecab_user_dictionary,
+    )
+    print(f"{counts.total():,} words, {len(counts):,} distinct; {len(pieces):,} pieces")
+
+
+def _train_model(config: BuildVocabConfig) -> None:
+    chunks = read_chunks(find_files(config), config)
+    sentences = read_sentences(chunks, config, _untrained_tokenizer(config))
+    model = train_sentencepiece(
+        sentences, config.settings, config.do_lower_case, config.max_sentences
+    )
+    from bert_ko.tokenization.sentencepieces import SentencePieceModel
+
+    pieces = SentencePieceModel(model).pieces
+    write_folder(config.output_dir, pieces, config.tokenizer_config, model)
+    print(f"{len(pieces):,} pieces")
+
+
+def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
+    """Cuts words as the trained one will; there is no vocabulary yet."""
+    settings = replace(
+        config.tokenizer_config,
+        tokenizer_type="wordpiece"
+        if config.tokenizer_type == "sentencepiece"
+        else config.tokenizer_type,
+    )
+    vocab = Vocabulary([*SPECIAL_TOKENS, *config.additional_special_tokens])
+    return Tokenizer(vocab, settings, user_dictionaries=settings.mecab_user_dictionary)
+
+
+def _print_report(config: BuildVocabConfig) -> None:
+    tokenizer = load_tokenizer(config.output_dir)
+    report = measure_vocabulary(
+        _report_chunks(config),
+        config,
+        partial(load_tokenizer, config.output_dir),
+        config.num_workers or default_num_workers(),
+    )
+    print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
+    print(format_table(report_rows(report, tokenizer), ("on this text", "")))
+
+
+def _report_chunks(config: BuildVocabConfig) -> Iterator[Chunk]:
+    if config.check_file:
+        checked = replace(config, input_file=config.check_file)
+        return read_chunks(find_files(checked), checked)
+    return itertools.islice(read_chunks(find_files(config), config), _REPORT_CHUNKS)
+
+
+def report_rows(report: VocabularyReport, tokenizer: Tokenizer) -> list[tuple[str, str]]:
+    """The report as names and values."""
+    syllables = missing_syllables(tokenizer)
+    common = "".join(syllables.missing_common[:20])
+    return [
+        ("pieces in the vocabulary", f"{len(tokenizer.vocab):,}"),
+        ("eojeols", f"{report.eojeols:,}"),
+        ("morphemes", f"{report.morphemes:,}"),
+        ("pieces", f"{report.pieces:,}"),
+        ("[UNK] among pieces", f"{report.unknown / max(1, report.pieces):.4%}"),
+        ("pieces per morpheme", f"{report.pieces / max(1, report.morphemes):.4f}"),
+        ("pieces per eojeol", f"{report.pieces / max(1, report.eojeols):.4f}"),
+        (
+            "morphemes that are one piece",
+            f"{report.whole_morphemes / max(1, report.morphemes):.2%}",
+        ),
+        ("Hangul syllables without a piece (of 11,172)", f"{syllables.missing_modern:,}"),
+        ("of them in KS X 1001 (2,350)", f"{len(syllables.missing_common):,} {common}".rstrip()),
+    ]
+
+
+def main() -> int:
+    """Runs the command."""
+    return run_command(BuildVocabConfig, run)

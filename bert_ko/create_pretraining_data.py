@@ -1,0 +1,160 @@
+"""create_pretraining_data: a corpus to TFRecord shards of masked-LM and next-sentence instances."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bert_ko import files
+from bert_ko.data.buckets import choose_num_buckets
+from bert_ko.data.corpus import estimated_bytes, find_files
+from bert_ko.data.manifest import (
+    manifest_path,
+    read_json,
+    refuse_other_run,
+    shard_entry,
+    shard_paths,
+    write_json,
+)
+from bert_ko.data.pipeline import Outcome, Recipe, is_intact, remove_work_files, run_pipeline
+from bert_ko.data.report import table_rows, totals
+from bert_ko.data.settings import PipelineFlags
+from bert_ko.data.shards import Shard
+from bert_ko.flags import run_command, to_json
+from bert_ko.progress import format_table
+from bert_ko.tokenization.folder import TokenizerFlags, load_tokenizer
+from bert_ko.workers import default_num_workers
+
+_FORMAT = 1
+_BUCKET_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class CreatePretrainingDataConfig(TokenizerFlags, PipelineFlags):
+    """Turns a corpus into TFRecord shards for pre-training.
+
+    Killed, it goes on where it was when the same command is run again.
+    """
+
+
+def run(config: CreatePretrainingDataConfig) -> None:
+    """Prepares, runs the pipeline, and writes the manifest."""
+    inputs = find_files(config)
+    shards = shard_paths(config.output_file, config.num_shards)
+    identity = _identity(config, inputs, shards)
+    manifest = manifest_path(shards)
+    work_dir = _work_dir(config, manifest)
+    for folder in {os.path.dirname(path) or "." for path in (*shards, manifest)} | {work_dir}:
+        files.require_writable_folder(folder)
+    with _lock(work_dir):
+        if config.overwrite:
+            _forget(manifest, work_dir)
+        if _is_complete(manifest, identity):
+            print(f"{manifest}: already complete; --overwrite makes it again.")
+            remove_work_files(work_dir)
+            return
+        _start_or_resume(os.path.join(work_dir, "run.json"), identity)
+        make_tokenizer = partial(load_tokenizer, config.vocab_file, config)
+        recipe = Recipe(config, make_tokenizer, tuple(shards), identity["num_buckets"], work_dir)
+        workers = config.num_workers if config.num_workers is not None else default_num_workers()
+        outcome = run_pipeline(recipe, inputs, estimated_bytes(inputs), workers)
+        summary = _summary(outcome, identity, manifest)
+        write_json(manifest, summary)
+        remove_work_files(work_dir)
+    print(format_table(table_rows(summary["totals"]), (manifest, "")))
+
+
+def _identity(
+    config: CreatePretrainingDataConfig, inputs: list[str], shards: list[str]
+) -> dict[str, Any]:
+    """What decides the bytes of the shards; two runs with the same one make the same."""
+    tokenizer = load_tokenizer(config.vocab_file, config)
+    num_buckets = choose_num_buckets(estimated_bytes(inputs), len(shards), _BUCKET_BYTES)
+    return {
+        "format": _FORMAT,
+        "flags": to_json(config),
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+        "tokenizer": dataclasses.asdict(tokenizer.config),
+        "vocab_size": len(tokenizer.vocab),
+        "inputs": [files.fingerprint(path) for path in inputs],
+        "num_buckets": num_buckets,
+    }
+
+
+def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
+    if config.work_dir is not None:
+        if files.is_remote(config.work_dir):
+            raise ValueError(f"--work_dir must be a local folder, got {config.work_dir}.")
+        return config.work_dir
+    if files.is_remote(manifest):
+        raise ValueError(
+            f"--work_dir must name a local folder, because the output {manifest} is remote."
+        )
+    return os.path.join(os.path.dirname(manifest) or ".", ".create_pretraining_data")
+
+
+@contextlib.contextmanager
+def _lock(work_dir: str) -> Iterator[None]:
+    """Two runs must not write the same shards; the lock goes with the process, however it ends."""
+    with open(os.path.join(work_dir, "lock"), "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another run is writing here ({work_dir}); wait for it or stop it."
+            ) from None
+        yield
+
+
+def _forget(manifest: str, work_dir: str) -> None:
+    if not files.is_remote(manifest):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(manifest)
+    remove_work_files(work_dir)
+    files.require_writable_folder(work_dir)
+
+
+def _is_complete(manifest: str, identity: dict[str, Any]) -> bool:
+    stands = read_json(manifest)
+    if stands is None:
+        return False
+    refuse_other_run(manifest, stands, identity)
+    folder = os.path.dirname(manifest)
+    shards = [
+        Shard(**{**entry, "path": os.path.join(folder, entry["path"])})
+        for entry in stands["shards"]
+    ]
+    damaged = [shard.path for shard in shards if not is_intact(shard)]
+    if damaged:
+        print(f"making again: {', '.join(damaged)} missing or of another size", file=sys.stderr)
+    return not damaged
+
+
+def _start_or_resume(path: str, identity: dict[str, Any]) -> None:
+    stands = read_json(path)
+    if stands is None:
+        write_json(path, identity)
+    else:
+        refuse_other_run(path, stands, identity)
+        print("going on where an earlier run was stopped", file=sys.stderr)
+
+
+def _summary(outcome: Outcome, identity: dict[str, Any], manifest: str) -> dict[str, Any]:
+    folder = os.path.dirname(manifest)
+    return {
+        **identity,
+        "totals": totals(outcome),
+        "shards": [shard_entry(shard, folder) for shard in outcome.shards],
+    }
+
+
+def main() -> int:
+    """Runs the command."""
+    return run_command(CreatePretrainingDataConfig, run)

@@ -1,0 +1,1 @@
+"""From a text corpus to batches of training features."""

@@ -1,0 +1,224 @@
+"""Corpus files to chunks of bytes, cut between documents.
+
+One process reads and cuts; workers decode, split and tokenize. A chunk depends on the files and
+the chunk size alone, so that any number of workers sees the same chunks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, NamedTuple
+
+from bert_ko import files
+from bert_ko.flags import flag
+
+InputFormat = Literal["auto", "text", "jsonl", "csv", "tsv"]
+CHUNK_BYTES = 4 << 20
+# A document without a blank line is cut when it is longer than this many chunks.
+_MAX_DOCUMENT_CHUNKS = 4
+_SUFFIXES = {
+    ".txt": "text", ".text": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".csv": "csv", ".tsv": "tsv",
+}  # fmt: skip
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+
+
+@dataclass(frozen=True)
+class CorpusFlags:
+    """Flags of every command that reads a corpus."""
+
+    input_file: tuple[str, ...] = flag(
+        help="Corpus: files, globs, folders or remote paths (gs://, s3://), separated by commas; "
+        "plain or .gz, .bz2, .xz, .zst. Text has a sentence a line and a blank line between "
+        "documents."
+    )
+    input_format: InputFormat = flag(
+        "auto", help="Form of the files; auto goes by the extension, text where it says nothing."
+    )
+    text_field: tuple[str, ...] = flag(
+        (),
+        help="Field of JSON lines or column of CSV/TSV that holds the text; several are "
+        "joined in this order. Each record is one document. Default: text.",
+    )
+    sentence_splitter: Literal["newline", "rule"] = flag(
+        "newline",
+        help="newline: a line is a sentence; rule: also split lines at Korean sentence ends.",
+    )
+    strict: bool = flag(
+        False, help="Stop at invalid UTF-8 or a bad record instead of replacing and counting it."
+    )
+
+
+class Part(NamedTuple):
+    """Whole documents of one file."""
+
+    path: str
+    format: str
+    first_line: int
+    columns: tuple[str, ...]
+    data: bytes
+
+
+class Chunk(NamedTuple):
+    """Work for one task: parts of about CHUNK_BYTES together, numbered in reading order."""
+
+    number: int
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        return sum(len(part.data) for part in self.parts)
+
+
+def find_files(config: CorpusFlags) -> list[str]:
+    """The corpus files in order.
+
+    Raises:
+        FileNotFoundError: a pattern that matches nothing.
+    """
+    suffixes = None if config.input_format != "auto" else tuple(_SUFFIXES)
+    return files.expand_inputs(config.input_file, suffixes)
+
+
+def read_chunks(
+    paths: Sequence[str], config: CorpusFlags, chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[Chunk]:
+    """Reads the files once, in order.
+
+    Args:
+        paths: files of find_files.
+        config: the form of the files.
+        chunk_bytes: size of a chunk; larger where a document is, smaller at the end.
+
+    Yields:
+        Chunks with at least one part.
+
+    Raises:
+        ValueError: a damaged file, or a CSV file without the named column.
+    """
+    parts: list[Part] = []
+    size = index = 0
+    for path in paths:
+        for part in _read_parts(path, config, chunk_bytes):
+            parts.append(part)
+            size += len(part.data)
+            if size >= chunk_bytes:
+                yield Chunk(index, tuple(parts))
+                parts, size, index = [], 0, index + 1
+    if parts:
+        yield Chunk(index, tuple(parts))
+
+
+def estimated_bytes(paths: Sequence[str]) -> int:
+    """Bytes of text in the files; compressed ones are counted four times."""
+    return sum(
+        files.size(p) * (4 if p.endswith((".gz", ".bz2", ".xz", ".zst")) else 1) for p in paths
+    )
+
+
+def _format_of(path: str, config: CorpusFlags) -> str:
+    if config.input_format != "auto":
+        return config.input_format
+    base = re.sub(r"\.(gz|bz2|xz|zst)$", "", path)
+    return _SUFFIXES.get(os.path.splitext(base)[1].lower(), "text")
+
+
+def _read_parts(path: str, config: CorpusFlags, chunk_bytes: int) -> Iterator[Part]:
+    kind = _format_of(path, config)
+    with files.open_binary(path) as stream:
+        line = 1
+        columns: tuple[str, ...] = ()
+        if kind in ("csv", "tsv"):
+            header = stream.readline()
+            columns = _columns(header, kind, path, config)
+            line += 1
+        for data in _read_blocks(stream, _CUTS[kind], chunk_bytes):
+            yield Part(path, kind, line, columns, data)
+            line += data.count(b"\n")
+
+
+def _read_blocks(
+    stream: BinaryIO, find_cut: Callable[[bytes, bool], int], chunk_bytes: int
+) -> Iterator[bytes]:
+    rest: list[bytes] = []
+    held = 0
+    while block := stream.read(chunk_bytes):
+        rest.append(block)
+        held += len(block)
+        if held < chunk_bytes:
+            continue
+        data = b"".join(rest)
+        cut = find_cut(data, held >= _MAX_DOCUMENT_CHUNKS * chunk_bytes)
+        if cut:
+            yield data[:cut]
+        rest, held = [data[cut:]], len(data) - cut
+    if held:
+        yield b"".join(rest)
+
+
+def _cut_text(data: bytes, must: bool) -> int:
+    """End of the last whole document; of the last line where a document is too long."""
+    cut = data.rfind(b"\n\n") + 2
+    if cut > 1:
+        return cut
+    for match in _BLANK_LINE.finditer(data):
+        cut = match.end()
+    if cut > 1 or not must:
+        return max(cut, 0) if cut > 1 else 0
+    return data.rfind(b"\n") + 1 or _last_character_start(data)
+
+
+def _cut_lines(data: bytes, must: bool) -> int:
+    return data.rfind(b"\n") + 1
+
+
+def _cut_csv(data: bytes, must: bool) -> int:
+    """End of the last record; a line break inside quotes ends none."""
+    cut = data.rfind(b"\n") + 1
+    quotes = data.count(b'"', 0, cut)
+    while cut and quotes % 2:
+        before = data.rfind(b"\n", 0, cut - 1) + 1
+        quotes -= data.count(b'"', before, cut)
+        cut = before
+    return cut
+
+
+_CUTS: dict[str, Callable[[bytes, bool], int]] = {
+    "text": _cut_text,
+    "jsonl": _cut_lines,
+    "csv": _cut_csv,
+    "tsv": _cut_lines,
+}
+
+
+def _last_character_start(data: bytes) -> int:
+    """Start of the last UTF-8 character, so that none is cut."""
+    cut = len(data) - 1
+    while cut > 0 and data[cut] & 0xC0 == 0x80:
+        cut -= 1
+    return cut
+
+
+def _columns(header: bytes, kind: str, path: str, config: CorpusFlags) -> tuple[str, ...]:
+    text = header.decode("utf-8-sig", "replace").rstrip("\r\n")
+    columns = (
+        tuple(text.split("\t")) if kind == "tsv" else tuple(next(csv.reader(io.StringIO(text)), ()))
+    )
+    for name in text_fields(config):
+        if name not in columns:
+            raise ValueError(
+                f"{path}:1: no column {name!r}; "
+                f"--text_field must name one of: {', '.join(columns)}."
+            )
+    return columns
+
+
+def text_fields(config: CorpusFlags) -> tuple[str, ...]:
+    """The fields that hold the text."""
+    return config.text_field or ("text",)

@@ -1,0 +1,60 @@
+"""The schema of an instance, written once for writer and reader.
+
+Legend: B batch, L max_seq_length, P max_predictions_per_seq.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy.typing as npt
+
+FeatureNames = Literal["v1", "v2"]
+# One array [B, length] for every feature.
+Batch = Mapping[str, npt.NDArray[Any]]
+
+_V2_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
+
+
+class FeatureSpec(NamedTuple):
+    """One fixed-length feature of a record."""
+
+    name: str
+    dtype: Literal["int64", "float32"]
+    length: int
+
+
+def instance_features(
+    max_seq_length: int, max_predictions_per_seq: int, dynamic_masking: bool
+) -> tuple[FeatureSpec, ...]:
+    """The features of a pre-training instance under Google's (v1) names.
+
+    Args:
+        max_seq_length: pieces of a sequence, special tokens included.
+        max_predictions_per_seq: masked pieces of a sequence at most.
+        dynamic_masking: unmasked instances that carry word numbers (1, 2, …; 0 for special tokens
+            and padding) of both units instead of masked positions.
+    """
+    sequence = tuple(
+        FeatureSpec(name, "int64", max_seq_length)
+        for name in ("input_ids", "input_mask", "segment_ids")
+    )
+    label = (FeatureSpec("next_sentence_labels", "int64", 1),)
+    if dynamic_masking:
+        words = ("morpheme_ids", "eojeol_ids")
+        return (
+            sequence + tuple(FeatureSpec(name, "int64", max_seq_length) for name in words) + label
+        )
+    return (
+        *sequence,
+        FeatureSpec("masked_lm_positions", "int64", max_predictions_per_seq),
+        FeatureSpec("masked_lm_ids", "int64", max_predictions_per_seq),
+        FeatureSpec("masked_lm_weights", "float32", max_predictions_per_seq),
+        *label,
+    )
+
+
+def file_name(feature: str, names: FeatureNames) -> str:
+    """The name of a feature inside records: Google's, or that of TF-models' v2 code."""
+    return _V2_NAMES.get(feature, feature) if names == "v2" else feature

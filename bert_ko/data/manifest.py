@@ -1,0 +1,107 @@
+"""What a run is and what it has made: names of shards, the manifest, and comparing runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bert_ko import files
+from bert_ko.data.shards import Shard
+
+MANIFEST_NAME = "manifest.json"
+_SHARDED = re.compile(r"(?P<name>.+)@(?P<shards>\d+)")
+
+
+def shard_paths(output_file: Sequence[str], num_shards: int | None) -> list[str]:
+    """Names of the shards.
+
+    Args:
+        output_file: paths as Google's list, or one ``name@64``.
+        num_shards: the same as ``@``, for a single name.
+
+    Raises:
+        ValueError: the two contradict each other, or a name repeats.
+
+    >>> shard_paths(["ko.tfrecord.gz@2"], None)
+    ['ko.tfrecord-00000-of-00002.gz', 'ko.tfrecord-00001-of-00002.gz']
+    """
+    single = _SHARDED.fullmatch(output_file[0]) if len(output_file) == 1 else None
+    count = int(single["shards"]) if single else num_shards
+    if num_shards is not None and (count != num_shards or (len(output_file) > 1)):
+        raise ValueError(
+            f"--num_shards={num_shards} contradicts --output_file={','.join(output_file)}; "
+            "give one of the two."
+        )
+    if count is None:
+        if len(set(output_file)) < len(output_file):
+            raise ValueError(f"--output_file names a file twice: {','.join(output_file)}.")
+        return list(output_file)
+    if count < 1:
+        raise ValueError(f"--num_shards must be at least 1, got {count}.")
+    name = single["name"] if single else output_file[0]
+    stem, gz = (name[:-3], ".gz") if name.endswith(".gz") else (name, "")
+    return [f"{stem}-{i:05d}-of-{count:05d}{gz}" for i in range(count)]
+
+
+def manifest_path(shards: Sequence[str]) -> str:
+    """The manifest stands beside the first shard."""
+    folder = shards[0].rpartition("/")[0]
+    return f"{folder}/{MANIFEST_NAME}" if folder else MANIFEST_NAME
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no such file.
+
+    Raises:
+        ValueError: the file is no JSON object.
+    """
+    try:
+        with files.open_binary(path) as stream:
+            content = stream.read()
+    except FileNotFoundError:
+        return None
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a JSON object; delete it or pass --overwrite.")
+    return value
+
+
+def write_json(path: str, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object, atomically."""
+    files.write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def refuse_other_run(path: str, stands: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compares what made a folder with what is wanted now.
+
+    Raises:
+        ValueError: they differ; names what and how.
+    """
+    differences = []
+    flags, old_flags = wanted["flags"], stands.get("flags", {})
+    for name in sorted({*flags, *old_flags}):
+        if flags.get(name) != old_flags.get(name):
+            differences.append(f"--{name} was {old_flags.get(name)}, now {flags.get(name)}")
+    if not differences:
+        if stands.get("tokenizer_fingerprint") != wanted["tokenizer_fingerprint"]:
+            differences.append("the vocabulary or its tokenizer_config.json has changed")
+        if stands.get("inputs") != wanted["inputs"]:
+            differences.append("an input file has changed")
+        if stands.get("num_buckets") != wanted["num_buckets"]:
+            differences.append("it was made by another version")
+    if differences:
+        raise ValueError(
+            f"{path} is of a run with other flags: {'; '.join(differences)}. "
+            "Write to another folder, or pass --overwrite to replace it."
+        )
+
+
+def shard_entry(shard: Shard, folder: str) -> dict[str, Any]:
+    """A shard as the manifest lists it; the file relative to the manifest where it can be."""
+    prefix = folder + "/" if folder else ""
+    return {**shard._asdict(), "path": shard.path.removeprefix(prefix)}

@@ -1,0 +1,267 @@
+"""Masked-LM targets: whole words or n-grams of words, for a batch at a time.
+
+Google's script shuffles the words of one sequence and takes them until the budget is spent. Here
+all sequences of a batch draw their next word together, as one step of a partial Fisher-Yates
+shuffle, which gives the same distribution.
+
+Legend: B batch, L max_seq_length, P max_predictions_per_seq, W words of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+Ints = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """How targets are drawn.
+
+    Attributes:
+        masked_lm_prob: share of the sequence's pieces to predict, in (0, 1).
+        max_predictions_per_seq: P, at most so many pieces.
+        max_ngram_size: longest run of words masked together; n has weight 1/n.
+        replace_by_word: 80/10/10 is drawn for a word as a whole instead of for each piece.
+    """
+
+    masked_lm_prob: float = 0.15
+    max_predictions_per_seq: int = 20
+    max_ngram_size: int = 1
+    replace_by_word: bool = False
+
+
+class MaskedBatch(NamedTuple):
+    """Masked sequences and their targets.
+
+    Attributes:
+        input_ids: int32 [B, L], masked.
+        positions: int32 [B, P], ascending, 0 after the last.
+        ids: int32 [B, P], the original pieces, 0 after the last.
+        weights: float32 [B, P], 1 at a target, 0 after the last.
+        is_masked: bool [B, L], the targets.
+    """
+
+    input_ids: npt.NDArray[np.int32]
+    positions: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+    is_masked: Flags
+
+    def features(self) -> dict[str, npt.NDArray[Any]]:
+        """The features by Google's names."""
+        return {
+            "input_ids": self.input_ids,
+            "masked_lm_positions": self.positions,
+            "masked_lm_ids": self.ids,
+            "masked_lm_weights": self.weights,
+        }
+
+
+class _Words(NamedTuple):
+    """The words of a batch, row after row.
+
+    group numbers the segments of the batch: an n-gram stays inside one.
+    """
+
+    first_piece: Ints  # [W], index into the flat [B * L] batch
+    length: Ints  # [W], pieces
+    group: Ints  # [W]
+    row_start: Ints  # [B], the row's first word
+    row_count: Ints  # [B], its words
+
+
+def replacement_ids(vocab: Vocabulary) -> npt.NDArray[np.int32]:
+    """Ids that may stand for a masked piece at random.
+
+    Differs: Google draws from the whole vocabulary; special and unused tokens are left out here.
+    """
+    allowed = [
+        i
+        for i, piece in enumerate(vocab.pieces)
+        if piece not in SPECIAL_TOKENS and not vocab.is_unused(piece)
+    ]
+    return np.array(allowed, np.int32)
+
+
+def mask_tokens(
+    input_ids: npt.NDArray[np.int32],
+    is_piece: Flags,
+    word_starts: Flags,
+    mask_id: int,
+    replacements: npt.NDArray[np.int32],
+    config: MaskingConfig,
+    rng: np.random.Generator,
+) -> MaskedBatch:
+    """Draws and applies the masks of a batch.
+
+    Args:
+        input_ids: int32 [B, L].
+        is_piece: bool [B, L], what may be masked.
+        word_starts: bool [B, L], first piece of each word; a word ends at the next start or where
+            is_piece ends. All of is_piece, to mask single pieces.
+        mask_id: id of [MASK].
+        replacements: of replacement_ids.
+        config: how targets are drawn.
+        rng: its state alone decides the draws.
+
+    Source: create_masked_lm_predictions of google-research/bert: a word that would exceed the
+        budget is skipped; 80 % [MASK], 10 % unchanged, 10 % random.
+    """
+    words = _find_words(is_piece, word_starts)
+    # Google counts [CLS] and [SEP] in: two or three more than there are pieces.
+    tokens = np.count_nonzero(is_piece, axis=1) + _special_tokens(is_piece)
+    budget = np.clip(
+        np.rint(tokens * config.masked_lm_prob).astype(np.int64), 1, config.max_predictions_per_seq
+    )
+    chosen = _choose_words(words, budget, config.max_ngram_size, rng)
+    flat = _piece_indexes(words, chosen)
+    labels = input_ids.ravel()[flat]
+    masked_ids = input_ids.copy()
+    masked_ids.ravel()[flat] = _replace(labels, flat, words, mask_id, replacements, config, rng)
+    is_masked = np.zeros(is_piece.shape, np.bool_)
+    is_masked.ravel()[flat] = True
+    return MaskedBatch(
+        masked_ids,
+        *_pad_targets(flat, labels, is_masked, config.max_predictions_per_seq),
+        is_masked,
+    )
+
+
+def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
+    """Places of the pieces of the chosen words, which ascend, in the flat batch."""
+    length = words.length[chosen]
+    ends = np.cumsum(length)
+    first = np.repeat(words.first_piece[chosen] - (ends - length), length)
+    return first + np.arange(len(first))
+
+
+def _special_tokens(is_piece: Flags) -> Ints:
+    """[CLS] and one [SEP] a segment: rises of is_piece, and one more."""
+    return np.count_nonzero(is_piece[:, 1:] & ~is_piece[:, :-1], axis=1) + np.int64(1)
+
+
+def _find_words(is_piece: Flags, word_starts: Flags) -> _Words:
+    rows, length = is_piece.shape
+    first = np.flatnonzero(word_starts)
+    rank = np.cumsum(is_piece.ravel(), dtype=np.int64)
+    lengths = np.diff(rank[first] - 1, append=rank[-1]) if len(first) else first
+    row = first // length
+    count = np.bincount(row, minlength=rows)
+    # The gap before a segment ([CLS], [SEP]) begins a new group.
+    rises = is_piece.copy()
+    rises[:, 1:] &= ~is_piece[:, :-1]
+    group = np.cumsum(rises.ravel(), dtype=np.int64)[first]
+    return _Words(first, lengths, group, np.cumsum(count) - count, count)
+
+
+def _choose_words(
+    words: _Words, budget: Ints, max_ngram_size: int, rng: np.random.Generator
+) -> Ints:
+    """Numbers of the chosen words.
+
+    Args:
+        words: W words.
+        budget: int64 [B], pieces to mask in each row.
+        max_ngram_size: longest run.
+        rng: draws the order of the words and the size of each run.
+    """
+    order = np.arange(len(words.length))
+    used = np.zeros(len(order), np.bool_)
+    weights = np.cumsum(1.0 / np.arange(1, max_ngram_size + 1))
+    rows = np.flatnonzero(words.row_count > 0)
+    start, count, left = words.row_start[rows], words.row_count[rows], budget[rows]
+    step = 0
+    while len(start):
+        if len(start) <= max(8, len(budget) // 256) and step > 8:
+            for row in range(len(start)):
+                remaining = order[start[row] + step : start[row] + count[row]]
+                _finish_row(remaining, words.length, int(left[row]), used, rng)
+            break
+        here = start + step
+        other = here + (rng.random(len(here)) * (count - step)).astype(np.int64)
+        drawn = order[other]
+        order[other] = order[here]
+        order[here] = drawn
+        size = (
+            np.searchsorted(weights, rng.random(len(here)) * weights[-1], "right") + 1
+            if (max_ngram_size > 1)
+            else np.ones(len(here), np.int64)
+        )
+        left = left - _take_run(drawn, size, left, words, used, max_ngram_size)
+        step += 1
+        going = (left > 0) & (step < count)
+        if not going.all():
+            start, count, left = start[going], count[going], left[going]
+    return np.flatnonzero(used)
+
+
+def _take_run(
+    drawn: Ints, size: Ints, left: Ints, words: _Words, used: Flags, max_ngram_size: int
+) -> Ints:
+    """Marks runs of up to ``size`` words that begin at ``drawn``; returns the pieces they took."""
+    taken = np.zeros(len(drawn), np.int64)
+    going = np.ones(len(drawn), np.bool_)
+    for k in range(max_ngram_size):
+        word = np.minimum(drawn + k, len(used) - 1)
+        length = words.length[word]
+        going = going & (k < size) & ~used[word] & (taken + length <= left)
+        if k:
+            going &= (drawn + k < len(used)) & (words.group[word] == words.group[drawn])
+        used[word[going]] = True
+        taken += np.where(going, length, 0)
+    return taken
+
+
+def _finish_row(
+    remaining: Ints, lengths: Ints, left: int, used: Flags, rng: np.random.Generator
+) -> None:
+    """The last few rows, where every word left is longer than what is left of the budget."""
+    for word in rng.permutation(remaining).tolist():
+        if not used[word] and lengths[word] <= left:
+            used[word] = True
+            left -= int(lengths[word])
+            if not left:
+                return
+
+
+def _replace(
+    labels: npt.NDArray[np.int32],
+    flat: Ints,
+    words: _Words,
+    mask_id: int,
+    replacements: npt.NDArray[np.int32],
+    config: MaskingConfig,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int32]:
+    """What stands in the input for each target."""
+    if config.replace_by_word:
+        word = np.searchsorted(words.first_piece, flat, "right") - 1
+        draw = rng.random(len(words.length))[word]
+    else:
+        draw = rng.random(len(flat))
+    random = replacements[rng.integers(0, len(replacements), len(flat))]
+    return np.where(draw < 0.8, np.int32(mask_id), np.where(draw < 0.9, labels, random))
+
+
+def _pad_targets(
+    flat: Ints, labels: npt.NDArray[np.int32], is_masked: Flags, max_predictions: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    rows, length = is_masked.shape
+    counts = is_masked.sum(axis=1)
+    row = np.repeat(np.arange(rows), counts)
+    rank = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+    positions = np.zeros((rows, max_predictions), np.int32)
+    ids = np.zeros((rows, max_predictions), np.int32)
+    weights = np.zeros((rows, max_predictions), np.float32)
+    positions[row, rank] = flat - row * length
+    ids[row, rank] = labels
+    weights[row, rank] = 1
+    return positions, ids, weights

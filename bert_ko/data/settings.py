@@ -1,0 +1,113 @@
+"""Flags that decide what an instance is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bert_ko.data.corpus import CorpusFlags
+from bert_ko.data.features import FeatureNames, FeatureSpec, instance_features
+from bert_ko.data.instances import NextSentence
+from bert_ko.data.masking import MaskingConfig
+from bert_ko.flags import flag
+
+
+@dataclass(frozen=True)
+class InstanceFlags:
+    """Lengths, pairing, masking and names of pre-training instances."""
+
+    max_seq_length: int = flag(128, help="Pieces of a sequence, [CLS] and [SEP] included.")
+    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.")
+    masked_lm_prob: float = flag(0.15, help="Share of the pieces of a sequence to mask, in (0, 1).")
+    short_seq_prob: float = flag(
+        0.1, help="Share of documents cut into sequences of a random shorter length, in [0, 1]."
+    )
+    dupe_factor: int = flag(
+        10, help="Copies of the corpus, each with other pairs and masks; dynamic masking makes one."
+    )
+    random_seed: int = flag(12345, help="Seed of every random choice, 0 or more.")
+    do_whole_word_mask: bool = flag(False, help="Mask all pieces of a word together.")
+    whole_word_unit: Literal["morpheme", "eojeol"] = flag(
+        "morpheme", help="What --do_whole_word_mask calls a word."
+    )
+    max_ngram_size: int = flag(1, help="Longest run of words masked together; n has weight 1/n.")
+    replace_unit: Literal["piece", "word"] = flag(
+        "piece",
+        help="80 % [MASK], 10 % unchanged, 10 % random is drawn for each piece (as Google) "
+        "or for each word.",
+    )
+    masking: Literal["static", "dynamic"] = flag(
+        "static",
+        help="dynamic: write unmasked sequences with word numbers, for masking at training time.",
+    )
+    next_sentence: NextSentence = flag(
+        "nsp",
+        help="nsp: the second segment follows or is random; sop: follows or is swapped; none: "
+        "one segment of full sentences.",
+    )
+    feature_names: FeatureNames = flag(
+        "v1", help="v1: Google's names; v2: input_word_ids and input_type_ids."
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a value out of range, by the flag's name."""
+        for name, least in (
+            ("max_seq_length", 8), ("max_predictions_per_seq", 1), ("dupe_factor", 1),
+            ("random_seed", 0), ("max_ngram_size", 1),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+        if not 0 < self.masked_lm_prob < 1:
+            raise ValueError(f"--masked_lm_prob must be in (0, 1), got {self.masked_lm_prob}.")
+        if not 0 <= self.short_seq_prob <= 1:
+            raise ValueError(f"--short_seq_prob must be in [0, 1], got {self.short_seq_prob}.")
+
+    @property
+    def copies(self) -> int:
+        """How often each document is walked through."""
+        return 1 if self.masking == "dynamic" else self.dupe_factor
+
+    @property
+    def features(self) -> tuple[FeatureSpec, ...]:
+        """The schema of the records."""
+        return instance_features(
+            self.max_seq_length, self.max_predictions_per_seq, self.masking == "dynamic"
+        )
+
+    @property
+    def masking_config(self) -> MaskingConfig:
+        """How static targets are drawn."""
+        return MaskingConfig(
+            self.masked_lm_prob,
+            self.max_predictions_per_seq,
+            self.max_ngram_size,
+            self.replace_unit == "word",
+        )
+
+
+@dataclass(frozen=True)
+class PipelineFlags(CorpusFlags, InstanceFlags):
+    """From corpus files to shards."""
+
+    output_file: tuple[str, ...] = flag(
+        help="Shards to write: files separated by commas (instances go round-robin), or "
+        "name.tfrecord@64. A name that ends in .gz is compressed."
+    )
+    num_shards: int | None = flag(None, help="The same as @N in --output_file.")
+    drop_duplicate_documents: bool = flag(
+        False, help="Keep only the first of documents with exactly the same text."
+    )
+    num_workers: int | None = flag(
+        None,
+        help="Worker processes; the output never depends on it. Default: all processors.",
+        affects_output=False,
+    )
+    work_dir: str | None = flag(
+        None,
+        help="Local folder for intermediate files, about as large as the output when there "
+        "are few shards, else about as large as the text. Default: beside the output.",
+        affects_output=False,
+    )
+    overwrite: bool = flag(
+        False, help="Replace what an earlier run with other flags left.", affects_output=False
+    )

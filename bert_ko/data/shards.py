@@ -1,0 +1,184 @@
+"""A bucket of documents to shards of records: a function of bucket, flags and seed alone."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import google_crc32c
+import numpy as np
+
+from bert_ko import files
+from bert_ko.data.buckets import Bucket
+from bert_ko.data.instances import Plan, plan_instances
+from bert_ko.data.masking import mask_tokens, replacement_ids
+from bert_ko.data.sequences import Flags, Sequences, as_features, build_sequences, word_ids
+from bert_ko.data.settings import InstanceFlags
+from bert_ko.data.tfrecord import ExampleEncoder
+from bert_ko.tokenization.vocabulary import Vocabulary
+
+# Cells (rows times length) of a batch: its matrices stay in the processor's cache.
+_BATCH_CELLS = 1 << 18
+
+
+class Shard(NamedTuple):
+    """A complete file of records; ``crc32c`` as the object stores show it, in hexadecimal."""
+
+    path: str
+    records: int
+    bytes: int
+    crc32c: str
+
+
+class Built(NamedTuple):
+    """Shards of one bucket and what was counted on the way."""
+
+    shards: tuple[Shard, ...]
+    counts: dict[str, int]
+
+
+class _Sums:
+    """A file that counts and sums what is written to it."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.bytes = self._crc = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._crc = google_crc32c.extend(self._crc, bytes(view))
+        self.bytes += len(view)
+        return self._file.write(view)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    @property
+    def crc32c(self) -> str:
+        return f"{self._crc:08x}"
+
+
+@contextlib.contextmanager
+def _shard_writer(path: str) -> Iterator[tuple[BinaryIO, _Sums]]:
+    """Yields where to write records, and the sums of the bytes of the file."""
+    with files.atomic_writer(path) as file:
+        sums = _Sums(file)
+        if not path.endswith(".gz"):
+            yield cast(BinaryIO, sums), sums
+            return
+        # No time and no name in the header: the same records give the same bytes.
+        with gzip.GzipFile("", "wb", 6, cast(BinaryIO, sums), mtime=0) as packed:
+            yield cast(BinaryIO, packed), sums
+
+
+def build_bucket(
+    bucket: Bucket, number: int, paths: Sequence[str], flags: InstanceFlags, vocab: Vocabulary
+) -> Built:
+    """Makes the instances of a bucket and writes them round-robin to its files.
+
+    Args:
+        bucket: its documents.
+        number: of the bucket; keys the random draws.
+        paths: files to write, each atomically.
+        flags: what an instance is.
+        vocab: special tokens and random replacements.
+    """
+    rng = np.random.default_rng([flags.random_seed, number, 0])
+    plan = plan_instances(
+        bucket, flags.next_sentence, flags.max_seq_length, flags.short_seq_prob, flags.copies, rng
+    )
+    builder = _Builder(bucket, flags, vocab)
+    shards = []
+    for turn, path in enumerate(paths):
+        rows = plan.rows(slice(turn, None, len(paths)))
+        rng = np.random.default_rng([flags.random_seed, number, 1 + turn])
+        with _shard_writer(path) as (file, sums):
+            for data in builder.records(rows, rng):
+                file.write(data)
+        shards.append(Shard(path, rows.size, sums.bytes, sums.crc32c))
+    return Built(tuple(shards), {"duplicate_documents": bucket.duplicates, **builder.counts})
+
+
+def join_parts(parts: Sequence[Shard], path: str) -> Shard:
+    """Writes the records of several files into one, in order."""
+    with _shard_writer(path) as (file, sums):
+        for part in parts:
+            with open(part.path, "rb") as source:
+                while block := source.read(1 << 20):
+                    file.write(block)
+    return Shard(path, sum(part.records for part in parts), sums.bytes, sums.crc32c)
+
+
+class _Builder:
+    """Plans to records, a batch at a time."""
+
+    def __init__(self, bucket: Bucket, flags: InstanceFlags, vocab: Vocabulary):
+        self._bucket, self._flags, self._vocab = bucket, flags, vocab
+        self._encoder = ExampleEncoder(flags.features, flags.feature_names)
+        self._replacements = replacement_ids(vocab)
+        self._rows = max(64, _BATCH_CELLS // flags.max_seq_length)
+        self.counts: Counter[str] = Counter()
+
+    def records(self, plan: Plan, rng: np.random.Generator) -> Iterator[memoryview]:
+        """Encoded records of the planned instances."""
+        for start in range(0, plan.size, self._rows):
+            rows = plan.rows(slice(start, start + self._rows))
+            yield self._encoder.encode(self._features(rows, rng)).data.data
+
+    def _features(self, plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
+        flags = self._flags
+        sequences = build_sequences(self._bucket.pieces, plan, flags.max_seq_length, self._vocab)
+        features = as_features(sequences)
+        features["next_sentence_labels"] = plan.label[:, None]
+        self._count(plan, sequences)
+        if flags.masking == "dynamic":
+            features["morpheme_ids"] = word_ids(sequences.morpheme_starts, sequences.is_piece)
+            features["eojeol_ids"] = word_ids(sequences.eojeol_starts, sequences.is_piece)
+            return features
+        masked = mask_tokens(
+            sequences.input_ids,
+            sequences.is_piece,
+            self._word_starts(sequences),
+            self._vocab.mask_id,
+            self._replacements,
+            flags.masking_config,
+            rng,
+        )
+        for unit, starts in (
+            ("pieces", sequences.is_piece),
+            ("morphemes", sequences.morpheme_starts),
+            ("eojeols", sequences.eojeol_starts),
+        ):
+            self.counts[f"masked_{unit}"] += _words_touched(starts, masked.is_masked)
+        return {**features, **masked.features()}
+
+    def _word_starts(self, sequences: Sequences) -> Flags:
+        if not self._flags.do_whole_word_mask:
+            return sequences.is_piece
+        return (
+            sequences.morpheme_starts
+            if self._flags.whole_word_unit == "morpheme"
+            else sequences.eojeol_starts
+        )
+
+    def _count(self, plan: Plan, sequences: Sequences) -> None:
+        for name, value in (
+            ("instances", plan.size),
+            ("positive_labels", plan.label.sum()),
+            ("truncated_pieces", plan.truncated.sum()),
+            ("cells", sequences.input_ids.size),
+            ("used_cells", sequences.input_mask.sum()),
+            ("instance_pieces", sequences.is_piece.sum()),
+            ("instance_morphemes", sequences.morpheme_starts.sum()),
+            ("instance_eojeols", sequences.eojeol_starts.sum()),
+        ):
+            self.counts[name] += int(value)
+
+
+def _words_touched(starts: Flags, is_masked: Flags) -> int:
+    """Words of which at least one piece is masked."""
+    words = np.cumsum(starts.ravel(), dtype=np.int32)[is_masked.ravel()]
+    return int(np.count_nonzero(np.diff(words, prepend=0)))

@@ -1,0 +1,257 @@
+"""TFRecord files of fixed-length tf.train.Examples, written and read without TensorFlow.
+
+A batch of records is built as one byte matrix with a validity mask: what is constant stands in
+columns of its own, varints take their widest form, and one boolean selection drops the bytes that a
+row does not need. The bytes equal tf.train.Example's deterministic serialisation.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko import files
+from bert_ko.data.features import Batch, FeatureNames, FeatureSpec, file_name
+
+Bytes = npt.NDArray[np.uint8]
+_MASK_DELTA = 0xA282EAD8
+_MAX_RECORD_BYTES = 1 << 30
+
+
+class _Columns(NamedTuple):
+    """Some columns of the byte matrix: [B, n] bytes and which of them count."""
+
+    data: Bytes
+    valid: npt.NDArray[np.bool_]
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        return np.asarray(np.count_nonzero(self.valid, axis=1))
+
+
+class EncodedRecords(NamedTuple):
+    """Framed records one after another; ``lengths`` int64 [B] are bytes of each, frame included."""
+
+    data: Bytes
+    lengths: npt.NDArray[np.int64]
+
+
+class ExampleEncoder:
+    """Encodes batches of one schema."""
+
+    def __init__(self, specs: Sequence[FeatureSpec], names: FeatureNames = "v1"):
+        """Args: specs: the features; names: how they are called inside the records."""
+        # Protocol buffers serialise maps in the order of their keys when asked to be deterministic.
+        self._specs = sorted((file_name(spec.name, names), spec) for spec in specs)
+
+    def encode(self, batch: Batch) -> EncodedRecords:
+        """Encodes a batch.
+
+        Args:
+            batch: an array [B, length] for every feature of the schema.
+
+        Returns:
+            The records with TFRecord frames and checksums.
+        """
+        rows = len(batch[self._specs[0][1].name])
+        features: list[_Columns] = []
+        for name, spec in self._specs:
+            features += _feature(name, spec, batch[spec.name])
+        size = _sum_sizes(features)
+        columns = [_constant(b"\0" * 12, rows), _constant(b"\x0a", rows), _varint(size[:, None])]
+        columns += [*features, _constant(b"\0" * 4, rows)]
+        valid = np.concatenate([column.valid for column in columns], axis=1)
+        data = np.concatenate([column.data for column in columns], axis=1)[valid]
+        lengths = valid.sum(axis=1, dtype=np.int64)
+        _frame(data, lengths)
+        return EncodedRecords(data, lengths)
+
+
+def _feature(name: str, spec: FeatureSpec, values: npt.NDArray[Any]) -> list[_Columns]:
+    """Columns of one entry of the feature map; every nested message is preceded by its size."""
+    rows = len(values)
+    if spec.dtype == "float32":
+        raw = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(rows, -1)
+        payload, kind = _Columns(raw, np.ones(raw.shape, np.bool_)), b"\x12"
+    else:
+        payload, kind = _varint(values), b"\x1a"
+    columns = [payload]
+    key = name.encode()
+    for tag in (b"\x0a", kind, b"\x0a" + bytes([len(key)]) + key + b"\x12", b"\x0a"):
+        columns = [_constant(tag, rows), _varint(_sum_sizes(columns)[:, None]), *columns]
+    return columns
+
+
+def _sum_sizes(columns: Sequence[_Columns]) -> npt.NDArray[np.int64]:
+    return np.asarray(np.sum([column.sizes() for column in columns], axis=0))
+
+
+def _constant(data: bytes, rows: int) -> _Columns:
+    one = np.frombuffer(data, np.uint8)[None]
+    return _Columns(np.repeat(one, rows, axis=0), np.ones((rows, len(data)), np.bool_))
+
+
+def _varint(values: npt.NDArray[Any]) -> _Columns:
+    """Seven bits a byte, the lowest first; the top bit says that more follow."""
+    rows, length = values.shape
+    largest = int(values.max(initial=0))
+    assert int(values.min(initial=0)) >= 0
+    width = max(1, (largest.bit_length() + 6) // 7)
+    if width == 1:
+        return _Columns(values.astype(np.uint8), np.ones((rows, length), np.bool_))
+    data = np.empty((rows, length, width), np.uint8)
+    valid = np.empty((rows, length, width), np.bool_)
+    values = values.astype(np.uint32 if largest < 1 << 32 else np.uint64)
+    counts = np.ones((rows, length), np.bool_)
+    for i in range(width):
+        more = values >= 128
+        data[..., i] = (values & 127) | (more.view(np.uint8) << 7)
+        valid[..., i] = counts
+        counts, values = more, values >> 7
+    return _Columns(data.reshape(rows, -1), valid.reshape(rows, -1))
+
+
+def _frame(data: Bytes, lengths: npt.NDArray[np.int64]) -> None:
+    """Fills in the size, its checksum and the checksum of the content of each record."""
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    sizes = (lengths - 16).astype("<u8")
+    heads = sizes.view(np.uint8).reshape(-1, 8)
+    data[starts[:, None] + np.arange(8)] = heads
+    distinct, inverse = np.unique(sizes, return_inverse=True)
+    size_sums = [google_crc32c.value(struct.pack("<Q", size)) for size in distinct.tolist()]
+    data[starts[:, None] + np.arange(8, 12)] = _masked(np.array(size_sums, np.uint32))[inverse]
+    content = data.tobytes()
+    checksum = google_crc32c.value
+    sums = [
+        checksum(content[start:end])
+        for start, end in zip((starts + 12).tolist(), (ends - 4).tolist(), strict=True)
+    ]
+    data[ends[:, None] + np.arange(-4, 0)] = _masked(np.array(sums, np.uint32))
+
+
+def _masked(sums: npt.NDArray[np.uint32]) -> Bytes:
+    """TFRecord's masked checksums as bytes [n, 4]; Source: tensorflow/core/lib/hash/crc32c.h."""
+    rotated = (sums >> 15) | (sums << 17)
+    return (rotated + np.uint32(_MASK_DELTA)).astype("<u4").view(np.uint8).reshape(-1, 4)
+
+
+def _masked_one(data: bytes) -> int:
+    value: int = google_crc32c.value(data)
+    return (((value >> 15) | (value << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def read_records(path: str) -> Iterator[bytes]:
+    """Reads the records of a file, plain or compressed by its extension, local or remote.
+
+    Raises:
+        ValueError: the file is cut off or damaged; the message names the record.
+    """
+    with files.open_binary(path) as stream:
+        number = 0
+        while header := _read(stream, 12, path, number):
+            (size,) = struct.unpack("<Q", header[:8])
+            if struct.unpack("<I", header[8:])[0] != _masked_one(header[:8]):
+                raise ValueError(f"{path}: record {number}: damaged size; make the shard again.")
+            if size > _MAX_RECORD_BYTES:
+                raise ValueError(f"{path}: record {number}: {size:,} bytes is no instance.")
+            body = _read(stream, size + 4, path, number)
+            if len(body) != size + 4 or (
+                struct.unpack("<I", body[-4:])[0] != _masked_one(body[:-4])
+            ):
+                raise ValueError(
+                    f"{path}: record {number}: cut off or damaged; make the shard again."
+                )
+            yield body[:-4]
+            number += 1
+
+
+def _read(stream: BinaryIO, size: int, path: str, number: int) -> bytes:
+    data = stream.read(size)
+    while 0 < len(data) < size:
+        more = stream.read(size - len(data))
+        if not more:
+            raise ValueError(
+                f"{path}: record {number}: the file ends inside it; make the shard again."
+            )
+        data += more
+    return data
+
+
+def decode_example(
+    record: bytes, specs: Sequence[FeatureSpec], names: FeatureNames = "v1"
+) -> dict[str, npt.NDArray[Any]]:
+    """Decodes one record.
+
+    Args:
+        record: a serialised tf.train.Example.
+        specs: the schema.
+        names: how the features are called inside the record.
+
+    Returns:
+        int64 and float32 arrays [length] by Google's names.
+
+    Raises:
+        ValueError: a feature is missing or has another length than the schema.
+    """
+    found = dict(_map_entries(record))
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for spec in specs:
+        name = file_name(spec.name, names)
+        if name not in found:
+            raise ValueError(f"feature {name!r} is missing; the record has {sorted(found)}.")
+        values = found[name]
+        if len(values) != spec.length:
+            raise ValueError(
+                f"feature {name!r} has {len(values)} values, {spec.length} were expected: "
+                "max_seq_length or max_predictions_per_seq differ from the shard's."
+            )
+        arrays[spec.name] = values
+    return arrays
+
+
+def _map_entries(record: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    for _, features in _fields(record):
+        for _, entry in _fields(features):
+            parts = dict(_fields(entry))
+            kind, payload = next(_fields(parts.get(2, b"")), (3, b""))
+            packed = b"".join(data for _, data in _fields(payload))
+            values = np.frombuffer(packed, "<f4") if kind == 2 else _decode_varints(packed)
+            yield parts[1].decode(), values
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each length-delimited field of a message."""
+    cursor = 0
+    while cursor < len(message):
+        tag, cursor = _decode_varint(message, cursor)
+        if tag & 7 != 2:
+            raise ValueError(f"not a packed tf.train.Example: wire type {tag & 7}.")
+        size, cursor = _decode_varint(message, cursor)
+        yield tag >> 3, message[cursor : cursor + size]
+        cursor += size
+
+
+def _decode_varint(data: bytes, cursor: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[cursor]
+        cursor += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, cursor
+        shift += 7
+
+
+def _decode_varints(packed: bytes) -> npt.NDArray[np.int64]:
+    data = np.frombuffer(packed, np.uint8)
+    if not len(data):
+        return np.empty(0, np.int64)
+    is_last = data < 128
+    first = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
+    rank = np.arange(len(data)) - np.repeat(first, np.diff(np.append(first, len(data))))
+    return np.add.reduceat((data & 127).astype(np.int64) << (7 * rank), first)

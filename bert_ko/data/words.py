@@ -1,0 +1,166 @@
+"""Counting the words of a corpus, and measuring what a vocabulary does to one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_ko.data.corpus import Chunk, CorpusFlags
+from bert_ko.data.documents import Notes, read_documents
+from bert_ko.progress import Progress
+from bert_ko.tokenization.encoder import EOJEOL_START, ID_MASK, MORPHEME_START, LineEncoder
+from bert_ko.tokenization.normalization import lower_keeping_length
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.training import Word
+from bert_ko.workers import WorkerPool
+
+
+@dataclass(frozen=True)
+class VocabularyReport:
+    """What a vocabulary does to a text.
+
+    Attributes:
+        pieces: in all.
+        unknown: [UNK] among them.
+        morphemes: words before WordPiece (eojeols with sentencepiece).
+        eojeols: words between white space.
+        whole_morphemes: morphemes that are one known piece.
+    """
+
+    pieces: int = 0
+    unknown: int = 0
+    morphemes: int = 0
+    eojeols: int = 0
+    whole_morphemes: int = 0
+
+    def __add__(self, other: VocabularyReport) -> VocabularyReport:
+        return VocabularyReport(
+            self.pieces + other.pieces,
+            self.unknown + other.unknown,
+            self.morphemes + other.morphemes,
+            self.eojeols + other.eojeols,
+            self.whole_morphemes + other.whole_morphemes,
+        )
+
+
+class _Worker:
+    def __init__(self, make_tokenizer: Callable[[], Tokenizer], config: CorpusFlags):
+        self.tokenizer, self.config = make_tokenizer(), config
+        self.encoder = LineEncoder(self.tokenizer)
+
+    def lines(self, chunk: Chunk) -> Iterator[str]:
+        for document in read_documents(chunk, self.config, self.tokenizer, Notes()):
+            yield from document
+
+
+def count_words(
+    chunks: Iterable[Chunk],
+    config: CorpusFlags,
+    make_tokenizer: Callable[[], Tokenizer],
+    total_bytes: int,
+    num_workers: int,
+) -> Counter[Word]:
+    """Counts words in parallel; memory grows with the distinct words alone.
+
+    Args:
+        chunks: of the corpus.
+        config: form of the corpus.
+        make_tokenizer: opens the tokenizer in each worker; its vocabulary is not used.
+        total_bytes: for the progress line.
+        num_workers: processes; the counts do not depend on it.
+    """
+    counts: Counter[Word] = Counter()
+    with (
+        WorkerPool(partial(_Worker, make_tokenizer, config), num_workers) as pool,
+        Progress("counting", total_bytes, "B") as progress,
+    ):
+        for size, found in pool.run(_count_chunk, chunks):
+            counts.update(found)
+            progress.update(size)
+    return counts
+
+
+def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word]]:
+    tokenizer = worker.tokenizer
+    parts: Counter[str] = Counter()
+    for line in worker.lines(chunk):
+        words = tokenizer.parts(line)
+        if words and words[0][0] != " ":
+            words[0] = " " + words[0]
+        parts.update(words)
+    kept = set(tokenizer.config.additional_special_tokens)
+    by_eojeol = tokenizer.config.subword_prefix_unit == "eojeol"
+    counts: Counter[Word] = Counter()
+    for part, n in parts.items():
+        word = part.lstrip(" ")
+        if word in kept:
+            continue
+        continues = by_eojeol and len(word) == len(part)
+        if tokenizer.config.do_lower_case:
+            word = lower_keeping_length(word)
+        counts[word, continues] += n
+    return chunk.size, counts
+
+
+def read_sentences(
+    chunks: Iterable[Chunk], config: CorpusFlags, tokenizer: Tokenizer
+) -> Iterator[str]:
+    """Normalised sentences one after another."""
+    for chunk in chunks:
+        for document in read_documents(chunk, config, tokenizer, Notes()):
+            yield from document
+
+
+def measure_vocabulary(
+    chunks: Iterable[Chunk],
+    config: CorpusFlags,
+    make_tokenizer: Callable[[], Tokenizer],
+    num_workers: int,
+) -> VocabularyReport:
+    """Tokenizes a corpus and counts."""
+    with WorkerPool(partial(_Worker, make_tokenizer, config), num_workers) as pool:
+        return sum(pool.run(_measure_chunk, chunks), VocabularyReport())
+
+
+def _measure_chunk(worker: _Worker, chunk: Chunk) -> VocabularyReport:
+    encoded = worker.encoder.encode(list(worker.lines(chunk)))
+    packed = encoded.pieces
+    starts = np.flatnonzero(packed & np.uint32(MORPHEME_START))
+    known = (packed & np.uint32(ID_MASK)) != worker.tokenizer.vocab.unk_id
+    alone = np.diff(starts, append=len(packed)) == 1
+    return VocabularyReport(
+        pieces=len(packed),
+        unknown=int(np.count_nonzero(~known)),
+        morphemes=len(starts),
+        eojeols=int(np.count_nonzero(packed & np.uint32(EOJEOL_START))),
+        whole_morphemes=int(np.count_nonzero(alone & known[starts])),
+    )
+
+
+class SyllableReport(NamedTuple):
+    """Hangul syllables that have no piece of their own."""
+
+    missing_modern: int  # of all 11,172
+    missing_common: list[str]  # of the 2,350 of KS X 1001
+
+
+def missing_syllables(tokenizer: Tokenizer) -> SyllableReport:
+    """Syllables that a vocabulary cannot spell, at the start of a word or inside one."""
+    vocab = tokenizer.vocab
+    syllables = map(chr, range(0xAC00, 0xD7A4))
+    missing = [
+        s for s in syllables if not (s in vocab or f"##{s}" in vocab or f"\u2581{s}" in vocab)
+    ]
+    return SyllableReport(len(missing), [s for s in missing if _is_common(s)])
+
+
+def _is_common(syllable: str) -> bool:
+    try:
+        return len(syllable.encode("euc_kr")) == 2
+    except UnicodeEncodeError:
+        return False

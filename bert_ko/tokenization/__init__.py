@@ -1,0 +1,1 @@
+"""Text to morphemes, pieces and ids, with character offsets into the caller's string."""

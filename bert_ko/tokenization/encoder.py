@@ -1,0 +1,126 @@
+"""Lines to arrays of ids: the tokenizer without offsets, for corpora.
+
+A piece is one uint32: the id, and two bits that say whether a morpheme or an eojeol begins there.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.tokenization.sentencepieces import BLANK
+from bert_ko.tokenization.tokenizer import Tokenizer
+
+MORPHEME_START = 1 << 30
+EOJEOL_START = 1 << 31
+ID_MASK = MORPHEME_START - 1
+_MAX_TABLE_WORDS = 500_000
+# Lines are looked up in blocks, so that the strings of a block are dropped early.
+_BLOCK_LINES = 2000
+
+
+class EncodedLines(NamedTuple):
+    """The pieces of many lines.
+
+    Attributes:
+        pieces: uint32 [n], ids with start bits, line after line.
+        lengths: int32 [lines], pieces of each line.
+    """
+
+    pieces: npt.NDArray[np.uint32]
+    lengths: npt.NDArray[np.int32]
+
+
+class _WordTable(dict[str, int]):
+    """Words of ``Tokenizer.parts`` to rows of one flat table of pieces."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        super().__init__()
+        self._tokenizer = tokenizer
+        self.pieces = array("I")
+        self.offsets = array("q", [0])
+
+    def __missing__(self, part: str) -> int:
+        word = part.lstrip(" ")
+        starts_eojeol = len(word) < len(part)
+        ids = list(self._tokenizer.cut(word, starts_eojeol).ids)
+        ids[0] |= MORPHEME_START | (EOJEOL_START if starts_eojeol else 0)
+        self.pieces.extend(ids)
+        self.offsets.append(len(self.pieces))
+        row = self[part] = len(self.offsets) - 2
+        return row
+
+
+class LineEncoder:
+    """Encodes lines of a corpus at MeCab's speed: each distinct word is cut once."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        """Args: tokenizer: any type."""
+        self._tokenizer = tokenizer
+        self._words = _WordTable(tokenizer)
+
+    def encode(self, lines: Sequence[str]) -> EncodedLines:
+        """Encodes normalised lines (``Tokenizer.clean_lines``).
+
+        Args:
+            lines: without line ends; an empty line has no pieces.
+
+        Returns:
+            Ids equal to ``Tokenizer.encode(line).ids``, with start bits.
+        """
+        encode = self._encode_words if self._tokenizer.model is None else self._encode_model
+        blocks = [
+            encode(lines[start : start + _BLOCK_LINES])
+            for start in range(0, len(lines), _BLOCK_LINES)
+        ]
+        if not blocks:
+            return EncodedLines(np.empty(0, np.uint32), np.empty(0, np.int32))
+        return EncodedLines(
+            np.concatenate([block.pieces for block in blocks]),
+            np.concatenate([block.lengths for block in blocks]),
+        )
+
+    def _encode_words(self, lines: Sequence[str]) -> EncodedLines:
+        if len(self._words) > _MAX_TABLE_WORDS:
+            self._words = _WordTable(self._tokenizer)
+        words: list[str] = []
+        ends = np.empty(len(lines), np.int64)
+        cut = self._tokenizer.parts
+        for number, line in enumerate(lines):
+            if line:
+                parts = cut(line)
+                if parts and parts[0][0] != " ":
+                    parts[0] = " " + parts[0]
+                words += parts
+            ends[number] = len(words)
+        rows = np.fromiter(map(self._words.__getitem__, words), np.int32, len(words))
+        return self._gather(rows, ends)
+
+    def _gather(self, rows: npt.NDArray[np.int32], ends: npt.NDArray[np.int64]) -> EncodedLines:
+        offsets = np.frombuffer(self._words.offsets, np.int64)
+        table = np.frombuffer(self._words.pieces, np.uint32)
+        counts = np.diff(offsets)[rows] if len(rows) else np.empty(0, np.int64)
+        piece_ends = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(counts, out=piece_ends[1:])
+        shift = np.repeat(offsets[rows] - piece_ends[:-1], counts)
+        pieces = table[shift + np.arange(piece_ends[-1])]
+        line_ends = piece_ends[ends]
+        return EncodedLines(pieces, np.diff(line_ends, prepend=0).astype(np.int32))
+
+    def _encode_model(self, lines: Sequence[str]) -> EncodedLines:
+        assert self._tokenizer.model is not None
+        encoded = self._tokenizer.model.encode_ids(list(lines))
+        lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
+        pieces = np.fromiter((i for ids in encoded for i in ids), np.uint32, int(lengths.sum()))
+        starts = self._model_starts()[pieces]
+        ends = np.cumsum(lengths)
+        starts[(ends - lengths)[lengths > 0]] = True
+        pieces[starts] |= np.uint32(MORPHEME_START | EOJEOL_START)
+        return EncodedLines(pieces, lengths)
+
+    def _model_starts(self) -> npt.NDArray[np.bool_]:
+        return np.array([piece.startswith(BLANK) for piece in self._tokenizer.vocab], np.bool_)

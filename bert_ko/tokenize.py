@@ -1,0 +1,112 @@
+"""tokenize: what a vocabulary does to a text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bert_ko import files
+from bert_ko.flags import flag, run_command
+from bert_ko.progress import format_table
+from bert_ko.tokenization.folder import TokenizerFlags, load_tokenizer
+from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenizeConfig(TokenizerFlags):
+    """Shows the pieces of texts with ids, character offsets, words and parts of speech.
+
+    Texts are arguments, lines of --input_file, or lines of standard input.
+    """
+
+    text: tuple[str, ...] = flag((), help="Texts to tokenize.", positional=True)
+    input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
+    json_input: bool = flag(
+        False, help="Each line is a JSON string, so that a text may hold line breaks."
+    )
+    output_format: Literal["table", "json"] = flag(
+        "table", help="table: for people; json: one object a line."
+    )
+
+
+def run(config: TokenizeConfig) -> None:
+    """Tokenizes text after text."""
+    if config.text and config.input_file is not None:
+        raise ValueError("give texts as arguments or --input_file, not both.")
+    tokenizer = load_tokenizer(config.vocab_file, config)
+    show = _show_json if config.output_format == "json" else _show_table
+    for number, text in enumerate(_texts(config)):
+        encoding = tokenizer.encode(text, with_morphemes=tokenizer.has_morphemes)
+        if number and config.output_format == "table":
+            print()
+        show(text, encoding, tokenizer)
+
+
+def _texts(config: TokenizeConfig) -> Iterator[str]:
+    if config.text:
+        yield from _decode(config.text, "argument", config.json_input)
+    elif config.input_file in (None, "-"):
+        lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
+        yield from _decode(lines, "standard input", config.json_input)
+    else:
+        assert config.input_file is not None
+        with files.open_binary(config.input_file) as stream:
+            lines = (line.decode(errors="replace") for line in stream)
+            yield from _decode(lines, config.input_file, config.json_input)
+
+
+def _decode(lines: Iterable[str], source: str, is_json: bool) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        line = line.removesuffix("\n").removesuffix("\r")
+        if not is_json:
+            yield line
+            continue
+        try:
+            text = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{source}:{number}: not JSON: {error}.") from None
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{source}:{number}: must be a JSON string, got {type(text).__name__}."
+            )
+        yield text
+
+
+def _show_json(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:
+    value: dict[str, Any] = {
+        "text": text,
+        "pieces": encoding.pieces,
+        "ids": encoding.ids,
+        "offsets": [list(span) for span in zip(encoding.starts, encoding.ends, strict=True)],
+        "morpheme_ids": encoding.morpheme_ids,
+        "eojeol_ids": encoding.eojeol_ids,
+    }
+    if tokenizer.has_morphemes:
+        value["morphemes"] = [morpheme._asdict() for morpheme in encoding.morphemes]
+    # A lone surrogate of the input stays readable as an escape.
+    is_clean = text.isascii() or text.encode("utf-8", "replace").decode() == text
+    print(json.dumps(value, ensure_ascii=not is_clean))
+
+
+def _show_table(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:
+    headers = ["piece", "id", "start", "end", "text", "eojeol", "morpheme"]
+    rows: list[list[object]] = []
+    for i, piece in enumerate(encoding.pieces):
+        start, end = encoding.starts[i], encoding.ends[i]
+        surface = json.dumps(text[start:end], ensure_ascii=False)[1:-1]
+        numbers = (str(encoding.ids[i]), str(start), str(end))
+        word = encoding.morpheme_ids[i]
+        row: list[object] = [piece, *numbers, surface, str(encoding.eojeol_ids[i]), str(word)]
+        if tokenizer.has_morphemes:
+            is_first = i == 0 or word != encoding.morpheme_ids[i - 1]
+            row.append(encoding.morphemes[word].pos if is_first else "")
+        rows.append(row)
+    print(format_table(rows, headers + (["pos"] if tokenizer.has_morphemes else [])))
+
+
+def main() -> int:
+    """Runs the command."""
+    return run_command(TokenizeConfig, run)

@@ -1,0 +1,124 @@
+"""Tasks over worker processes, with a bounded number in flight.
+
+Workers end with their parent, also when that is killed: a later run of the same command must not
+meet them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_PR_SET_PDEATHSIG = 1
+_state: Any = None
+
+
+def default_num_workers() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class WorkerPool:
+    """Worker processes that each hold a state of their own; 1 worker is this process.
+
+    Use as a context manager: leaving it ends the workers.
+    """
+
+    def __init__(self, make_state: Callable[[], Any], num_workers: int):
+        """Args: make_state: called once in each worker, picklable; num_workers: at least 1."""
+        if num_workers < 1:
+            raise ValueError(f"--num_workers must be at least 1, got {num_workers}.")
+        self._make_state, self._num_workers = make_state, num_workers
+        self._executor: ProcessPoolExecutor | None = None
+        self._own_state: Any = None
+
+    def __enter__(self) -> WorkerPool:
+        if self._num_workers > 1:
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(
+                self._num_workers, context, _start_worker, (self._make_state, os.getpid())
+            )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(
+        self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]
+    ) -> Iterator[Result]:
+        """Runs ``function(state, task)`` for every task.
+
+        Args:
+            function: the work; picklable, as are tasks and results.
+            tasks: read as workers become free, one ahead of each.
+
+        Yields:
+            Results in the order in which they are done.
+
+        Raises:
+            ChildProcessError: a worker died.
+            Exception: the first that a task raised; what is done stays done.
+        """
+        if self._executor is not None:
+            yield from self._collect(self._executor, function, iter(tasks))
+            return
+        for task in tasks:
+            if self._own_state is None:
+                self._own_state = self._make_state()
+            yield function(self._own_state, task)
+
+    def _collect(
+        self,
+        executor: ProcessPoolExecutor,
+        function: Callable[[Any, Task], Result],
+        tasks: Iterator[Task],
+    ) -> Iterator[Result]:
+        pending: set[Future[Result]] = set()
+        try:
+            while True:
+                for task in itertools.islice(tasks, 2 * self._num_workers - len(pending)):
+                    pending.add(executor.submit(_work, function, task))
+                if not pending:
+                    return
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a worker process died (killed, or out of memory). What is complete was kept: run "
+                "the same command again, with a smaller --num_workers if memory was short."
+            ) from None
+
+
+def _start_worker(make_state: Callable[[], Any], parent: int) -> None:
+    global _state
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C for all
+    _die_with_parent(parent)
+    _state = make_state()
+
+
+def _work(function: Callable[[Any, Task], Result], task: Task) -> Result:
+    return function(_state, task)
+
+
+def _die_with_parent(parent: int) -> None:
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)

@@ -1,0 +1,311 @@
+"""Reads the imports of every module and keeps the house in order: see CONTRIBUTING.md."""
+
+import ast
+import configparser
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "bert_ko"
+
+# What each floor may import besides itself.
+BELOW = {
+    "ground": set(),
+    "tokenization": {"ground"},
+    "data": {"ground", "tokenization"},
+    "modeling": {"ground", "tokenization"},
+    "training": {"ground", "tokenization", "data", "modeling"},
+    "tasks": {"ground", "tokenization", "data", "modeling", "training"},
+    "commands": {"ground", "tokenization", "data", "modeling", "training", "tasks"},
+}
+FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
+FREE_OF_FRAMEWORKS = {"tokenization", "data"}
+SHEBANG = "#!/usr/bin/env python3"
+MAX_LAUNCHER_LINES = 15
+
+
+class House:
+    """The modules below ROOT/bert_ko and the launchers in ROOT/bin."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.launchers = sorted(
+            path for path in (root / "bin").glob("*") if path.is_file() and path.name[0] != "."
+        )
+        self.commands = {f"{PACKAGE}.{path.name}" for path in self.launchers}
+        self.paths = {
+            module_name(path.relative_to(root)): path
+            for path in sorted((root / PACKAGE).rglob("*.py"))
+        }
+        self.trees = {name: ast.parse(path.read_bytes()) for name, path in self.paths.items()}
+        self.imports = {name: set(self._imports(name)) for name in self.trees}
+
+    def floor(self, module: str) -> str:
+        parts = module.split(".")
+        is_folder = len(parts) > 2 or (len(parts) == 2 and self._is_package(module))
+        if is_folder:
+            return parts[1]
+        return "commands" if module in self.commands else "ground"
+
+    def _is_package(self, module: str) -> bool:
+        return (self.root / Path(*module.split("."))).is_dir()
+
+    def _imports(self, module: str) -> Iterator[str]:
+        """Yields the modules that a module imports anywhere, in functions too."""
+        is_init = self.paths[module].name == "__init__.py"
+        for node in ast.walk(self.trees[module]):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                package = module.split(".")
+                package = package[: len(package) - node.level + is_init] if node.level else []
+                base = ".".join([*package, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    name = f"{base}.{alias.name}"
+                    yield name if name in self.paths or self._is_package(name) else base
+
+
+def module_name(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def top(module: str) -> str:
+    return module.split(".")[0]
+
+
+def floor_violations(house: House) -> list[str]:
+    """Imports of a floor that is not below, and folders that are no floor."""
+    found = []
+    for module, imports in house.imports.items():
+        floor = house.floor(module)
+        if floor not in BELOW:
+            found.append(f"{module} is in no floor of the house")
+            continue
+        for imported in sorted(imports):
+            if top(imported) != PACKAGE or imported == PACKAGE:
+                continue
+            below = house.floor(imported)
+            if below != floor and below not in BELOW[floor]:
+                found.append(f"{module} ({floor}) imports {imported} ({below})")
+    return found
+
+
+def circles(house: House) -> list[str]:
+    """Chains of imports that come back to where they began."""
+    done: set[str] = set()
+    found: list[str] = []
+
+    def visit(module: str, chain: list[str]) -> None:
+        if module in chain:
+            found.append(" -> ".join([*chain[chain.index(module) :], module]))
+        elif module not in done:
+            for imported in sorted(house.imports[module]):
+                if imported in house.imports:
+                    visit(imported, [*chain, module])
+            done.add(module)
+
+    for module in house.imports:
+        visit(module, [])
+    return found
+
+
+def framework_violations(house: House) -> list[str]:
+    return [
+        f"{module} imports {imported}"
+        for module, imports in house.imports.items()
+        if house.floor(module) in FREE_OF_FRAMEWORKS
+        for imported in sorted(imports)
+        if top(imported) in FRAMEWORKS
+    ]
+
+
+def absl_violations(house: House) -> list[str]:
+    """Modules besides flags.py that import absl, and any that reads the global FLAGS."""
+    found = []
+    for module, imports in house.imports.items():
+        if module != f"{PACKAGE}.flags" and any(top(name) == "absl" for name in imports):
+            found.append(f"{module} imports absl")
+        for node in ast.walk(house.trees[module]):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            if "FLAGS" in (getattr(node, "id", None), getattr(node, "attr", None), *names):
+                found.append(f"{module} reads FLAGS in line {node.lineno}")
+    return found
+
+
+def launcher_violations(house: House) -> list[str]:
+    found = []
+    for path in house.launchers:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if f"{PACKAGE}.{path.name}" not in house.paths:
+            found.append(f"bin/{path.name} has no module {PACKAGE}/{path.name}.py")
+        if not os.access(path, os.X_OK):
+            found.append(f"bin/{path.name} is not executable")
+        if lines[:1] != [SHEBANG]:
+            found.append(f"bin/{path.name} must begin with {SHEBANG}")
+        if len(lines) > MAX_LAUNCHER_LINES:
+            found.append(f"bin/{path.name} has more than {MAX_LAUNCHER_LINES} lines")
+    return found
+
+
+CHECKS = [
+    floor_violations,
+    circles,
+    framework_violations,
+    absl_violations,
+    launcher_violations,
+]
+
+
+@pytest.fixture(scope="module")
+def house() -> House:
+    return House(ROOT)
+
+
+def test_house_has_modules(house: House) -> None:
+    assert f"{PACKAGE}.flags" in house.paths
+
+
+def test_imports_go_down_only(house: House) -> None:
+    assert floor_violations(house) == []
+
+
+def test_imports_have_no_circles(house: House) -> None:
+    assert circles(house) == []
+
+
+def test_tokenization_and_data_are_free_of_frameworks(house: House) -> None:
+    assert framework_violations(house) == []
+
+
+def test_flags_is_the_only_module_with_absl(house: House) -> None:
+    assert absl_violations(house) == []
+
+
+def test_launchers_are_thin(house: House) -> None:
+    assert launcher_violations(house) == []
+
+
+def test_setup_cfg_installs_every_launcher(house: House) -> None:
+    if not house.launchers:
+        pytest.skip("there are no launchers yet")
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    installed = setup["options"]["scripts"].split()
+    assert sorted(installed) == [f"bin/{path.name}" for path in house.launchers]
+
+
+def build(root: Path, sources: dict[str, str]) -> House:
+    for name, source in sources.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+        if name.startswith("bin/"):
+            path.chmod(0o755)
+    return House(root)
+
+
+LAUNCHER = f"{SHEBANG}\nimport sys\n"
+
+
+def test_checks_good_house_is_accepted(tmp_path: Path) -> None:
+    house = build(
+        tmp_path,
+        {
+            "bert_ko/__init__.py": "",
+            "bert_ko/flags.py": "from absl import flags\nimport os\n",
+            "bert_ko/tokenization/__init__.py": "from bert_ko.tokenization.b import c",
+            "bert_ko/tokenization/a.py": "from . import b\nfrom .b import c",
+            "bert_ko/tokenization/b.py": "from bert_ko import flags\nimport numpy",
+            "bert_ko/modeling/layers.py": "def f():\n    import keras",
+            "bert_ko/train.py": "from bert_ko.modeling import layers\nimport bert_ko.flags",
+            "bin/train": LAUNCHER,
+        },
+    )
+    assert [check(house) for check in CHECKS] == [[], [], [], [], []]
+    assert house.floor("bert_ko.train") == "commands"
+
+
+@pytest.mark.parametrize(
+    ("source", "imported", "floor"),
+    [
+        ("bert_ko/files.py", "bert_ko.tokenization.x", "tokenization"),
+        ("bert_ko/tokenization/a.py", "bert_ko.data.x", "data"),
+        ("bert_ko/data/a.py", "bert_ko.modeling.x", "modeling"),
+        ("bert_ko/modeling/a.py", "bert_ko.data.x", "data"),
+        ("bert_ko/tasks/ner/a.py", "bert_ko.train", "commands"),
+        ("bert_ko/data/a.py", "bert_ko.train", "commands"),
+    ],
+)
+@pytest.mark.parametrize("form", ["import {0}", "def f():\n    from {1} import {2}"])
+def test_floor_violations_upward_import_is_found(
+    source: str, imported: str, floor: str, form: str, tmp_path: Path
+) -> None:
+    package, _, name = imported.rpartition(".")
+    house = build(
+        tmp_path,
+        {
+            source: form.format(imported, package, name),
+            imported.replace(".", "/") + ".py": "",
+            "bert_ko/train.py": "",
+            "bin/train": LAUNCHER,
+        },
+    )
+    (violation,) = floor_violations(house)
+    assert violation.endswith(f"imports {imported} ({floor})")
+
+
+def test_floor_violations_relative_import_is_found(tmp_path: Path) -> None:
+    house = build(
+        tmp_path,
+        {"bert_ko/data/__init__.py": "from ..training import x", "bert_ko/training/x.py": ""},
+    )
+    assert floor_violations(house) == ["bert_ko.data (data) imports bert_ko.training.x (training)"]
+
+
+def test_floor_violations_unknown_folder_is_found(tmp_path: Path) -> None:
+    house = build(tmp_path, {"bert_ko/utils/a.py": ""})
+    assert floor_violations(house) == ["bert_ko.utils.a is in no floor of the house"]
+
+
+def test_circles_three_modules_are_found(tmp_path: Path) -> None:
+    house = build(
+        tmp_path,
+        {
+            "bert_ko/a.py": "import bert_ko.b",
+            "bert_ko/b.py": "def f():\n    from bert_ko.c import x",
+            "bert_ko/c.py": "from bert_ko import a",
+        },
+    )
+    assert circles(house) == ["bert_ko.a -> bert_ko.b -> bert_ko.c -> bert_ko.a"]
+
+
+def test_framework_violations_import_in_function_is_found(tmp_path: Path) -> None:
+    house = build(tmp_path, {"bert_ko/data/a.py": "def f():\n    from keras.ops import take"})
+    assert framework_violations(house) == ["bert_ko.data.a imports keras.ops"]
+
+
+@pytest.mark.parametrize(
+    "source", ["from absl import logging", "import absl.flags", "x = FLAGS.y", "x = a.FLAGS"]
+)
+def test_absl_violations_in_library_are_found(source: str, tmp_path: Path) -> None:
+    assert len(absl_violations(build(tmp_path, {"bert_ko/data/a.py": source}))) == 1
+
+
+def test_absl_violations_global_flags_in_flags_module_are_found(tmp_path: Path) -> None:
+    house = build(tmp_path, {"bert_ko/flags.py": "from absl.flags import FLAGS"})
+    assert absl_violations(house) == ["bert_ko.flags reads FLAGS in line 1"]
+
+
+def test_launcher_violations_are_found(tmp_path: Path) -> None:
+    house = build(tmp_path, {"bin/train": "#!/bin/sh\n" + "x\n" * 20})
+    (tmp_path / "bin" / "train").chmod(0o644)
+    assert launcher_violations(house) == [
+        "bin/train has no module bert_ko/train.py",
+        "bin/train is not executable",
+        f"bin/train must begin with {SHEBANG}",
+        "bin/train has more than 15 lines",
+    ]

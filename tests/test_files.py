@@ -1,0 +1,366 @@
+import bz2
+import contextlib
+import errno
+import gzip
+import io
+import lzma
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from bert_ko import files
+
+TEXT = "도서관에서 빌린 책을 반납했습니다.\n" * 5000
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: zstandard.ZstdCompressor().compress(data),
+}
+EXTENSIONS = sorted(COMPRESS)
+
+
+@pytest.fixture
+def memory() -> str:
+    return f"memory://{uuid.uuid4().hex}"
+
+
+def write(path: Path, data: str | bytes = "") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return str(path)
+
+
+def put(url: str, data: bytes = b"") -> str:
+    files.write_atomic(url, data)
+    return url
+
+
+def read(path: str) -> bytes:
+    with files.open_binary(path) as stream:
+        return stream.read()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("gs://bucket/a.txt", True),
+        ("memory://a", True),
+        ("file:///a", True),
+        ("a/b.txt", False),
+        ("/a//b", False),
+        ("", False),
+        ("말뭉치://x", False),
+    ],
+)
+def test_is_remote_path_is_told_by_scheme(path: str, expected: bool) -> None:
+    assert files.is_remote(path) is expected
+
+
+def test_expand_inputs_file_glob_folder_keep_order_without_repeats(tmp_path: Path) -> None:
+    b, a = write(tmp_path / "b.txt"), write(tmp_path / "a.txt")
+    deep = write(tmp_path / "folder" / "AA" / "wiki_00")
+    write(tmp_path / "folder" / ".hidden")
+    write(tmp_path / "folder" / ".git" / "config")
+    patterns = [b, str(tmp_path / "*.txt"), str(tmp_path / "folder"), f"{tmp_path}/./a.txt"]
+    assert files.expand_inputs(patterns) == [b, a, deep]
+
+
+def test_expand_inputs_glob_of_folders_gives_their_files(tmp_path: Path) -> None:
+    paths = [write(tmp_path / folder / "wiki_00") for folder in ("AA", "AB")]
+    assert files.expand_inputs([str(tmp_path / "A?")]) == paths
+
+
+def test_expand_inputs_suffixes_look_through_compression(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt.gz", "c.json", "d.json.zst", "e"):
+        write(tmp_path / name)
+    found = files.expand_inputs([str(tmp_path)], suffixes=(".txt",))
+    assert found == [str(tmp_path / "a.txt"), str(tmp_path / "b.txt.gz")]
+    assert files.expand_inputs([str(tmp_path / "e")], suffixes=(".txt",)) == [str(tmp_path / "e")]
+
+
+def test_expand_inputs_name_with_brackets_is_a_file_first(tmp_path: Path) -> None:
+    path = write(tmp_path / "a[1].txt")
+    write(tmp_path / "a1.txt")
+    assert files.expand_inputs([path]) == [path]
+
+
+@pytest.mark.parametrize("pattern", ["nothing.txt", "*.none", "", "memory://nothing/*.txt"])
+def test_expand_inputs_no_match_names_pattern(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        files.expand_inputs([pattern])
+    assert repr(pattern) in str(caught.value)
+
+
+def test_expand_inputs_empty_folder_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"\.txt"):
+        files.expand_inputs([str(tmp_path)], suffixes=(".txt",))
+
+
+def test_expand_inputs_remote_file_glob_folder(memory: str) -> None:
+    for name in ("b.txt", "a.txt.gz", "deep/c.txt", ".x/d.txt", ".e.txt"):
+        put(f"{memory}/{name}")
+    full = memory.replace("memory://", "memory:///")
+    assert files.expand_inputs([f"{memory}/b.txt", f"{memory}/*.txt"]) == [
+        f"{full}/b.txt",
+        f"{full}/.e.txt",
+    ]
+    assert files.expand_inputs([memory], suffixes=(".txt",)) == [
+        f"{full}/a.txt.gz",
+        f"{full}/b.txt",
+        f"{full}/deep/c.txt",
+    ]
+
+
+def test_expand_inputs_file_url_glob_can_be_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "가")
+    (found,) = files.expand_inputs([f"file://{tmp_path}/*.txt"])
+    assert found == f"file://{tmp_path}/a.txt"
+    assert read(found) == "가".encode()
+
+
+@pytest.mark.parametrize("extension", ["", *EXTENSIONS])
+@pytest.mark.parametrize("place", ["local", "file://", "memory://"])
+def test_open_binary_any_compression_gives_text(
+    extension: str, place: str, tmp_path: Path, memory: str
+) -> None:
+    data = COMPRESS.get(extension, bytes)(TEXT.encode())
+    if place == "memory://":
+        path = put(f"{memory}/a.txt{extension}", data)
+    else:
+        path = place.replace("local", "") + write(tmp_path / f"a.txt{extension}", data)
+    with files.open_binary(path) as stream:
+        assert stream.readline().decode() == "도서관에서 빌린 책을 반납했습니다.\n"
+        assert sum(1 for _ in stream) == 4999
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_open_binary_several_members_are_joined(extension: str, tmp_path: Path) -> None:
+    compress = COMPRESS[extension]
+    data = compress(b"one\n") + compress(b"") + compress(TEXT.encode())
+    assert read(write(tmp_path / f"a{extension}", data)) == b"one\n" + TEXT.encode()
+
+
+def test_open_binary_zstd_skippable_frame_is_skipped(tmp_path: Path) -> None:
+    skippable = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"abcd"
+    data = skippable + COMPRESS[".zst"](b"hi") + skippable
+    assert read(write(tmp_path / "a.zst", data)) == b"hi"
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize(
+    "damage", ["cut off", "cut off in second member", "garbage", "overwritten"]
+)
+def test_open_binary_damaged_file_raises_with_name(
+    extension: str, damage: str, tmp_path: Path
+) -> None:
+    data = COMPRESS[extension](os.urandom(300_000))
+    if damage == "cut off":
+        data = data[:-20]
+    elif damage == "cut off in second member":
+        data = COMPRESS[extension](b"one") + data[:1000]
+    elif damage == "garbage":
+        data = b"this is no compressed file at all, it is text" * 100
+    else:
+        # Within the headers, as zstandard writes no checksums of the contents by default.
+        data = data[:6] + b"\xff" * 50 + data[56:]
+    path = write(tmp_path / f"damaged{extension}", data)
+    with pytest.raises(ValueError, match=f"damaged{extension} is damaged or cut off: ."):
+        read(path)
+
+
+def test_open_binary_missing_file_raises(tmp_path: Path, memory: str) -> None:
+    with pytest.raises(FileNotFoundError, match="none"):
+        files.open_binary(str(tmp_path / "none.gz"))
+    with pytest.raises(FileNotFoundError, match=f"{memory}/none does not exist"):
+        files.open_binary(f"{memory}/none")
+
+
+def test_open_binary_missing_package_says_pip_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    with pytest.raises(ValueError, match=r"pip install zstandard$"):
+        files.open_binary(write(tmp_path / "a.zst"))
+    with pytest.raises(ValueError, match=r"pip install fsspec$"):
+        files.open_binary("gs://bucket/a.txt")
+
+
+def test_open_binary_missing_remote_package_says_pip_command() -> None:
+    if importable("gcsfs"):
+        pytest.skip("gcsfs is installed")
+    with pytest.raises(ValueError, match=r"gs://bucket/a\.txt .*pip install gcsfs$"):
+        files.open_binary("gs://bucket/a.txt")
+
+
+def importable(name: str) -> bool:
+    with contextlib.suppress(ImportError):
+        __import__(name)
+        return True
+    return False
+
+
+def test_size_and_fingerprint_tell_a_changed_file(tmp_path: Path, memory: str) -> None:
+    path = write(tmp_path / "a", "12345")
+    before = files.fingerprint(path)
+    assert before == {"path": path, "size": 5, "mtime_ns": os.stat(path).st_mtime_ns}
+    os.utime(path, ns=(0, 1))
+    assert files.fingerprint(path) != before
+    url = put(f"{memory}/a", b"1234")
+    assert files.size(url) == 4
+    assert files.fingerprint(url) == {"path": url, "size": 4, "mtime_ns": None}
+
+
+def test_write_atomic_text_and_bytes_leave_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_atomic(str(path), "가나다")
+    assert path.read_text(encoding="utf-8") == "가나다"
+    files.write_atomic(f"file://{path}", b"new")
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_write_atomic_respects_umask(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        files.write_atomic(str(tmp_path / "a"), b"")
+    finally:
+        os.umask(old)
+    assert os.stat(tmp_path / "a").st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_atomic_writer_error_keeps_old_file(kind: type[BaseException], tmp_path: Path) -> None:
+    path = write(tmp_path / "a", "old")
+    with pytest.raises(kind), files.atomic_writer(path) as stream:
+        stream.write(b"half")
+        raise kind
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["a"]
+
+
+def test_atomic_writer_error_publishes_no_remote_file(memory: str) -> None:
+    with pytest.raises(RuntimeError), files.atomic_writer(f"{memory}/a") as stream:
+        stream.write(b"half")
+        raise RuntimeError
+    with pytest.raises(FileNotFoundError):
+        files.open_binary(f"{memory}/a")
+
+
+def test_atomic_writer_two_remote_files_at_once(memory: str) -> None:
+    with files.atomic_writer(f"{memory}/a") as a:
+        a.write(b"a1")
+        with files.atomic_writer(f"{memory}/b") as b:
+            b.write(b"b")
+        assert read(f"{memory}/b") == b"b"
+        with pytest.raises(FileNotFoundError):
+            files.open_binary(f"{memory}/a")
+        a.write(b"a2")
+    assert read(f"{memory}/a") == b"a1a2"
+
+
+def test_atomic_writer_temporary_name_is_hidden_with_pid(tmp_path: Path) -> None:
+    with files.atomic_writer(str(tmp_path / "a")):
+        assert names(tmp_path) == [f".a.{os.getpid()}.tmp"]
+
+
+def test_atomic_writer_missing_folder_names_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "none" / "a")
+    with pytest.raises(FileNotFoundError) as caught, files.atomic_writer(path):
+        pass
+    assert caught.value.filename == path
+
+
+def test_atomic_writer_on_folder_raises(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), files.atomic_writer(str(tmp_path)):
+        pass
+
+
+def test_atomic_writer_full_disk_names_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    with pytest.raises(OSError) as caught, files.atomic_writer(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == path
+    assert names(tmp_path) == []
+
+
+def test_atomic_writer_device_is_written_directly() -> None:
+    files.write_atomic(os.devnull, b"x")
+    assert not os.path.isfile(os.devnull)
+
+
+def test_copy_into_appends_at_position(tmp_path: Path) -> None:
+    source = write(tmp_path / "source", TEXT)
+    target = tmp_path / "target"
+    with open(target, "wb") as stream:
+        stream.write(b"head")
+        assert files.copy_into(source, stream) == len(TEXT.encode())
+        assert stream.tell() == 4 + len(TEXT.encode())
+        stream.write(b"tail")
+    assert target.read_bytes() == b"head" + TEXT.encode() + b"tail"
+
+
+@pytest.mark.parametrize("kernel", ["refuses", "missing", "gives up"])
+def test_copy_into_without_kernel_copy_falls_back(
+    kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if kernel == "missing":
+        monkeypatch.delattr(os, "copy_file_range")
+    else:
+        monkeypatch.setattr(os, "copy_file_range", refuse if kernel == "refuses" else lambda *_: 0)
+    with open(tmp_path / "target", "wb") as stream:
+        stream.write(b"head")
+        files.copy_into(write(tmp_path / "source", "가"), stream)
+    assert (tmp_path / "target").read_bytes() == b"head" + "가".encode()
+
+
+def test_copy_into_stream_without_file_or_appending(tmp_path: Path) -> None:
+    source = write(tmp_path / "source", "12345")
+    buffer = io.BytesIO()
+    assert files.copy_into(source, buffer) == 5
+    assert buffer.getvalue() == b"12345"
+    target = tmp_path / "target"
+    target.write_bytes(b"0")
+    with open(target, "ab") as stream:
+        files.copy_into(source, stream)
+    assert target.read_bytes() == b"012345"
+
+
+def test_require_writable_folder_creates_it(tmp_path: Path, memory: str) -> None:
+    files.require_writable_folder(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+    files.require_writable_folder(str(tmp_path / "a" / "b"))
+    files.require_writable_folder(f"{memory}/a")
+
+
+def test_require_writable_folder_file_raises(tmp_path: Path) -> None:
+    path = write(tmp_path / "a")
+    for folder in (path, f"{path}/b"):
+        with pytest.raises(ValueError, match="must be a folder"):
+            files.require_writable_folder(folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_require_writable_folder_read_only_raises(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="can't be written"):
+        files.require_writable_folder(str(tmp_path))
+    with pytest.raises(ValueError, match="can't be created"):
+        files.require_writable_folder(str(tmp_path / "a"))

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from bert_ko.flags import FlagError, flag, help_text, parse, run_command, to_json
+
+
+@dataclass(frozen=True)
+class Config:
+    """Reads a corpus
+    of Korean.
+
+    This paragraph is for readers of the code.
+    """
+
+    input_file: tuple[str, ...] = flag(help="Text files.")
+    vocab_file: str = flag(help="One token a line.")
+    max_seq_length: int = flag(128, help="Length of an instance, in tokens. " * 8)
+    masked_lm_prob: float = flag(0.15, help="Share of masked tokens.")
+    do_lower_case: bool = flag(True, help="Lower-case the text.")
+    tokenizer: Literal["mecab", "bert"] = flag("mecab", help="Finds the words.")
+    split: Literal["dev", "train"] | None = flag(None, help="Which part.")
+    max_lines: int | None = flag(None, help="Stop after so many lines.")
+    tpu_name: str | None = flag(None, help="Not used.")
+    num_workers: int = flag(1, help="Processes.", affects_output=False)
+
+    def __post_init__(self) -> None:
+        if self.max_seq_length < 5:
+            raise ValueError(f"max_seq_length must be 5 or more, got {self.max_seq_length}.")
+
+
+@dataclass(frozen=True)
+class WordsConfig:
+    words: tuple[str, ...] = flag((), positional=True, help="Words to count.")
+    as_json: bool = flag(False, help="Print JSON.")
+
+
+@dataclass(frozen=True)
+class RequiredWordsConfig(WordsConfig):
+    words: tuple[str, ...] = flag(positional=True, help="Words to count.")
+
+
+@dataclass(frozen=True)
+class SeedFlags:
+    random_seed: int = flag(12345, help="Seed.")
+
+
+@dataclass(frozen=True)
+class InheritedConfig(SeedFlags):
+    output_file: str = flag(help="Where to write.")
+
+
+REQUIRED = ["--input_file=a.txt,b.txt", "--vocab_file=v"]
+
+
+def test_parse_required_only_gives_defaults() -> None:
+    assert parse(Config, REQUIRED) == Config(input_file=("a.txt", "b.txt"), vocab_file="v")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        (["--max_seq_length=512"], "max_seq_length", 512),
+        (["--max_seq_length", "512"], "max_seq_length", 512),
+        (["-max_seq_length=512"], "max_seq_length", 512),
+        (["--max_seq_length=512", "--max_seq_length=64"], "max_seq_length", 64),
+        (["--masked_lm_prob=1"], "masked_lm_prob", 1.0),
+        (["--masked_lm_prob", "-2.5"], "masked_lm_prob", -2.5),
+        (["--nodo_lower_case"], "do_lower_case", False),
+        (["--do_lower_case=false"], "do_lower_case", False),
+        (["--do_lower_case"], "do_lower_case", True),
+        (["--tokenizer=bert"], "tokenizer", "bert"),
+        (["--split=dev"], "split", "dev"),
+        (["--max_lines=3"], "max_lines", 3),
+        (["--tpu_name="], "tpu_name", ""),
+        (["--input_file=가.txt,나.txt,"], "input_file", ("가.txt", "나.txt")),
+        (["--undefok=old_flag", "--old_flag=3"], "max_seq_length", 128),
+    ],
+)
+def test_parse_flag_gives_value(arguments: list[str], field: str, value: object) -> None:
+    assert getattr(parse(Config, REQUIRED + arguments), field) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input_files=x"], "unknown flag --input_files; did you mean --input_file?"),
+        (["--nodo_lowercase"], "unknown flag --nodo_lowercase; did you mean --nodo_lower_case?"),
+        (["--zzz"], "unknown flag --zzz; --help lists the flags."),
+        (["--max_seq_length=abc"], "--max_seq_length must be an integer, got 'abc'."),
+        (["--max_seq_length="], "--max_seq_length must be an integer, got ''."),
+        (["--masked_lm_prob=a: b\nc"], "--masked_lm_prob must be a number, got 'a: b\\nc'."),
+        (["--do_lower_case=perhaps"], "--do_lower_case must be true or false, got 'perhaps'."),
+        (["--tokenizer=kkma"], "--tokenizer must be one of mecab, bert, got 'kkma'."),
+        (["--vocab_file"], "Missing value for flag --vocab_file"),
+        (["--nodo_lower_case=1"], "--nodo_lower_case=1 does not take an argument"),
+        (["--vocab_file="], "--vocab_file: this must be given, got an empty value; see --help."),
+    ],
+)
+def test_parse_wrong_flag_raises_one_line(arguments: list[str], message: str) -> None:
+    with pytest.raises(FlagError) as caught:
+        parse(Config, REQUIRED + arguments)
+    assert str(caught.value) == message
+
+
+def test_parse_missing_flags_names_all() -> None:
+    with pytest.raises(FlagError, match=r"^--input_file, --vocab_file: these must be given"):
+        parse(Config, [])
+
+
+def test_parse_unexpected_argument_raises() -> None:
+    with pytest.raises(FlagError, match=r"unexpected argument 'true'.*--noname for a bool"):
+        parse(Config, [*REQUIRED, "--do_lower_case", "true"])
+
+
+def test_parse_post_init_error_passes_through() -> None:
+    with pytest.raises(ValueError, match=r"^max_seq_length must be 5 or more, got 2\.$"):
+        parse(Config, [*REQUIRED, "--max_seq_length=2"])
+
+
+def test_parse_nested_flagfile_is_read(tmp_path: Path) -> None:
+    inner = tmp_path / "inner.flags"
+    inner.write_text("// 주석\n--max_seq_length=256\n", encoding="utf-8")
+    outer = tmp_path / "outer.flags"
+    outer.write_text(f"# comment\n\n--input_file=가.txt\n--flagfile={inner}\n", encoding="utf-8")
+    config = parse(Config, [f"--flagfile={outer}", "--vocab_file=v"])
+    assert config.input_file == ("가.txt",)
+    assert config.max_seq_length == 256
+
+
+def test_parse_missing_flagfile_raises() -> None:
+    with pytest.raises(FlagError, match="no_such_file"):
+        parse(Config, ["--flagfile=no_such_file"])
+
+
+def test_parse_positional_takes_arguments_between_flags() -> None:
+    config = parse(WordsConfig, ["책을", "--as_json", "빌린다", "--", "--x"])
+    assert config == WordsConfig(words=("책을", "빌린다", "--x"), as_json=True)
+
+
+def test_parse_required_positional_missing_raises() -> None:
+    with pytest.raises(FlagError, match=r"^WORDS: this must be given"):
+        parse(RequiredWordsConfig, ["--as_json"])
+
+
+def test_parse_inherited_flags_work() -> None:
+    config = parse(InheritedConfig, ["--output_file=o", "--random_seed=1"])
+    assert config == InheritedConfig(output_file="o", random_seed=1)
+
+
+def test_parse_twice_shares_nothing() -> None:
+    parse(Config, [*REQUIRED, "--max_seq_length=64"])
+    assert parse(Config, REQUIRED).max_seq_length == 128
+
+
+def test_parse_plain_field_raises_type_error() -> None:
+    @dataclass(frozen=True)
+    class PlainConfig:
+        size: int = 3
+
+    with pytest.raises(TypeError, match="size"):
+        parse(PlainConfig, [])
+
+
+def test_parse_unsupported_type_raises_type_error() -> None:
+    @dataclass(frozen=True)
+    class DictConfig:
+        sizes: dict[str, int] = flag(help="")
+
+    with pytest.raises(TypeError, match="sizes"):
+        parse(DictConfig, [])
+
+
+def test_help_text_lists_flags_in_order_within_100_columns() -> None:
+    text = help_text(Config, "prog", "Reads a corpus.")
+    heads = [line for line in text.splitlines() if line.startswith("  --")]
+    assert heads == [
+        "  --input_file (list, required)",
+        "  --vocab_file (str, required)",
+        "  --max_seq_length (int, default 128)",
+        "  --masked_lm_prob (float, default 0.15)",
+        "  --[no]do_lower_case (bool, default true)",
+        "  --tokenizer (mecab|bert, default mecab)",
+        "  --split (dev|train, default none)",
+        "  --max_lines (int, default none)",
+        "  --tpu_name (str, default none)",
+        "  --num_workers (int, default 1)",
+    ]
+    assert text.startswith("usage: prog [flags]\n\nReads a corpus.\n")
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_to_json_leaves_out_what_changes_no_output() -> None:
+    values = to_json(parse(Config, REQUIRED))
+    assert values["input_file"] == ["a.txt", "b.txt"]
+    assert values["max_lines"] is None
+    assert "num_workers" not in values
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "--helpfull"])
+def test_run_command_help_prints_description(
+    argument: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(Config, pytest.fail, ["--zzz", argument]) == 0
+    assert "\n\nReads a corpus of Korean.\n\n" in capsys.readouterr().out
+
+
+def test_run_command_success_returns_zero() -> None:
+    seen: list[WordsConfig] = []
+    assert run_command(WordsConfig, seen.append, ["가"]) == 0
+    assert seen == [WordsConfig(words=("가",))]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("two\n  lines"), "two lines"),
+        (ValueError(), "ValueError"),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "a.txt"), "a.txt: No such"),
+        (FileNotFoundError("no file matches 'x'."), "no file matches 'x'."),
+        (PermissionError(errno.EACCES, "Permission denied", "b.txt"), "b.txt: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (BrokenProcessPool("x"), "a worker process ended abruptly"),
+    ],
+)
+def test_run_command_users_error_prints_one_line(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: WordsConfig) -> None:
+        raise error
+
+    assert run_command(WordsConfig, run, []) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"test_flags: error: {message}")
+    assert captured.err.count("\n") == 1
+
+
+def test_run_command_wrong_flag_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(Config, pytest.fail, ["--zzz"]) == 1
+    assert capsys.readouterr().err == (
+        "test_flags: error: unknown flag --zzz; --help lists the flags.\n"
+    )
+
+
+def test_run_command_interrupt_returns_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(config: WordsConfig) -> None:
+        raise KeyboardInterrupt
+
+    assert run_command(WordsConfig, run, []) == 130
+    assert capsys.readouterr().err == "test_flags: interrupted\n"
+
+
+def test_run_command_bug_passes() -> None:
+    def run(config: WordsConfig) -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        run_command(WordsConfig, run, [])
+
+
+SCRIPT = """
+import sys
+from dataclasses import dataclass
+from bert_ko.flags import flag, run_command
+@dataclass(frozen=True)
+class Config:
+    lines: int = flag(help="Lines to print.")
+def run(config):
+    for line in range(config.lines):
+        print("줄", line)
+sys.exit(run_command(Config, run))
+"""
+
+
+def run_script(arguments: str, python_flags: str = "") -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parents[1])
+    command = f'set -o pipefail; "$0" {python_flags} -c "$1" {arguments}'
+    return subprocess.run(
+        ["bash", "-c", command, sys.executable, SCRIPT],
+        env={**os.environ, "PYTHONPATH": root, "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_run_command_reader_gone_is_quiet() -> None:
+    finished = run_script("--lines=200000 | head -n 1")
+    assert (finished.stdout, finished.stderr, finished.returncode) == ("줄 0\n", "", 141)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_run_command_full_disk_prints_one_line() -> None:
+    finished = run_script("--lines=3 > /dev/full")
+    assert finished.stderr == "-c: error: No space left on device\n"
+    assert finished.returncode == 1
+
+
+def test_run_command_help_imports_no_heavy_package() -> None:
+    finished = run_script("--help", "-X importtime")
+    modules = {line.rpartition("|")[2].strip() for line in finished.stderr.splitlines()}
+    assert "absl.flags" in modules
+    assert not modules & {"numpy", "tensorflow", "keras", "multiprocessing", "fsspec"}
