@@ -145,7 +145,8 @@ def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
 
 def _special_tokens(is_piece: Flags) -> Ints:
     """[CLS] and one [SEP] a segment: rises of is_piece, and one more."""
-    return np.count_nonzero(is_piece[:, 1:] & ~is_piece[:, :-1], axis=1) + np.int64(1)
+    rises = is_piece[:, 1:] & ~is_piece[:, :-1]
+    return np.asarray(1 + np.count_nonzero(rises, axis=1))
 
 
 def _find_words(is_piece: Flags, word_starts: Flags) -> _Words:

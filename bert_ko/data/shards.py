@@ -147,8 +147,8 @@ class _Builder:
             flags.masking_config,
             rng,
         )
+        self.counts["masked_pieces"] += int(masked.weights.sum())
         for unit, starts in (
-            ("pieces", sequences.is_piece),
             ("morphemes", sequences.morpheme_starts),
             ("eojeols", sequences.eojeol_starts),
         ):

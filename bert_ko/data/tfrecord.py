@@ -24,13 +24,11 @@ _MAX_RECORD_BYTES = 1 << 30
 
 
 class _Columns(NamedTuple):
-    """Some columns of the byte matrix: [B, n] bytes and which of them count."""
+    """Some columns of the byte matrix: uint8 [B, n] bytes, which of them count, and how many."""
 
     data: Bytes
     valid: npt.NDArray[np.bool_]
-
-    def sizes(self) -> npt.NDArray[np.int64]:
-        return np.asarray(np.count_nonzero(self.valid, axis=1))
+    sizes: npt.NDArray[np.int64] | int
 
 
 class EncodedRecords(NamedTuple):
@@ -61,38 +59,45 @@ class ExampleEncoder:
         features: list[_Columns] = []
         for name, spec in self._specs:
             features += _feature(name, spec, batch[spec.name])
-        size = _sum_sizes(features)
-        columns = [_constant(b"\0" * 12, rows), _constant(b"\x0a", rows), _varint(size[:, None])]
-        columns += [*features, _constant(b"\0" * 4, rows)]
+        columns = _message(b"\x0a", features, rows)
+        columns = [_constant(b"\0" * 12, rows), *columns, _constant(b"\0" * 4, rows)]
         valid = np.concatenate([column.valid for column in columns], axis=1)
         data = np.concatenate([column.data for column in columns], axis=1)[valid]
-        lengths = valid.sum(axis=1, dtype=np.int64)
+        lengths = np.broadcast_to(_sum_sizes(columns), rows)
         _frame(data, lengths)
         return EncodedRecords(data, lengths)
 
 
 def _feature(name: str, spec: FeatureSpec, values: npt.NDArray[Any]) -> list[_Columns]:
-    """Columns of one entry of the feature map; every nested message is preceded by its size."""
+    """Columns of one entry of the feature map."""
     rows = len(values)
     if spec.dtype == "float32":
-        raw = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(rows, -1)
-        payload, kind = _Columns(raw, np.ones(raw.shape, np.bool_)), b"\x12"
+        payload, kind = _fixed(np.ascontiguousarray(values, "<f4").view(np.uint8)), b"\x12"
     else:
         payload, kind = _varint(values), b"\x1a"
-    columns = [payload]
     key = name.encode()
+    columns = [payload]
     for tag in (b"\x0a", kind, b"\x0a" + bytes([len(key)]) + key + b"\x12", b"\x0a"):
-        columns = [_constant(tag, rows), _varint(_sum_sizes(columns)[:, None]), *columns]
+        columns = _message(tag, columns, rows)
     return columns
 
 
+def _message(tag: bytes, columns: Sequence[_Columns], rows: int) -> list[_Columns]:
+    """A nested message: its tag and its size before its columns."""
+    sizes = np.broadcast_to(_sum_sizes(columns), rows)
+    return [_constant(tag, rows), _varint(sizes[:, None]), *columns]
+
+
 def _sum_sizes(columns: Sequence[_Columns]) -> npt.NDArray[np.int64]:
-    return np.asarray(np.sum([column.sizes() for column in columns], axis=0))
+    return np.asarray(sum(column.sizes for column in columns))
 
 
 def _constant(data: bytes, rows: int) -> _Columns:
-    one = np.frombuffer(data, np.uint8)[None]
-    return _Columns(np.repeat(one, rows, axis=0), np.ones((rows, len(data)), np.bool_))
+    return _fixed(np.repeat(np.frombuffer(data, np.uint8)[None], rows, axis=0))
+
+
+def _fixed(data: Bytes) -> _Columns:
+    return _Columns(data, np.ones(data.shape, np.bool_), data.shape[1])
 
 
 def _varint(values: npt.NDArray[Any]) -> _Columns:
@@ -102,17 +107,24 @@ def _varint(values: npt.NDArray[Any]) -> _Columns:
     assert int(values.min(initial=0)) >= 0
     width = max(1, (largest.bit_length() + 6) // 7)
     if width == 1:
-        return _Columns(values.astype(np.uint8), np.ones((rows, length), np.bool_))
+        return _fixed(values.astype(np.uint8))
     data = np.empty((rows, length, width), np.uint8)
     valid = np.empty((rows, length, width), np.bool_)
     values = values.astype(np.uint32 if largest < 1 << 32 else np.uint64)
     counts = np.ones((rows, length), np.bool_)
+    sizes: npt.NDArray[np.int64] = np.full(rows, length)
     for i in range(width):
         more = values >= 128
         data[..., i] = (values & 127) | (more.view(np.uint8) << 7)
         valid[..., i] = counts
+        sizes += _count_rows(more)
         counts, values = more, values >> 7
-    return _Columns(data.reshape(rows, -1), valid.reshape(rows, -1))
+    return _Columns(data.reshape(rows, -1), valid.reshape(rows, -1), sizes)
+
+
+def _count_rows(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    # A product is three times faster than a sum over the short axis, and exact below 2 ** 24.
+    return (flags.astype(np.float32) @ np.ones(flags.shape[1], np.float32)).astype(np.int64)
 
 
 def _frame(data: Bytes, lengths: npt.NDArray[np.int64]) -> None:

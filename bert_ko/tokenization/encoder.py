@@ -47,7 +47,7 @@ class _WordTable(dict[str, int]):
     def __missing__(self, part: str) -> int:
         word = part.lstrip(" ")
         starts_eojeol = len(word) < len(part)
-        ids = list(self._tokenizer.cut(word, starts_eojeol).ids)
+        ids = self._tokenizer.cut_ids(word, starts_eojeol)
         ids[0] |= MORPHEME_START | (EOJEOL_START if starts_eojeol else 0)
         self.pieces.extend(ids)
         self.offsets.append(len(self.pieces))

@@ -94,6 +94,8 @@ class Tokenizer:
                 "it with them, or write them over [unusedN] lines of vocab.txt."
             )
         self._strips_accents = config.tokenizer_type == "wordpiece" and config.do_lower_case
+        self._lowers_words = config.do_lower_case and not self._strips_accents
+        self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
         self._segmenter: Segmenter = (
             MecabSegmenter(tuple(user_dictionaries))
             if config.tokenizer_type == "mecab"
@@ -152,17 +154,28 @@ class Tokenizer:
             word: the surface, without blanks.
             starts_eojeol: whether white space, or nothing, stands before it.
         """
-        if word in self._kept:
-            token = self._kept[word]
-            return CutWord((token,), (self.vocab[token],), (len(word),))
-        continues = self.config.subword_prefix_unit == "eojeol" and not starts_eojeol
-        if self.config.do_lower_case and not self._strips_accents:
-            word = normalization.lower_keeping_length(word)
-        pieces = self._wordpiece.split(word, continues)
+        pieces = self._pieces(word, starts_eojeol)
         if pieces is None:
             return CutWord((UNK,), (self.vocab.unk_id,), (len(word),))
-        ids = tuple([self.vocab[piece] for piece in pieces])
+        ids = tuple([self._wordpiece.ids[piece] for piece in pieces])
+        if word in self._kept:
+            return CutWord(tuple(pieces), ids, (len(word),))
         return CutWord(tuple(pieces), ids, tuple(map(piece_length, pieces)))
+
+    def cut_ids(self, word: str, starts_eojeol: bool) -> list[int]:
+        """The ids of ``cut`` alone."""
+        pieces = self._pieces(word, starts_eojeol)
+        if pieces is None:
+            return [self.vocab.unk_id]
+        ids = self._wordpiece.ids
+        return [ids[piece] for piece in pieces]
+
+    def _pieces(self, word: str, starts_eojeol: bool) -> list[str] | None:
+        if word in self._kept:
+            return [self._kept[word]]
+        if self._lowers_words:
+            word = normalization.lower_keeping_length(word)
+        return self._wordpiece.split(word, self._prefixes_eojeols and not starts_eojeol)
 
     def encode(self, text: str, with_morphemes: bool = False) -> Encoding:
         """Tokenizes one text.

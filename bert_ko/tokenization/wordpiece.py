@@ -23,7 +23,7 @@ class WordPiece:
 
     def __init__(self, vocab: Mapping[str, int]):
         """Args: vocab: piece to id; pieces inside a word begin with ``##``."""
-        self._pieces = frozenset(vocab)
+        self.ids = dict(vocab)  # a plain one: its look-ups are the inner loop
         self._longest = max((len(piece) for piece in vocab), default=1)
 
     def split(self, word: str, continues: bool = False) -> list[str] | None:
@@ -36,6 +36,10 @@ class WordPiece:
         Returns:
             Pieces as they stand in the vocabulary, or None where the word is unknown.
         """
+        ids = self.ids
+        whole = CONTINUATION + word if continues else word
+        if whole in ids and (continues or not word.startswith(CONTINUATION)):
+            return [whole]
         if len(word) > MAX_CHARS_PER_WORD:
             return None
         found = []
@@ -45,7 +49,7 @@ class WordPiece:
             end = min(length, start + self._longest)
             if not prefix and word.startswith(CONTINUATION, start):
                 end = min(end, start + 2)  # a literal "##" must not meet a continuation piece
-            while end > start and prefix + word[start:end] not in self._pieces:
+            while end > start and prefix + word[start:end] not in ids:
                 end -= 1
             if end == start:
                 return None

