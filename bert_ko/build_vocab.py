@@ -84,6 +84,12 @@ class BuildVocabConfig(CorpusFlags):
         for name, least in (("vocab_size", len(SPECIAL_TOKENS)), ("num_unused", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+        reserved = self.settings.reserved()
+        if len(set(reserved)) < len(reserved):
+            raise ValueError(
+                "--additional_special_tokens must be different from each other, from [unusedN] and "
+                f"from {' '.join(SPECIAL_TOKENS)}, got {','.join(self.additional_special_tokens)}."
+            )
 
     @property
     def tokenizer_config(self) -> TokenizerConfig:
@@ -120,6 +126,8 @@ def run(config: BuildVocabConfig) -> None:
         train = _train_model if config.tokenizer_type == "sentencepiece" else _train_pieces
         train(config)
         print(f"wrote {config.output_dir}")
+    elif not os.path.isdir(config.output_dir):
+        raise FileNotFoundError(f"--output_dir: no such folder: {config.output_dir}.")
     _print_report(config)
 
 
@@ -133,7 +141,7 @@ def _train_pieces(config: BuildVocabConfig) -> None:
         config.num_workers or default_num_workers(),
     )
     if not counts:
-        raise ValueError(f"no text in {len(paths)} input files: {', '.join(paths[:5])}.")
+        raise _no_text(paths)
     pieces = train_wordpiece(counts, config.settings)
     tokenizer_config = config.tokenizer_config
     write_folder(
@@ -146,10 +154,16 @@ def _train_pieces(config: BuildVocabConfig) -> None:
 
 
 def _train_model(config: BuildVocabConfig) -> None:
-    chunks = read_chunks(find_files(config), config)
-    sentences = read_sentences(chunks, config, _untrained_tokenizer(config))
+    paths = find_files(config)
+    sentences = read_sentences(read_chunks(paths, config), config, _untrained_tokenizer(config))
+    first = next(sentences, None)
+    if first is None:
+        raise _no_text(paths)
     model = train_sentencepiece(
-        sentences, config.settings, config.do_lower_case, config.max_sentences
+        itertools.chain([first], sentences),
+        config.settings,
+        config.do_lower_case,
+        config.max_sentences,
     )
     from bert_ko.tokenization.sentencepieces import SentencePieceModel
 
@@ -158,14 +172,16 @@ def _train_model(config: BuildVocabConfig) -> None:
     print(f"{len(pieces):,} pieces")
 
 
+def _no_text(paths: list[str]) -> ValueError:
+    return ValueError(f"no text in {len(paths)} input files: {', '.join(paths[:5])}.")
+
+
 def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
     """Cuts words as the trained one will; there is no vocabulary yet."""
-    settings = replace(
-        config.tokenizer_config,
-        tokenizer_type="wordpiece"
-        if config.tokenizer_type == "sentencepiece"
-        else config.tokenizer_type,
-    )
+    settings = config.tokenizer_config
+    if config.tokenizer_type == "sentencepiece":
+        # For its normalisation alone; the model itself folds case, and keeps accents.
+        settings = replace(settings, tokenizer_type="wordpiece", do_lower_case=False)
     vocab = Vocabulary([*SPECIAL_TOKENS, *config.additional_special_tokens])
     return Tokenizer(vocab, settings, user_dictionaries=settings.mecab_user_dictionary)
 

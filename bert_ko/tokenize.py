@@ -86,9 +86,12 @@ def _show_json(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:
     }
     if tokenizer.has_morphemes:
         value["morphemes"] = [morpheme._asdict() for morpheme in encoding.morphemes]
-    # A lone surrogate of the input stays readable as an escape.
-    is_clean = text.isascii() or text.encode("utf-8", "replace").decode() == text
-    print(json.dumps(value, ensure_ascii=not is_clean))
+    print(_printable(json.dumps(value, ensure_ascii=False)))
+
+
+def _printable(text: str) -> str:
+    """Lone surrogates as escapes, which JSON knows too."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _show_table(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:
@@ -96,7 +99,7 @@ def _show_table(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:
     rows: list[list[object]] = []
     for i, piece in enumerate(encoding.pieces):
         start, end = encoding.starts[i], encoding.ends[i]
-        surface = json.dumps(text[start:end], ensure_ascii=False)[1:-1]
+        surface = _printable(json.dumps(text[start:end], ensure_ascii=False)[1:-1])
         numbers = (str(encoding.ids[i]), str(start), str(end))
         word = encoding.morpheme_ids[i]
         row: list[object] = [piece, *numbers, surface, str(encoding.eojeol_ids[i]), str(word)]

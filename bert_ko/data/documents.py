@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bert_ko.data.corpus import Chunk, CorpusFlags, Part, text_fields
 from bert_ko.data.sentences import split_sentences
+from bert_ko.data.settings import PipelineFlags
 from bert_ko.tokenization.encoder import ID_MASK, MORPHEME_START, LineEncoder
 from bert_ko.tokenization.tokenizer import Tokenizer
 
@@ -45,7 +46,7 @@ class EncodedDocuments(NamedTuple):
         pieces: uint32 [n], ids with start bits.
         sentence_lengths: int32 [S], pieces of each sentence, none of them 0.
         document_lengths: int32 [D], sentences of each document, none of them 0.
-        digests: uint8 [D, 16], hash of each document's text.
+        digests: uint8 [D, 16], hash of each document's text; zeros when none are dropped.
         notes: what was met on the way.
     """
 
@@ -80,7 +81,7 @@ def read_documents(
 
 
 def encode_documents(
-    chunk: Chunk, config: CorpusFlags, tokenizer: Tokenizer, encoder: LineEncoder
+    chunk: Chunk, config: PipelineFlags, tokenizer: Tokenizer, encoder: LineEncoder
 ) -> EncodedDocuments:
     """Reads and tokenizes a chunk."""
     notes = Notes()
@@ -96,12 +97,17 @@ def encode_documents(
     notes.add("morphemes", count=int(np.count_nonzero(encoded.pieces & np.uint32(MORPHEME_START))))
     owner = np.repeat(np.arange(len(documents)), sizes)[~empty]
     lengths = np.bincount(owner, minlength=len(documents)).astype(np.int32)
-    digests = np.frombuffer(b"".join(map(_digest, documents)), np.uint8).reshape(-1, 16)
+    digest = _digest if config.drop_duplicate_documents else _no_digest
+    digests = np.frombuffer(b"".join(map(digest, documents)), np.uint8).reshape(-1, 16)
     kept = lengths > 0
     notes.add("documents", count=int(kept.sum()))
     return EncodedDocuments(
         encoded.pieces, encoded.lengths[~empty], lengths[kept], digests[kept], notes
     )
+
+
+def _no_digest(document: list[str]) -> bytes:
+    return bytes(16)
 
 
 def _digest(document: list[str]) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy.typing as npt
 
 FeatureNames = Literal["v1", "v2"]
+NextSentence = Literal["nsp", "sop", "none"]
 # One array [B, length] for every feature.
 Batch = Mapping[str, npt.NDArray[Any]]
 

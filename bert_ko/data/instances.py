@@ -8,14 +8,14 @@ Legend: B batch, L max_seq_length.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bert_ko.data.buckets import Bucket
+from bert_ko.data.features import NextSentence
 
-NextSentence = Literal["nsp", "sop", "none"]
 Offsets = npt.NDArray[np.int64]
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import Vocabulary
 
 Ints = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
@@ -83,12 +83,7 @@ def replacement_ids(vocab: Vocabulary) -> npt.NDArray[np.int32]:
 
     Differs: Google draws from the whole vocabulary; special and unused tokens are left out here.
     """
-    allowed = [
-        i
-        for i, piece in enumerate(vocab.pieces)
-        if piece not in SPECIAL_TOKENS and not vocab.is_unused(piece)
-    ]
-    return np.array(allowed, np.int32)
+    return np.array(vocab.ordinary_ids, np.int32)
 
 
 def mask_tokens(

@@ -49,30 +49,31 @@ def build_sequences(
         max_seq_length: L.
         vocab: for the special tokens.
     """
+    rows = np.arange(plan.size)
     column = np.arange(max_seq_length, dtype=np.int32)[None]
-    first_sep = (plan.a_length + 1).astype(np.int32)[:, None]
-    has_b = (plan.b_length > 0)[:, None]
-    total = first_sep + 1 + (plan.b_length[:, None] + has_b).astype(np.int32)
-    in_a = column < first_sep
-    in_mask = column < total
-    a_shift = plan.a_start[:, None] - 1
-    b_shift = plan.b_start[:, None] - first_sep - 1
-    source = np.where(in_a, a_shift, b_shift) + column
-    is_sep = (column == first_sep) | (column == total - 1)
-    is_piece = in_mask & ~is_sep
-    is_piece[:, 0] = False
-    packed = pieces[np.where(is_piece, source, 0)]
+    first_sep = (plan.a_length + 1).astype(np.int32)
+    last_sep = first_sep + np.where(plan.b_length > 0, plan.b_length + 1, 0).astype(np.int32)
+    in_mask = column <= last_sep[:, None]
+    is_piece = in_mask.copy()
+    for place in (0, first_sep, last_sep):
+        is_piece[rows, place] = False
+    a_shift = (plan.a_start - 1).astype(np.int32)
+    b_shift = (plan.b_start - first_sep - 1).astype(np.int32)
+    in_a = column < first_sep[:, None]
+    source = np.where(in_a, a_shift[:, None], b_shift[:, None]) + column
+    packed = np.where(is_piece, pieces.take(source, mode="clip"), np.uint32(vocab.pad_id))
     ids = (packed & np.uint32(ID_MASK)).astype(np.int32)
-    ids[~is_piece] = vocab.pad_id
-    ids[is_sep] = vocab.sep_id
     ids[:, 0] = vocab.cls_id
-    # A word that truncation has cut begins at the edge of its segment.
-    begins = (column == 1) | (column == first_sep + 1)
-    morphemes, eojeols = (
-        ((packed & np.uint32(bit) != 0) | begins) & is_piece
-        for bit in (MORPHEME_START, EOJEOL_START)
-    )
-    return Sequences(ids, in_mask, in_mask & (column > first_sep), is_piece, morphemes, eojeols)
+    ids[rows, first_sep] = ids[rows, last_sep] = vocab.sep_id
+    starts = []
+    for bit in (MORPHEME_START, EOJEOL_START):
+        found = (packed & np.uint32(bit)).astype(np.bool_)
+        # A word that truncation has cut begins at the edge of its segment.
+        for place in (1, np.minimum(first_sep + 1, max_seq_length - 1)):
+            found[rows, place] = is_piece[rows, place]
+        starts.append(found)
+    in_b = in_mask & (column > first_sep[:, None])
+    return Sequences(ids, in_mask, in_b, is_piece, *starts)
 
 
 def word_ids(starts: Flags, is_piece: Flags) -> npt.NDArray[np.int32]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bert_ko.data.corpus import CorpusFlags
-from bert_ko.data.features import FeatureNames, FeatureSpec, instance_features
-from bert_ko.data.instances import NextSentence
+from bert_ko.data.features import FeatureNames, FeatureSpec, NextSentence, instance_features
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.flags import flag
 

@@ -170,10 +170,10 @@ class _Builder:
             ("positive_labels", plan.label.sum()),
             ("truncated_pieces", plan.truncated.sum()),
             ("cells", sequences.input_ids.size),
-            ("used_cells", sequences.input_mask.sum()),
-            ("instance_pieces", sequences.is_piece.sum()),
-            ("instance_morphemes", sequences.morpheme_starts.sum()),
-            ("instance_eojeols", sequences.eojeol_starts.sum()),
+            ("used_cells", np.count_nonzero(sequences.input_mask)),
+            ("instance_pieces", np.count_nonzero(sequences.is_piece)),
+            ("instance_morphemes", np.count_nonzero(sequences.morpheme_starts)),
+            ("instance_eojeols", np.count_nonzero(sequences.eojeol_starts)),
         ):
             self.counts[name] += int(value)
 

@@ -1,8 +1,8 @@
 """TFRecord files of fixed-length tf.train.Examples, written and read without TensorFlow.
 
-A batch of records is built as one byte matrix with a validity mask: what is constant stands in
-columns of its own, varints take their widest form, and one boolean selection drops the bytes that a
-row does not need. The bytes equal tf.train.Example's deterministic serialisation.
+A batch of records is built as one byte matrix with a validity mask: what is constant stands there
+from the start, varints have room for their widest form, and one boolean selection drops the bytes
+that a row does not need. The bytes equal tf.train.Example's deterministic serialisation.
 """
 
 from __future__ import annotations
@@ -23,12 +23,7 @@ _MASK_DELTA = 0xA282EAD8
 _MAX_RECORD_BYTES = 1 << 30
 
 
-class _Columns(NamedTuple):
-    """Some columns of the byte matrix: uint8 [B, n] bytes, which of them count, and how many."""
-
-    data: Bytes
-    valid: npt.NDArray[np.bool_]
-    sizes: npt.NDArray[np.int64] | int
+Sizes = npt.NDArray[np.int64] | int
 
 
 class EncodedRecords(NamedTuple):
@@ -45,6 +40,7 @@ class ExampleEncoder:
         """Args: specs: the features; names: how they are called inside the records."""
         # Protocol buffers serialise maps in the order of their keys when asked to be deterministic.
         self._specs = sorted((file_name(spec.name, names), spec) for spec in specs)
+        self._matrices: dict[tuple[int, ...], _Matrix] = {}
 
     def encode(self, batch: Batch) -> EncodedRecords:
         """Encodes a batch.
@@ -56,70 +52,119 @@ class ExampleEncoder:
             The records with TFRecord frames and checksums.
         """
         rows = len(batch[self._specs[0][1].name])
-        features: list[_Columns] = []
-        for name, spec in self._specs:
-            features += _feature(name, spec, batch[spec.name])
-        columns = _message(b"\x0a", features, rows)
-        columns = [_constant(b"\0" * 12, rows), *columns, _constant(b"\0" * 4, rows)]
-        valid = np.concatenate([column.valid for column in columns], axis=1)
-        data = np.concatenate([column.data for column in columns], axis=1)[valid]
-        lengths = np.broadcast_to(_sum_sizes(columns), rows)
+        widths = [_widest(spec, batch[spec.name]) for _, spec in self._specs]
+        shape = (rows, *widths)
+        if shape not in self._matrices:
+            self._matrices = {shape: _Matrix(self._specs, widths, rows)}
+        data, lengths = self._matrices[shape].fill(batch)
         _frame(data, lengths)
         return EncodedRecords(data, lengths)
 
 
-def _feature(name: str, spec: FeatureSpec, values: npt.NDArray[Any]) -> list[_Columns]:
-    """Columns of one entry of the feature map."""
-    rows = len(values)
+def _widest(spec: FeatureSpec, values: npt.NDArray[Any]) -> int:
+    """Bytes of the widest value."""
     if spec.dtype == "float32":
-        payload, kind = _fixed(np.ascontiguousarray(values, "<f4").view(np.uint8)), b"\x12"
-    else:
-        payload, kind = _varint(values), b"\x1a"
-    key = name.encode()
-    columns = [payload]
-    for tag in (b"\x0a", kind, b"\x0a" + bytes([len(key)]) + key + b"\x12", b"\x0a"):
-        columns = _message(tag, columns, rows)
-    return columns
-
-
-def _message(tag: bytes, columns: Sequence[_Columns], rows: int) -> list[_Columns]:
-    """A nested message: its tag and its size before its columns."""
-    sizes = np.broadcast_to(_sum_sizes(columns), rows)
-    return [_constant(tag, rows), _varint(sizes[:, None]), *columns]
-
-
-def _sum_sizes(columns: Sequence[_Columns]) -> npt.NDArray[np.int64]:
-    return np.asarray(sum(column.sizes for column in columns))
-
-
-def _constant(data: bytes, rows: int) -> _Columns:
-    return _fixed(np.repeat(np.frombuffer(data, np.uint8)[None], rows, axis=0))
-
-
-def _fixed(data: Bytes) -> _Columns:
-    return _Columns(data, np.ones(data.shape, np.bool_), data.shape[1])
-
-
-def _varint(values: npt.NDArray[Any]) -> _Columns:
-    """Seven bits a byte, the lowest first; the top bit says that more follow."""
-    rows, length = values.shape
-    largest = int(values.max(initial=0))
+        return 4
     assert int(values.min(initial=0)) >= 0
-    width = max(1, (largest.bit_length() + 6) // 7)
-    if width == 1:
-        return _fixed(values.astype(np.uint8))
-    data = np.empty((rows, length, width), np.uint8)
-    valid = np.empty((rows, length, width), np.bool_)
-    values = values.astype(np.uint32 if largest < 1 << 32 else np.uint64)
-    counts = np.ones((rows, length), np.bool_)
-    sizes: npt.NDArray[np.int64] = np.full(rows, length)
-    for i in range(width):
-        more = values >= 128
-        data[..., i] = (values & 127) | (more.view(np.uint8) << 7)
-        valid[..., i] = counts
-        sizes += _count_rows(more)
-        counts, values = more, values >> 7
-    return _Columns(data.reshape(rows, -1), valid.reshape(rows, -1), sizes)
+    return _varint_size(int(values.max(initial=0)))
+
+
+class _Field(NamedTuple):
+    """Columns of one entry of the feature map: sizes from the outermost message inwards."""
+
+    spec: FeatureSpec
+    width: int
+    overheads: tuple[int, ...]  # bytes of each message that are neither a size nor inside another
+    sizes: tuple[slice, ...]
+    payload: slice
+
+
+class _Matrix:
+    """The byte matrix [B, columns] of a schema, with everything constant in its place."""
+
+    def __init__(self, specs: Sequence[tuple[str, FeatureSpec]], widths: Sequence[int], rows: int):
+        self._columns = bytearray(b"\0" * 12 + b"\x0a")
+        largest = 64 * len(specs) + sum(
+            spec.length * width + len(name)
+            for (name, spec), width in zip(specs, widths, strict=True)
+        )
+        self._total = self._reserve(_varint_size(largest))
+        self._fields = [
+            self._add_field(name, spec, width)
+            for (name, spec), width in zip(specs, widths, strict=True)
+        ]
+        self._reserve(4)
+        constant = np.frombuffer(bytes(self._columns), np.uint8)
+        self._data = np.repeat(constant[None], rows, axis=0)
+        self._valid = np.ones(self._data.shape, np.bool_)
+
+    def _reserve(self, columns: int) -> slice:
+        start = len(self._columns)
+        self._columns += b"\0" * columns
+        return slice(start, start + columns)
+
+    def _add_field(self, name: str, spec: FeatureSpec, width: int) -> _Field:
+        """Map entry (key, value) > Feature > Int64List or FloatList > packed values."""
+        key = name.encode()
+        kind = b"\x12" if spec.dtype == "float32" else b"\x1a"
+        tags = (b"\x0a", b"\x0a" + bytes([len(key)]) + key + b"\x12", kind, b"\x0a")
+        largest = _varint_size(spec.length * width + len(key) + 32)
+        sizes = []
+        for tag in tags:
+            self._columns += tag
+            sizes.append(self._reserve(largest))
+        payload = self._reserve(spec.length * width)
+        return _Field(spec, width, tuple(map(len, tags)), tuple(sizes), payload)
+
+    def fill(self, batch: Batch) -> tuple[Bytes, npt.NDArray[np.int64]]:
+        """Puts a batch in; returns its bytes without gaps and the length of each record."""
+        total: Sizes = 0
+        for field in self._fields:
+            size = self._put_payload(field, batch[field.spec.name])
+            for columns, overhead in zip(field.sizes[::-1], field.overheads[::-1], strict=True):
+                size = size + self._put_size(columns, size) + overhead
+            total = total + size
+        total = total + self._put_size(self._total, total) + 17  # frame, and the tag of Features
+        lengths = np.broadcast_to(np.asarray(total, np.int64), len(self._data))
+        return self._data[self._valid], lengths
+
+    def _put_payload(self, field: _Field, values: npt.NDArray[Any]) -> Sizes:
+        if field.spec.dtype == "float32":
+            raw = np.ascontiguousarray(values, "<f4").view(np.uint8)
+            self._data[:, field.payload] = raw
+            return int(raw.shape[1])
+        return self._put_varints(field.payload, values, field.width)
+
+    def _put_size(self, columns: slice, size: Sizes) -> Sizes:
+        values = np.broadcast_to(np.asarray(size), len(self._data))[:, None]
+        return self._put_varints(columns, values, columns.stop - columns.start)
+
+    def _put_varints(self, columns: slice, values: npt.NDArray[Any], width: int) -> Sizes:
+        """Seven bits a byte, the lowest first; the top bit says that more follow."""
+        rows, length = values.shape
+        if width == 1:
+            self._data[:, columns] = values
+            return int(length)
+        # Views [B, length, width] into the matrix.
+        data = self._data[:, columns].reshape(rows, length, width)
+        assert np.shares_memory(data, self._data)
+        valid = self._valid[:, columns].reshape(rows, length, width)
+        values = values.astype(np.uint32 if width <= 4 else np.uint64)
+        sizes: npt.NDArray[np.int64] = np.full(rows, length)
+        for i in range(width):
+            more = values >= 128
+            np.bitwise_or(
+                values & 127, more.view(np.uint8) << 7, out=data[..., i], casting="unsafe"
+            )
+            if i + 1 < width:
+                valid[..., i + 1] = more
+                sizes += _count_rows(more)
+            values = values >> 7
+        return sizes
+
+
+def _varint_size(value: int) -> int:
+    return max(1, (value.bit_length() + 6) // 7)
 
 
 def _count_rows(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -93,12 +93,11 @@ def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word]]:
         if words and words[0][0] != " ":
             words[0] = " " + words[0]
         parts.update(words)
-    kept = set(tokenizer.config.additional_special_tokens)
     by_eojeol = tokenizer.config.subword_prefix_unit == "eojeol"
     counts: Counter[Word] = Counter()
     for part, n in parts.items():
         word = part.lstrip(" ")
-        if word in kept:
+        if tokenizer.keeps(word):
             continue
         continues = by_eojeol and len(word) == len(part)
         if tokenizer.config.do_lower_case:

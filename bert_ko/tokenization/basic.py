@@ -29,6 +29,10 @@ class BasicSegmenter:
         """
         return _word_pattern().findall(text)
 
+    def printed(self, text: str) -> str:
+        r"""The same, each part ended by ``\n``."""
+        return "".join([f"{part}\n" for part in self.parts(text)])
+
 
 @functools.cache
 def _word_pattern() -> re.Pattern[str]:

@@ -51,6 +51,10 @@ class TokenizerConfig:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+        if not isinstance(self.do_lower_case, bool):
+            raise ValueError(f"do_lower_case must be true or false, got {self.do_lower_case!r}.")
+        if not isinstance(self.mecab_dictionary, str | None):
+            raise ValueError(f"mecab_dictionary must be a name, got {self.mecab_dictionary!r}.")
 
     def to_json(self) -> str:
         """The file's text: sorted keys, one a line."""
@@ -93,7 +97,10 @@ def _from_values(values: dict[str, Any], path: str) -> TokenizerConfig:
     if unknown:
         raise ValueError(f"{path}: unknown keys {unknown}; allowed are {sorted(known)}.")
     for name in ("additional_special_tokens", "mecab_user_dictionary"):
-        values[name] = tuple(values.get(name, ()))
+        items = values.get(name, [])
+        if not (isinstance(items, list) and all(isinstance(item, str) for item in items)):
+            raise ValueError(f"{path}: {name} must be a list of strings, got {items!r}.")
+        values[name] = tuple(items)
     try:
         return TokenizerConfig(**values)
     except ValueError as error:
@@ -101,7 +108,9 @@ def _from_values(values: dict[str, Any], path: str) -> TokenizerConfig:
 
 
 def _from_hugging_face(values: dict[str, Any]) -> TokenizerConfig | None:
-    if values.get("tokenizer_class") not in _WORDPIECE_CLASSES:
+    # Folders of the first years name no class.
+    is_old = "tokenizer_class" not in values and "do_lower_case" in values
+    if values.get("tokenizer_class") not in _WORDPIECE_CLASSES and not is_old:
         return None
     return TokenizerConfig(
         tokenizer_type="wordpiece",

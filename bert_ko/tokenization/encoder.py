@@ -87,16 +87,12 @@ class LineEncoder:
     def _encode_words(self, lines: Sequence[str]) -> EncodedLines:
         if len(self._words) > _MAX_TABLE_WORDS:
             self._words = _WordTable(self._tokenizer)
-        words: list[str] = []
-        ends = np.empty(len(lines), np.int64)
-        cut = self._tokenizer.parts
-        for number, line in enumerate(lines):
-            if line:
-                parts = cut(line)
-                if parts and parts[0][0] != " ":
-                    parts[0] = " " + parts[0]
-                words += parts
-            ends[number] = len(words)
+        cut = self._tokenizer.printed
+        # A blank before the first word of a line: it starts an eojeol.
+        printed = [" " + text if (text := cut(line)) else "" for line in lines]
+        ends = np.cumsum(np.fromiter((text.count("\n") for text in printed), np.int64, len(lines)))
+        words = "".join(printed).split("\n")
+        words.pop()
         rows = np.fromiter(map(self._words.__getitem__, words), np.int32, len(words))
         return self._gather(rows, ends)
 

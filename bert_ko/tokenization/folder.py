@@ -87,14 +87,14 @@ def load_tokenizer(vocab_file: str, flags: TokenizerFlags | None = None) -> Toke
         FileNotFoundError: no vocabulary there.
         ValueError: a bad vocabulary or config, or a flag that contradicts the config.
     """
-    path = _find_vocabulary(vocab_file)
-    folder = os.path.dirname(path) or "."
+    folder = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file) or "."
     typed = {
         name: getattr(flags, name)
         for name in _SETTINGS
         if flags is not None and getattr(flags, name) is not None
     }
     config = read_config(folder)
+    path = _find_vocabulary(vocab_file, config)
     if config is None:
         config = _default_config(path, typed)
     else:
@@ -103,9 +103,11 @@ def load_tokenizer(vocab_file: str, flags: TokenizerFlags | None = None) -> Toke
     return _open(path, config)
 
 
-def _find_vocabulary(vocab_file: str) -> str:
+def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
+    # A model that an earlier vocabulary left in the folder is passed over.
+    takes_model = config is None or config.tokenizer_type == "sentencepiece"
     if os.path.isdir(vocab_file):
-        for name in (MODEL_NAME, VOCAB_NAME):
+        for name in (MODEL_NAME, VOCAB_NAME) if takes_model else (VOCAB_NAME,):
             if os.path.isfile(path := os.path.join(vocab_file, name)):
                 return path
         raise FileNotFoundError(f"--vocab_file: no {VOCAB_NAME} or {MODEL_NAME} in {vocab_file}.")
@@ -113,9 +115,8 @@ def _find_vocabulary(vocab_file: str) -> str:
         raise FileNotFoundError(f"--vocab_file: no such file: {vocab_file}.")
     # A folder made for a SentencePiece model lists its pieces in vocab.txt for people to read.
     beside = os.path.join(os.path.dirname(vocab_file), MODEL_NAME)
-    if os.path.basename(vocab_file) == VOCAB_NAME and os.path.isfile(beside):
-        return beside
-    return vocab_file
+    is_list = takes_model and os.path.basename(vocab_file) == VOCAB_NAME
+    return beside if is_list and os.path.isfile(beside) else vocab_file
 
 
 def _default_config(path: str, typed: dict[str, Any]) -> TokenizerConfig:
@@ -128,7 +129,10 @@ def _default_config(path: str, typed: dict[str, Any]) -> TokenizerConfig:
         # A SentencePiece model holds its own case rule.
         "do_lower_case": kind != "sentencepiece",
     }
-    return TokenizerConfig(**{**defaults, **typed})
+    values = {**defaults, **typed}
+    # Typed paths are relative to where the user is; the config's are relative to the folder.
+    dictionaries = tuple(map(os.path.abspath, typed.get("mecab_user_dictionary", ())))
+    return TokenizerConfig(**{**values, "mecab_user_dictionary": dictionaries})
 
 
 def _refuse_contradictions(config: TokenizerConfig, typed: dict[str, Any], path: str) -> None:

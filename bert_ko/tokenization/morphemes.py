@@ -8,6 +8,7 @@ blanks before it, so one ``str.split`` gives surfaces, eojeol boundaries and off
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -17,6 +18,7 @@ import mecab
 # MeCab's time grows with the square of the line, and of a run without blanks of one script.
 MAX_UNIT_CHARS = 4096
 MAX_RUN_CHARS = 1024
+_DICTIONARY_MAGIC = 0xEF718F77  # a compiled dictionary begins with this, xor its own size
 _RUN = re.compile(f" *[^ ]{{1,{MAX_RUN_CHARS}}}")
 
 
@@ -104,9 +106,13 @@ class MecabSegmenter:
         >>> MecabSegmenter().parts("이순신의  칼")
         ['이순신', '의', '  칼']
         """
+        return self.printed(text).split("\n")[:-1]
+
+    def printed(self, text: str) -> str:
+        r"""The same, each part ended by ``\n``: for those who split many lines at once."""
         if len(text) <= MAX_RUN_CHARS:
-            return _parse_lines(self._tagger, text)
-        return [part for unit in _units(text) for part in _parse_lines(self._tagger, unit)]
+            return self._tagger.parse(text) or ""
+        return "".join([self._tagger.parse(unit) or "" for unit in _units(text)])
 
     def morphs(self, text: str) -> list[str]:
         """Surfaces alone; equal to ``mecab.MeCab().morphs`` on lines up to MAX_RUN_CHARS."""
@@ -157,14 +163,19 @@ def _units(text: str) -> Iterator[str]:
 
 
 def _check_dictionary(path: str) -> None:
+    if "," in path:
+        raise ValueError(
+            f"--mecab_user_dictionary: MeCab takes no path with a comma, got {path}; rename it."
+        )
     try:
         with open(path, "rb") as file:
             head = file.read(4)
+            size = file.seek(0, os.SEEK_END)
     except OSError as error:
         raise FileNotFoundError(
             f"--mecab_user_dictionary: cannot read {path}: {error.strerror}."
         ) from None
-    if len(head) < 4 or path.endswith(".csv"):
+    if int.from_bytes(head, "little") ^ _DICTIONARY_MAGIC != size:
         raise ValueError(
             f"--mecab_user_dictionary: {path} is not a compiled dictionary; make one with "
             f"`python -m mecab dict-index -u user.dic user.csv`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 BLANK = "\u2581"
@@ -17,7 +18,12 @@ class SurfacePiece(NamedTuple):
 
 
 class SentencePieceModel:
-    """A ``.model`` file; the library is imported when one is opened. Pickles by its bytes."""
+    """A ``.model`` file; the library is imported when one is opened. Pickles by its bytes.
+
+    Attributes:
+        serialized: the content of the file.
+        pieces: all pieces in the order of their ids.
+    """
 
     def __init__(self, serialized: bytes, source: str = "model"):
         """Args: serialized: the content of a .model file; source: its name for errors."""
@@ -25,17 +31,15 @@ class SentencePieceModel:
 
         self.serialized = serialized
         try:
-            self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=serialized)
-        except RuntimeError:
+            self._processor: Any = sentencepiece.SentencePieceProcessor()
+            self._processor.LoadFromSerializedProto(serialized)
+        except (RuntimeError, ValueError):
             raise ValueError(f"{source}: not a SentencePiece model.") from None
+        size = self._processor.get_piece_size()
+        self.pieces = [self._processor.id_to_piece(i) for i in range(size)]
 
     def __reduce__(self) -> tuple[type[SentencePieceModel], tuple[bytes]]:
         return SentencePieceModel, (self.serialized,)
-
-    @property
-    def pieces(self) -> list[str]:
-        """All pieces in the order of their ids."""
-        return [self._processor.id_to_piece(i) for i in range(self._processor.get_piece_size())]
 
     def encode_ids(self, lines: list[str]) -> list[list[int]]:
         """Ids of each line."""
@@ -43,12 +47,26 @@ class SentencePieceModel:
         return ids
 
     def encode(self, text: str) -> list[SurfacePiece]:
-        """Pieces of one text with offsets that ascend and never overlap."""
+        """Pieces of one text with offsets that ascend and never overlap.
+
+        A character that the model expands (one sign to several letters) belongs whole to the piece
+        that holds its first letter.
+        """
         found, last = [], 0
-        for piece in self._processor.encode(text, out_type="immutable_proto").pieces:
-            start, end = max(piece.begin, last), max(piece.end, last)
+        for number, surface, (start, end) in self._aligned(text):
             while start < end and text[start] == " ":
                 start += 1
-            found.append(SurfacePiece(piece.piece, piece.id, start, end))
+            if last <= start == end < len(text) and surface.strip(BLANK):
+                end += 1  # the library gives an expanded character to its last letter
+            start, end = max(start, last), max(end, last)
+            found.append(SurfacePiece(self.pieces[number], number, start, end))
             last = end
         return found
+
+    def _aligned(self, text: str) -> Iterable[tuple[int, str, tuple[int, int]]]:
+        """Ids, surfaces and spans in characters."""
+        if hasattr(self._processor, "EncodeAsOffsetMapping"):  # sentencepiece 0.2.2 and newer
+            found = self._processor.encode(text, out_type="offset_mapping")
+            return zip(found["ids"], found["pieces"], found["offsets"], strict=True)
+        pieces = self._processor.encode(text, out_type="immutable_proto").pieces
+        return [(piece.id, piece.piece, (piece.begin, piece.end)) for piece in pieces]

@@ -13,7 +13,7 @@ from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme
 from bert_ko.tokenization.normalization import NormalizedText
 from bert_ko.tokenization.sentencepieces import BLANK, SentencePieceModel
-from bert_ko.tokenization.vocabulary import UNK, Vocabulary
+from bert_ko.tokenization.vocabulary import Vocabulary
 from bert_ko.tokenization.wordpiece import WordPiece, piece_length
 
 # What stands for a part of speech at a token that is kept whole; mecab-ko-dic has no such tag.
@@ -26,6 +26,7 @@ class Segmenter(Protocol):
     """What cuts normalised text into words that keep the blanks before them."""
 
     def parts(self, text: str) -> list[str]: ...  # noqa: D102
+    def printed(self, text: str) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,13 @@ class Tokenizer:
 
     def _kept_tokens(self) -> dict[str, str]:
         tokens = self.config.additional_special_tokens
-        return {token.lower() if self._strips_accents else token: token for token in tokens}
+        kept = {self.clean_lines(token)[0]: token for token in tokens}
+        if "" in kept:
+            raise ValueError(
+                f"--additional_special_tokens: nothing is left of {kept['']!r} when a text is "
+                "cleaned; choose visible characters."
+            )
+        return kept
 
     @property
     def has_morphemes(self) -> bool:
@@ -127,7 +134,7 @@ class Tokenizer:
         lines = self.rule.clean_lines(text)
         if not self._strips_accents:
             return lines
-        return [normalization.strip_accents(NormalizedText(line)).text for line in lines]
+        return [normalization.strip_accents(NormalizedText(line)).text.strip(" ") for line in lines]
 
     def parts(self, text: str) -> list[str]:
         """Cuts one normalised line into words that keep the blanks before them."""
@@ -137,6 +144,16 @@ class Tokenizer:
         for start, end, is_kept in self._stretches(text):
             found += [text[start:end]] if is_kept else self._segmenter.parts(text[start:end])
         return found
+
+    def printed(self, text: str) -> str:
+        r"""``parts`` in one string, each ended by ``\n``."""
+        if self._kept_pattern is None:
+            return self._segmenter.printed(text)
+        return "".join([f"{part}\n" for part in self.parts(text)])
+
+    def keeps(self, word: str) -> bool:
+        """Whether a word of ``parts`` is a token that is kept whole."""
+        return word in self._kept
 
     def _stretches(self, text: str) -> Iterator[tuple[int, int, bool]]:
         """Spans of a text, and whether each is a token to be kept whole (blanks before it)."""
@@ -154,28 +171,20 @@ class Tokenizer:
             word: the surface, without blanks.
             starts_eojeol: whether white space, or nothing, stands before it.
         """
-        pieces = self._pieces(word, starts_eojeol)
-        if pieces is None:
-            return CutWord((UNK,), (self.vocab.unk_id,), (len(word),))
-        ids = tuple([self._wordpiece.ids[piece] for piece in pieces])
-        if word in self._kept:
-            return CutWord(tuple(pieces), ids, (len(word),))
-        return CutWord(tuple(pieces), ids, tuple(map(piece_length, pieces)))
+        ids = self.cut_ids(word, starts_eojeol)
+        pieces = tuple([self.vocab.pieces[i] for i in ids])
+        # One piece, [UNK] too, stands for the whole word.
+        lengths = (len(word),) if len(ids) == 1 else tuple(map(piece_length, pieces))
+        return CutWord(pieces, tuple(ids), lengths)
 
     def cut_ids(self, word: str, starts_eojeol: bool) -> list[int]:
         """The ids of ``cut`` alone."""
-        pieces = self._pieces(word, starts_eojeol)
-        if pieces is None:
-            return [self.vocab.unk_id]
-        ids = self._wordpiece.ids
-        return [ids[piece] for piece in pieces]
-
-    def _pieces(self, word: str, starts_eojeol: bool) -> list[str] | None:
         if word in self._kept:
-            return [self._kept[word]]
+            return [self.vocab[self._kept[word]]]
         if self._lowers_words:
             word = normalization.lower_keeping_length(word)
-        return self._wordpiece.split(word, self._prefixes_eojeols and not starts_eojeol)
+        continues = self._prefixes_eojeols and not starts_eojeol
+        return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
 
     def encode(self, text: str, with_morphemes: bool = False) -> Encoding:
         """Tokenizes one text.

@@ -15,6 +15,9 @@ from bert_ko.tokenization.wordpiece import CONTINUATION, MAX_CHARS_PER_WORD, Wor
 
 # sentencepiece writes a blank so; here it marks a word that is written without ``##``.
 _START = "\u2581"
+_LIBRARY_MARKS = frozenset((_START, "\u2585"))
+# sentencepiece drops longer sentences in silence.
+_MAX_SENTENCE_CHARS = 10_000
 # Byte-pair merges contain many steps on the way to longer pieces; so many times the final size is
 # trained, and what the greedy tokenizer gains least from is dropped in rounds.
 _SURPLUS = 1.5
@@ -64,7 +67,8 @@ def train_wordpiece(counts: Mapping[Word, int], settings: VocabularySettings) ->
         settings: what to contain.
 
     Returns:
-        At most vocab_size pieces: reserved ones, single characters, then the rest, each by use.
+        At most vocab_size pieces: reserved ones, single characters in the order of their code
+        points, then the rest, the most useful first.
 
     Raises:
         ValueError: the reserved pieces and the characters alone are more than vocab_size.
@@ -77,7 +81,7 @@ def train_wordpiece(counts: Mapping[Word, int], settings: VocabularySettings) ->
     words = {word: n for word, n in counts.items() if len(word[0]) <= MAX_CHARS_PER_WORD}
     reserved = settings.reserved()
     alphabet = _alphabet(words, settings)
-    room = settings.vocab_size - len(reserved) - len(alphabet)
+    room = settings.vocab_size - len(alphabet.union(reserved))
     if room < 0:
         raise ValueError(
             f"--vocab_size={settings.vocab_size} is too small: {len(reserved)} reserved pieces and "
@@ -88,7 +92,7 @@ def train_wordpiece(counts: Mapping[Word, int], settings: VocabularySettings) ->
     merges = _train_merges(known, int(_SURPLUS * room) + len(alphabet) + 10)
     taken = {*alphabet, *reserved}
     learnt = _prune([p for p in merges if p not in taken], alphabet, known, room, settings)
-    return [*reserved, *sorted(alphabet), *learnt]
+    return [*reserved, *sorted(alphabet.difference(reserved)), *learnt]
 
 
 def _characters(word: Word) -> set[str]:
@@ -119,13 +123,17 @@ def _alphabet(counts: Mapping[Word, int], settings: VocabularySettings) -> set[s
 
 def _train_merges(counts: Mapping[Word, int], size: int) -> list[str]:
     """Pieces by byte-pair encoding in the order of their merges, in ``##`` form."""
+    # Words that hold the library's own marks have their single characters alone.
+    usable = {word: n for word, n in counts.items() if _LIBRARY_MARKS.isdisjoint(word[0])}
+    if not usable:
+        return []
     import sentencepiece
 
     model = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "words.tsv")
         lines = sorted(
-            f"{'' if continues else _START}{text}\t{n}\n" for (text, continues), n in counts.items()
+            f"{'' if continues else _START}{text}\t{n}\n" for (text, continues), n in usable.items()
         )
         path.write_text("".join(lines), encoding="utf-8")
         sentencepiece.SentencePieceTrainer.train(
@@ -179,7 +187,7 @@ def _scores(
     pieces: Sequence[str], alphabet: set[str], counts: Mapping[Word, int], min_frequency: int
 ) -> dict[str, int]:
     """Pieces that the corpus would have more without each piece; rare pieces are left out."""
-    used = _usage(WordPiece(dict.fromkeys([*pieces, *alphabet], 0)), counts)
+    used = _usage(WordPiece({piece: i for i, piece in enumerate([*pieces, *alphabet])}), counts)
     vocab = frozenset([*pieces, *alphabet])
     scores = {}
     for piece in pieces:
@@ -233,7 +241,7 @@ def train_sentencepiece(
     unused = [f"[unused{i}]" for i in range(settings.num_unused)]
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_without_empty(sentences),
+            sentence_iterator=_in_bounds(sentences),
             model_writer=model,
             model_type="unigram",
             vocab_size=settings.vocab_size,
@@ -260,5 +268,7 @@ def train_sentencepiece(
     return model.getvalue()
 
 
-def _without_empty(sentences: Iterable[str]) -> Iterator[str]:
-    return (sentence for sentence in sentences if sentence)
+def _in_bounds(sentences: Iterable[str]) -> Iterator[str]:
+    for sentence in sentences:
+        for start in range(0, len(sentence), _MAX_SENTENCE_CHARS):
+            yield sentence[start : start + _MAX_SENTENCE_CHARS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -67,6 +68,15 @@ class Vocabulary(Mapping[str, int]):
         if lines[-1] == "":
             lines.pop()
         return cls((line.removesuffix("\r") for line in lines), source=path)
+
+    @functools.cached_property
+    def ordinary_ids(self) -> list[int]:
+        """Ids of the pieces that stand for text: neither special nor unused."""
+        return [
+            i
+            for i, piece in enumerate(self.pieces)
+            if piece not in SPECIAL_TOKENS and not self.is_unused(piece)
+        ]
 
     def is_unused(self, piece: str) -> bool:
         """Whether the piece is a reserved ``[unusedN]`` slot."""

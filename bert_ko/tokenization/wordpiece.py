@@ -22,8 +22,9 @@ class WordPiece:
     """
 
     def __init__(self, vocab: Mapping[str, int]):
-        """Args: vocab: piece to id; pieces inside a word begin with ``##``."""
-        self.ids = dict(vocab)  # a plain one: its look-ups are the inner loop
+        """Args: vocab: pieces in the order of their ids 0, 1, …; ``##`` marks those inside a word."""
+        self._ids = dict(vocab)  # a plain one: its look-ups are the inner loop
+        self._pieces = tuple(vocab)
         self._longest = max((len(piece) for piece in vocab), default=1)
 
     def split(self, word: str, continues: bool = False) -> list[str] | None:
@@ -36,25 +37,27 @@ class WordPiece:
         Returns:
             Pieces as they stand in the vocabulary, or None where the word is unknown.
         """
-        ids = self.ids
-        whole = CONTINUATION + word if continues else word
-        if whole in ids and (continues or not word.startswith(CONTINUATION)):
-            return [whole]
-        if len(word) > MAX_CHARS_PER_WORD:
+        ids = self.split_ids(word, continues)
+        return None if ids is None else [self._pieces[i] for i in ids]
+
+    def split_ids(self, word: str, continues: bool = False) -> list[int] | None:
+        """The ids of ``split``."""
+        length = len(word)
+        if length > MAX_CHARS_PER_WORD:
             return None
+        find, longest = self._ids.get, self._longest
         found = []
-        start, length = 0, len(word)
+        start, prefix = 0, CONTINUATION if continues else ""
         while start < length:
-            prefix = CONTINUATION if continues or start else ""
-            end = min(length, start + self._longest)
-            if not prefix and word.startswith(CONTINUATION, start):
-                end = min(end, start + 2)  # a literal "##" must not meet a continuation piece
-            while end > start and prefix + word[start:end] not in ids:
+            end = min(length, start + longest)
+            if not prefix and word.startswith(CONTINUATION):
+                end = min(end, 2)  # a literal "##" must not meet a continuation piece
+            while (i := find(prefix + word[start:end])) is None:
                 end -= 1
-            if end == start:
-                return None
-            found.append(prefix + word[start:end])
-            start = end
+                if end == start:
+                    return None
+            found.append(i)
+            start, prefix = end, CONTINUATION
         return found
 
 
