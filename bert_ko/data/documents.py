@@ -90,6 +90,7 @@ def encode_documents(
     encoded = encoder.encode(sentences)
     sizes = np.fromiter(map(len, documents), np.int32, len(documents))
     empty = encoded.lengths == 0
+    notes.add("lines_without_text", count=int(empty.sum()))
     notes.add("sentences", count=int((~empty).sum()))
     notes.add("pieces", count=len(encoded.pieces))
     ids = encoded.pieces & np.uint32(ID_MASK)
@@ -182,7 +183,8 @@ def _cut_line(line: str) -> Iterator[str]:
     """Sentences of a line that is too long, cut hard where a sentence is still too long."""
     for sentence in split_sentences(line):
         for start in range(0, len(sentence), MAX_LINE_CHARS):
-            yield sentence[start : start + MAX_LINE_CHARS].strip(" ")
+            if piece := sentence[start : start + MAX_LINE_CHARS].strip(" "):
+                yield piece
 
 
 def _records(part: Part, text: str, config: CorpusFlags, notes: Notes) -> Iterator[str]:
@@ -225,7 +227,7 @@ def _json_records(
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # recursion: nested a thousand deep
             _bad_record(part, number, f"not JSON: {error}", config, notes)
             continue
         missing = [

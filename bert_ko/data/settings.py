@@ -24,7 +24,7 @@ class InstanceFlags:
     dupe_factor: int = flag(
         10, help="Copies of the corpus, each with other pairs and masks; dynamic masking makes one."
     )
-    random_seed: int = flag(12345, help="Seed of every random choice, 0 or more.")
+    random_seed: int = flag(12345, help="Seed of every random choice, in [0, 2**63).")
     do_whole_word_mask: bool = flag(False, help="Mask all pieces of a word together.")
     whole_word_unit: Literal["morpheme", "eojeol"] = flag(
         "morpheme", help="What --do_whole_word_mask calls a word."
@@ -56,6 +56,8 @@ class InstanceFlags:
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.random_seed >= 1 << 63:
+            raise ValueError(f"--random_seed must be below 2**63, got {self.random_seed}.")
         if not 0 < self.masked_lm_prob < 1:
             raise ValueError(f"--masked_lm_prob must be in (0, 1), got {self.masked_lm_prob}.")
         if not 0 <= self.short_seq_prob <= 1:

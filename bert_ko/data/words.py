@@ -62,7 +62,7 @@ def count_words(
     chunks: Iterable[Chunk],
     config: CorpusFlags,
     make_tokenizer: Callable[[], Tokenizer],
-    total_bytes: int,
+    total_bytes: int | None,
     num_workers: int,
 ) -> Counter[Word]:
     """Counts words in parallel; memory grows with the distinct words alone.
@@ -71,7 +71,7 @@ def count_words(
         chunks: of the corpus.
         config: form of the corpus.
         make_tokenizer: opens the tokenizer in each worker; its vocabulary is not used.
-        total_bytes: for the progress line.
+        total_bytes: for the progress line, if known.
         num_workers: processes; the counts do not depend on it.
     """
     counts: Counter[Word] = Counter()

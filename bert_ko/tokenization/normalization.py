@@ -191,11 +191,15 @@ def _compose_clusters(cleaned: str, kept: list[int], rule: CharacterRule) -> Nor
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
-    """Spans that compose independently: a starter and what may combine with it."""
+    """Spans that compose independently: a starter and what may combine with it.
+
+    A blank is alone: it composes with nothing, and the marks after it belong to the word there.
+    """
     start = 0
     for i in range(1, len(text)):
         char = text[i]
-        if not unicodedata.combining(char) and char not in _COMPOSING_STARTERS:
+        is_starter = not unicodedata.combining(char) and char not in _COMPOSING_STARTERS
+        if is_starter or text[i - 1] == " ":
             yield start, i
             start = i
     if text:

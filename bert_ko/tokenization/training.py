@@ -91,7 +91,9 @@ def train_wordpiece(counts: Mapping[Word, int], settings: VocabularySettings) ->
     known = {word: n for word, n in words.items() if _characters(word) <= alphabet}
     merges = _train_merges(known, int(_SURPLUS * room) + len(alphabet) + 10)
     taken = {*alphabet, *reserved}
-    learnt = _prune([p for p in merges if p not in taken], alphabet, known, room, settings)
+    # A piece may come twice: "##a" is "a" inside a word, and a literal "##a" at its start.
+    candidates = dict.fromkeys(piece for piece in merges if piece not in taken)
+    learnt = _prune(list(candidates), alphabet, known, room, settings)
     return [*reserved, *sorted(alphabet.difference(reserved)), *learnt]
 
 

@@ -1,0 +1,85 @@
+"""What several tests share: real data where there is some, and small vocabularies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bert_ko.build_vocab import BuildVocabConfig, run
+from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tokenization.tokenizer import Tokenizer
+
+REPOSITORY = Path(__file__).parents[1]
+SAMPLE_CORPUS = REPOSITORY / "samples" / "corpus.txt"
+SAMPLE_VOCAB_SIZE = 1500
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data: BERT_KO_DATA, by default shared/data beside the repository."""
+    folder = Path(os.environ.get("BERT_KO_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: BERT_KO_DATA names no folder ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_lines(data_folder: Path) -> list[str]:
+    """10,000 lines of real text without line ends, spread evenly over all files of pretrain/."""
+    paths = sorted(data_folder.glob("pretrain/*.txt"))
+    if not paths:
+        pytest.skip(f"no real data: no pretrain/*.txt in {data_folder}")
+    wanted, lines = 10_000, []
+    for number, path in enumerate(paths):
+        found = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        share = (wanted - len(lines)) // (len(paths) - number)
+        lines += found[:: max(1, len(found) // share)][:share]
+    return lines
+
+
+def build_vocabulary(folder: Path, **flags: object) -> str:
+    """Trains a small vocabulary on the sample corpus; returns its folder."""
+    values = {"vocab_size": SAMPLE_VOCAB_SIZE, "num_workers": 1, **flags}
+    run(BuildVocabConfig(input_file=(str(SAMPLE_CORPUS),), output_dir=str(folder), **values))  # type: ignore[arg-type]
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def vocab_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a vocabulary of 1,500 pieces from samples/corpus.txt, all flags at defaults."""
+    return build_vocabulary(tmp_path_factory.mktemp("vocab") / "mecab")
+
+
+@pytest.fixture(scope="session")
+def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with tokenizer_type=wordpiece."""
+    folder = tmp_path_factory.mktemp("vocab") / "wordpiece"
+    return build_vocabulary(folder, tokenizer_type="wordpiece")
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with tokenizer_type=sentencepiece, and [NAME] kept whole."""
+    folder = tmp_path_factory.mktemp("vocab") / "sentencepiece"
+    return build_vocabulary(
+        folder, tokenizer_type="sentencepiece", additional_special_tokens=("[NAME]",)
+    )
+
+
+@pytest.fixture(scope="session")
+def cased_sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same without case folding: the model changes no character."""
+    folder = tmp_path_factory.mktemp("vocab") / "sentencepiece-cased"
+    return build_vocabulary(folder, tokenizer_type="sentencepiece", do_lower_case=False)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(vocab_folder: str) -> Tokenizer:
+    """The tokenizer of vocab_folder."""
+    return load_tokenizer(vocab_folder)
+
+
+@pytest.fixture(scope="session")
+def sample_lines() -> list[str]:
+    """Lines of samples/corpus.txt, the blank ones left out."""
+    return [line for line in SAMPLE_CORPUS.read_text(encoding="utf-8").split("\n") if line]

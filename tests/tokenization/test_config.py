@@ -1,0 +1,89 @@
+"""tokenizer_config.json, ours and Hugging Face's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, read_config
+
+
+def write(folder: Path, values: object) -> None:
+    text = values if isinstance(values, str) else json.dumps(values)
+    (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+
+
+def test_read_config_round_trip_keeps_every_field(tmp_path: Path) -> None:
+    config = TokenizerConfig(
+        subword_prefix_unit="morpheme",
+        do_lower_case=False,
+        additional_special_tokens=("[이름]", "[수]"),
+        mecab_dictionary="mecab-ko-dic 1.0",
+        mecab_user_dictionary=("user.dic",),
+    )
+    write(tmp_path, config.to_json())
+    assert read_config(str(tmp_path)) == config
+
+
+def test_read_config_no_file_is_none(tmp_path: Path) -> None:
+    assert read_config(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("{", "not JSON"),
+        ([], "must be a JSON object, got list"),
+        ({"tokenizer_type": "mecap"}, "tokenizer_type must be one of mecab, sentencepiece"),
+        ({"tokenizer_type": ["mecab"]}, "tokenizer_type must be one of"),
+        ({"tokenizer_type": "mecab", "subword_prefix_unit": "word"}, "subword_prefix_unit must"),
+        ({"tokenizer_type": "mecab", "normalization": "nfkc"}, "normalization must be one of nfc"),
+        ({"tokenizer_type": "mecab", "lower": True}, r"unknown keys \['lower'\]; allowed are"),
+        ({"tokenizer_type": "mecab", "do_lower_case": "no"}, "do_lower_case must be true or false"),
+        ({"tokenizer_type": "mecab", "mecab_dictionary": 2}, "mecab_dictionary must be a name"),
+        (
+            {"tokenizer_type": "mecab", "additional_special_tokens": "[A]"},
+            "additional_special_tokens must be a list of strings",
+        ),
+        (
+            {"tokenizer_type": "mecab", "mecab_user_dictionary": None},
+            "mecab_user_dictionary must be a list of strings",
+        ),
+    ],
+)
+def test_read_config_bad_content_names_file_and_fault(
+    values: object, words: str, tmp_path: Path
+) -> None:
+    write(tmp_path, values)
+    with pytest.raises(ValueError, match=words) as error:
+        read_config(str(tmp_path))
+    assert str(error.value).startswith(str(tmp_path / CONFIG_NAME))
+
+
+@pytest.mark.parametrize(
+    ("values", "do_lower_case"),
+    [
+        (
+            {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 9},
+            False,
+        ),
+        ({"tokenizer_class": "BertTokenizerFast"}, True),
+        ({"tokenizer_class": "ElectraTokenizer", "do_lower_case": True}, True),
+        ({"do_lower_case": False, "model_max_length": 512}, False),
+    ],
+)
+def test_read_config_hugging_face_bert_is_wordpiece(
+    values: dict[str, object], do_lower_case: bool, tmp_path: Path
+) -> None:
+    write(tmp_path, values)
+    assert read_config(str(tmp_path)) == TokenizerConfig(
+        tokenizer_type="wordpiece",
+        subword_prefix_unit="morpheme",
+        do_lower_case=do_lower_case,
+        normalization="google",
+    )
+
+
+def test_read_config_hugging_face_other_class_says_nothing(tmp_path: Path) -> None:
+    write(tmp_path, {"tokenizer_class": "XLMRobertaTokenizer", "do_lower_case": False})
+    assert read_config(str(tmp_path)) is None

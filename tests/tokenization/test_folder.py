@@ -1,0 +1,299 @@
+"""Vocabulary folders: what is found, what is refused, and the fingerprint."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
+from bert_ko.tokenization.folder import (
+    MODEL_NAME,
+    VOCAB_NAME,
+    TokenizerFlags,
+    load_tokenizer,
+    write_folder,
+)
+from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
+
+PIECES = [*SPECIAL_TOKENS, "[unused0]", "[이름]", "책", "##을", "을", "gpu", "GPU", "솔내글방"]
+
+
+def make_folder(folder: Path, **settings: object) -> str:
+    values = {"mecab_dictionary": dictionary_version(), **settings}
+    write_folder(str(folder), PIECES, TokenizerConfig(**values))  # type: ignore[arg-type]
+    return str(folder / VOCAB_NAME)
+
+
+def make_plain(folder: Path, config: dict[str, object] | None = None) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / VOCAB_NAME).write_text("".join(p + "\n" for p in PIECES), encoding="utf-8")
+    if config is not None:
+        (folder / CONFIG_NAME).write_text(json.dumps(config), encoding="utf-8")
+    return str(folder / VOCAB_NAME)
+
+
+def typed(vocab_file: str, **settings: object) -> TokenizerFlags:
+    return TokenizerFlags(vocab_file=vocab_file, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def user_dictionary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dictionary")
+    source, target = folder / "user.csv", folder / "user.dic"
+    source.write_text("솔내글방,1786,3543,-5000,NNP,*,T,솔내글방,*,*,*,*\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return target
+
+
+def test_load_tokenizer_config_beside_the_vocabulary_is_found(tmp_path: Path) -> None:
+    path = make_folder(tmp_path, subword_prefix_unit="morpheme", do_lower_case=False)
+    for vocab_file in (path, str(tmp_path)):
+        tokenizer = load_tokenizer(vocab_file)
+        assert tokenizer.tokenize("책을 GPU") == ["책", "을", "GPU"]
+        assert not tokenizer.config.do_lower_case
+
+
+def test_load_tokenizer_relative_path_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path, subword_prefix_unit="morpheme")
+    monkeypatch.chdir(tmp_path)
+    assert load_tokenizer(VOCAB_NAME).tokenize("책을") == ["책", "을"]
+
+
+def test_load_tokenizer_no_config_is_mecab_with_eojeol_and_lower_case(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(make_plain(tmp_path))
+    assert tokenizer.config == TokenizerConfig(mecab_dictionary=dictionary_version())
+    assert tokenizer.tokenize("책을 GPU") == ["책", "##을", "gpu"]
+
+
+def test_load_tokenizer_no_config_takes_typed_flags(tmp_path: Path) -> None:
+    path = make_plain(tmp_path)
+    flags = typed(path, do_lower_case=False, subword_prefix_unit="morpheme")
+    assert load_tokenizer(path, flags).tokenize("책을 GPU") == ["책", "을", "GPU"]
+    flags = typed(path, tokenizer_type="wordpiece", additional_special_tokens=("[이름]",))
+    tokenizer = load_tokenizer(path, flags)
+    assert tokenizer.tokenize("책을[이름]을") == ["책", "##을", "[이름]", "을"]
+    assert tokenizer.config.normalization == "google"
+
+
+def test_load_tokenizer_hugging_face_folder_is_wordpiece(tmp_path: Path) -> None:
+    path = make_plain(tmp_path, {"tokenizer_class": "BertTokenizer", "do_lower_case": False})
+    assert load_tokenizer(path).tokenize("책을 GPU") == ["책", "##을", "GPU"]
+    with pytest.raises(ValueError, match="--do_lower_case=True contradicts"):
+        load_tokenizer(path, typed(path, do_lower_case=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tokenizer_type", "wordpiece"),
+        ("do_lower_case", False),
+        ("subword_prefix_unit", "morpheme"),
+        ("additional_special_tokens", ("[이름]",)),
+        ("mecab_user_dictionary", ("other.dic",)),
+    ],
+)
+def test_load_tokenizer_typed_flag_that_contradicts_names_flag_and_file(
+    name: str, value: object, tmp_path: Path
+) -> None:
+    path = make_folder(tmp_path)
+    with pytest.raises(ValueError) as error:
+        load_tokenizer(path, typed(path, **{name: value}))
+    assert str(error.value).startswith(f"--{name}=")
+    assert str(tmp_path / CONFIG_NAME) in str(error.value)
+
+
+def test_load_tokenizer_typed_flags_that_agree_and_untyped_ones_are_taken(tmp_path: Path) -> None:
+    path = make_folder(
+        tmp_path,
+        subword_prefix_unit="morpheme",
+        do_lower_case=False,
+        additional_special_tokens=("[이름]",),
+    )
+    plain = load_tokenizer(path, typed(path))
+    agreeing = typed(
+        path,
+        tokenizer_type="mecab",
+        do_lower_case=False,
+        subword_prefix_unit="morpheme",
+        additional_special_tokens=("[이름]",),
+    )
+    assert load_tokenizer(path, agreeing).fingerprint == plain.fingerprint
+
+
+def test_fingerprint_does_not_depend_on_the_path(tmp_path: Path) -> None:
+    first = load_tokenizer(make_folder(tmp_path / "하나"))
+    second = load_tokenizer(make_folder(tmp_path / "둘"))
+    assert first.fingerprint == second.fingerprint
+    assert len(first.fingerprint) == 16
+    assert int(first.fingerprint, 16) >= 0
+
+
+def test_fingerprint_does_not_depend_on_line_ends(tmp_path: Path) -> None:
+    path = Path(make_folder(tmp_path))
+    before = load_tokenizer(str(path)).fingerprint
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_tokenizer(str(path)).fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"subword_prefix_unit": "morpheme"},
+        {"do_lower_case": False},
+        {"normalization": "google"},
+        {"additional_special_tokens": ("[이름]",)},
+        {"tokenizer_type": "wordpiece"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_fingerprint_changes_with_every_setting(
+    settings: dict[str, object], tmp_path: Path
+) -> None:
+    one = load_tokenizer(make_folder(tmp_path / "1"))
+    two = load_tokenizer(make_folder(tmp_path / "2", **settings))
+    assert one.fingerprint != two.fingerprint
+
+
+@pytest.mark.parametrize("change", [("책", "글"), ("책\n##을", "##을\n책"), ("GPU", "GPU\nTPU")])
+def test_fingerprint_changes_with_the_vocabulary(change: tuple[str, str], tmp_path: Path) -> None:
+    path = Path(make_folder(tmp_path))
+    before = load_tokenizer(str(path)).fingerprint
+    path.write_text(path.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+    assert load_tokenizer(str(path)).fingerprint != before
+
+
+def test_load_tokenizer_bad_vocabulary_names_line(tmp_path: Path) -> None:
+    path = Path(make_folder(tmp_path))
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(ValueError, match=rf"{VOCAB_NAME}:{len(PIECES) + 1}: blank line"):
+        load_tokenizer(str(path))
+
+
+def test_load_tokenizer_other_dictionary_version_says_pip_command(tmp_path: Path) -> None:
+    path = make_folder(tmp_path, mecab_dictionary="mecab-ko-dic 1.2.3")
+    with pytest.raises(ValueError) as error:
+        load_tokenizer(path)
+    assert str(tmp_path) in str(error.value)
+    assert f"installed is {dictionary_version()}" in str(error.value)
+    assert "pip install python-mecab-ko-dic==1.2.3" in str(error.value)
+
+
+def test_load_tokenizer_other_dictionary_version_is_nothing_to_wordpiece(tmp_path: Path) -> None:
+    settings = {"tokenizer_type": "wordpiece", "normalization": "google"}
+    path = make_folder(tmp_path, mecab_dictionary="mecab-ko-dic 1.2.3", **settings)
+    assert load_tokenizer(path).tokenize("책을") == ["책", "##을"]
+
+
+@pytest.mark.parametrize("name", ["none.txt", "none/vocab.txt", "none", "."])
+def test_load_tokenizer_no_vocabulary_raises(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="--vocab_file: no ") as error:
+        load_tokenizer(str(tmp_path / name))
+    assert str(tmp_path) in str(error.value)
+
+
+def test_load_tokenizer_sentencepiece_folder_opens_by_any_name(sentencepiece_folder: str) -> None:
+    folder = Path(sentencepiece_folder)
+    prints = {
+        load_tokenizer(str(path)).fingerprint
+        for path in (folder, folder / MODEL_NAME, folder / VOCAB_NAME)
+    }
+    assert len(prints) == 1
+
+
+def test_load_tokenizer_model_without_config_is_sentencepiece(
+    sentencepiece_folder: str, tmp_path: Path
+) -> None:
+    shutil.copy(Path(sentencepiece_folder, MODEL_NAME), tmp_path / "other.model")
+    tokenizer = load_tokenizer(str(tmp_path / "other.model"))
+    assert tokenizer.config.tokenizer_type == "sentencepiece"
+    expected = load_tokenizer(sentencepiece_folder).tokenize("마을 도서관에 갔다.")
+    assert tokenizer.tokenize("마을 도서관에 갔다.") == expected
+
+
+def test_load_tokenizer_model_with_another_type_raises(
+    sentencepiece_folder: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.model"
+    shutil.copy(Path(sentencepiece_folder, MODEL_NAME), path)
+    with pytest.raises(ValueError, match="is a SentencePiece model, but tokenizer_type is mecab"):
+        load_tokenizer(str(path), typed(str(path), tokenizer_type="mecab"))
+
+
+def test_load_tokenizer_sentencepiece_without_model_raises(tmp_path: Path) -> None:
+    path = make_plain(tmp_path)
+    with pytest.raises(ValueError, match=r"needs a \.model file"):
+        load_tokenizer(path, typed(path, tokenizer_type="sentencepiece"))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", "책\n".encode() * 100])
+def test_load_tokenizer_damaged_model_names_file(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bad.model"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.model: not a SentencePiece model"):
+        load_tokenizer(str(path))
+
+
+def test_load_tokenizer_model_left_by_an_earlier_vocabulary_is_passed_over(
+    sentencepiece_folder: str, tmp_path: Path
+) -> None:
+    shutil.copy(Path(sentencepiece_folder, MODEL_NAME), tmp_path)
+    path = make_folder(tmp_path)
+    assert load_tokenizer(path).tokenize("책을") == ["책", "##을"]
+    assert load_tokenizer(str(tmp_path)).tokenize("책을") == ["책", "##을"]
+
+
+def test_write_folder_user_dictionary_travels_with_the_folder(
+    user_dictionary: Path, tmp_path: Path
+) -> None:
+    config = TokenizerConfig(mecab_dictionary=dictionary_version())
+    first = tmp_path / "first"
+    write_folder(str(first), PIECES, config, user_dictionaries=(str(user_dictionary),))
+    moved = tmp_path / "moved"
+    first.rename(moved)
+    tokenizer = load_tokenizer(str(moved))
+    assert tokenizer.config.mecab_user_dictionary == ("user.dic",)
+    assert tokenizer.tokenize("솔내글방") == ["솔내글방"]
+    # The same file typed by another path is no contradiction.
+    flags = typed(str(moved), mecab_user_dictionary=(str(user_dictionary),))
+    assert load_tokenizer(str(moved), flags).fingerprint == tokenizer.fingerprint
+
+
+def test_load_tokenizer_typed_user_dictionary_is_relative_to_the_working_folder(
+    user_dictionary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_plain(tmp_path)
+    monkeypatch.chdir(user_dictionary.parent)
+    tokenizer = load_tokenizer(path, typed(path, mecab_user_dictionary=("user.dic",)))
+    assert tokenizer.tokenize("솔내글방") == ["솔내글방"]
+    assert tokenizer.fingerprint != load_tokenizer(path).fingerprint
+
+
+def test_fingerprint_changes_with_the_content_of_a_user_dictionary(
+    user_dictionary: Path, tmp_path: Path
+) -> None:
+    source, other = tmp_path / "user.csv", tmp_path / "user.dic"
+    source.write_text("솔내,1786,3543,-5000,NNP,*,T,솔내,*,*,*,*\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(other), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    config = TokenizerConfig(mecab_dictionary=dictionary_version())
+    prints = set()
+    for number, path in enumerate((user_dictionary, other)):
+        folder = str(tmp_path / str(number))
+        write_folder(folder, PIECES, config, user_dictionaries=(str(path),))
+        prints.add(load_tokenizer(folder).fingerprint)
+    assert len(prints) == 2
+
+
+def test_load_tokenizer_missing_user_dictionary_raises(tmp_path: Path) -> None:
+    path = make_folder(tmp_path, mecab_user_dictionary=("user.dic",))
+    with pytest.raises(
+        FileNotFoundError, match=r"--mecab_user_dictionary: cannot read .*user\.dic"
+    ):
+        load_tokenizer(path)
