@@ -32,7 +32,7 @@ from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_ko.workers import default_num_workers
 
 # The report needs no more text than this to be exact to a few digits.
-_REPORT_CHUNKS = 4
+_REPORT_CHUNKS = 16
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,14 @@ from bert_ko.data.manifest import (
     shard_paths,
     write_json,
 )
-from bert_ko.data.pipeline import Outcome, Recipe, is_intact, remove_work_files, run_pipeline
+from bert_ko.data.pipeline import (
+    Outcome,
+    Recipe,
+    has_work_files,
+    is_intact,
+    remove_work_files,
+    run_pipeline,
+)
 from bert_ko.data.report import table_rows, totals
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.data.shards import Shard
@@ -34,6 +41,7 @@ from bert_ko.workers import default_num_workers
 
 _FORMAT = 1
 _BUCKET_BYTES = 4 << 20
+_WORK_DIR = ".create_pretraining_data"
 
 
 @dataclass(frozen=True)
@@ -48,15 +56,17 @@ def run(config: CreatePretrainingDataConfig) -> None:
     """Prepares, runs the pipeline, and writes the manifest."""
     inputs = find_files(config)
     shards = shard_paths(config.output_file, config.num_shards)
+    _refuse_own_input(inputs, shards)
     identity = _identity(config, inputs, shards)
     manifest = manifest_path(shards)
     work_dir = _work_dir(config, manifest)
-    for folder in {os.path.dirname(path) or "." for path in (*shards, manifest)} | {work_dir}:
+    folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
+    for folder in dict.fromkeys([*folders, work_dir]):
         files.require_writable_folder(folder)
     with _lock(work_dir):
         if config.overwrite:
             _forget(manifest, work_dir)
-        if _is_complete(manifest, identity):
+        if _is_complete(manifest, identity, shards):
             print(f"{manifest}: already complete; --overwrite makes it again.")
             remove_work_files(work_dir)
             return
@@ -69,6 +79,14 @@ def run(config: CreatePretrainingDataConfig) -> None:
         write_json(manifest, summary)
         remove_work_files(work_dir)
     print(format_table(table_rows(summary["totals"]), (manifest, "")))
+
+
+def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
+    taken = {os.path.realpath(path) for path in inputs} & {os.path.realpath(p) for p in shards}
+    if taken:
+        raise ValueError(
+            f"--output_file names an input file, {min(taken)}, which would be lost; choose another."
+        )
 
 
 def _identity(
@@ -92,24 +110,28 @@ def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
     if config.work_dir is not None:
         if files.is_remote(config.work_dir):
             raise ValueError(f"--work_dir must be a local folder, got {config.work_dir}.")
-        return config.work_dir
+        # A folder of our own inside: what the user keeps beside it is never touched.
+        return os.path.join(config.work_dir, _WORK_DIR)
     if files.is_remote(manifest):
         raise ValueError(
             f"--work_dir must name a local folder, because the output {manifest} is remote."
         )
-    return os.path.join(os.path.dirname(manifest) or ".", ".create_pretraining_data")
+    return os.path.join(os.path.dirname(manifest) or ".", _WORK_DIR)
 
 
 @contextlib.contextmanager
 def _lock(work_dir: str) -> Iterator[None]:
     """Two runs must not write the same shards; the lock goes with the process, however it ends."""
-    with open(os.path.join(work_dir, "lock"), "wb") as file:
+    path = os.path.join(work_dir, "lock")
+    with open(path, "wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that has just ended removes the file, perhaps after it was opened here.
+            is_ours = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
         except OSError:
-            raise ValueError(
-                f"another run is writing here ({work_dir}); wait for it or stop it."
-            ) from None
+            is_ours = False
+        if not is_ours:
+            raise ValueError(f"another run is writing here ({work_dir}); wait for it or stop it.")
         yield
 
 
@@ -121,15 +143,14 @@ def _forget(manifest: str, work_dir: str) -> None:
     files.require_writable_folder(work_dir)
 
 
-def _is_complete(manifest: str, identity: dict[str, Any]) -> bool:
+def _is_complete(manifest: str, identity: dict[str, Any], paths: list[str]) -> bool:
     stands = read_json(manifest)
     if stands is None:
         return False
     refuse_other_run(manifest, stands, identity)
-    folder = os.path.dirname(manifest)
     shards = [
-        Shard(**{**entry, "path": os.path.join(folder, entry["path"])})
-        for entry in stands["shards"]
+        Shard(**{**entry, "path": path})
+        for path, entry in zip(paths, stands["shards"], strict=True)
     ]
     damaged = [shard.path for shard in shards if not is_intact(shard)]
     if damaged:
@@ -139,7 +160,7 @@ def _is_complete(manifest: str, identity: dict[str, Any]) -> bool:
 
 def _start_or_resume(path: str, identity: dict[str, Any]) -> None:
     stands = read_json(path)
-    if stands is None:
+    if stands is None or not has_work_files(os.path.dirname(path)):
         write_json(path, identity)
     else:
         refuse_other_run(path, stands, identity)
@@ -147,7 +168,7 @@ def _start_or_resume(path: str, identity: dict[str, Any]) -> None:
 
 
 def _summary(outcome: Outcome, identity: dict[str, Any], manifest: str) -> dict[str, Any]:
-    folder = os.path.dirname(manifest)
+    folder = manifest.rpartition("/")[0]
     return {
         **identity,
         "totals": totals(outcome),

@@ -138,8 +138,8 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
 
 
 def help_text(config_class: type[C], program: str, description: str) -> str:
-    """Returns the text of `--help`: every flag in the order of the fields, 100 columns wide."""
-    specs = _flag_specs(config_class)
+    """Returns the text of `--help`: required flags first, each in the order of the fields."""
+    specs = sorted(_flag_specs(config_class), key=lambda spec: not spec.is_required)
     arguments = [f" {spec.name.upper()}..." for spec in specs if spec.positional]
     blocks = [f"usage: {program} [flags]{''.join(arguments)}"]
     if description:

@@ -18,16 +18,16 @@ from bert_ko import files
 from bert_ko.flags import flag
 
 InputFormat = Literal["auto", "text", "jsonl", "csv", "tsv"]
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 # A document without a blank line is cut when it is longer than this many chunks.
-_MAX_DOCUMENT_CHUNKS = 4
+_MAX_DOCUMENT_CHUNKS = 1
 _SUFFIXES = {
     ".txt": "text", ".text": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".csv": "csv", ".tsv": "tsv",
 }  # fmt: skip
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 # As csv.reader has it: a quote opens a field at its beginning only, elsewhere it is a character.
-_QUOTED_FIELD = re.compile(rb'(?:\A|(?<=[,\r\n]))"(?:[^"]++|"")*+(?:"|\Z)')
+_QUOTED_OR_LINE_END = re.compile(rb'(?:\A|(?<=[,\r\n]))"(?:[^"]++|"")*+(?:"|\Z)|(\n)')
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,16 @@ def read_chunks(
         ValueError: a damaged file, or a CSV file without the named column.
     """
     parts: list[Part] = []
-    size = index = 0
+    size = number = 0
     for path in paths:
         for part in _read_parts(path, config, chunk_bytes):
+            if parts and size + len(part.data) > chunk_bytes:
+                yield Chunk(number, tuple(parts))
+                parts, size, number = [], 0, number + 1
             parts.append(part)
             size += len(part.data)
-            if size >= chunk_bytes:
-                yield Chunk(index, tuple(parts))
-                parts, size, index = [], 0, index + 1
     if parts:
-        yield Chunk(index, tuple(parts))
+        yield Chunk(number, tuple(parts))
 
 
 def estimated_bytes(paths: Sequence[str]) -> int:
@@ -184,13 +184,8 @@ def _cut_lines(data: bytes, must: bool) -> int:
 
 def _cut_csv(data: bytes, must: bool) -> int:
     """End of the last record; a line break inside quotes ends none."""
-    quoted = None
-    for quoted in _QUOTED_FIELD.finditer(data):
-        pass
-    cut = data.rfind(b"\n") + 1
-    if quoted and cut <= quoted.end():
-        return data.rfind(b"\n", 0, quoted.start()) + 1
-    return cut
+    ends = (match.end(1) for match in _QUOTED_OR_LINE_END.finditer(data))
+    return max(0, max(ends, default=0))
 
 
 _CUTS: dict[str, Callable[[bytes, bool], int]] = {
@@ -203,9 +198,9 @@ _CUTS: dict[str, Callable[[bytes, bool], int]] = {
 
 def _last_character_start(data: bytes) -> int:
     """Start of the last UTF-8 character, so that none is cut."""
-    for cut in range(len(data) - 1, max(0, len(data) - 4), -1):
-        if data[cut] & 0xC0 != 0x80:
-            return cut
+    for cut in range(len(data) - 1, len(data) - 5, -1):
+        if cut <= 0 or data[cut] & 0xC0 != 0x80:
+            return max(cut, 0)
     return len(data)  # no UTF-8
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -96,12 +97,15 @@ def refuse_other_run(path: str, stands: Mapping[str, Any], wanted: Mapping[str, 
             differences.append("it was made by another version")
     if differences:
         raise ValueError(
-            f"{path} is of a run with other flags: {'; '.join(differences)}. "
+            f"{path} is of another run: {'; '.join(differences)}. "
             "Write to another folder, or pass --overwrite to replace it."
         )
 
 
 def shard_entry(shard: Shard, folder: str) -> dict[str, Any]:
     """A shard as the manifest lists it; the file relative to the manifest where it can be."""
-    prefix = folder + "/" if folder else ""
-    return {**shard._asdict(), "path": shard.path.removeprefix(prefix)}
+    if files.is_remote(shard.path) or files.is_remote(folder):
+        path = shard.path.removeprefix(folder + "/")
+    else:
+        path = os.path.relpath(shard.path, folder or ".")
+    return {**shard._asdict(), "path": path}

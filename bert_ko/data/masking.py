@@ -178,25 +178,29 @@ def _choose_words(
     while len(start):
         if len(start) <= max(8, len(budget) // 256) and step > 8:
             for row in range(len(start)):
-                remaining = order[start[row] + step : start[row] + count[row]]
-                _finish_row(remaining, words.length, int(left[row]), used, rng)
+                remaining = rng.permutation(order[start[row] + step : start[row] + count[row]])
+                size = _run_sizes(len(remaining), weights, rng)
+                _finish_row(remaining, size, int(left[row]), words, used)
             break
         here = start + step
         other = here + (rng.random(len(here)) * (count - step)).astype(np.int64)
         drawn = order[other]
         order[other] = order[here]
         order[here] = drawn
-        size = (
-            np.searchsorted(weights, rng.random(len(here)) * weights[-1], "right") + 1
-            if (max_ngram_size > 1)
-            else np.ones(len(here), np.int64)
-        )
+        size = _run_sizes(len(here), weights, rng)
         left = left - _take_run(drawn, size, left, words, used, max_ngram_size)
         step += 1
         going = (left > 0) & (step < count)
         if not going.all():
             start, count, left = start[going], count[going], left[going]
     return np.flatnonzero(used)
+
+
+def _run_sizes(count: int, weights: npt.NDArray[np.float64], rng: np.random.Generator) -> Ints:
+    """Draws sizes from 1; ``weights`` are cumulated."""
+    if len(weights) == 1:
+        return np.ones(count, np.int64)
+    return np.asarray(np.searchsorted(weights, rng.random(count) * weights[-1], "right") + 1)
 
 
 def _take_run(
@@ -216,16 +220,17 @@ def _take_run(
     return taken
 
 
-def _finish_row(
-    remaining: Ints, lengths: Ints, left: int, used: Flags, rng: np.random.Generator
-) -> None:
-    """The last few rows, where every word left is longer than what is left of the budget."""
-    for word in rng.permutation(remaining).tolist():
-        if not used[word] and lengths[word] <= left:
+def _finish_row(remaining: Ints, size: Ints, left: int, words: _Words, used: Flags) -> None:
+    """``_take_run`` for the last few rows, most of whose words are longer than what is left."""
+    for first, count in zip(remaining.tolist(), size.tolist(), strict=True):
+        for word in range(first, min(first + count, len(used))):
+            length = int(words.length[word])
+            if used[word] or length > left or words.group[word] != words.group[first]:
+                break
             used[word] = True
-            left -= int(lengths[word])
-            if not left:
-                return
+            left -= length
+        if not left:
+            return
 
 
 def _replace(

@@ -20,7 +20,7 @@ from bert_ko import files
 from bert_ko.data import buckets
 from bert_ko.data.corpus import Chunk, read_chunks
 from bert_ko.data.documents import encode_documents
-from bert_ko.data.manifest import read_json, write_json
+from bert_ko.data.manifest import manifest_path, read_json, write_json
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.data.shards import Built, Shard, build_bucket, join_parts
 from bert_ko.progress import Progress
@@ -90,11 +90,13 @@ def run_pipeline(
         num_chunks = _tokenize_all(pool, recipe, inputs, text_bytes)
         counts, examples = _read_notes(recipe, num_chunks)
         if not counts["documents"]:
+            _forget_empty(recipe)
             raise ValueError(f"no text in {len(inputs)} input files: {', '.join(inputs[:5])}.")
         built = _build_all(pool, recipe, num_chunks)
         for one in built:
             counts.update(one.counts)
         if not counts["instances"]:
+            _forget_empty(recipe)
             raise ValueError(
                 f"no instances: {counts['documents']} documents, "
                 "but none with two sentences to pair."
@@ -253,13 +255,27 @@ def _done_join(recipe: Recipe, number: int) -> Shard | None:
 
 def _remove_temporary(recipe: Recipe) -> None:
     """Removes what a killed run was writing under temporary names."""
-    local = [path for path in recipe.shards if not files.is_remote(path)]
+    finals = (*recipe.shards, manifest_path(recipe.shards))
+    local = [path for path in finals if not files.is_remote(path)]
     for path in [*local, recipe.path("*")]:
         folder, name = os.path.split(path)
         name = name if path not in local else glob.escape(name)
         for temporary in glob.glob(os.path.join(glob.escape(folder), f".{name}.*.tmp")):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def _forget_empty(recipe: Recipe) -> None:
+    """Leaves no trace of a run that made nothing, so that the next may have other flags."""
+    for path in recipe.shards:
+        if not files.is_remote(path) and os.path.isfile(path) and not os.path.getsize(path):
+            os.unlink(path)
+    remove_work_files(recipe.work_dir)
+
+
+def has_work_files(work_dir: str) -> bool:
+    """Whether an earlier run has finished anything."""
+    return bool(glob.glob(os.path.join(glob.escape(work_dir), "chunk-*.spill")))
 
 
 def remove_work_files(work_dir: str) -> None:

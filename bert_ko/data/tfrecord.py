@@ -253,9 +253,15 @@ def decode_example(
         int64 and float32 arrays [length] by Google's names.
 
     Raises:
-        ValueError: a feature is missing or has another length than the schema.
+        ValueError: a feature is missing or has another length than the schema; or the record is no
+            tf.train.Example of numbers.
     """
-    found = dict(_map_entries(record))
+    try:
+        found = dict(_map_entries(record))
+    except (IndexError, KeyError, ValueError):
+        raise ValueError(
+            f"not a tf.train.Example of integers and floats ({len(record)} bytes)."
+        ) from None
     arrays: dict[str, npt.NDArray[Any]] = {}
     for spec in specs:
         name = file_name(spec.name, names)
@@ -287,7 +293,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     while cursor < len(message):
         tag, cursor = _decode_varint(message, cursor)
         if tag & 7 != 2:
-            raise ValueError(f"not a packed tf.train.Example: wire type {tag & 7}.")
+            raise ValueError(f"wire type {tag & 7}")
         size, cursor = _decode_varint(message, cursor)
         yield tag >> 3, message[cursor : cursor + size]
         cursor += size

@@ -22,7 +22,7 @@ class WordPiece:
     """
 
     def __init__(self, vocab: Mapping[str, int]):
-        """Args: vocab: pieces in the order of their ids 0, 1, …; ``##`` marks those inside a word."""
+        """Args: vocab: pieces in the order of their ids; ``##`` marks those inside a word."""
         self._ids = dict(vocab)  # a plain one: its look-ups are the inner loop
         self._pieces = tuple(vocab)
         self._longest = max((len(piece) for piece in vocab), default=1)

@@ -13,6 +13,7 @@ from bert_ko.tokenization.folder import (
     MODEL_NAME,
     VOCAB_NAME,
     TokenizerFlags,
+    _fingerprint,
     load_tokenizer,
     write_folder,
 )
@@ -169,6 +170,17 @@ def test_fingerprint_changes_with_the_vocabulary(change: tuple[str, str], tmp_pa
     assert load_tokenizer(str(path)).fingerprint != before
 
 
+def test_fingerprint_changes_with_the_model_behind_the_same_pieces(
+    sentencepiece_folder: str,
+) -> None:
+    tokenizer = load_tokenizer(sentencepiece_folder)
+    model = tokenizer.model
+    assert model is not None
+    assert _fingerprint(tokenizer.vocab, tokenizer.config, model, []) == tokenizer.fingerprint
+    model.serialized += b"\x00"
+    assert _fingerprint(tokenizer.vocab, tokenizer.config, model, []) != tokenizer.fingerprint
+
+
 def test_load_tokenizer_bad_vocabulary_names_line(tmp_path: Path) -> None:
     path = Path(make_folder(tmp_path))
     path.write_bytes(path.read_bytes() + b"\n")
@@ -292,7 +304,7 @@ def test_fingerprint_changes_with_the_content_of_a_user_dictionary(
 
 
 def test_load_tokenizer_missing_user_dictionary_raises(tmp_path: Path) -> None:
-    path = make_folder(tmp_path, mecab_user_dictionary=("user.dic",))
+    path = make_plain(tmp_path, {"tokenizer_type": "mecab", "mecab_user_dictionary": ["user.dic"]})
     with pytest.raises(
         FileNotFoundError, match=r"--mecab_user_dictionary: cannot read .*user\.dic"
     ):

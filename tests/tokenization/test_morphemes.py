@@ -44,7 +44,7 @@ def segmenter() -> MecabSegmenter:
 @pytest.fixture(scope="module")
 def clean_real_lines(real_lines: list[str]) -> list[str]:
     cleaned = [MECAB.clean(line).strip(" ") for line in real_lines]
-    return [line for line in cleaned if line and len(line) <= MAX_RUN_CHARS]
+    return [line for line in cleaned if line and len(line) <= 1000]
 
 
 @pytest.fixture(scope="module")

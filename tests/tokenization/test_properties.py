@@ -44,7 +44,7 @@ FRAGMENTS = st.one_of(
         ["大韓", "\U00020000", "ｆｕｌｌ", "㈜", "½", "ﷺ", "ﬁ", "ㅋㅋ", "①", "．", "\u2581"]
     ),
     st.sampled_from(["👩\u200d👩\u200d👧", "❤\ufe0f", "🇰🇷", "👍🏽", "\ufdd0", "\ue000"]),
-    st.sampled_from(list(" \t\n\r\x0b\x1c\x85\u00a0\u2003\u2028\u3000\u3164") + ["  ", "   "]),
+    st.sampled_from([*" \t\n\r\x0b\x1c\x85\u00a0\u2003\u2028\u3000\u3164", "  ", "   "]),
     st.sampled_from(list("\x00\x07\x7f\u00ad\u200b\u200d\ufeff\ufffd\ud800\udfff\udc80")),
     st.sampled_from(["#", "##", "###", "##가", *SPECIAL_TOKENS, "[unused0]", "[이름]", "[", "]"]),
     # Conjoining jamo, and what composes, reorders or decomposes into several characters.

@@ -77,7 +77,7 @@ def compare(lines: list[str], lower: bool) -> int:
 
 
 def test_wordpiece_cased_own_lines_equal_reference() -> None:
-    assert compare(LINES, lower=False) > 200
+    assert compare(LINES, lower=False) > 150
 
 
 def test_wordpiece_uncased_lines_without_hangul_equal_reference() -> None:
@@ -98,7 +98,7 @@ def test_wordpiece_real_lines_equal_reference(lower: bool, real_lines: list[str]
     if lower:  # theirs shatters Hangul
         lines = ["".join(c for c in line if not "가" <= c <= "힣") for line in lines]
     assert len(lines) > 2_000
-    assert compare(lines, lower) > 100_000 if not lower else 20_000
+    assert compare(lines, lower) > 5 * len(lines)
 
 
 def test_wordpiece_uncased_hangul_stays_composed_where_reference_shatters_it() -> None:

@@ -14,8 +14,8 @@ from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 PIECES = (
     *SPECIAL_TOKENS, "[unused0]", "[이름]", "도서", "##관", "##에서", "에서", "책", "##을", "을",
-    "읽", "##었", "었", "##다", "다", "##.", ".", "은", "##은", "gpu", "2", "##개", "개", "!", "##!",
-    "#", "##가", "가", "###", "é", "大韓", "韓", "##民國", "##의", "a", "##a",
+    "읽", "##었", "었", "##다", "다", "##.", ".", "은", "##은", "gpu", "2", "##개", "개", "!",
+    "##!", "#", "##가", "가", "###", "é", "大韓", "韓", "##民國", "##의", "a", "##a",
 )  # fmt: skip
 EOJEOL = TokenizerConfig()
 MORPHEME = TokenizerConfig(subword_prefix_unit="morpheme")

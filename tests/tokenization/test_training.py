@@ -35,7 +35,7 @@ def learnt(pieces: list[str]) -> list[str]:
 def test_train_wordpiece_small_counts_give_literal_pieces() -> None:
     pieces = train_wordpiece(COUNTS, settings(100, character_coverage=1.0))
     assert pieces[:5] == list(SPECIAL_TOKENS)
-    assert pieces[5:14] == ["##관", "##서", "##실", "##에", "##장", "도", "책"] + pieces[12:14]
+    assert pieces[5:14] == ["##관", "##서", "##실", "##에", "##장", "도", "책", *pieces[12:14]]
     # 에서 saves 30 pieces, 도서관 40 over 도+##서+##관; 책장 stands there once only.
     assert set(pieces[12:]) == {"도서관", "도서실", "##에서"}
     assert pieces[12] == "도서관"
