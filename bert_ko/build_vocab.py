@@ -81,7 +81,11 @@ class BuildVocabConfig(CorpusFlags):
             raise ValueError(
                 f"--character_coverage must be in (0, 1], got {self.character_coverage}."
             )
-        for name, least in (("vocab_size", len(SPECIAL_TOKENS)), ("num_unused", 0)):
+        for name, least in (
+            ("vocab_size", len(SPECIAL_TOKENS)),
+            ("min_frequency", 1),
+            ("num_unused", 0),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
         reserved = self.settings.reserved()

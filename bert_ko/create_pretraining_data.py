@@ -54,11 +54,12 @@ class CreatePretrainingDataConfig(TokenizerFlags, PipelineFlags):
 
 def run(config: CreatePretrainingDataConfig) -> None:
     """Prepares, runs the pipeline, and writes the manifest."""
-    inputs = find_files(config)
     shards = shard_paths(config.output_file, config.num_shards)
+    manifest = manifest_path(shards)
+    # A folder that is both input and output holds the manifest of an earlier run.
+    inputs = [path for path in find_files(config) if not _is_same_file(path, manifest)]
     _refuse_own_input(inputs, shards)
     identity = _identity(config, inputs, shards)
-    manifest = manifest_path(shards)
     work_dir = _work_dir(config, manifest)
     folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
     for folder in dict.fromkeys([*folders, work_dir]):
@@ -81,11 +82,16 @@ def run(config: CreatePretrainingDataConfig) -> None:
     print(format_table(table_rows(summary["totals"]), (manifest, "")))
 
 
+def _is_same_file(path: str, other: str) -> bool:
+    return path == other or os.path.realpath(path) == os.path.realpath(other)
+
+
 def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
-    taken = {os.path.realpath(path) for path in inputs} & {os.path.realpath(p) for p in shards}
+    outputs = set(map(os.path.realpath, shards))
+    taken = [path for path in inputs if os.path.realpath(path) in outputs]
     if taken:
         raise ValueError(
-            f"--output_file names an input file, {min(taken)}, which would be lost; choose another."
+            f"--output_file names an input file, {taken[0]}, which would be lost; choose another."
         )
 
 

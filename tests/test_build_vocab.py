@@ -194,6 +194,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
         (["--input_file=/none/corpus.txt"], "/none/corpus.txt"),
         (["--vocab_size=200"], "--vocab_size=200 is too small: 105 reserved pieces and "),
         (["--vocab_size=4"], "--vocab_size must be at least 5, got 4."),
+        (["--min_frequency=0"], "--min_frequency must be at least 1, got 0."),
         (["--num_unused=-1"], "--num_unused must be at least 0, got -1."),
         (["--character_coverage=0"], "--character_coverage must be in (0, 1], got 0.0."),
         (["--character_coverage=1.5"], "--character_coverage must be in (0, 1], got 1.5."),

@@ -193,7 +193,7 @@ def _scores(
     vocab = frozenset([*pieces, *alphabet])
     scores = {}
     for piece in pieces:
-        if used[piece] >= min_frequency:
+        if used[piece] >= max(1, min_frequency):
             scores[piece] = used[piece] * (_split_length(piece, vocab) - 1)
     return scores
 
@@ -213,7 +213,7 @@ def _split_length(piece: str, vocab: frozenset[str]) -> int:
     start = number = 0
     while start < len(text):
         prefix = CONTINUATION if continues or start else ""
-        end = len(text) - (start == 0)
+        end = max(start + 1, len(text) - (start == 0))
         while end > start + 1 and prefix + text[start:end] not in vocab:
             end -= 1
         start, number = end, number + 1

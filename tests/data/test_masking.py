@@ -273,7 +273,7 @@ def test_mask_tokens_ngram_stays_inside_a_segment() -> None:
 
 def test_mask_tokens_ngrams_of_a_small_batch_equal_those_of_a_large_one() -> None:
     # Small batches are finished row by row: the same runs, none of them over a segment's end.
-    config = MaskingConfig(0.35, 20, max_ngram_size=4)
+    config = MaskingConfig(0.6, 30, max_ngram_size=4)
     together = []
     for batch_rows in (4, 16_000):
         rows = make_rows([[[1] * 20, [1] * 20]] * batch_rows)
@@ -282,8 +282,8 @@ def test_mask_tokens_ngrams_of_a_small_batch_equal_those_of_a_large_one() -> Non
         places = np.array([*range(1, 21), *range(22, 42)])
         pairs = masked[:, places[1:]] & masked[:, places[:-1]]
         together.append(pairs.mean(axis=0))
-    # Binomial(16,000, 0.2): a standard deviation of 0.003, of a difference 0.0045.
-    assert together[0] == pytest.approx(together[1], abs=0.018)
+    # Binomial(16,000, 0.4): a standard deviation of 0.004, of a difference 0.0055.
+    assert together[0] == pytest.approx(together[1], abs=0.022)
 
 
 def test_mask_tokens_ngram_stays_inside_a_row() -> None:

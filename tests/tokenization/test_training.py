@@ -72,6 +72,12 @@ def test_train_wordpiece_min_frequency_leaves_rare_pieces_out() -> None:
         assert ("도서실" in found) == (least == 1)
 
 
+def test_train_wordpiece_min_frequency_of_nothing_adds_no_single_characters() -> None:
+    pieces = train_wordpiece(COUNTS, settings(100, min_frequency=0, character_coverage=1.0))
+    assert "##도" not in pieces  # never inside a word
+    assert len(pieces) == len(set(pieces))
+
+
 def test_train_wordpiece_too_small_says_what_is_needed() -> None:
     with pytest.raises(ValueError) as error:
         train_wordpiece(COUNTS, settings(11, character_coverage=1.0))
@@ -135,6 +141,14 @@ def test_train_wordpiece_literal_hashes_split_back_to_their_words() -> None:
     wordpiece = WordPiece({piece: i for i, piece in enumerate(pieces)})
     assert wordpiece.split("##a") is not None
     assert wordpiece.split("a", continues=True) == ["##a"]
+
+
+def test_train_wordpiece_piece_that_merges_give_twice_stands_once() -> None:
+    # A literal "##ab" at the start of a word and "ab" inside one are the same string.
+    counts: dict[Word, int] = {("##ab", False): 90, ("ab", True): 90, ("xab", False): 50}
+    pieces = train_wordpiece(counts, settings(100, character_coverage=1.0))
+    assert pieces.count("##ab") == 1
+    Vocabulary(pieces)
 
 
 def test_train_wordpiece_order_of_counts_changes_nothing() -> None:
