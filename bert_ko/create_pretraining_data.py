@@ -14,7 +14,7 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.data.buckets import choose_num_buckets
-from bert_ko.data.corpus import estimated_bytes, find_files
+from bert_ko.data.corpus import CHUNK_BYTES, estimated_bytes, find_files
 from bert_ko.data.manifest import (
     manifest_path,
     read_json,
@@ -74,8 +74,11 @@ def run(config: CreatePretrainingDataConfig) -> None:
         _start_or_resume(os.path.join(work_dir, "run.json"), identity)
         make_tokenizer = partial(load_tokenizer, config.vocab_file, config)
         recipe = Recipe(config, make_tokenizer, tuple(shards), identity["num_buckets"], work_dir)
-        workers = config.num_workers if config.num_workers is not None else default_num_workers()
-        outcome = run_pipeline(recipe, inputs, estimated_bytes(inputs), workers)
+        text_bytes = estimated_bytes(inputs)
+        workers = config.num_workers
+        if workers is None:  # no more than there are chunks for
+            workers = min(default_num_workers(), 1 + text_bytes // CHUNK_BYTES)
+        outcome = run_pipeline(recipe, inputs, text_bytes, workers)
         summary = _summary(outcome, identity, manifest)
         write_json(manifest, summary)
         remove_work_files(work_dir)
@@ -142,9 +145,13 @@ def _lock(work_dir: str) -> Iterator[None]:
 
 
 def _forget(manifest: str, work_dir: str) -> None:
+    """Removes an earlier run: its shards too, which a glob would take for the new one's."""
     if not files.is_remote(manifest):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(manifest)
+        shards = (read_json(manifest) or {}).get("shards", [])
+        folder = os.path.dirname(manifest)
+        for path in (manifest, *(os.path.join(folder, shard["path"]) for shard in shards)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
     remove_work_files(work_dir)
     files.require_writable_folder(work_dir)
 

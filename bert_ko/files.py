@@ -52,7 +52,7 @@ def expand_inputs(patterns: Sequence[str], suffixes: tuple[str, ...] | None = No
             A folder, also one that a glob finds, means all regular files below it; names that
             begin with a dot are left out.
         suffixes: For the files of folders: only those whose name, without the suffix of a
-            compression, ends with one of these.
+            compression, ends with one of these; "" stands for a name without any.
 
     Returns:
         The files in the order of the patterns, sorted within one pattern, each file once.
@@ -66,7 +66,11 @@ def expand_inputs(patterns: Sequence[str], suffixes: tuple[str, ...] | None = No
         expand = _expand_remote if is_remote(pattern) else _expand_local
         paths = expand(pattern, suffixes)
         if not paths:
-            wanted = f" (looked for names ending in {', '.join(suffixes)})" if suffixes else ""
+            wanted = (
+                f" (looked for names ending in {', '.join(filter(None, suffixes))})"
+                if suffixes
+                else ""
+            )
             raise FileNotFoundError(f"no file matches {pattern!r}{wanted}.")
         for path in paths:
             found.setdefault(path if is_remote(path) else os.path.abspath(path), path)
@@ -139,8 +143,11 @@ def _files_below(folder: str, suffixes: tuple[str, ...] | None) -> list[str]:
 def _is_wanted(name: str, suffixes: tuple[str, ...] | None) -> bool:
     if name.startswith("."):
         return False
+    if suffixes is None:
+        return True
     stem, extension = os.path.splitext(name)
-    return suffixes is None or (stem if extension in COMPRESSIONS else name).endswith(suffixes)
+    stem = stem if extension in COMPRESSIONS else name
+    return any(stem.endswith(suffix) if suffix else "." not in stem for suffix in suffixes)
 
 
 def _expand_remote(pattern: str, suffixes: tuple[str, ...] | None) -> list[str]:

@@ -29,7 +29,6 @@ import pytest
 from bert_ko import create_pretraining_data, files
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data import pipeline, shards
-from bert_ko.data.corpus import read_chunks
 from bert_ko.data.features import instance_features
 from bert_ko.data.tfrecord import decode_example, read_records
 from bert_ko.flags import run_command
@@ -83,7 +82,7 @@ Make = Callable[..., int]
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks and buckets so small that a small corpus has many of both."""
-    monkeypatch.setattr(pipeline, "read_chunks", functools.partial(read_chunks, chunk_bytes=4000))
+    monkeypatch.setattr(pipeline, "choose_chunk_bytes", lambda text_bytes: 4000)
     monkeypatch.setattr(create_pretraining_data, "_BUCKET_BYTES", 4000)
 
 

@@ -364,3 +364,10 @@ def test_require_writable_folder_read_only_raises(tmp_path: Path) -> None:
         files.require_writable_folder(str(tmp_path))
     with pytest.raises(ValueError, match="can't be created"):
         files.require_writable_folder(str(tmp_path / "a"))
+
+
+def test_expand_inputs_folder_empty_suffix_takes_names_without_extension(tmp_path: Path) -> None:
+    for name in ("wiki_00", "wiki_01.gz", "notes.md", "a.txt"):
+        (tmp_path / name).write_bytes(b"")
+    found = files.expand_inputs([str(tmp_path)], (".txt", ""))
+    assert [Path(path).name for path in found] == ["a.txt", "wiki_00", "wiki_01.gz"]

@@ -40,7 +40,9 @@ class CorpusFlags:
         "documents."
     )
     input_format: InputFormat = flag(
-        "auto", help="Form of the files; auto goes by the extension, text where it says nothing."
+        "auto",
+        help="Form of the files; auto goes by the extension: .txt or none is text. Of a folder, "
+        "auto takes the files whose extension it knows, or that have none.",
     )
     text_field: tuple[str, ...] = flag(
         (),
@@ -84,7 +86,7 @@ def find_files(config: CorpusFlags) -> list[str]:
     Raises:
         FileNotFoundError: a pattern that matches nothing.
     """
-    suffixes = None if config.input_format != "auto" else tuple(_SUFFIXES)
+    suffixes = None if config.input_format != "auto" else (*_SUFFIXES, "")
     return files.expand_inputs(config.input_file, suffixes)
 
 
@@ -115,6 +117,11 @@ def read_chunks(
             size += len(part.data)
     if parts:
         yield Chunk(number, tuple(parts))
+
+
+def choose_chunk_bytes(text_bytes: int) -> int:
+    """Chunk size for a corpus: small, so that workers end together; larger for very large ones."""
+    return min(16 * CHUNK_BYTES, max(CHUNK_BYTES, text_bytes // 8192))
 
 
 def estimated_bytes(paths: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from bert_ko import files
 from bert_ko.data import buckets
-from bert_ko.data.corpus import Chunk, read_chunks
+from bert_ko.data.corpus import Chunk, choose_chunk_bytes, read_chunks
 from bert_ko.data.documents import encode_documents
 from bert_ko.data.manifest import manifest_path, read_json, write_json
 from bert_ko.data.settings import PipelineFlags
@@ -125,7 +125,7 @@ def _tokenize_all(pool: WorkerPool, recipe: Recipe, inputs: Sequence[str], text_
 
         def missing() -> Iterator[Chunk]:
             nonlocal num_chunks
-            for chunk in read_chunks(inputs, recipe.flags):
+            for chunk in read_chunks(inputs, recipe.flags, choose_chunk_bytes(text_bytes)):
                 num_chunks += 1
                 if os.path.exists(buckets.spill_path(recipe.work_dir, chunk.number)):
                     progress.update(chunk.size)
