@@ -21,7 +21,7 @@ quickstart: $(INSTALLED)
 	    --do_whole_word_mask --max_seq_length=128 --dupe_factor=2
 	@ls -l $(QUICKSTART)/vocab $(QUICKSTART)/shards
 	$(BIN)/python bin/tokenize --vocab_file=$(QUICKSTART)/vocab/vocab.txt \
-	    "도서관에서 빌린 책을 반납했습니다."
+	    "마을 도서관에서 책을 읽었습니다."
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2

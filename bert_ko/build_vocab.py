@@ -142,7 +142,7 @@ def _train_pieces(config: BuildVocabConfig) -> None:
         config,
         partial(_untrained_tokenizer, config),
         estimated_bytes(paths),
-        config.num_workers or default_num_workers(),
+        _num_workers(config),
     )
     if not counts:
         raise _no_text(paths)
@@ -180,6 +180,10 @@ def _no_text(paths: list[str]) -> ValueError:
     return ValueError(f"no text in {len(paths)} input files: {', '.join(paths[:5])}.")
 
 
+def _num_workers(config: BuildVocabConfig) -> int:
+    return default_num_workers() if config.num_workers is None else config.num_workers
+
+
 def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
     """Cuts words as the trained one will; there is no vocabulary yet."""
     settings = config.tokenizer_config
@@ -196,7 +200,7 @@ def _print_report(config: BuildVocabConfig) -> None:
         _report_chunks(config),
         config,
         partial(load_tokenizer, config.output_dir),
-        config.num_workers or default_num_workers(),
+        _num_workers(config),
     )
     print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
     print(format_table(report_rows(report, tokenizer), ("on this text", "")))

@@ -266,3 +266,10 @@ def test_build_vocab_launcher_runs(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert f"wrote {tmp_path}" in done.stdout
     assert len(pieces(tmp_path)) == 1500
+
+
+def test_build_vocab_no_workers_names_the_flag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(tmp_path / "vocab", "--num_workers=0") == 1
+    assert "--num_workers must be at least 1, got 0." in capsys.readouterr().err

@@ -604,6 +604,14 @@ def test_rerun_with_overwrite_makes_it_anew(corpus: Path, tmp_path: Path, make: 
     assert manifest(tmp_path / "out")["flags"]["random_seed"] == 5
 
 
+def test_rerun_with_overwrite_and_fewer_shards_leaves_no_old_one(
+    corpus: Path, tmp_path: Path, make: Make
+) -> None:
+    assert make(corpus, tmp_path / "out/a.tfrecord@3") == 0
+    assert make(corpus, tmp_path / "out/a.tfrecord@2", "--overwrite") == 0
+    assert len(list((tmp_path / "out").glob("a.tfrecord-*"))) == 2
+
+
 def test_rerun_with_a_changed_input_is_refused(
     corpus: Path, tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,8 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 MORPHEME_START = 1 << 30
 EOJEOL_START = 1 << 31
 ID_MASK = MORPHEME_START - 1
-_MAX_TABLE_WORDS = 500_000
+# The table starts again before it grows with the corpus: 200,000 words are about 50 MB.
+_MAX_TABLE_WORDS = 200_000
 # Lines are looked up in blocks, so that the strings of a block are dropped early.
 _BLOCK_LINES = 2000
 
