@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -45,7 +43,7 @@ def main() -> None:
         print(f"{machine()}; undisturbed {seconds:.1f} s, {len(wanted)} shards", flush=True)
         for number in range(arguments.kills):
             shutil.rmtree(out)
-            moment = rng.uniform(0.05, seconds)
+            moment = rng.uniform(0.05, 0.95 * seconds)
             killed = kill_after(command, moment)
             left = len(list(out.glob("*.tfrecord-*"))) if out.exists() else 0
             subprocess.run(command, check=True, capture_output=True)
@@ -64,7 +62,7 @@ def kill_after(command: list[str], seconds: float) -> bool:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     ended = process.poll() is not None
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     return not ended
 
