@@ -16,6 +16,7 @@ from bert_ko import files
 from bert_ko.data.buckets import choose_num_buckets
 from bert_ko.data.corpus import CHUNK_BYTES, estimated_bytes, find_files
 from bert_ko.data.manifest import (
+    is_manifest,
     manifest_path,
     read_json,
     refuse_other_run,
@@ -146,10 +147,15 @@ def _lock(work_dir: str) -> Iterator[None]:
 
 def _forget(manifest: str, work_dir: str) -> None:
     """Removes an earlier run: its shards too, which a glob would take for the new one's."""
-    if not files.is_remote(manifest):
-        shards = (read_json(manifest) or {}).get("shards", [])
+    stands = read_json(manifest)
+    if stands is not None and not is_manifest(stands):
+        raise ValueError(f"{manifest} is not of this command; write to another folder.")
+    if stands is not None and not files.is_remote(manifest):
         folder = os.path.dirname(manifest)
-        for path in (manifest, *(os.path.join(folder, shard["path"]) for shard in shards)):
+        for path in (
+            manifest,
+            *(os.path.join(folder, shard["path"]) for shard in stands["shards"]),
+        ):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
     remove_work_files(work_dir)

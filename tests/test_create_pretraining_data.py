@@ -604,6 +604,33 @@ def test_rerun_with_overwrite_makes_it_anew(corpus: Path, tmp_path: Path, make: 
     assert manifest(tmp_path / "out")["flags"]["random_seed"] == 5
 
 
+def test_run_over_a_foreign_manifest_keeps_it_and_its_files(
+    corpus: Path, tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious.bin").write_bytes(b"1")
+    foreign = '{"shards": [{"path": "precious.bin"}]}'
+    (out / "manifest.json").write_text(foreign)
+    assert make(corpus, out / "a", "--overwrite") == 1
+    assert "manifest.json is not of this command" in error_of(capsys)
+    assert (out / "manifest.json").read_text() == foreign
+    assert (out / "precious.bin").exists()
+
+
+def test_resume_of_another_format_is_refused(
+    corpus: Path,
+    tmp_path: Path,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert make(corpus, tmp_path / "out/a") == 0
+    monkeypatch.setattr(create_pretraining_data, "_FORMAT", 2)
+    assert make(corpus, tmp_path / "out/a") == 1
+    assert "it was made by another version" in error_of(capsys)
+
+
 def test_rerun_with_overwrite_and_fewer_shards_leaves_no_old_one(
     corpus: Path, tmp_path: Path, make: Make
 ) -> None:

@@ -68,7 +68,7 @@ def read_json(path: str) -> dict[str, Any] | None:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: not a JSON object; delete it or pass --overwrite.")
+        raise ValueError(f"{path}: not a JSON object; delete it, or write to another folder.")
     return value
 
 
@@ -93,13 +93,18 @@ def refuse_other_run(path: str, stands: Mapping[str, Any], wanted: Mapping[str, 
             differences.append("the vocabulary or its tokenizer_config.json has changed")
         if stands.get("inputs") != wanted["inputs"]:
             differences.append("an input file has changed")
-        if stands.get("num_buckets") != wanted["num_buckets"]:
+        if any(stands.get(name) != wanted[name] for name in ("format", "num_buckets")):
             differences.append("it was made by another version")
     if differences:
         raise ValueError(
             f"{path} is of another run: {'; '.join(differences)}. "
             "Write to another folder, or pass --overwrite to replace it."
         )
+
+
+def is_manifest(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is a manifest of this command, and not a file that is called so too."""
+    return {"format", "tokenizer_fingerprint", "shards"} <= value.keys()
 
 
 def shard_entry(shard: Shard, folder: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Legend: B batch, L max_seq_length, P max_predictions_per_seq, W words of the bat
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -78,12 +79,19 @@ class _Words(NamedTuple):
     row_count: Ints  # [B], its words
 
 
-def replacement_ids(vocab: Vocabulary) -> npt.NDArray[np.int32]:
+def replacement_ids(
+    vocab: Vocabulary, additional_special_tokens: Collection[str] = ()
+) -> npt.NDArray[np.int32]:
     """Ids that may stand for a masked piece at random.
+
+    Args:
+        vocab: the pieces.
+        additional_special_tokens: of the tokenizer's config.
 
     Differs: Google draws from the whole vocabulary; special and unused tokens are left out here.
     """
-    return np.array(vocab.ordinary_ids, np.int32)
+    special = {vocab[token] for token in additional_special_tokens}
+    return np.array([i for i in vocab.ordinary_ids if i not in special], np.int32)
 
 
 def mask_tokens(

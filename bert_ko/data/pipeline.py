@@ -188,7 +188,7 @@ def _build(worker: _Worker, task: _BuildTask) -> tuple[int, Built]:
         spills, task.bucket, recipe.num_buckets, flags.drop_duplicate_documents
     )
     paths = recipe.bucket_files(task.bucket)
-    built = build_bucket(bucket, task.bucket, paths, flags, worker.tokenizer.vocab)
+    built = build_bucket(bucket, task.bucket, paths, flags, worker.tokenizer)
     record = {"shards": [shard._asdict() for shard in built.shards], "counts": built.counts}
     write_json(recipe.path(f"built-{task.bucket:05d}.json"), record)
     return task.bucket, built

@@ -18,7 +18,7 @@ from bert_ko.data.masking import mask_tokens, replacement_ids
 from bert_ko.data.sequences import Flags, Sequences, as_features, build_sequences, word_ids
 from bert_ko.data.settings import InstanceFlags
 from bert_ko.data.tfrecord import ExampleEncoder
-from bert_ko.tokenization.vocabulary import Vocabulary
+from bert_ko.tokenization.tokenizer import Tokenizer
 
 # Cells (rows times length) of a batch: its matrices stay in the processor's cache.
 _BATCH_CELLS = 1 << 18
@@ -75,7 +75,7 @@ def _shard_writer(path: str) -> Iterator[tuple[BinaryIO, _Sums]]:
 
 
 def build_bucket(
-    bucket: Bucket, number: int, paths: Sequence[str], flags: InstanceFlags, vocab: Vocabulary
+    bucket: Bucket, number: int, paths: Sequence[str], flags: InstanceFlags, tokenizer: Tokenizer
 ) -> Built:
     """Makes the instances of a bucket and writes them round-robin to its files.
 
@@ -84,13 +84,13 @@ def build_bucket(
         number: of the bucket; keys the random draws.
         paths: files to write, each atomically.
         flags: what an instance is.
-        vocab: special tokens and random replacements.
+        tokenizer: what the documents were tokenized with.
     """
     rng = np.random.default_rng([flags.random_seed, number, 0])
     plan = plan_instances(
         bucket, flags.next_sentence, flags.max_seq_length, flags.short_seq_prob, flags.copies, rng
     )
-    builder = _Builder(bucket, flags, vocab)
+    builder = _Builder(bucket, flags, tokenizer)
     shards = []
     for turn, path in enumerate(paths):
         rows = plan.rows(slice(turn, None, len(paths)))
@@ -115,10 +115,12 @@ def join_parts(parts: Sequence[Shard], path: str) -> Shard:
 class _Builder:
     """Plans to records, a batch at a time."""
 
-    def __init__(self, bucket: Bucket, flags: InstanceFlags, vocab: Vocabulary):
-        self._bucket, self._flags, self._vocab = bucket, flags, vocab
+    def __init__(self, bucket: Bucket, flags: InstanceFlags, tokenizer: Tokenizer):
+        self._bucket, self._flags, self._vocab = bucket, flags, tokenizer.vocab
         self._encoder = ExampleEncoder(flags.features, flags.feature_names)
-        self._replacements = replacement_ids(vocab)
+        self._replacements = replacement_ids(
+            tokenizer.vocab, tokenizer.config.additional_special_tokens
+        )
         self._rows = max(64, _BATCH_CELLS // flags.max_seq_length)
         self.counts: Counter[str] = Counter()
 

@@ -54,8 +54,7 @@ class _Worker:
         self.encoder = LineEncoder(self.tokenizer)
 
     def lines(self, chunk: Chunk) -> Iterator[str]:
-        for document in read_documents(chunk, self.config, self.tokenizer, Notes()):
-            yield from document
+        return read_sentences([chunk], self.config, self.tokenizer)
 
 
 def count_words(

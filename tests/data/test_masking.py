@@ -179,6 +179,7 @@ def test_mask_tokens_random_pieces_are_uniform_over_the_replacements() -> None:
 def test_replacement_ids_special_and_unused_are_left_out() -> None:
     pieces = [*SPECIAL_TOKENS, "[unused0]", "[unused12]", "가", "##나", "[NAME]", "unused"]
     assert replacement_ids(Vocabulary(pieces)).tolist() == [7, 8, 9, 10]
+    assert replacement_ids(Vocabulary(pieces), ("[NAME]",)).tolist() == [7, 8, 10]
 
 
 def shuffle_reference(words: list[int], budget: int, runs: int) -> np.ndarray:
