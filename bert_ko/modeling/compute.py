@@ -1,0 +1,73 @@
+"""How the model computes: dtypes, matrix products, dropout, and what is fused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from keras import ops
+
+from bert_ko.modeling.fused import FusedOp, Tensor
+
+
+def plain_matmul(a: Tensor, b: Tensor, transpose_b: bool) -> Tensor:
+    """The product over the last axis of ``a``; the result has the dtype of the inputs."""
+    return ops.matmul(a, ops.swapaxes(b, -1, -2) if transpose_b else b)
+
+
+def forward_only(op: FusedOp) -> Callable[..., Any]:
+    """The operation as its forward function, for a compiler that derives the gradient."""
+    return op.forward
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a backend chooses; the default is right everywhere.
+
+    Attributes:
+        activation_dtype: of what flows between layers.
+        matmul_dtype: what the inputs of every matrix product of the encoder are cast to.
+        product: multiplies [..., M, K] by [..., K, N], or by [..., N, K] transposed; may return
+            float32 for bfloat16.
+        fuse: turns an operation into a function with a gradient.
+        fused_attention: use the backend's fused attention where nothing is dropped.
+    """
+
+    activation_dtype: str = "float32"
+    matmul_dtype: str = "float32"
+    product: Callable[[Tensor, Tensor, bool], Tensor] = plain_matmul
+    fuse: Callable[[FusedOp], Callable[..., Any]] = forward_only
+    fused_attention: bool = False
+
+    def cast(self, x: Tensor) -> Tensor:
+        """To the dtype of matrix products."""
+        return ops.cast(x, self.matmul_dtype)
+
+    def matmul(self, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
+        """The product in matmul_dtype."""
+        return self.product(self.cast(a), self.cast(b), transpose_b)
+
+
+class Dropout:
+    """Random bits for one step; each use draws its own.
+
+    Which bits a use gets depends on its place in the model alone, so that a step can be repeated.
+    """
+
+    def __init__(self, random_bits: Callable[[int, tuple[int, ...]], Tensor] | None = None):
+        """Args: random_bits: (number of the use, shape) to uint16; None drops nothing."""
+        self._random_bits = random_bits
+        self._uses = 0
+
+    def bits(self, rate: float, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """The bits for a tensor of this shape, or nothing, to be passed on by ``*``."""
+        if not self.is_active(rate):
+            return ()
+        assert self._random_bits is not None
+        self._uses += 1
+        return (self._random_bits(self._uses, shape),)
+
+    def is_active(self, rate: float) -> bool:
+        """Whether anything is dropped at this rate."""
+        return self._random_bits is not None and rate > 0

@@ -1,0 +1,124 @@
+"""The model's variables: names, shapes and initial values, known before any framework is loaded.
+
+Names are those of the variables of Google's TF1 code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.modeling.config import BertConfig
+
+Initializer = Literal["normal", "zeros", "ones"]
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
+POSITION_EMBEDDINGS = "bert/embeddings/position_embeddings"
+SEGMENT_EMBEDDINGS = "bert/embeddings/token_type_embeddings"
+EMBEDDINGS_NORM = "bert/embeddings/LayerNorm"
+POOLER = "bert/pooler/dense"
+TRANSFORM = "cls/predictions/transform"
+OUTPUT_BIAS = "cls/predictions/output_bias"
+RELATIONSHIP_WEIGHTS = "cls/seq_relationship/output_weights"
+RELATIONSHIP_BIAS = "cls/seq_relationship/output_bias"
+
+
+class ParameterSpec(NamedTuple):
+    """Shape and initial value of a variable."""
+
+    shape: tuple[int, ...]
+    initializer: Initializer
+
+
+Specs = dict[str, ParameterSpec]
+
+
+def layer_name(layer: int) -> str:
+    """Scope of an encoder layer, from 0."""
+    return f"bert/encoder/layer_{layer}"
+
+
+def encoder_specs(config: BertConfig) -> Specs:
+    """Embeddings, layers and pooler."""
+    h, i = config.hidden_size, config.intermediate_size
+    specs: Specs = {
+        WORD_EMBEDDINGS: ParameterSpec((config.vocab_size, h), "normal"),
+        SEGMENT_EMBEDDINGS: ParameterSpec((config.type_vocab_size, h), "normal"),
+        POSITION_EMBEDDINGS: ParameterSpec((config.max_position_embeddings, h), "normal"),
+    }
+    specs.update(_norm(EMBEDDINGS_NORM, h))
+    for layer in range(config.num_hidden_layers):
+        scope = layer_name(layer)
+        for name in ("query", "key", "value"):
+            specs.update(_dense(f"{scope}/attention/self/{name}", h, h))
+        specs.update(_dense(f"{scope}/attention/output/dense", h, h))
+        specs.update(_norm(f"{scope}/attention/output/LayerNorm", h))
+        specs.update(_dense(f"{scope}/intermediate/dense", h, i))
+        specs.update(_dense(f"{scope}/output/dense", i, h))
+        specs.update(_norm(f"{scope}/output/LayerNorm", h))
+    specs.update(_dense(POOLER, h, h))
+    return specs
+
+
+def pretraining_specs(config: BertConfig) -> Specs:
+    """The encoder with the heads for masked pieces and next sentences."""
+    h = config.hidden_size
+    return {
+        **encoder_specs(config),
+        **dict(_dense(f"{TRANSFORM}/dense", h, h)),
+        **dict(_norm(f"{TRANSFORM}/LayerNorm", h)),
+        OUTPUT_BIAS: ParameterSpec((config.vocab_size,), "zeros"),
+        RELATIONSHIP_WEIGHTS: ParameterSpec((2, h), "normal"),
+        RELATIONSHIP_BIAS: ParameterSpec((2,), "zeros"),
+    }
+
+
+def _dense(scope: str, inputs: int, units: int) -> Iterator[tuple[str, ParameterSpec]]:
+    yield f"{scope}/kernel", ParameterSpec((inputs, units), "normal")
+    yield f"{scope}/bias", ParameterSpec((units,), "zeros")
+
+
+def _norm(scope: str, units: int) -> Iterator[tuple[str, ParameterSpec]]:
+    yield f"{scope}/gamma", ParameterSpec((units,), "ones")
+    yield f"{scope}/beta", ParameterSpec((units,), "zeros")
+
+
+def count_parameters(specs: Mapping[str, ParameterSpec]) -> int:
+    """Numbers in all variables."""
+    return sum(int(np.prod(spec.shape)) for spec in specs.values())
+
+
+def initial_parameters(
+    specs: Mapping[str, ParameterSpec], initializer_range: float, seed: int
+) -> Arrays:
+    """New weights.
+
+    Args:
+        specs: the variables.
+        initializer_range: standard deviation of the normal distribution, which is cut at two of
+            them.
+        seed: each variable draws from a stream of its own, so that a head more changes no other.
+    """
+    arrays = {}
+    for name, spec in specs.items():
+        if spec.initializer == "normal":
+            rng = np.random.default_rng([seed, *name.encode()])
+            arrays[name] = _truncated_normal(spec.shape, rng) * np.float32(initializer_range)
+        else:
+            arrays[name] = np.full(spec.shape, spec.initializer == "ones", np.float32)
+    return arrays
+
+
+def _truncated_normal(
+    shape: tuple[int, ...], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    values = rng.standard_normal(shape, np.float32)
+    while True:
+        outside = np.flatnonzero(np.abs(values) > 2)
+        if not len(outside):
+            return values
+        values.ravel()[outside] = rng.standard_normal(len(outside), np.float32)

@@ -1,0 +1,1 @@
+"""Training: losses, optimization, checkpoints, backends and the loop."""

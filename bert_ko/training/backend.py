@@ -1,0 +1,172 @@
+"""One interface over TensorFlow and JAX: where tensors live, and compiled steps."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from bert_ko.modeling.bert import Model
+    from bert_ko.modeling.config import BertConfig
+    from bert_ko.modeling.fused import Tensor
+    from bert_ko.modeling.parameters import Arrays
+    from bert_ko.training.optimization import OptimizerConfig
+
+Precision = Literal["float32", "bfloat16", "auto"]
+BackendName = Literal["tensorflow", "jax"]
+AttentionName = Literal["plain", "fused", "auto"]
+HostBatch = dict[str, npt.NDArray[Any]]
+HostScalars = dict[str, np.float32]
+SLOTS = ("adam_m", "adam_v")
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Which devices compute, and how.
+
+    Attributes:
+        num_devices: use so many; None all accelerators, or one CPU.
+        use_tpu: a TPU and nothing else.
+        tpu_name, tpu_zone, gcp_project, master: where the TPU is (TensorFlow).
+        precision: of matrix products; auto takes bfloat16 where the hardware has it.
+        attention: plain, or the backend's fused kernel where nothing is dropped.
+    """
+
+    num_devices: int | None = None
+    use_tpu: bool = False
+    tpu_name: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    master: str | None = None
+    precision: Precision = "auto"
+    attention: AttentionName = "auto"
+
+
+# The loss of a part of a batch, and sums over it.
+LossFunction = Callable[["Model", "dict[str, Tensor]"], "tuple[Tensor, dict[str, Tensor]]"]
+
+
+class Backend(Protocol):
+    """Runs a model on devices; all arrays come and go as numpy."""
+
+    name: BackendName
+    description: str  # of the devices, for people
+    num_devices: int  # a batch must divide by it
+    precision: Literal["float32", "bfloat16"]
+
+    def train_program(
+        self,
+        config: BertConfig,
+        loss: LossFunction,
+        optimizer: OptimizerConfig,
+        arrays: Arrays,
+        seed: int,
+    ) -> TrainProgram:
+        """Places variables on the devices, with slots of zeros.
+
+        Args:
+            config: of the model.
+            loss: differentiated.
+            optimizer: how variables are updated.
+            arrays: initial values.
+            seed: of dropout.
+        """
+        ...
+
+
+class TrainProgram(Protocol):
+    """Variables on devices and the compiled steps that work on them."""
+
+    def train_step(
+        self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
+    ) -> Callable[[], dict[str, float]]:
+        """One update.
+
+        Args:
+            step: updates done before; with the seed it decides what is dropped.
+            batch: arrays [K, B, ...]: K parts one after another, whose gradients add up; B divides
+                by the number of devices.
+            scalars: what the loss divides by, of the whole batch.
+            hyper: of the optimizer.
+
+        Returns:
+            A function that waits for the sums of the loss over the batch, "objective" and
+            "gradient_norm"; until it is called the devices may still work.
+        """
+        ...
+
+    def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
+        """The sums of a batch [B, ...], without dropout."""
+        ...
+
+    def parameters(self) -> Arrays:
+        """Copies of the variables."""
+        ...
+
+    def slots(self) -> Arrays:
+        """Copies of the optimizer's slots, as name/adam_m and name/adam_v."""
+        ...
+
+    def restore(self, parameters: Arrays, slots: Arrays) -> None:
+        """Sets all variables and slots."""
+        ...
+
+
+def choose_backend() -> BackendName:
+    """KERAS_BACKEND where it is set; else TensorFlow, or JAX where TensorFlow is not installed.
+
+    Raises:
+        ValueError: KERAS_BACKEND names neither, or the package is missing.
+    """
+    name = os.environ.get("KERAS_BACKEND", "").strip()
+    has_tensorflow = importlib.util.find_spec("tensorflow") is not None
+    if not name:
+        has_jax = importlib.util.find_spec("jax") is not None
+        name = "jax" if has_jax and not has_tensorflow else "tensorflow"
+    if name not in ("tensorflow", "jax"):
+        raise ValueError(f"KERAS_BACKEND must be tensorflow or jax, got {name}.")
+    if importlib.util.find_spec(name) is None:
+        package = "tensorflow" if name == "tensorflow" else "bert_ko[jax]"
+        raise ValueError(f"KERAS_BACKEND={name}, but it is not installed: pip install {package}")
+    return "jax" if name == "jax" else "tensorflow"
+
+
+def load_backend(config: DeviceConfig) -> Backend:
+    """Imports the chosen backend, and nothing of the other, and finds the devices."""
+    name = choose_backend()
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if name == "jax":
+        from bert_ko.training.jax_backend import JaxBackend
+
+        return JaxBackend(config)
+    from bert_ko.training.tensorflow_backend import TensorFlowBackend
+
+    return TensorFlowBackend(config)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 (AVX-512 BF16 or AMX), as Linux tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
+def no_tpu_message(backend: BackendName, detail: str = "") -> str:
+    """What to say where --use_tpu finds no TPU."""
+    where = (
+        "give --tpu_name (and --tpu_zone, --gcp_project) of a running Cloud TPU"
+        if backend == "tensorflow"
+        else "run on a TPU VM with jax[tpu] installed"
+    )
+    reason = f" ({detail})" if detail else ""
+    return f"--use_tpu: no TPU was found{reason}; {where}, or leave --use_tpu out."

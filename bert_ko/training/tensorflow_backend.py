@@ -1,0 +1,339 @@
+"""TensorFlow: one device, MirroredStrategy over several, or TPUStrategy.
+
+On a CPU matrix products run outside XLA, where oneDNN has the fast kernels, and the operations
+between them inside, each compiled with a gradient of its own. On a GPU or TPU XLA gets the step.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from bert_ko.modeling.bert import Model
+from bert_ko.modeling.compute import Compute, Dropout, forward_only
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.fused import FusedOp
+from bert_ko.modeling.parameters import Arrays
+from bert_ko.training.backend import (
+    SLOTS,
+    BackendName,
+    DeviceConfig,
+    HostBatch,
+    HostScalars,
+    LossFunction,
+    cpu_has_bfloat16,
+    no_tpu_message,
+)
+from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
+
+_USES = 1 << 12  # dropout layers of a step, at most
+
+
+class TensorFlowBackend:
+    """The devices, and how to compute on them."""
+
+    name: BackendName = "tensorflow"
+
+    def __init__(self, config: DeviceConfig):
+        tf.config.experimental.enable_op_determinism()
+        self.strategy, kind = _find_devices(config)
+        self.num_devices = self.strategy.num_replicas_in_sync if self.strategy else 1
+        is_cpu = kind == "CPU"
+        self.precision: Literal["float32", "bfloat16"]
+        if config.precision == "auto":
+            self.precision = "float32" if is_cpu and not cpu_has_bfloat16() else "bfloat16"
+        else:
+            self.precision = config.precision
+        self.compiles_step = not is_cpu and self.strategy is None
+        self.compute = Compute(
+            activation_dtype="float32" if is_cpu else self.precision,
+            matmul_dtype=self.precision,
+            product=_product,
+            # MirroredStrategy can't hold compiled functions.
+            fuse=_compiled if is_cpu and self.strategy is None else forward_only,
+            fused_attention=config.attention == "fused",
+        )
+        self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
+
+    def train_program(
+        self,
+        config: BertConfig,
+        loss: LossFunction,
+        optimizer: OptimizerConfig,
+        arrays: Arrays,
+        seed: int,
+    ) -> TensorFlowProgram:
+        """See Backend."""
+        return TensorFlowProgram(self, config, loss, optimizer, arrays, seed)
+
+
+def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
+    """The strategy, None for one device, and "CPU", "GPU" or "TPU"."""
+    if config.use_tpu:
+        return _connect_tpu(config), "TPU"
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    kind = "GPU" if gpus else "CPU"
+    count = config.num_devices or (len(gpus) if gpus else 1)
+    if count > len(devices):
+        raise ValueError(f"--num_devices={count}, but TensorFlow sees {len(devices)} {kind}s.")
+    if count == 1:
+        return None, kind
+    return tf.distribute.MirroredStrategy([device.name for device in devices[:count]]), kind
+
+
+def _connect_tpu(config: DeviceConfig) -> Any:
+    name = config.master or config.tpu_name
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=name or "", zone=config.tpu_zone, project=config.gcp_project
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, OSError, KeyError, tf.errors.OpError) as error:
+        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(no_tpu_message("tensorflow", detail)) from None
+    return strategy
+
+
+def _product(a: Any, b: Any, transpose_b: bool) -> Any:
+    return tf.matmul(a, b, transpose_b=transpose_b)
+
+
+def _compiled(op: FusedOp) -> Callable[..., Any]:
+    """The operation and its gradient as functions compiled by XLA."""
+
+    def call(*tensors: Any, **settings: Any) -> Any:
+        key = tuple(sorted(settings.items()))
+        forward, gradients = _functions(op, key)
+
+        @tf.custom_gradient
+        def differentiable(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
+            def gradient(*upstream: Any) -> tuple[Any, ...]:
+                found = gradients(upstream[0], *tensors)
+                return (*found, *[None] * (len(tensors) - op.num_gradients))
+
+            return forward(*tensors), gradient
+
+        return differentiable(*(tf.convert_to_tensor(tensor) for tensor in tensors))
+
+    return call
+
+
+@functools.cache
+def _functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
+    """Shared by all layers, so that each shape is compiled once."""
+    forward, gradients = (
+        tf.function(functools.partial(function, **dict(settings)), jit_compile=True, autograph=False)
+        for function in (op.forward, op.gradients)
+    )
+    return forward, gradients
+
+
+class TensorFlowProgram:
+    """Variables on the devices and the compiled steps that work on them."""
+
+    def __init__(
+        self,
+        backend: TensorFlowBackend,
+        config: BertConfig,
+        loss: LossFunction,
+        optimizer: OptimizerConfig,
+        arrays: Arrays,
+        seed: int,
+    ):
+        self._strategy, self._compute = backend.strategy, backend.compute
+        self._num_devices = backend.num_devices
+        self._config, self._loss, self._optimizer, self._seed = config, loss, optimizer, seed
+        self._names = list(arrays)
+        with self._strategy.scope() if self._strategy else tf.device(None):
+            self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
+            self._slots = [
+                tuple(
+                    tf.Variable(np.zeros_like(arrays[name]), name=f"{name}/{slot}", trainable=False)
+                    for slot in SLOTS
+                )
+                for name in self._names
+            ]
+        step = self._distributed_step if self._strategy else self._single_step
+        evaluate = self._distributed_eval if self._strategy else self._eval
+        jit = True if backend.compiles_step else None
+        self._train_function = tf.function(step, autograph=False, jit_compile=jit)
+        self._eval_function = tf.function(evaluate, autograph=False, jit_compile=jit)
+        self._update_function = tf.function(
+            self._update_all, autograph=False, jit_compile=None if self._strategy else True
+        )
+
+    def train_step(
+        self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
+    ) -> Callable[[], dict[str, float]]:
+        """See TrainProgram."""
+        step_tensor = tf.constant(step, tf.int64)
+        sums = self._train_function(
+            self._place(batch, 1), _tensors(scalars), _tensors(hyper), step_tensor
+        )
+        return lambda: {name: float(value) for name, value in sums.items()}
+
+    def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
+        """See TrainProgram."""
+        sums = self._eval_function(self._place(batch, 0), _tensors(scalars))
+        return {name: float(value) for name, value in sums.items()}
+
+    def _place(self, batch: HostBatch, axis: int) -> Any:
+        """Tensors; with a strategy, each device's share along the axis."""
+        if self._strategy is None:
+            return _tensors(batch)
+
+        def share(context: Any) -> dict[str, Any]:
+            i, count = context.replica_id_in_sync_group, context.num_replicas_in_sync
+            return _tensors({k: np.split(v, count, axis)[i] for k, v in batch.items()})
+
+        return self._strategy.experimental_distribute_values_from_function(share)
+
+    def _single_step(self, batch: Any, scalars: Any, hyper: Any, step: Any) -> dict[str, Any]:
+        gradients, sums = self._gradients(batch, scalars, step, 0)
+        norm = self._update_function(gradients, hyper)
+        return {**sums, "gradient_norm": norm}
+
+    def _distributed_step(self, batch: Any, scalars: Any, hyper: Any, step: Any) -> dict[str, Any]:
+        def replica_step(batch: Any) -> dict[str, Any]:
+            context = tf.distribute.get_replica_context()
+            replica = context.replica_id_in_sync_group
+            gradients, sums = self._gradients(batch, scalars, step, replica)
+            gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, sums])
+            norm, scale = None, None
+            norm, scale = clip_scale(self._optimizer, gradients)
+            context.merge_call(self._update_replicas, args=(gradients, scale, hyper))
+            return {**sums, "gradient_norm": norm}
+
+        return self._first(self._strategy.run(replica_step, args=(batch,)))
+
+    def _first(self, values: dict[str, Any]) -> dict[str, Any]:
+        """They are equal on all devices."""
+        return {k: self._strategy.experimental_local_results(v)[0] for k, v in values.items()}
+
+    def _update_replicas(self, strategy: Any, gradients: Any, scale: Any, hyper: Any) -> None:
+        for name, variable, slots, gradient in zip(
+            self._names, self._variables, self._slots, gradients, strict=True
+        ):
+            strategy.extended.update(
+                variable,
+                functools.partial(self._assign, name),
+                args=(*slots, gradient, scale, hyper),
+                group=False,
+            )
+
+    def _update_all(self, gradients: Any, hyper: Any) -> Any:
+        norm, scale = clip_scale(self._optimizer, gradients)
+        for name, variable, slots, gradient in zip(
+            self._names, self._variables, self._slots, gradients, strict=True
+        ):
+            self._assign(name, variable, *slots, gradient, scale, hyper)
+        return norm
+
+    def _assign(
+        self, name: str, variable: Any, mean: Any, square: Any, gradient: Any, scale: Any, hyper: Any
+    ) -> None:
+        slots = (mean.read_value(), square.read_value())
+        value, (new_mean, new_square) = update(
+            self._optimizer, name, variable.read_value(), gradient * scale, slots, hyper
+        )
+        mean.assign(new_mean)
+        square.assign(new_square)
+        variable.assign(value)
+
+    def _gradients(self, batch: Any, scalars: Any, step: Any, replica: Any) -> tuple[Any, Any]:
+        """Of all parts together; every array of the batch is [K, B, ...]."""
+        parts = next(iter(batch.values())).shape[0]
+
+        def part(index: Any) -> tuple[Any, Any]:
+            draw = (step * parts + tf.cast(index, tf.int64)) * self._num_devices
+            draw = draw + tf.cast(replica, tf.int64)
+            features = {name: value[index] for name, value in batch.items()}
+            return self._part_gradients({**features, **scalars}, draw)
+
+        if parts == 1:
+            return part(0)
+
+        def add(index: Any, total: Any) -> Any:
+            return index + 1, tf.nest.map_structure(tf.add, total, part(index))
+
+        first = part(0)
+        loop = tf.while_loop(
+            lambda index, _: index < parts, add, (1, first), parallel_iterations=1
+        )
+        return loop[1]
+
+    def _part_gradients(self, features: Any, draw: Any) -> tuple[list[Any], dict[str, Any]]:
+        dropout = Dropout(functools.partial(_random_bits, self._seed, draw))
+        values = [variable.read_value() for variable in self._variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            objective, sums = self._loss(self._model(values, dropout), features)
+        gradients = tape.gradient(objective, values, unconnected_gradients="zero")
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return gradients, {**sums, "objective": objective}
+
+    def _eval(self, batch: Any, scalars: Any) -> dict[str, Any]:
+        values = [variable.read_value() for variable in self._variables]
+        return self._loss(self._model(values, Dropout()), {**batch, **scalars})[1]
+
+    def _distributed_eval(self, batch: Any, scalars: Any) -> dict[str, Any]:
+        def replica_eval(batch: Any) -> Any:
+            sums = self._eval(batch, scalars)
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+        return self._first(self._strategy.run(replica_eval, args=(batch,)))
+
+    def _model(self, values: list[Any], dropout: Dropout) -> Model:
+        params = dict(zip(self._names, values, strict=True))
+        return Model(params, self._config, self._compute, dropout)
+
+    def parameters(self) -> Arrays:
+        """See TrainProgram."""
+        return {
+            name: variable.numpy()
+            for name, variable in zip(self._names, self._variables, strict=True)
+        }
+
+    def slots(self) -> Arrays:
+        """See TrainProgram."""
+        return {
+            f"{name}/{slot}": variable.numpy()
+            for name, variables in zip(self._names, self._slots, strict=True)
+            for slot, variable in zip(SLOTS, variables, strict=True)
+        }
+
+    def restore(self, parameters: Arrays, slots: Arrays) -> None:
+        """See TrainProgram."""
+        for name, variable, variables in zip(
+            self._names, self._variables, self._slots, strict=True
+        ):
+            variable.assign(parameters[name])
+            for slot, slot_variable in zip(SLOTS, variables, strict=True):
+                slot_variable.assign(slots[f"{name}/{slot}"])
+
+
+def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name: tf.constant(array) for name, array in arrays.items()}
+
+
+def _random_bits(seed: int, draw: Any, use: int, shape: tuple[int, ...]) -> Any:
+    """uint16, a function of its arguments alone."""
+    assert use < _USES
+    count = int(np.prod(shape))
+    words = tf.random.stateless_uniform(
+        (-(-count // 2),),
+        tf.stack([tf.constant(seed, tf.int64), draw * _USES + use]),
+        minval=None,
+        maxval=None,
+        dtype=tf.uint32,
+        alg="philox",
+    )
+    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count], shape)
