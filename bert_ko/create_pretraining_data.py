@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +14,7 @@ from bert_ko import files
 from bert_ko.data.buckets import choose_num_buckets
 from bert_ko.data.corpus import CHUNK_BYTES, estimated_bytes, find_files
 from bert_ko.data.manifest import (
+    id_ranges,
     is_manifest,
     manifest_path,
     read_json,
@@ -24,6 +23,7 @@ from bert_ko.data.manifest import (
     shard_paths,
     write_json,
 )
+from bert_ko.data.masking import replacement_ids
 from bert_ko.data.pipeline import (
     Outcome,
     Recipe,
@@ -40,7 +40,7 @@ from bert_ko.progress import format_table
 from bert_ko.tokenization.folder import TokenizerFlags, load_tokenizer
 from bert_ko.workers import default_num_workers
 
-_FORMAT = 1
+_FORMAT = 2
 _BUCKET_BYTES = 4 << 20
 _WORK_DIR = ".create_pretraining_data"
 
@@ -65,7 +65,7 @@ def run(config: CreatePretrainingDataConfig) -> None:
     folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
     for folder in dict.fromkeys([*folders, work_dir]):
         files.require_writable_folder(folder)
-    with _lock(work_dir):
+    with files.lock(os.path.join(work_dir, "lock")):
         if config.overwrite:
             _forget(manifest, work_dir)
         if _is_complete(manifest, identity, shards):
@@ -111,6 +111,11 @@ def _identity(
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "tokenizer": dataclasses.asdict(tokenizer.config),
         "vocab_size": len(tokenizer.vocab),
+        # Dynamic masking needs these two, and then no vocabulary where it trains.
+        "mask_id": tokenizer.vocab.mask_id,
+        "replacement_ranges": id_ranges(
+            replacement_ids(tokenizer.vocab, tokenizer.config.additional_special_tokens)
+        ),
         "inputs": [files.fingerprint(path) for path in inputs],
         "num_buckets": num_buckets,
     }
@@ -127,22 +132,6 @@ def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
             f"--work_dir must name a local folder, because the output {manifest} is remote."
         )
     return os.path.join(os.path.dirname(manifest) or ".", _WORK_DIR)
-
-
-@contextlib.contextmanager
-def _lock(work_dir: str) -> Iterator[None]:
-    """Two runs must not write the same shards; the lock goes with the process, however it ends."""
-    path = os.path.join(work_dir, "lock")
-    with open(path, "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A run that has just ended removes the file, perhaps after it was opened here.
-            is_ours = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            raise ValueError(f"another run is writing here ({work_dir}); wait for it or stop it.")
-        yield
 
 
 def _forget(manifest: str, work_dir: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import glob
 import os
 import re
@@ -262,6 +263,28 @@ def atomic_writer(path: str) -> Iterator[BinaryIO]:
         path = remote.path
     with _local_writer(path) as stream:
         yield stream
+
+
+@contextlib.contextmanager
+def lock(path: str) -> Iterator[None]:
+    """Holds a file of this name, so that no second run writes beside it.
+
+    The lock goes with the process, however it ends; the file stays.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    with open(path, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that has just ended may have removed the file after it was opened here.
+            is_ours = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        except OSError:
+            is_ours = False
+        if not is_ours:
+            folder = os.path.dirname(path)
+            raise ValueError(f"another run is writing here ({folder}); wait for it or stop it.")
+        yield
 
 
 def copy_into(source_path: str, target: BinaryIO) -> int:

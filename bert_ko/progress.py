@@ -26,6 +26,7 @@ class Progress:
         total: The number of units in all; None if nobody knows.
         unit: What is counted, in the plural ("lines").
         stream: Where to write; None is standard error.
+        initial: Units that were done before, in an earlier run; they count in no rate.
         clock: Returns the time in seconds.
     """
 
@@ -36,6 +37,7 @@ class Progress:
         unit: str,
         stream: TextIO | None = None,
         *,
+        initial: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._label = label
@@ -45,14 +47,16 @@ class Progress:
         self._clock = clock
         self._is_terminal = self._stream.isatty()
         self._interval = _TERMINAL_INTERVAL if self._is_terminal else _PLAIN_INTERVAL
-        self._done = 0
+        self._done = self._initial = initial
+        self._note = ""
         self._is_closed = False
         self._start = clock()
         self._shown = self._start
 
-    def update(self, n: int = 1) -> None:
-        """Counts `n` more units as done."""
+    def update(self, n: int = 1, note: str | None = None) -> None:
+        """Counts `n` more units as done; `note` stands in the line until the next one."""
         self._done += n
+        self._note = self._note if note is None else note
         now = self._clock()
         if now - self._shown >= self._interval:
             self._shown = now
@@ -86,7 +90,7 @@ class Progress:
         self._stream.flush()
 
     def _line(self, elapsed: float, is_last: bool) -> str:
-        rate = self._done / elapsed if elapsed > 0 else 0.0
+        rate = (self._done - self._initial) / elapsed if elapsed > 0 else 0.0
         if self._total is None:
             amount = f"{self._done:,} {self._unit}"
         else:
@@ -97,6 +101,8 @@ class Progress:
             f"{format_rate(rate)} {self._unit}/s",
             f"{format_seconds(elapsed)} elapsed",
         ]
+        if self._note:
+            parts.insert(1, self._note)
         if self._total is not None and rate > 0 and not is_last:
             left = max(self._total - self._done, 0) / rate
             parts.append(f"{format_seconds(left)} left")

@@ -30,7 +30,8 @@ from bert_ko import create_pretraining_data, files
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data import pipeline, shards
 from bert_ko.data.features import instance_features
-from bert_ko.data.tfrecord import decode_example, read_records
+from bert_ko.data.records import read_records
+from bert_ko.data.tfrecord import decode_example
 from bert_ko.flags import run_command
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer

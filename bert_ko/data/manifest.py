@@ -6,7 +6,10 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from bert_ko import files
 from bert_ko.data.shards import Shard
@@ -105,6 +108,58 @@ def refuse_other_run(path: str, stands: Mapping[str, Any], wanted: Mapping[str, 
 def is_manifest(value: Mapping[str, Any]) -> bool:
     """Whether a JSON object is a manifest of this command, and not a file that is called so too."""
     return {"format", "tokenizer_fingerprint", "shards"} <= value.keys()
+
+
+def id_ranges(ids: npt.NDArray[np.int32]) -> list[list[int]]:
+    """Ascending ids as pairs of the first and the last of each run.
+
+    >>> id_ranges(np.array([5, 6, 7, 9], np.int32))
+    [[5, 7], [9, 9]]
+    """
+    breaks = np.flatnonzero(np.diff(ids) != 1)
+    firsts = ids[np.concatenate([[0], breaks + 1])]
+    lasts = ids[np.concatenate([breaks, [len(ids) - 1]])]
+    return np.stack([firsts, lasts], axis=1).tolist()
+
+
+class ManifestShard(NamedTuple):
+    """A shard to read, and what is known of it.
+
+    Attributes:
+        path: the file.
+        manifest_path: where its manifest would stand.
+        manifest: None where there is none, as with shards of Google's script.
+    """
+
+    path: str
+    manifest_path: str
+    manifest: dict[str, Any] | None
+
+
+def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
+    """Finds the manifest of each shard, beside it.
+
+    Raises:
+        ValueError: a shard has not the size that its manifest says.
+    """
+    found: dict[str, dict[str, Any] | None] = {}
+    shards = []
+    for path in paths:
+        beside = manifest_path([path])
+        if beside not in found:
+            manifest = read_json(beside)
+            found[beside] = manifest if manifest is not None and is_manifest(manifest) else None
+        name = path.rpartition("/")[2]
+        manifest = found[beside]
+        entries = {e["path"]: e for e in manifest["shards"]} if manifest else {}
+        entry = entries.get(name)
+        if entry is not None and files.size(path) != entry["bytes"]:
+            raise ValueError(
+                f"{path} has {files.size(path):,} bytes, but {beside} says {entry['bytes']:,}: it "
+                "is cut off or of another run. Copy it again, or make the shards again."
+            )
+        shards.append(ManifestShard(path, beside, manifest if entry is not None else None))
+    return shards
 
 
 def shard_entry(shard: Shard, folder: str) -> dict[str, Any]:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko import files
 from bert_ko.data.features import Batch, FeatureNames, FeatureSpec, file_name
 
 Bytes = npt.NDArray[np.uint8]
 _MASK_DELTA = 0xA282EAD8
-_MAX_RECORD_BYTES = 1 << 30
+MAX_RECORD_BYTES = 1 << 30
 
 
 Sizes = npt.NDArray[np.int64] | int
@@ -197,46 +196,10 @@ def _masked(sums: npt.NDArray[np.uint32]) -> Bytes:
     return (rotated + np.uint32(_MASK_DELTA)).astype("<u4").view(np.uint8).reshape(-1, 4)
 
 
-def _masked_one(data: bytes) -> int:
+def masked_checksum(data: bytes) -> int:
+    """TFRecord's masked CRC-32C."""
     value: int = google_crc32c.value(data)
     return (((value >> 15) | (value << 17)) + _MASK_DELTA) & 0xFFFFFFFF
-
-
-def read_records(path: str) -> Iterator[bytes]:
-    """Reads the records of a file, plain or compressed by its extension, local or remote.
-
-    Raises:
-        ValueError: the file is cut off or damaged; the message names the record.
-    """
-    with files.open_binary(path) as stream:
-        number = 0
-        while header := _read(stream, 12, path, number):
-            (size,) = struct.unpack("<Q", header[:8])
-            if struct.unpack("<I", header[8:])[0] != _masked_one(header[:8]):
-                raise ValueError(f"{path}: record {number}: damaged size; make the shard again.")
-            if size > _MAX_RECORD_BYTES:
-                raise ValueError(f"{path}: record {number}: {size:,} bytes is no instance.")
-            body = _read(stream, size + 4, path, number)
-            if len(body) != size + 4 or (
-                struct.unpack("<I", body[-4:])[0] != _masked_one(body[:-4])
-            ):
-                raise ValueError(
-                    f"{path}: record {number}: cut off or damaged; make the shard again."
-                )
-            yield body[:-4]
-            number += 1
-
-
-def _read(stream: BinaryIO, size: int, path: str, number: int) -> bytes:
-    data = stream.read(size)
-    while 0 < len(data) < size:
-        more = stream.read(size - len(data))
-        if not more:
-            raise ValueError(
-                f"{path}: record {number}: the file ends inside it; make the shard again."
-            )
-        data += more
-    return data
 
 
 def decode_example(

@@ -47,7 +47,7 @@ class Model(NamedTuple):
     dropout: Dropout = Dropout()
 
     def norm(self, scope: str) -> tuple[Tensor, Tensor]:
-        """gamma and beta of a layer normalization."""
+        """Gamma and beta of a layer normalization."""
         return self.params[f"{scope}/gamma"], self.params[f"{scope}/beta"]
 
     def dense(self, x: Tensor, scope: str) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def _embed(model: Model, features: Features) -> Tensor:
 
 
 def _layer(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
-    """x [R, H], bias [B, 1, 1, L] -> [R, H]."""
+    """X [R, H], bias [B, 1, 1, L] -> [R, H]."""
     context = _attention(model, f"{scope}/attention/self", x, bias)
     x = _sublayer_end(model, f"{scope}/attention/output", context, x)
     hidden = model.compute.fuse(BIAS_ACTIVATION)(
@@ -132,7 +132,7 @@ def _sublayer_end(model: Model, scope: str, hidden: Tensor, residual: Tensor) ->
 
 
 def _attention(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
-    """x [R, H], bias [B, 1, 1, L] -> [R, H]."""
+    """X [R, H], bias [B, 1, 1, L] -> [R, H]."""
     config, compute = model.config, model.compute
     batch, length, heads = bias.shape[0], bias.shape[-1], config.num_attention_heads
     parts = [f"{scope}/{name}" for name in ("query", "key", "value")]

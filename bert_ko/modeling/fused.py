@@ -170,9 +170,7 @@ def _bias_activation_gradients(
     return ops.cast(dx, x.dtype), ops.sum(dx, axis=0)
 
 
-def _split_heads(
-    x: Tensor, bias: Tensor, *, shape: tuple[int, int, int], dtype: str
-) -> Tensor:
+def _split_heads(x: Tensor, bias: Tensor, *, shape: tuple[int, int, int], dtype: str) -> Tensor:
     batch, length, heads = shape
     x = ops.reshape(_float(x) + bias, (batch, length, 3, heads, -1))
     return ops.cast(ops.transpose(x, (2, 0, 3, 1, 4)), dtype)

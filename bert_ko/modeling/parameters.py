@@ -113,9 +113,7 @@ def initial_parameters(
     return arrays
 
 
-def _truncated_normal(
-    shape: tuple[int, ...], rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def _truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     values = rng.standard_normal(shape, np.float32)
     while True:
         outside = np.flatnonzero(np.abs(values) > 2)

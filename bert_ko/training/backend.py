@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bert_ko.modeling.config import BertConfig
     from bert_ko.modeling.fused import Tensor
     from bert_ko.modeling.parameters import Arrays
-    from bert_ko.training.optimization import OptimizerConfig
+    from bert_ko.training.schedule import OptimizerConfig
 
 Precision = Literal["float32", "bfloat16", "auto"]
 BackendName = Literal["tensorflow", "jax"]

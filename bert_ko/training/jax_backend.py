@@ -25,7 +25,8 @@ from bert_ko.training.backend import (
     LossFunction,
     no_tpu_message,
 )
-from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
+from bert_ko.training.optimization import clip_scale, update
+from bert_ko.training.schedule import OptimizerConfig
 
 
 class JaxBackend:

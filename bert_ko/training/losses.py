@@ -6,10 +6,8 @@ Legend: B batch, P max_predictions_per_seq.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from keras import ops
 
 from bert_ko.modeling import parameters as names
@@ -22,6 +20,8 @@ from bert_ko.modeling.bert import (
     pool,
 )
 from bert_ko.modeling.fused import CROSS_ENTROPY, Tensor
+from bert_ko.training.backend import HostBatch, HostScalars
+from bert_ko.training.objective import Objective
 
 Sums = dict[str, Tensor]
 _TINY = 1e-5  # in the denominator, as in Google's code
@@ -67,16 +67,11 @@ def _weighted(name: str, losses: Tensor, correct: Tensor, weights: Tensor) -> Su
     }
 
 
-def pretraining_denominators(
-    parts: list[dict[str, npt.NDArray[Any]]],
-) -> dict[str, np.float32]:
-    """What the sums of a whole batch, which may come in parts, are divided by."""
+def pretraining_denominators(batch: HostBatch) -> HostScalars:
+    """What the sums of a batch are divided by: its weights."""
     return {
-        f"{name}_denominator": np.float32(sum(float(p[weights].sum()) for p in parts) + tiny)
-        for name, weights, tiny in (
-            ("masked_lm", "masked_lm_weights", _TINY),
-            ("next_sentence", "next_sentence_weights", _TINY),
-        )
+        f"{name}_denominator": np.float32(float(batch[f"{name}_weights"].sum()) + _TINY)
+        for name in ("masked_lm", "next_sentence")
     }
 
 
@@ -92,3 +87,10 @@ def pretraining_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         metrics[f"{name}_loss"] = sums[f"{name}_loss"] / weight
         metrics[f"{name}_accuracy"] = sums[f"{name}_correct"] / weight
     return {"loss": metrics["masked_lm_loss"] + metrics["next_sentence_loss"], **metrics}
+
+
+PRETRAINING = Objective(
+    pretraining_denominators,
+    pretraining_metrics,
+    (("loss", "loss"), ("masked_lm_accuracy", "masked-LM accuracy")),
+)

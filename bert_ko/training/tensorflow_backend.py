@@ -28,7 +28,8 @@ from bert_ko.training.backend import (
     cpu_has_bfloat16,
     no_tpu_message,
 )
-from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
+from bert_ko.training.optimization import clip_scale, update
+from bert_ko.training.schedule import OptimizerConfig
 
 _USES = 1 << 12  # dropout layers of a step, at most
 
@@ -129,7 +130,9 @@ def _compiled(op: FusedOp) -> Callable[..., Any]:
 def _functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     """Shared by all layers, so that each shape is compiled once."""
     forward, gradients = (
-        tf.function(functools.partial(function, **dict(settings)), jit_compile=True, autograph=False)
+        tf.function(
+            functools.partial(function, **dict(settings)), jit_compile=True, autograph=False
+        )
         for function in (op.forward, op.gradients)
     )
     return forward, gradients
@@ -237,7 +240,14 @@ class TensorFlowProgram:
         return norm
 
     def _assign(
-        self, name: str, variable: Any, mean: Any, square: Any, gradient: Any, scale: Any, hyper: Any
+        self,
+        name: str,
+        variable: Any,
+        mean: Any,
+        square: Any,
+        gradient: Any,
+        scale: Any,
+        hyper: Any,
     ) -> None:
         slots = (mean.read_value(), square.read_value())
         value, (new_mean, new_square) = update(
@@ -264,9 +274,7 @@ class TensorFlowProgram:
             return index + 1, tf.nest.map_structure(tf.add, total, part(index))
 
         first = part(0)
-        loop = tf.while_loop(
-            lambda index, _: index < parts, add, (1, first), parallel_iterations=1
-        )
+        loop = tf.while_loop(lambda index, _: index < parts, add, (1, first), parallel_iterations=1)
         return loop[1]
 
     def _part_gradients(self, features: Any, draw: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_ko.data.features import FeatureNames, FeatureSpec, instance_features
-from bert_ko.data.tfrecord import ExampleEncoder, decode_example, read_records
+from bert_ko.data.records import read_records
+from bert_ko.data.tfrecord import ExampleEncoder, decode_example
 
 INT64_SPECS = (
     FeatureSpec("input_ids", "int64", 5),

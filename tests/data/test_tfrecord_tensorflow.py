@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data.features import FeatureNames, FeatureSpec, file_name, instance_features
-from bert_ko.data.tfrecord import ExampleEncoder, decode_example, read_records
+from bert_ko.data.records import read_records
+from bert_ko.data.tfrecord import ExampleEncoder, decode_example
 
 # Importing TensorFlow alone takes seconds.
 pytestmark = pytest.mark.slow

@@ -1,0 +1,242 @@
+"""Weights to begin with: from a run of ours, a TF1 checkpoint, or a Hugging Face folder."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_ko.data.manifest import read_json
+from bert_ko.modeling.parameters import OUTPUT_BIAS, WORD_EMBEDDINGS, Arrays, ParameterSpec
+from bert_ko.training.checkpoints import (
+    CONFIG_NAME,
+    MODEL_NAME,
+    STATE_NAME,
+    list_checkpoints,
+    load_arrays,
+)
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_TF_STATE = re.compile(r"(^|/)(global_step|beta[12]_power|adam_[mv]|lamb_[mv]|Adam(_1)?)$")
+
+
+class Source(NamedTuple):
+    """Weights found under a path.
+
+    Attributes:
+        path: what was read.
+        kind: what it was, for people.
+        arrays: by Google's names.
+        fingerprint: of the tokenizer, where it is known.
+        hidden_act: in our terms, where it is known.
+    """
+
+    path: str
+    kind: str
+    arrays: Arrays
+    fingerprint: str | None = None
+    hidden_act: str | None = None
+
+
+class Initialization(NamedTuple):
+    """Initial values and where each came from."""
+
+    arrays: Arrays
+    loaded: list[str]
+    new: list[str]
+    unused: list[str]
+
+
+def read_source(path: str) -> Source:
+    """Reads weights.
+
+    Args:
+        path: a folder of run_pretraining or one of its checkpoints; the prefix of a TF1 checkpoint
+            (bert_model.ckpt); or a Hugging Face folder with safetensors.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: another format, or damaged.
+    """
+    if os.path.isdir(path):
+        return _read_folder(path)
+    if os.path.isfile(f"{path}.index"):
+        return _read_tensorflow(path)
+    if path.endswith(".index") and os.path.isfile(path):
+        return _read_tensorflow(path.removesuffix(".index"))
+    if os.path.isfile(path) and path.endswith(_PICKLES):
+        raise ValueError(_pickle_message(path))
+    if os.path.isfile(path) and path.endswith(".safetensors"):
+        return _read_folder(os.path.dirname(path) or ".")
+    raise FileNotFoundError(
+        f"--init_checkpoint: nothing at {path}: no folder with safetensors and no TF1 checkpoint "
+        f"({path}.index)."
+    )
+
+
+def _read_folder(path: str) -> Source:
+    checkpoints = list_checkpoints(path)
+    folder = checkpoints[-1] if checkpoints else path
+    has_model = os.path.isfile(os.path.join(folder, MODEL_NAME))
+    state = read_json(os.path.join(folder, STATE_NAME))
+    if state is not None and has_model:
+        config = read_json(os.path.join(folder, CONFIG_NAME)) or {}
+        arrays = load_arrays(os.path.join(folder, MODEL_NAME))
+        return Source(
+            folder,
+            f"checkpoint of step {state['step']:,}",
+            arrays,
+            state.get("tokenizer_fingerprint"),
+            config.get("hidden_act"),
+        )
+    parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model*.safetensors")))
+    if parts:
+        return _read_hugging_face(folder, parts)
+    prefixes = [
+        name.removesuffix(".index")
+        for name in sorted(os.listdir(folder))
+        if name.endswith(".index")
+    ]
+    if prefixes:
+        raise ValueError(
+            f"--init_checkpoint: {path} holds TF1 checkpoints; name one of them: "
+            f"{', '.join(os.path.join(path, prefix) for prefix in prefixes)}."
+        )
+    pickles = [name for name in sorted(os.listdir(folder)) if name.endswith(_PICKLES)]
+    if pickles:
+        raise ValueError(_pickle_message(os.path.join(path, pickles[0])))
+    raise FileNotFoundError(f"--init_checkpoint: no weights in the folder {path}.")
+
+
+def _pickle_message(path: str) -> str:
+    return (
+        f"--init_checkpoint: {path} is a pickle, which can run any code when it is opened, and is "
+        "not read. Convert it where you trust it: load it with transformers and call "
+        "save_pretrained(folder, safe_serialization=True)."
+    )
+
+
+def _read_tensorflow(prefix: str) -> Source:
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise ValueError(
+            f"--init_checkpoint: reading {prefix} needs TensorFlow: pip install tensorflow"
+        ) from None
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        names = [name for name in reader.get_variable_to_shape_map() if not _TF_STATE.search(name)]
+        arrays = {name: np.asarray(reader.get_tensor(name)) for name in sorted(names)}
+    except (tf.errors.OpError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"--init_checkpoint: {prefix} can't be read: {reason}") from None
+    floats = {k: v.astype(np.float32) for k, v in arrays.items() if v.dtype.kind == "f"}
+    return Source(prefix, "TF1 checkpoint", floats)
+
+
+def _read_hugging_face(folder: str, parts: list[str]) -> Source:
+    config = read_json(os.path.join(folder, "config.json"))
+    if config is None:
+        raise FileNotFoundError(f"--init_checkpoint: {folder} has {parts[0]}, but no config.json.")
+    if config.get("model_type") not in (None, "bert"):
+        raise ValueError(
+            f"--init_checkpoint: {folder} holds a {config['model_type']} model; only bert is read."
+        )
+    arrays: Arrays = {}
+    for part in parts:
+        for name, value in load_arrays(part).items():
+            converted = from_hugging_face(name)
+            if converted is not None:
+                target, transpose = converted
+                arrays[target] = np.asarray(value.T if transpose else value, np.float32)
+    act = {"gelu": "gelu_erf", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
+    hidden_act = config.get("hidden_act", "gelu")
+    return Source(folder, "Hugging Face folder", arrays, None, act.get(hidden_act, hidden_act))
+
+
+def from_hugging_face(name: str) -> tuple[str, bool] | None:
+    """Google's name for a weight of transformers' BertForPreTraining and its kin.
+
+    Returns:
+        The name and whether the matrix is transposed; None for copies and buffers.
+    """
+    if name.endswith("position_ids") or name.startswith("cls.predictions.decoder."):
+        return None
+    exact = {
+        "cls.predictions.bias": OUTPUT_BIAS,
+        "cls.seq_relationship.weight": "cls/seq_relationship/output_weights",
+        "cls.seq_relationship.bias": "cls/seq_relationship/output_bias",
+    }
+    if name in exact:
+        return exact[name], False
+    if name.startswith(("embeddings.", "encoder.", "pooler.")):  # BertModel alone
+        name = f"bert.{name}"
+    path = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", name)
+    scope, _, leaf = path.rpartition(".")
+    scope = scope.replace(".", "/")
+    if scope.endswith("LayerNorm"):
+        return f"{scope}/{ {'weight': 'gamma', 'bias': 'beta'}.get(leaf, leaf) }", False
+    if scope.startswith("bert/embeddings/"):
+        return scope, False
+    if leaf == "weight":
+        return f"{scope}/kernel", True
+    return f"{scope}/{leaf}", False
+
+
+def initialize(
+    specs: Mapping[str, ParameterSpec], new: Arrays, source: Source, config_source: str
+) -> Initialization:
+    """Puts the weights of a source where the model has variables for them.
+
+    Args:
+        specs: the model's variables.
+        new: values for those that the source does not have.
+        source: weights.
+        config_source: name of the model's bert_config, for messages.
+
+    Raises:
+        ValueError: shapes differ, or nothing fits.
+    """
+    for name, spec in specs.items():
+        if name in source.arrays and source.arrays[name].shape != spec.shape:
+            raise ValueError(_shape_message(name, spec.shape, source, config_source))
+    loaded = [name for name in specs if name in source.arrays]
+    if not loaded:
+        raise ValueError(
+            f"--init_checkpoint: {source.path} has no variable of this model; it has "
+            f"{', '.join(sorted(source.arrays)[:3])} …"
+        )
+    arrays = {
+        name: np.ascontiguousarray(source.arrays.get(name, new[name]), np.float32) for name in specs
+    }
+    unused = sorted(source.arrays.keys() - specs.keys())
+    return Initialization(arrays, loaded, [n for n in specs if n not in source.arrays], unused)
+
+
+def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_source: str) -> str:
+    got = source.arrays[name].shape
+    cause = "hidden_size or another size differs"
+    if name in (WORD_EMBEDDINGS, OUTPUT_BIAS):
+        cause = f"vocab_size: the checkpoint has {got[0]:,} pieces, the config {wanted[0]:,}"
+    elif name.endswith("position_embeddings"):
+        cause = f"max_position_embeddings: the checkpoint has {got[0]}, the config {wanted[0]}"
+    return (
+        f"--init_checkpoint: {name} has shape {list(got)} in {source.path}, but {list(wanted)} by "
+        f"{config_source}; likely {cause}. Use the bert_config.json of the checkpoint, or another "
+        "checkpoint."
+    )
+
+
+def describe(initialization: Initialization, source: Source) -> str:
+    """What was loaded and what was not, for people."""
+    lines = [
+        f"{source.path} ({source.kind}): {len(initialization.loaded)} variables loaded, "
+        f"{len(initialization.new)} new, {len(initialization.unused)} not used"
+    ]
+    lines += [f"  new: {name}" for name in initialization.new]
+    lines += [f"  not used: {name}" for name in initialization.unused]
+    return "\n".join(lines)

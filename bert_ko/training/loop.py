@@ -1,0 +1,310 @@
+"""The training loop: batches in, checkpoints and metrics out, and how it ends."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from bert_ko.data.reader import Batch, InstanceReader, Prefetcher, ReaderConfig
+from bert_ko.modeling.config import BertConfig
+from bert_ko.progress import Progress, format_rate
+from bert_ko.training.backend import TrainProgram
+from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.metrics import MetricsWriter
+from bert_ko.training.objective import Metrics, Objective
+from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a run saves, logs and ends; see LoopFlags.
+
+    Attributes:
+        folder: of the run.
+        num_train_steps: updates in all.
+        gradient_accumulation_steps: parts of a batch.
+        save_steps, keep, log_steps: see LoopFlags.
+        steps_under_way: updates begun before the first of them is waited for.
+        eval_steps: updates between two evaluations; None for none.
+        max_seconds: of training, earlier runs included; None for no limit.
+        state: identifies the run in every checkpoint.
+    """
+
+    folder: str
+    num_train_steps: int
+    gradient_accumulation_steps: int = 1
+    save_steps: int = 1000
+    keep: int = 5
+    log_steps: int = 10
+    steps_under_way: int = 1000
+    eval_steps: int | None = None
+    max_seconds: float | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class Evaluate(Protocol):
+    """Computes metrics on held-out data."""
+
+    def __call__(self) -> Metrics:
+        """Means by name."""
+        ...
+
+
+@dataclass
+class Progression:
+    """Where a run stands, beside its variables.
+
+    Attributes:
+        step: updates done.
+        position: in the data, of the next batch; None at the beginning.
+        seconds: of training so far.
+        sums: of the steps since the last record of metrics.jsonl.
+        steps_in_sums: how many these are.
+    """
+
+    step: int = 0
+    position: dict[str, Any] | None = None
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    steps_in_sums: int = 0
+
+
+class _Pending(NamedTuple):
+    step: int
+    batch: Batch
+    result: Callable[[], dict[str, float]]
+
+
+class TrainingLoop:
+    """Runs a program over batches."""
+
+    def __init__(
+        self,
+        program: TrainProgram,
+        objective: Objective,
+        optimizer: OptimizerConfig,
+        model_config: BertConfig,
+        config: LoopConfig,
+        evaluate: Evaluate | None = None,
+    ):
+        self._program, self._objective, self._optimizer = program, objective, optimizer
+        self._model_config, self._config, self._evaluate = model_config, config, evaluate
+        self._pending: list[_Pending] = []
+        self._stop_signal = 0
+        self._last_checkpoint: str | None = None
+
+    def run(self, reader_config: ReaderConfig, progression: Progression) -> Progression:
+        """Trains until the steps or the hours are done.
+
+        Args:
+            reader_config: of the data.
+            progression: where to begin.
+
+        Returns:
+            Where it ended; a checkpoint of that stands in the folder.
+
+        Raises:
+            ValueError: the loss is not finite, or a shard is damaged.
+            SystemExit: after SIGTERM or Ctrl-C, with 128 + the signal; a checkpoint was written.
+        """
+        config = self._config
+        self._progression = progression
+        self._saved_step = progression.step
+        reader = InstanceReader(reader_config, progression.position)
+        sequences = reader_config.batch_size
+        self._tokens = sequences * reader_config.max_seq_length
+        self._shard_paths = [shard.path for shard in reader_config.shards]
+        with (
+            self._signals(),
+            MetricsWriter(config.folder, progression.step) as self._writer,
+            Prefetcher(reader.batches()) as batches,
+            Progress(
+                "training", config.num_train_steps, "steps", initial=progression.step
+            ) as self._progress,
+        ):
+            self._clock = time.perf_counter()
+            self._record_clock, self._record_steps = self._clock, 0
+            for batch in batches if not self._is_done() else ():
+                self._train_on(batch)
+                if self._is_done():
+                    break
+            self._save()
+        if self._stop_signal:
+            print(f"stopped at step {progression.step:,}; run the same command to go on")
+            raise SystemExit(128 + self._stop_signal)
+        return progression
+
+    def _is_done(self) -> bool:
+        config = self._config
+        is_late = config.max_seconds is not None and self._seconds() >= config.max_seconds
+        return bool(self._stop_signal) or is_late or self._step() >= config.num_train_steps
+
+    def _step(self) -> int:
+        """Updates begun."""
+        return self._progression.step + len(self._pending)
+
+    def _seconds(self) -> float:
+        return self._progression.seconds + time.perf_counter() - self._clock
+
+    def _train_on(self, batch: Batch) -> None:
+        step, config = self._step(), self._config
+        features = {
+            name: value.reshape(config.gradient_accumulation_steps, -1, *value.shape[1:])
+            for name, value in batch.features.items()
+        }
+        result = self._program.train_step(
+            step,
+            features,
+            self._objective.denominators(batch.features),
+            hyperparameters(self._optimizer, step),
+        )
+        self._pending.append(_Pending(step, batch, result))
+        done = step + 1
+        if done % config.log_steps == 0:
+            self._settle()
+            self._record()
+        elif len(self._pending) >= config.steps_under_way:
+            self._settle()
+        if self._evaluate and config.eval_steps and done % config.eval_steps == 0:
+            self._write_evaluation(self._evaluate)
+        if done % config.save_steps == 0:
+            self._save()
+
+    def _settle(self) -> None:
+        """Waits for the steps that are under way, and looks at their losses."""
+        for step, batch, result in self._pending:
+            values = result()
+            if not all(math.isfinite(values[name]) for name in ("objective", "gradient_norm")):
+                raise ValueError(self._non_finite_message(step, batch, values))
+            progression = self._progression
+            for name, value in values.items():
+                progression.sums[name] = progression.sums.get(name, 0.0) + value
+            progression.steps_in_sums += 1
+            progression.step, progression.position = step + 1, batch.position
+            self._epoch = batch.epoch
+            self._record_steps += 1
+        steps = len(self._pending)
+        self._pending.clear()
+        if steps:
+            self._progress.update(steps, self._note())
+
+    def _note(self) -> str:
+        metrics = self._objective.metrics(self._progression.sums)
+        parts = [f"{label} {metrics[name]:.4g}" for name, label in self._objective.headline]
+        return ", ".join([*parts, f"{format_rate(self._tokens_per_second())} tokens/s"])
+
+    def _tokens_per_second(self) -> float:
+        seconds = time.perf_counter() - self._record_clock
+        return self._record_steps * self._tokens / seconds if seconds > 0 else 0.0
+
+    def _record(self) -> None:
+        """A line of metrics.jsonl: means since the line before."""
+        progression = self._progression
+        sums, count = progression.sums, progression.steps_in_sums
+        step = progression.step
+        record = {
+            "step": step,
+            **self._objective.metrics(sums),
+            "gradient_norm": sums["gradient_norm"] / count,
+            "learning_rate": float(hyperparameters(self._optimizer, step - 1)["learning_rate"]),
+            "tokens_per_second": round(self._tokens_per_second(), 1),
+            "seconds": round(self._seconds(), 3),
+            "epoch": self._epoch,
+        }
+        self._writer.write(record, "train")
+        progression.sums, progression.steps_in_sums = {}, 0
+        self._restart_rate()
+
+    def _restart_rate(self) -> None:
+        self._record_clock, self._record_steps = time.perf_counter(), 0
+
+    def _write_evaluation(self, evaluate: Evaluate) -> None:
+        self._settle()
+        metrics = {f"eval_{name}": value for name, value in evaluate().items()}
+        self._writer.write({"step": self._progression.step, **metrics}, "eval")
+        self._restart_rate()
+
+    def _save(self) -> None:
+        self._settle()
+        progression = self._progression
+        if progression.step == self._saved_step:
+            return
+        now = time.perf_counter()
+        progression.seconds += now - self._clock
+        self._clock = now
+        state = {**self._config.state, **vars(progression)}
+        checkpoint = Checkpoint(self._program.parameters(), self._program.slots(), state)
+        self._last_checkpoint = save_checkpoint(
+            self._config.folder, progression.step, checkpoint, self._model_config, self._config.keep
+        )
+        self._saved_step = progression.step
+        self._restart_rate()
+
+    def _non_finite_message(self, step: int, batch: Batch, values: dict[str, float]) -> str:
+        places = [
+            f"{self._shard_paths[shard]}: record {record}"
+            for shard, record in zip(
+                batch.shards[:3].tolist(), batch.records[:3].tolist(), strict=True
+            )
+        ]
+        kept = self._last_checkpoint or "the checkpoint that the run began with, if any,"
+        return (
+            f"step {step + 1:,}: the loss is {values['objective']} and the norm of the gradients "
+            f"{values['gradient_norm']}; nothing of this step was saved. Its batch of "
+            f"{len(batch.shards)} begins with {'; '.join(places)}. {kept} is kept. Lower "
+            "--learning_rate, lengthen --num_warmup_steps, or use --precision=float32."
+        )
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and the first Ctrl-C end the run after the step that is under way."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stop_signal = number
+            signal.signal(number, before[number])  # the second one is not held back
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.getsignal(number) for number in numbers}
+        try:
+            for number in numbers:
+                signal.signal(number, stop)
+        except ValueError:  # not the main thread: whoever started it handles signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number in numbers:
+                signal.signal(number, before[number])
+
+
+def evaluate(
+    program: TrainProgram, objective: Objective, reader_config: ReaderConfig, max_steps: int
+) -> Metrics:
+    """Means over a pass, or its first batches, without dropout.
+
+    Args:
+        program: variables.
+        objective: of the task.
+        reader_config: of the data, not shuffled.
+        max_steps: batches at most.
+    """
+    sums: Counter[str] = Counter()
+    with Prefetcher(InstanceReader(reader_config).one_epoch()) as batches:
+        for count, batch in enumerate(batches):
+            if count == max_steps:
+                break
+            # Sums are wanted, so that nothing is divided here.
+            scalars = {name: np.float32(1) for name in objective.denominators(batch.features)}
+            for name, value in program.eval_step(batch.features, scalars).items():
+                sums[name] += value
+    return objective.metrics(sums)

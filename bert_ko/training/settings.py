@@ -1,0 +1,140 @@
+"""Flags that every command that trains has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bert_ko.flags import flag
+from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
+from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
+
+
+@dataclass(frozen=True)
+class DeviceFlags:
+    """Devices and precision."""
+
+    use_tpu: bool = flag(False, help="Train on a TPU.", affects_output=False)
+    tpu_name: str | None = flag(
+        None, help="Name or grpc:// address of the Cloud TPU (TensorFlow).", affects_output=False
+    )
+    tpu_zone: str | None = flag(
+        None, help="Zone of the TPU. Default: that of this machine.", affects_output=False
+    )
+    gcp_project: str | None = flag(
+        None, help="Project of the TPU. Default: that of this machine.", affects_output=False
+    )
+    master: str | None = flag(
+        None, help="Address of the TPU's master, instead of --tpu_name.", affects_output=False
+    )
+    num_tpu_cores: int = flag(
+        8, help="Cores of the TPU; all that it has are used.", affects_output=False
+    )
+    num_devices: int | None = flag(
+        None, help="Use so many devices. Default: all GPUs, or one CPU.", affects_output=False
+    )
+    precision: Precision = flag(
+        "auto",
+        help="Of matrix products; weights and losses are float32 always. auto: bfloat16 on GPUs, "
+        "TPUs, and under TensorFlow on CPUs that multiply it; else float32.",
+    )
+    attention: AttentionName = flag(
+        "auto",
+        help="fused: the backend's fused kernel, where attention_probs_dropout_prob is 0; auto: "
+        "fused under JAX on GPUs and TPUs.",
+    )
+
+    @property
+    def device_config(self) -> DeviceConfig:
+        """As the backend takes it."""
+        return DeviceConfig(
+            self.num_devices,
+            self.use_tpu,
+            self.tpu_name,
+            self.tpu_zone,
+            self.gcp_project,
+            self.master,
+            self.precision,
+            self.attention,
+        )
+
+
+@dataclass(frozen=True)
+class OptimizerFlags:
+    """Optimizer and schedule."""
+
+    learning_rate: float = flag(5e-5, help="The peak of the learning rate.")
+    optimizer: OptimizerName = flag(
+        "adam_weight_decay",
+        help="adam_weight_decay: Google's, without bias correction; adamw: with it; lamb: for "
+        "batches of thousands.",
+    )
+    learning_rate_schedule: Schedule = flag(
+        "linear", help="After warm-up: linear decay to 0 at --num_train_steps, or constant."
+    )
+    weight_decay: float = flag(
+        0.01, help="Decoupled weight decay of kernels and embeddings, times the learning rate."
+    )
+    clip_norm: float = flag(1.0, help="Largest global norm of the gradients; 0 clips nothing.")
+
+    def optimizer_config(self, num_train_steps: int, num_warmup_steps: int) -> OptimizerConfig:
+        """As the optimizer takes it.
+
+        Raises:
+            ValueError: a value out of range, by the flag's name.
+        """
+        for name, value in (
+            ("learning_rate", self.learning_rate), ("weight_decay", self.weight_decay),
+            ("clip_norm", self.clip_norm), ("num_warmup_steps", num_warmup_steps),
+        ):  # fmt: skip
+            if not value >= 0:
+                raise ValueError(f"--{name} must be at least 0, got {value}.")
+        return OptimizerConfig(
+            name=self.optimizer,
+            learning_rate=self.learning_rate,
+            num_train_steps=num_train_steps,
+            num_warmup_steps=num_warmup_steps,
+            schedule=self.learning_rate_schedule,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+
+
+@dataclass(frozen=True)
+class LoopFlags:
+    """How a run saves, logs and ends."""
+
+    save_checkpoints_steps: int = flag(
+        1000, help="Updates between two checkpoints.", affects_output=False
+    )
+    keep_checkpoint_max: int = flag(
+        5, help="Checkpoints that stay; 0 keeps all.", affects_output=False
+    )
+    iterations_per_loop: int = flag(
+        1000,
+        help="Updates that may be under way on an accelerator before their losses are read; a "
+        "loss that is not finite is noticed then. No effect beyond --log_every_steps.",
+        affects_output=False,
+    )
+    log_every_steps: int = flag(
+        10, help="Updates between two lines of metrics.jsonl.", affects_output=False
+    )
+    max_hours: float | None = flag(
+        None,
+        help="Save and stop after so many hours of training, those of earlier runs into "
+        "--output_dir included.",
+        affects_output=False,
+    )
+    random_seed: int = flag(12345, help="Seed of weights, dropout, masks and order, in [0, 2**31).")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a value out of range, by the flag's name."""
+        for name, least in (
+            ("save_checkpoints_steps", 1), ("keep_checkpoint_max", 0),
+            ("iterations_per_loop", 1), ("log_every_steps", 1), ("random_seed", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.random_seed >= 1 << 31:
+            raise ValueError(f"--random_seed must be below 2**31, got {self.random_seed}.")
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise ValueError(f"--max_hours must be above 0, got {self.max_hours}.")
