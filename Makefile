@@ -1,4 +1,4 @@
-# make quickstart   a vocabulary and pre-training records from samples/corpus.txt, in a few seconds
+# make quickstart   a vocabulary, pre-training records and a tiny model from samples/corpus.txt
 # make test         all tests
 # make check        what a change must pass: format, lint, types, fast tests
 # make bench        the benchmarks
@@ -14,14 +14,20 @@ QUICKSTART := build/quickstart
 
 quickstart: $(INSTALLED)
 	$(BIN)/python bin/build_vocab --input_file=samples/corpus.txt \
-	    --output_dir=$(QUICKSTART)/vocab --vocab_size=2000
-	$(BIN)/python bin/create_pretraining_data --input_file=samples/corpus.txt \
-	    --output_file=$(QUICKSTART)/shards/sample.tfrecord@2 \
-	    --vocab_file=$(QUICKSTART)/vocab/vocab.txt \
-	    --do_whole_word_mask --max_seq_length=128 --dupe_factor=2
-	@ls -l $(QUICKSTART)/vocab $(QUICKSTART)/shards
-	$(BIN)/python bin/tokenize --vocab_file=$(QUICKSTART)/vocab/vocab.txt \
+	    --output_dir=$(QUICKSTART)/vocab --vocab_size=1500
+	$(BIN)/python bin/tokenize --vocab_file=$(QUICKSTART)/vocab \
 	    "마을 도서관에서 책을 읽었습니다."
+	$(BIN)/python bin/create_pretraining_data --input_file=samples/corpus.txt \
+	    --output_file=$(QUICKSTART)/shards/sample.tfrecord@4 \
+	    --vocab_file=$(QUICKSTART)/vocab --masking=dynamic \
+	    --do_whole_word_mask --max_seq_length=128
+	$(BIN)/python bin/run_pretraining --do_train --do_eval \
+	    --input_file='$(QUICKSTART)/shards/sample.tfrecord-0000[0-2]*' \
+	    --eval_input_file='$(QUICKSTART)/shards/sample.tfrecord-00003*' \
+	    --bert_config_file=samples/bert_config.json --vocab_file=$(QUICKSTART)/vocab \
+	    --output_dir=$(QUICKSTART)/model --learning_rate=1e-3 \
+	    --num_train_steps=100 --num_warmup_steps=10
+	@ls $(QUICKSTART)/model
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
