@@ -1,0 +1,86 @@
+"""JSON files of the user's, with messages that name the place of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import NoneType
+from typing import Any, TypeVar
+
+from bert_ko import files
+
+T = TypeVar("T")
+
+_KINDS: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    NoneType: "null",
+}
+
+
+def load_json(path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Reads one JSON value: UTF-8 (or UTF-16, UTF-32), local or remote, compressed or not.
+
+    Args:
+        path: See `files.open_binary`.
+        pairs_hook: Makes the value of each object from its keys and values; None makes a dict.
+
+    Raises:
+        ValueError: It is not JSON; the message has the line.
+    """
+    with files.open_binary(path) as stream:
+        data = stream.read()
+    try:
+        return json.loads(data, object_pairs_hook=pairs_hook)
+    except json.JSONDecodeError as error:
+        if not data.strip():
+            raise ValueError(f"{path} is empty; expected JSON.") from None
+        place = f"{path}:{error.lineno}"
+        raise ValueError(f"{place}: not JSON: {error.msg} (column {error.colno}).") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}:{line}: not {error.encoding.upper()} text (CP949? `iconv -f cp949 -t utf-8`)."
+        ) from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a file to use: its JSON is nested too deeply.") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise ValueError(f"{path}: not JSON to use: {error}.") from None
+
+
+def kind_of(value: object) -> str:
+    """Returns what a JSON value is, in words: "a list", "null"."""
+    return _KINDS[type(value)]
+
+
+def expect(value: object, kind: type[T], place: str, note: str = "") -> T:
+    """Returns the value if it is of the kind.
+
+    Args:
+        value: From `load_json`.
+        kind: Exactly this type: true is no integer.
+        place: Where the value stands: "train.json: data[3].paragraphs[0]".
+        note: More on the place, for the end of the message.
+
+    Raises:
+        ValueError: It is of another type.
+    """
+    if type(value) is not kind:
+        raise ValueError(f"{place} must be {_KINDS[kind]}, got {kind_of(value)}{note}.")
+    return value
+
+
+def member(value: dict[str, Any], key: str, kind: type[T], place: str, note: str = "") -> T:
+    """Returns a member of an object; arguments and errors as for `expect`.
+
+    Raises:
+        ValueError: It is missing or of another type.
+    """
+    if key not in value:
+        found = ", ".join(list(value)[:8]) or "nothing"
+        raise ValueError(f"{place}.{key} is missing{note}; there is: {found}.")
+    return expect(value[key], kind, f"{place}.{key}", note)

@@ -1,0 +1,121 @@
+"""The official KorQuAD 1.0 score: exact match and F1 over characters."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_QUOTES_AND_BRACKETS = "'\"《》<>〈〉()‘’"
+_TO_SPACE = str.maketrans(dict.fromkeys(_QUOTES_AND_BRACKETS, " "))
+_TO_NOTHING = str.maketrans("", "", string.punctuation)
+
+
+class AnswerScore(NamedTuple):
+    """Of one answer; a greater one is better (exact_match decides first).
+
+    exact_match: whether the answer is a gold answer after normalisation.
+    f1: of 1.
+    """
+
+    exact_match: bool
+    f1: float
+
+
+NO_SCORE = AnswerScore(False, 0.0)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of a file of predictions.
+
+    exact_match, f1: means over all questions, in percent; 0 if there is no question.
+    total: the number of questions.
+    missing: ids of the questions without a prediction, which score 0.
+    extra: the number of predictions for ids that no question has; they change nothing.
+    by_question: id to score, in the order of the questions.
+    """
+
+    exact_match: float
+    f1: float
+    total: int
+    missing: list[str]
+    extra: int
+    by_question: dict[str, AnswerScore]
+
+
+def normalize_answer(text: str) -> str:
+    """Returns what the score compares: no quotes, case, punctuation or doubled spaces.
+
+    Quotes and brackets become spaces, other ASCII punctuation vanishes without one. Unicode's own
+    punctuation and forms (NFD) stay as they are, and so do josa.
+
+    Source: the behaviour of KorQuAD 1.0's official evaluation.
+    """
+    # In this order: punctuation around a final sigma decides how it is lower-cased.
+    text = text.translate(_TO_SPACE).lower().translate(_TO_NOTHING)
+    return " ".join(text.split())
+
+
+def exact_match(prediction: str, gold: str) -> bool:
+    """Returns whether the two are equal after normalisation, spaces included."""
+    return normalize_answer(prediction) == normalize_answer(gold)
+
+
+def f1_score(prediction: str, gold: str) -> float:
+    """Returns the F1, of 1, of the characters that the two have in common, their order aside.
+
+    Two texts that normalise to nothing have nothing in common and score 0.
+    """
+    return _character_f1(normalize_answer(prediction), normalize_answer(gold))
+
+
+def score_answer(prediction: str, golds: Sequence[str]) -> AnswerScore:
+    """Returns the best exact match and the best F1 over the golds, each by itself.
+
+    Args:
+        prediction: The answer; "" says that there is none.
+        golds: All accepted answers; none if the question can't be answered.
+
+    Source: SQuAD 2.0's evaluation for questions without golds, which KorQuAD 1.0 does not have:
+        silence scores 1 and 1, any other answer 0 and 0.
+    """
+    answer = normalize_answer(prediction)
+    if not golds:
+        return AnswerScore(not answer, float(not answer))
+    accepted = [normalize_answer(gold) for gold in golds]
+    return AnswerScore(answer in accepted, max(_character_f1(answer, gold) for gold in accepted))
+
+
+def score_predictions(golds: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> Scores:
+    """Scores the answers to all questions.
+
+    Args:
+        golds: Question id to accepted answers; none if the question can't be answered.
+        predictions: Question id to answer.
+    """
+    by_question = {
+        qas_id: score_answer(predictions[qas_id], accepted) if qas_id in predictions else NO_SCORE
+        for qas_id, accepted in golds.items()
+    }
+    total = len(by_question)
+    return Scores(
+        exact_match=100.0
+        * sum(score.exact_match for score in by_question.values())
+        / max(total, 1),
+        f1=100.0 * sum(score.f1 for score in by_question.values()) / max(total, 1),
+        total=total,
+        missing=[qas_id for qas_id in golds if qas_id not in predictions],
+        extra=sum(qas_id not in golds for qas_id in predictions),
+        by_question=by_question,
+    )
+
+
+def _character_f1(prediction: str, gold: str) -> float:
+    prediction, gold = prediction.replace(" ", ""), gold.replace(" ", "")
+    common = sum(min(prediction.count(char), gold.count(char)) for char in set(gold))
+    if not common:
+        return 0.0
+    precision, recall = common / len(prediction), common / len(gold)
+    return 2 * precision * recall / (precision + recall)

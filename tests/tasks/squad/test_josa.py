@@ -1,0 +1,127 @@
+import pytest
+
+from bert_ko.tasks.squad.josa import JosaStripper, Stripped
+
+
+@pytest.fixture(scope="module")
+def stripper() -> JosaStripper:
+    return JosaStripper()
+
+
+def strip(stripper: JosaStripper, context: str, answer: str) -> str:
+    """The answer after stripping, at its only place in the context."""
+    assert context.count(answer) == 1
+    start = context.index(answer)
+    stripped = stripper.strip(stripper.analyze(context), start, start + len(answer))
+    assert stripped.start >= start and stripped.end <= start + len(answer)
+    assert stripped.start < stripped.end
+    return context[stripped.start : stripped.end]
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "wanted"),
+    [
+        ("그 배는 이순신의 지휘를 받았다.", "이순신의", "이순신"),
+        ("우리는 서울에서 만났다.", "서울에서", "서울"),
+        ("편지는 부산에서도 왔다.", "부산에서도", "부산"),
+        ("이 탑을 세운 사람은 김유신이다.", "김유신이다.", "김유신"),
+        ("그가 다닌 곳은 도서관이었다.", "도서관이었다", "도서관"),
+        ("이 산의 이름은 설악산입니다.", "설악산입니다.", "설악산"),
+        ("한라산이라는 이름은 오래되었다.", "한라산이라는", "한라산"),
+        ("그해는 가뭄때문에 흉년이었다.", "가뭄때문에", "가뭄"),
+        ("그는 학교를 졸업하고 취직하였다.", "졸업하고", "졸업"),
+        ("길이는 20미터가량 된다.", "20미터가량", "20미터"),
+    ],
+)
+def test_strip_josa_copula_and_endings_are_cut(
+    stripper: JosaStripper, context: str, answer: str, wanted: str
+) -> None:
+    assert strip(stripper, context, answer) == wanted
+
+
+@pytest.mark.parametrize(
+    ("context", "answer"),
+    [
+        ("여름에는 인도 북부를 여행했다.", "인도"),
+        ("배를 타고 독도 근처까지 갔다.", "독도"),
+        ("우리는 종로 거리를 걸었다.", "종로"),
+        ("다음 도시는 하노이 그리고 방콕이다.", "하노이"),
+        ("가수 이승만 씨가 노래했다.", "이승만"),
+        ("그는 치과 의사가 되었다.", "치과"),
+        ("그는 법학과 학생이었다.", "법학과"),
+        ("상자는 누가 가져갔는지 모른다.", "누가"),
+        ("나는 그건 모른다고 말했다.", "그건"),
+    ],
+)
+def test_strip_names_and_fused_nodes_stay(
+    stripper: JosaStripper, context: str, answer: str
+) -> None:
+    assert strip(stripper, context, answer) == answer
+
+
+def test_strip_uses_the_sentence_not_the_lone_eojeol(stripper: JosaStripper) -> None:
+    assert strip(stripper, "그날 밤 이순신의 배가 떠났다.", "이순신의") == "이순신"
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "wanted"),
+    [
+        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山)에", "봉래산"),
+        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山", "봉래산"),
+        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山)", "봉래산(蓬萊山)"),
+        ("그는 『나무의 노래』를 썼다.", "『나무의 노래』를", "나무의 노래"),
+        ("그는 “푸른 바다”라고 불렀다.", "“푸른 바다”라고", "푸른 바다"),
+        ("높이는 30미터이다.[3] 그리고 넓다.", "30미터이다.[3]", "30미터"),
+    ],
+)
+def test_strip_brackets_and_quotes(
+    stripper: JosaStripper, context: str, answer: str, wanted: str
+) -> None:
+    assert strip(stripper, context, answer) == wanted
+
+
+def test_strip_context_shows_that_the_tail_is_part_of_the_name(stripper: JosaStripper) -> None:
+    context = "가파도는 작은 섬이다. 가파도의 보리밭은 넓다. 배가 가파도 쪽으로 간다."
+    start = context.rindex("가파도")
+    stripped = stripper.strip(stripper.analyze(context), start, start + 3)
+    assert context[stripped.start : stripped.end] == "가파도"
+
+
+def test_strip_context_shows_the_name_without_its_josa(stripper: JosaStripper) -> None:
+    context = "마칸지의 집에 손님이 왔다. 마칸지가 웃었다. 손님은 마칸지와 함께 떠났다."
+    start = context.index("마칸지와")
+    stripped = stripper.strip(stripper.analyze(context), start, start + 4)
+    assert context[stripped.start : stripped.end] == "마칸지"
+
+
+@pytest.mark.parametrize("answer", ["는", "이다.", "(", "’", "  "])
+def test_strip_never_to_nothing(stripper: JosaStripper, answer: str) -> None:
+    context = f"이것은 {answer} 그렇다."
+    start = context.index(answer, 4)
+    stripped = stripper.strip(stripper.analyze(context), start, start + len(answer))
+    assert (stripped.start, stripped.end) == (start, start + len(answer))
+    assert (stripped.removed, stripped.rule) == ("", "")
+
+
+def test_strip_nothing_to_cut_says_so(stripper: JosaStripper) -> None:
+    context = "어제 경복궁 앞에서 만났다."
+    start = context.index("경복궁")
+    assert stripper.strip(stripper.analyze(context), start, start + 3) == Stripped(
+        start, start + 3, "", ""
+    )
+
+
+@pytest.mark.parametrize(
+    "mark", ["\u200e", "  ", "\t", "\u00a0", "\ufeff"], ids=["lrm", "blanks", "tab", "nbsp", "bom"]
+)
+def test_strip_dirty_context_same_answer(stripper: JosaStripper, mark: str) -> None:
+    context = f"{mark}그 배는{mark} 이순신의 지휘를{mark} 받았다."
+    assert strip(stripper, context, "이순신의") == "이순신"
+
+
+def test_strip_decomposed_context_is_cut_in_its_own_characters(stripper: JosaStripper) -> None:
+    import unicodedata
+
+    context = unicodedata.normalize("NFD", "그 배는 이순신의 지휘를 받았다.")
+    answer = unicodedata.normalize("NFD", "이순신의")
+    assert strip(stripper, context, answer) == unicodedata.normalize("NFD", "이순신")

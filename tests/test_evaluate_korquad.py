@@ -1,0 +1,348 @@
+"""evaluate_korquad from end to end."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bert_ko import flags
+from bert_ko.evaluate_korquad import EvaluateKorquadConfig, run
+
+REPOSITORY = Path(__file__).parents[1]
+CONTEXT = "마을 도서관은 언덕 위에 있다. 할머니는 강가에서 종이배를 띄웠다."
+GOLDS = {"q1": "마을 도서관", "q2": "할머니", "q3": "강가", "q4": "종이배"}
+PREDICTIONS = {"q1": "마을 도서관은", "q2": "할머니", "q3": "강가에서", "x": "언덕"}
+
+
+def write(path: Path, value: Any) -> str:
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    qas = [
+        {
+            "id": qas_id,
+            "question": "무엇인가?",
+            "answers": [{"text": gold, "answer_start": CONTEXT.index(gold)}],
+        }
+        for qas_id, gold in GOLDS.items()
+    ]
+    data = [{"title": "마을", "paragraphs": [{"context": CONTEXT, "qas": qas}]}]
+    return write(tmp_path / "dataset.json", {"version": "1.1", "data": data})
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> str:
+    return write(tmp_path / "predictions.json", PREDICTIONS)
+
+
+def evaluate(*arguments: str) -> int:
+    return flags.run_command(EvaluateKorquadConfig, run, arguments)
+
+
+def rows(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_evaluate_table_shows_literal_rows(
+    dataset: str, predictions: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(dataset, predictions) == 0
+    assert rows(capsys.readouterr().out) == [
+        ["official"],
+        ["-----------", "--------"],
+        ["exact_match", "25.00"],
+        ["f1", "64.39"],  # 10/11, 1, 4/6 and 0
+        ["questions", "4"],
+        ["missing", "1"],
+        ["extra", "1"],
+        ["without", "a", "prediction,", "scored", "0:", "q4"],
+    ]
+
+
+def test_evaluate_json_has_official_keys_and_details(
+    dataset: str, predictions: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(dataset, predictions, "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert list(value) == ["exact_match", "f1", "details"]
+    assert value["exact_match"] == 25.0
+    assert value["f1"] == pytest.approx(100 * (10 / 11 + 1 + 4 / 6) / 4)
+    assert value["details"] == {
+        "total": 4, "missing": ["q4"], "extra": 1, "repeated": 0, "problems": [],
+    }  # fmt: skip
+
+
+def test_evaluate_gold_as_predictions_is_hundred(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golds = write(tmp_path / "golds.json", GOLDS)
+    assert evaluate("--json", dataset, golds) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["exact_match"], value["f1"]) == (100.0, 100.0)
+
+
+def test_evaluate_output_file_has_every_question(
+    dataset: str, predictions: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.jsonl"
+    assert evaluate(dataset, predictions, f"--output_file={path}") == 0
+    found = records(path)
+    assert [record["id"] for record in found] == list(GOLDS)
+    assert found[1] == {
+        "id": "q2", "prediction": "할머니", "golds": ["할머니"], "exact_match": True, "f1": 1.0,
+    }  # fmt: skip
+    assert found[3]["prediction"] is None
+
+
+def test_evaluate_strip_josa_scores_without_and_with(
+    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "changed.jsonl"
+    assert evaluate(dataset, predictions, "--strip_josa", f"--output_file={path}") == 0
+    printed = rows(capsys.readouterr().out)
+    assert ["exact_match", "25.00", "75.00", "+50.00"] in printed
+    assert ["에서", "josa", "1", "1", "0"] in printed
+    assert ["은", "josa", "1", "1", "0"] in printed
+    found = records(path)
+    assert [(r["id"], r["before"], r["after"], r["removed"], r["effect"]) for r in found] == [
+        ("q1", "마을 도서관은", "마을 도서관", "은", "better"),
+        ("q3", "강가에서", "강가", "에서", "better"),
+    ]
+    assert found[0]["golds"] == ["마을 도서관"]
+    assert found[0]["scores"]["after"] == {"exact_match": True, "f1": 1.0}
+
+
+def test_evaluate_strip_josa_json_keeps_official_score_on_top(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {
+        "q1": {"text": "마을 도서관은", "answer_start": 0},
+        "q2": {"text": "할머니는", "answer_start": 18},
+        "q3": "강에서",
+        "q4": "종이배를",
+    }
+    path = write(tmp_path / "objects.json", answers)
+    assert evaluate(dataset, path, "--strip_josa", "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["exact_match"] == 0.0
+    josa = value["details"]["josa"]
+    assert josa["without"]["exact_match"] == 0.0
+    assert josa["with"]["exact_match"] == 75.0
+    assert josa["changed"] == {"total": 3, "better": 3, "worse": 0, "same": 0}
+    assert (josa["not_found"], josa["ambiguous"]) == (["q3"], [])
+    assert {row["ending"] for row in josa["endings"]} == {"은", "는", "를"}
+
+
+def test_evaluate_baseline_shows_both_and_the_changed_questions(
+    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write(tmp_path / "other.json", {"q1": "마을 도서관", "q2": "할머", "q3": "강가에서"})
+    path = tmp_path / "changed.jsonl"
+    assert evaluate(dataset, predictions, f"--baseline={other}", f"--output_file={path}") == 0
+    text = capsys.readouterr().out
+    assert ["exact_match", "25.00", "25.00", "+0.00"] in rows(text)
+    assert ["exact_match", "1", "1"] in rows(text)
+    assert "answers that differ: 2, 2 of them in their score" in text
+    assert "questions that the baseline lacks: 1" in text
+    assert rows(text)[-2:] == [
+        ["q1", "마을", "도서관", "마을", "도서관", "마을", "도서관은", "-1", "-0.09"],
+        ["q2", "할머니", "할머", "할머니", "+1", "+0.20"],
+    ]
+    assert [(r["id"], r["before"], r["after"], r["effect"]) for r in records(path)] == [
+        ("q1", "마을 도서관", "마을 도서관은", "worse"),
+        ("q2", "할머", "할머니", "better"),
+    ]
+
+
+def test_evaluate_baseline_json_counts_won_and_lost(
+    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write(tmp_path / "other.json", {"q2": "할머니.", "q3": "강가", "q4": "종"})
+    assert evaluate(dataset, predictions, "--baseline", other, "--json") == 0
+    baseline = json.loads(capsys.readouterr().out)["details"]["baseline"]
+    assert baseline["exact_match"] == 50.0
+    assert baseline["difference"]["exact_match"] == -25.0
+    assert baseline["questions"] == {
+        "exact_match": {"won": 0, "lost": 1},
+        "f1": {"won": 1, "lost": 2},
+    }
+    assert baseline["different_answers"] == 4  # q2 too, though its score is the same
+    assert baseline["missing"] == ["q1"]
+
+
+def test_evaluate_baseline_list_is_limited_on_screen_and_complete_in_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [f"q{number}" for number in range(30)]
+    answers = [{"text": "도서관", "answer_start": 3}]
+    qas = [{"id": qas_id, "question": "무엇?", "answers": answers} for qas_id in ids]
+    data = [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]
+    dataset = write(tmp_path / "many.json", {"version": "1.1", "data": data})
+    # The last one alone changes the exact match, so it comes first on screen.
+    before = write(tmp_path / "a.json", dict.fromkeys(ids, "도서"))
+    after = {qas_id: "도" for qas_id in ids} | {"q29": "도서관"}
+    path = tmp_path / "changed.jsonl"
+    arguments = [dataset, write(tmp_path / "b.json", after), f"--baseline={before}"]
+    assert evaluate(*arguments, f"--output_file={path}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "... and 10 more: --output_file has them all"
+    assert lines[-21].split()[0] == "q29"
+    assert len(records(path)) == 30
+
+
+def test_evaluate_problems_of_the_files_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gold = {"text": "도서관", "answer_start": 0}
+    qas = [
+        {"id": "q1", "question": "무엇?", "answers": [gold]},
+        {"id": "q1", "question": "무엇?", "answers": [gold]},
+        {"id": "q2", "question": "무엇?", "answers": []},
+    ]
+    value = {"version": "우리 것", "data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
+    dataset = write(tmp_path / "dataset.json", value)
+    path = tmp_path / "predictions.json"
+    path.write_text('{"q3": "", "q3": "도"}', encoding="utf-8")
+    assert evaluate(dataset, str(path)) == 0
+    text = capsys.readouterr().out
+    for line in [
+        "no prediction has the id of a question: do the two files belong together?",
+        "repeated in the predictions, the last one taken: 1",
+        "dataset: unknown_version: 1 (the version '우리 것' is unknown; read as SQuAD's form)",
+        "dataset: answer_moved: 1 (q1)",
+        "dataset: repeated_id: 1 (q1)",
+        "dataset: no_answers: 1 (q2)",
+    ]:
+        assert line in text.splitlines()
+    assert evaluate(dataset, str(path), "--json") == 0
+    problems = json.loads(capsys.readouterr().out)["details"]["problems"]
+    assert [(problem["kind"], problem["qas_id"]) for problem in problems] == [
+        ("unknown_version", None),
+        ("answer_moved", "q1"),
+        ("repeated_id", "q1"),
+        ("no_answers", "q2"),
+    ]
+
+
+def test_evaluate_version_2_silence_is_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    qas = [
+        {"id": qas_id, "question": "무엇?", "answers": [], "is_impossible": True}
+        for qas_id in ("q1", "q2")
+    ]
+    value = {"version": "v2.0", "data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
+    dataset = write(tmp_path / "dataset.json", value)
+    path = write(tmp_path / "predictions.json", {"q1": "", "q2": "도서관"})
+    assert evaluate(dataset, path, "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["exact_match"], value["f1"]) == (50.0, 50.0)
+
+
+def test_evaluate_strange_texts_are_printable(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["\ud800줄\n바꿈\x1b[31m", "가" * 500, "\u200e" * 500, '"']
+    path = tmp_path / "strange.json"
+    path.write_text(json.dumps(dict(zip(GOLDS, texts, strict=True))), encoding="utf-8")
+    empty = write(tmp_path / "empty.json", dict.fromkeys(GOLDS, "도서관 종이배 강가 할머"))
+    output = tmp_path / "changed.jsonl"
+    arguments = [dataset, str(path), f"--baseline={empty}", f"--output_file={output}"]
+    for form in ("--nojson", "--json"):
+        assert evaluate(*arguments, form) == 0
+        printed = capsys.readouterr().out
+        printed.encode()
+        assert "\x1b" not in printed
+        assert max(map(len, printed.splitlines())) < 200
+    assert [record["after"] for record in records(output)] == texts
+
+
+def test_evaluate_compressed_and_remote_files_are_read(
+    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "dataset.json.gz"
+    path.write_bytes(gzip.compress(Path(dataset).read_bytes()))
+    assert evaluate(str(path), f"file://{predictions}", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["exact_match"] == 25.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{d}"], "give two files, DATASET and PREDICTIONS, got 1: {d}."),
+        (["{d}", "{p}", "{p}"], "give two files, DATASET and PREDICTIONS, got 3: "),
+        ([], "FILE: this must be given"),
+        (["{d}", "{p}", "--strip_josa", "--baseline={p}"], "give one of them, got both."),
+        (["{d}", "{p}", "--output_file={p}"], "--output_file must be a file of its own, got {p}."),
+        (["{d}", "{p}", "--output_file={d}"], "--output_file must be a file of its own, got {d}."),
+        (["{p}", "{d}"], "{p}: expected a dataset in SQuAD's form"),
+        (["{d}", "{d}"], "{d}: expected predictions, a JSON object of id to answer"),
+        (["{d}", "{p}", "--baseline={d}"], "{d}: expected predictions"),
+        (["{d}", "/none/p.json"], "/none/p.json: No such file or directory"),
+        (["{d}", "{p}", "--output_file=/none/o.jsonl"], "/none/o.jsonl: its folder does not exist"),
+        (["{e}", "{p}"], "{e} has no question with answers to score."),
+    ],
+)
+def test_evaluate_wrong_arguments_are_one_line(
+    arguments: list[str],
+    message: str,
+    dataset: str,
+    predictions: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    empty = write(tmp_path / "empty.json", {"version": "1.1", "data": []})
+    names = {"d": dataset, "p": predictions, "e": empty}
+    assert evaluate(*(argument.format(**names) for argument in arguments)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate_korquad: error: ")
+    assert error.count("\n") == 1
+    assert message.format(**names) in error
+
+
+@pytest.mark.parametrize("name", ["korquad/train", "korquad/dev", "tydiqa-ko/train"])
+def test_evaluate_real_golds_are_hundred(
+    name: str, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = data_folder / f"{name}.json"
+    golds = {
+        question["id"]: question["answers"][0]["text"]
+        for article in json.loads(dataset.read_bytes())["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    }
+    assert evaluate(str(dataset), write(tmp_path / "golds.json", golds), "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["exact_match"], value["f1"]) == (100.0, 100.0)
+    assert value["details"]["problems"] == []
+
+
+def test_evaluate_module_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, bert_ko.evaluate_korquad\n"
+        "heavy = {'tensorflow', 'keras', 'jax', 'torch', 'numpy', 'mecab', 'fsspec'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=REPOSITORY, text=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_evaluate_launcher_prints_the_score(dataset: str, predictions: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "bin" / "evaluate_korquad")]
+    done = subprocess.run(
+        [*command, dataset, predictions, "--json"], capture_output=True, check=True, cwd=tmp_path
+    )
+    assert json.loads(done.stdout)["exact_match"] == 25.0
