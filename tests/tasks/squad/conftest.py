@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from bert_ko.tasks.squad.examples import Dataset, read_dataset
+from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
+from bert_ko.tokenization.tokenizer import Tokenizer
+
+LONG = " ".join(
+    f"{year}년 봄에 마을 사람들이 다리를 놓고 나무 {year - 1900}그루를 심었다."
+    for year in range(1950, 1975)
+)
+SHORT = "  도서관은\u00a0언덕 위에 있다.  아이들은 토요일마다 책을 빌린다. "
+QUESTIONS = [
+    (LONG, "q1", "1953년에 심은 나무는 몇 그루인가?", "53그루"),
+    (LONG, "q2", "마지막 해는 언제인가?", "1974년"),
+    (LONG, "q3", "봄에 무엇을 놓았는가?", "다리"),
+    (SHORT, "q4", "도서관은 어디에 있는가?", "언덕 위"),
+    (SHORT, "q5", "언제 책을 빌리는가?", "토요일"),
+]
+
+
+@pytest.fixture(scope="session")
+def squad_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of five questions; one context is longer than a window."""
+    paragraphs = []
+    for context in (LONG, SHORT):
+        qas = [
+            {
+                "id": qas_id,
+                "question": question,
+                "answers": [{"text": answer, "answer_start": context.index(answer)}],
+            }
+            for text, qas_id, question, answer in QUESTIONS
+            if text == context
+        ]
+        paragraphs.append({"context": context, "qas": qas})
+    path = tmp_path_factory.mktemp("squad") / "questions.json"
+    data = {"version": "KorQuAD_v1.0_train", "data": [{"title": "마을", "paragraphs": paragraphs}]}
+    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def squad(squad_path: Path) -> Dataset:
+    return read_dataset(str(squad_path))
+
+
+@pytest.fixture(scope="session")
+def window_config() -> WindowConfig:
+    return WindowConfig(max_seq_length=96, doc_stride=32, max_query_length=24)
+
+
+@pytest.fixture(scope="session")
+def squad_features(squad: Dataset, tokenizer: Tokenizer, window_config: WindowConfig) -> Features:
+    return build_features(squad, tokenizer, window_config)

@@ -1,0 +1,68 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from bert_ko.tasks.squad.batches import (
+    BatchPlan,
+    epoch_batches,
+    gather_batch,
+    sorted_batches,
+    steps_per_epoch,
+    training_batches,
+)
+from bert_ko.tasks.squad.features import Features
+
+PLAN = BatchPlan(batch_size=4, special_ids=(0, 2, 3), max_seq_length=96, seed=7)
+
+
+@pytest.mark.parametrize("length_buckets", [True, False])
+def test_epoch_batches_have_every_window_once(
+    squad_features: Features, length_buckets: bool
+) -> None:
+    plan = BatchPlan(4, (0, 2, 3), 96, length_buckets, 7)
+    total = len(squad_features.window_questions)
+    for epoch in range(2):
+        batches = epoch_batches(squad_features, plan, epoch)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(total))
+        assert len(batches) == steps_per_epoch(total, 4)
+        assert sorted(map(len, batches))[1:] == [4] * (len(batches) - 1)
+
+
+def test_epoch_batches_differ_between_epochs_and_seeds(squad_features: Features) -> None:
+    first = np.concatenate(epoch_batches(squad_features, PLAN, 0)).tolist()
+    assert first == np.concatenate(epoch_batches(squad_features, PLAN, 0)).tolist()
+    assert first != np.concatenate(epoch_batches(squad_features, PLAN, 1)).tolist()
+    other = BatchPlan(4, (0, 2, 3), 96, True, 8)
+    assert first != np.concatenate(epoch_batches(squad_features, other, 0)).tolist()
+
+
+def test_length_is_a_multiple_of_64_or_the_longest() -> None:
+    assert [PLAN.length(n) for n in (1, 64, 65, 96)] == [64, 64, 96, 96]
+    assert BatchPlan(4, (0, 2, 3), 96, length_buckets=False).length(5) == 96
+
+
+def test_sorted_batches_begin_with_the_longest(squad_features: Features) -> None:
+    lengths = [squad_features.window_lengths[b].max() for b in sorted_batches(squad_features, PLAN)]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_gather_batch_short_one_is_filled_with_weight_0(squad_features: Features) -> None:
+    batch = gather_batch(squad_features, PLAN, np.array([2, 0], np.int32))
+    assert batch["example_weights"].tolist() == [1, 1, 0, 0]
+    assert batch["input_ids"].shape == (4, 96)
+    assert (batch["input_ids"][2] == batch["input_ids"][0]).all()
+
+
+def test_training_batches_go_on_at_any_position(squad_features: Features) -> None:
+    whole = list(itertools.islice(training_batches(squad_features, PLAN, None), 25))
+    assert whole[-1][2]["epoch"] >= 1
+    for at in range(0, 24, 5):
+        position = json.loads(json.dumps(whole[at][2]))
+        rest = itertools.islice(training_batches(squad_features, PLAN, position), 24 - at)
+        for (arrays, windows, after), (expected, expected_windows, expected_after) in zip(
+            rest, whole[at + 1 :], strict=True
+        ):
+            assert windows.tolist() == expected_windows.tolist() and after == expected_after
+            assert all(np.array_equal(arrays[k], expected[k]) for k in expected)
