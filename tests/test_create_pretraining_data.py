@@ -331,6 +331,10 @@ def test_manifest_says_how_it_was_made(
     assert about["tokenizer_fingerprint"] == tokenizer.fingerprint
     assert about["tokenizer"]["tokenizer_type"] == "mecab"
     assert about["vocab_size"] == len(tokenizer.vocab)
+    assert about["mask_id"] == tokenizer.vocab["[MASK]"]
+    # All but the special and the unused pieces, which stand at the beginning.
+    ranges = [range(first, last + 1) for first, last in about["replacement_ranges"]]
+    assert [i for ids in ranges for i in ids] == list(tokenizer.vocab.ordinary_ids)
     status = corpus.stat()
     assert about["inputs"] == [
         {"path": str(corpus), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
@@ -627,7 +631,8 @@ def test_resume_of_another_format_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert make(corpus, tmp_path / "out/a") == 0
-    monkeypatch.setattr(create_pretraining_data, "_FORMAT", 2)
+    assert manifest(tmp_path / "out")["format"] == 2
+    monkeypatch.setattr(create_pretraining_data, "_FORMAT", 3)
     assert make(corpus, tmp_path / "out/a") == 1
     assert "it was made by another version" in error_of(capsys)
 

@@ -1,10 +1,12 @@
 import bz2
 import contextlib
 import errno
+import fcntl
 import gzip
 import io
 import lzma
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable
@@ -364,6 +366,68 @@ def test_require_writable_folder_read_only_raises(tmp_path: Path) -> None:
         files.require_writable_folder(str(tmp_path))
     with pytest.raises(ValueError, match="can't be created"):
         files.require_writable_folder(str(tmp_path / "a"))
+
+
+def test_lock_second_holder_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    message = f"another run is writing here ({tmp_path}); wait for it or stop it."
+    with files.lock(path):
+        with pytest.raises(ValueError) as caught, files.lock(path):
+            pytest.fail("held twice")
+        assert str(caught.value) == message
+        with files.lock(str(tmp_path / "other")):
+            pass
+    assert names(tmp_path) == ["lock", "other"]
+    with files.lock(path):
+        pass
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError, KeyboardInterrupt])
+def test_lock_error_inside_goes_through_and_frees_it(
+    kind: type[BaseException], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "lock")
+    with pytest.raises(kind, match="mine"), files.lock(path):
+        raise kind("mine")
+    with files.lock(path):
+        pass
+
+
+def test_lock_goes_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    script = (
+        "import sys, time; from bert_ko import files\n"
+        "with files.lock(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, path], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match="another run"), files.lock(path):
+            pytest.fail("held twice")
+        process.kill()
+        process.wait()
+    with files.lock(path):
+        pass
+
+
+@pytest.mark.parametrize("meanwhile", ["removed", "made anew"])
+def test_lock_file_that_its_owner_has_removed_is_no_lock(
+    meanwhile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other run ends between our opening of the file and our locking it.
+    path = tmp_path / "lock"
+    flock = fcntl.flock
+
+    def late(file: int, how: int) -> None:
+        path.unlink()
+        if meanwhile == "made anew":
+            path.write_bytes(b"")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ValueError, match="another run is writing here"), files.lock(str(path)):
+        pytest.fail("held a file that no one else would open")
 
 
 def test_expand_inputs_folder_empty_suffix_takes_names_without_extension(tmp_path: Path) -> None:

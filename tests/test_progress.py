@@ -76,6 +76,43 @@ def test_progress_nothing_to_do_shows_zero() -> None:
     assert stream.getvalue() == "reading: 0/0 lines, 0.0 lines/s, 0:00 elapsed\n"
 
 
+def test_progress_initial_units_are_done_but_in_no_rate() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress("training", 1000, "steps", stream, initial=900, clock=clock)
+    clock.now += 30
+    progress.update(30)
+    clock.now += 10
+    progress.update(20)
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        "training: 930/1,000 steps (93 %), 1.0 steps/s, 0:30 elapsed, 1:10 left",
+        "training: 950/1,000 steps (95 %), 1.2 steps/s, 0:40 elapsed",
+    ]
+
+
+def test_progress_initial_alone_is_shown_without_a_rate() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress("training", 10, "steps", stream, initial=10, clock=clock)
+    clock.now += 5
+    progress.close()
+    assert stream.getvalue() == "training: 10/10 steps (100 %), 0.0 steps/s, 0:05 elapsed\n"
+
+
+def test_progress_note_stands_until_the_next_one() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress("training", None, "steps", stream, clock=clock)
+    for note in (None, "손실 9.5", None, "손실 8", ""):
+        clock.now += 30
+        progress.update(30, note)
+    assert stream.getvalue().splitlines() == [
+        "training: 30 steps, 1.0 steps/s, 0:30 elapsed",
+        "training: 60 steps, 손실 9.5, 1.0 steps/s, 1:00 elapsed",
+        "training: 90 steps, 손실 9.5, 1.0 steps/s, 1:30 elapsed",
+        "training: 120 steps, 손실 8, 1.0 steps/s, 2:00 elapsed",
+        "training: 150 steps, 1.0 steps/s, 2:30 elapsed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rate", "text"),
     [

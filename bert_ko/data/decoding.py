@@ -20,7 +20,8 @@ from bert_ko.data.tfrecord import decode_example
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 _FLOATS, _INTS = 0x12, 0x1A
-_MAX_WIDTH = 4  # bytes of a number that is decoded here: below 2 ** 28
+_MAX_WIDTH = 4  # bytes of a number or size that is decoded here: below 2 ** 28
+_MAX_ID = 2**31 - 1
 
 
 class _OtherFormError(Exception):
@@ -45,7 +46,8 @@ class ExampleDecoder:
             int32 or float32 [n, L] by Google's names.
 
         Raises:
-            DamagedRecordError: a record that is not of the schema, with its index.
+            DamagedRecordError: a record that is not of the schema, with its index; or an integer
+                below 0 or from 2 ** 31 on.
         """
         try:
             return self._decode_alike(records)
@@ -57,7 +59,8 @@ class ExampleDecoder:
         data = np.frombuffer(content, np.uint8)
         ends = np.cumsum(np.fromiter(map(len, records), np.int64, len(records)))
         cursor = np.concatenate([[0], ends[:-1]])
-        cursor, _ = _enter(data, cursor, 0x0A)
+        cursor, size = _enter(data, cursor, 0x0A)
+        _require_equal(cursor + size, ends)
         arrays = {}
         while (cursor < ends).all():
             cursor, size = _enter(data, cursor, 0x0A)
@@ -65,13 +68,14 @@ class ExampleDecoder:
             key_start, key_size = _enter(data, cursor, 0x0A)
             spec = self._by_key.get(_same_bytes(data, key_start, key_size))
             if spec is not None:
-                kind = _FLOATS if spec.dtype == "float32" else _INTS
-                inner, _ = _enter(data, key_start + key_size, 0x12)
-                inner, _ = _enter(data, inner, kind)
-                start, size = _enter(data, inner, 0x0A)
+                start = key_start + key_size
+                for tag in (0x12, _FLOATS if spec.dtype == "float32" else _INTS, 0x0A):
+                    start, size = _enter(data, start, tag)
+                    _require_equal(start + size, after)  # nothing stands behind the list
                 arrays[spec.name] = _values(content, data, start, size, spec)
             cursor = after
-        if len(arrays) < len(self._specs) or (cursor != ends).any():
+        _require_equal(cursor, ends)
+        if len(arrays) < len(self._specs):
             raise _OtherFormError
         return {spec.name: arrays[spec.name] for spec in self._specs}
 
@@ -79,15 +83,11 @@ class ExampleDecoder:
         rows = []
         for index, record in enumerate(records):
             try:
-                rows.append(decode_example(record, self._specs, self._names))
+                row = decode_example(record, self._specs, self._names)
+                rows.append({name: _narrowed(values, name) for name, values in row.items()})
             except ValueError as error:
                 raise DamagedRecordError(index, str(error)) from None
-        return {
-            spec.name: np.stack([row[spec.name] for row in rows]).astype(
-                np.float32 if spec.dtype == "float32" else np.int32
-            )
-            for spec in self._specs
-        }
+        return {spec.name: np.stack([row[spec.name] for row in rows]) for spec in self._specs}
 
 
 class DamagedRecordError(ValueError):
@@ -96,6 +96,20 @@ class DamagedRecordError(ValueError):
     def __init__(self, index: int, reason: str):
         super().__init__(reason)
         self.index, self.reason = index, reason
+
+
+def _narrowed(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    if values.dtype != np.int64:
+        return values
+    for value in (int(values.min()), int(values.max())):
+        if not 0 <= value <= _MAX_ID:
+            raise ValueError(f"{name} must be from 0 to {_MAX_ID:,}, got {value:,}.")
+    return values.astype(np.int32)
+
+
+def _require_equal(ours: Ints, theirs: Ints) -> None:
+    if (ours != theirs).any():
+        raise _OtherFormError
 
 
 def _enter(data: Bytes, cursor: Ints, tag: int) -> tuple[Ints, Ints]:
@@ -109,6 +123,8 @@ def _enter(data: Bytes, cursor: Ints, tag: int) -> tuple[Ints, Ints]:
     cursor = cursor + 1
     shift = 7
     while more.any():
+        if shift == 7 * _MAX_WIDTH:
+            raise _OtherFormError
         byte = np.where(more, data[cursor], 0)
         size |= (byte & 127).astype(np.int64) << shift
         cursor = cursor + more
@@ -124,7 +140,7 @@ def _same_bytes(data: Bytes, start: Ints, size: Ints) -> bytes:
     keys = data[start[:, None] + np.arange(size[0])]
     if (keys != keys[0]).any():
         raise _OtherFormError
-    return keys[0].tobytes()
+    return bytes(keys[0])
 
 
 def _values(
@@ -133,10 +149,11 @@ def _values(
     if spec.dtype == "float32":
         if (size != 4 * spec.length).any():
             raise _OtherFormError
-        raw = data[start[:, None] + np.arange(4 * spec.length)]
-        return np.ascontiguousarray(raw).view("<f4").astype(np.float32, copy=False)
+        raw = np.ascontiguousarray(data[start[:, None] + np.arange(4 * spec.length)])
+        floats: npt.NDArray[np.float32] = raw.view("<f4")
+        return floats.astype(np.float32)
     if (size == spec.length).all():  # one byte a value
-        values = data[start[:, None] + np.arange(spec.length)]
+        values: Bytes = data[start[:, None] + np.arange(spec.length)]
         if (values >= 128).any():
             raise _OtherFormError
         return values.astype(np.int32)

@@ -116,10 +116,8 @@ def id_ranges(ids: npt.NDArray[np.int32]) -> list[list[int]]:
     >>> id_ranges(np.array([5, 6, 7, 9], np.int32))
     [[5, 7], [9, 9]]
     """
-    breaks = np.flatnonzero(np.diff(ids) != 1)
-    firsts = ids[np.concatenate([[0], breaks + 1])]
-    lasts = ids[np.concatenate([breaks, [len(ids) - 1]])]
-    return np.stack([firsts, lasts], axis=1).tolist()
+    runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
+    return [[int(run[0]), int(run[-1])] for run in runs if len(run)]
 
 
 class ManifestShard(NamedTuple):
@@ -137,29 +135,49 @@ class ManifestShard(NamedTuple):
 
 
 def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
-    """Finds the manifest of each shard, beside it.
+    """Finds what the manifests beside the shards say of them.
+
+    A manifest stands beside the first shard of its run and may list files of other folders: these
+    are known where a shard of its own folder is read, too.
 
     Raises:
         ValueError: a shard has not the size that its manifest says.
     """
-    found: dict[str, dict[str, Any] | None] = {}
+    manifests: dict[str, dict[str, Any]] = {}
+    sizes: dict[tuple[str, str], int] = {}  # bytes by manifest and file
+    for beside in dict.fromkeys(manifest_path([path]) for path in paths):
+        manifest = read_json(beside)
+        if manifest is None or not is_manifest(manifest):
+            continue
+        manifests[beside] = manifest
+        for entry in manifest["shards"]:
+            sizes[beside, _location(entry["path"], beside.rpartition("/")[0])] = entry["bytes"]
     shards = []
     for path in paths:
-        beside = manifest_path([path])
-        if beside not in found:
-            manifest = read_json(beside)
-            found[beside] = manifest if manifest is not None and is_manifest(manifest) else None
-        name = path.rpartition("/")[2]
-        manifest = found[beside]
-        entries = {e["path"]: e for e in manifest["shards"]} if manifest else {}
-        entry = entries.get(name)
-        if entry is not None and files.size(path) != entry["bytes"]:
-            raise ValueError(
-                f"{path} has {files.size(path):,} bytes, but {beside} says {entry['bytes']:,}: it "
-                "is cut off or of another run. Copy it again, or make the shards again."
-            )
-        shards.append(ManifestShard(path, beside, manifest if entry is not None else None))
+        beside, location = manifest_path([path]), _location(path, "")
+        where = next((m for m in (beside, *manifests) if (m, location) in sizes), None)
+        if where is None:
+            shards.append(ManifestShard(path, beside, None))
+            continue
+        _check_size(path, sizes[where, location], where)
+        shards.append(ManifestShard(path, where, manifests[where]))
     return shards
+
+
+def _check_size(path: str, wanted: int, where: str) -> None:
+    size = files.size(path)
+    if size != wanted:
+        raise ValueError(
+            f"{path} has {size:,} bytes, but {where} says {wanted:,}: it is cut off or of another "
+            "run. Copy it again, or make the shards again."
+        )
+
+
+def _location(path: str, folder: str) -> str:
+    """Tells whether two names, perhaps relative to a folder, mean the same file."""
+    if not files.is_remote(path) and folder:
+        path = f"{folder}/{path}"
+    return path if files.is_remote(path) else os.path.abspath(path)
 
 
 def shard_entry(shard: Shard, folder: str) -> dict[str, Any]:

@@ -1,9 +1,4 @@
-"""Batches of instances from shards: shuffled by seed, interleaved, and resumable at any sequence.
-
-The shards of an epoch are drawn in a random order, and so many of them stand open at once. A window
-takes the same number of records from each and shuffles them. A window is known by where its readers
-stood at its beginning, and a place in it by a number: that is the whole position, however many
-windows lie behind it.
+"""Batches of instances from shards: shuffled by seed, masked, and resumable at any sequence.
 
 Legend: B batch, L max_seq_length, P max_predictions_per_seq.
 """
@@ -13,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -24,10 +19,11 @@ import numpy.typing as npt
 from bert_ko.data.decoding import DamagedRecordError, ExampleDecoder
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskingConfig, mask_tokens
-from bert_ko.data.records import ShardReader
+from bert_ko.data.windows import Position, Window, WindowReader
 
 Arrays = dict[str, npt.NDArray[Any]]
-_CHUNK = 1024  # records decoded and masked together
+# Records decoded and masked together. Masks are drawn for a chunk: another number, other masks.
+_CHUNK = 1024
 
 
 class ShardSource(NamedTuple):
@@ -93,6 +89,10 @@ class ReaderConfig:
     shuffle_buffer_size: int = 16384
     interleave: int = 16
 
+    def __post_init__(self) -> None:
+        assert self.shards and self.batch_size > 0
+        assert self.shuffle_buffer_size >= 0 and self.interleave > 0
+
 
 class Batch(NamedTuple):
     """A batch, and where the next one begins.
@@ -112,26 +112,20 @@ class Batch(NamedTuple):
     epoch: int
 
 
-@dataclass
-class _Position:
-    """The beginning of a window, and how many of its records are used."""
+class _Part(NamedTuple):
+    """Sequences of a batch; see there."""
 
-    epoch: int = 0
-    window: int = 0
-    next_shard: int = 0  # place in the epoch's order of the next shard to open
-    open_shards: list[list[int]] = dataclasses.field(default_factory=list)
-    used: int = 0
-
-
-class _Window(NamedTuple):
-    records: list[bytes]
+    features: Arrays
     shards: npt.NDArray[np.int32]
-    numbers: npt.NDArray[np.int64]
-    is_last: bool  # of its epoch
+    records: npt.NDArray[np.int64]
+
+    def take(self, here: slice) -> _Part:
+        features = {name: values[here] for name, values in self.features.items()}
+        return _Part(features, self.shards[here], self.records[here])
 
 
 class InstanceReader:
-    """Reads batches, epoch after epoch."""
+    """Reads batches, epoch after epoch; each call begins at the same position."""
 
     def __init__(self, config: ReaderConfig, position: dict[str, Any] | None = None):
         """Args: config; position: of the batch after which to go on."""
@@ -141,7 +135,7 @@ class InstanceReader:
         )
         self._decoder = ExampleDecoder(specs, config.feature_names)
         self._replacements = config.masking.replacements() if config.masking else None
-        self._position = _Position(**position) if position else _Position()
+        self._begin = Position(**position) if position else Position()
         self._weights = np.array([s.next_sentence_weight for s in config.shards], np.float32)
 
     def batches(self) -> Iterator[Batch]:
@@ -153,95 +147,44 @@ class InstanceReader:
         yield from self._batches(epochs=1)
 
     def _batches(self, epochs: int | None) -> Iterator[Batch]:
-        size = self._config.batch_size
-        parts: list[tuple[Arrays, npt.NDArray[np.int32], npt.NDArray[np.int64]]] = []
-        count, epoch = 0, 0
-        for features, shards, numbers, epoch, start in self._chunks(epochs):
-            taken = 0
-            while taken < len(shards):
-                here = slice(taken, taken + size - count)
-                parts.append(
-                    ({k: v[here] for k, v in features.items()}, shards[here], numbers[here])
-                )
-                count += len(shards[here])
-                taken += len(shards[here])
-                if count == size:
-                    position = dataclasses.replace(self._position, used=start + taken)
-                    yield _join(parts, position, epoch)
-                    parts, count = [], 0
-        if count:
-            parts.append(_padding(parts[0][0], size - count))
-            yield _join(parts, self._position, epoch)
+        parts: list[_Part] = []
+        missing = self._config.batch_size
+        end = self._begin
+        for part, begin in self._parts(epochs):
+            taken, count = 0, len(part.shards)
+            while taken < count:
+                parts.append(part.take(slice(taken, taken + missing)))
+                size = len(parts[-1].shards)
+                taken += size
+                missing -= size
+                end = dataclasses.replace(begin, used=begin.used + taken)
+                if not missing:
+                    yield _join(parts, end)
+                    parts, missing = [], self._config.batch_size
+        if parts:
+            yield _join([*parts, _padding(parts[0].features, missing)], end)
 
-    def _chunks(
-        self, epochs: int | None
-    ) -> Iterator[tuple[Arrays, npt.NDArray[np.int32], npt.NDArray[np.int64], int, int]]:
-        """Decoded parts of windows, with the epoch and their place in the window."""
-        while epochs is None or self._position.epoch < epochs:
-            position = self._position
-            after = dataclasses.replace(
-                position, open_shards=[list(s) for s in position.open_shards]
-            )
-            window = self._read_window(after)
-            first = position.used - position.used % _CHUNK
-            for start in range(first, len(window.records), _CHUNK):
-                skip = max(0, position.used - start)
-                yield self._decode(window, start, skip, position)
-            self._position = after
+    def _parts(self, epochs: int | None) -> Iterator[tuple[_Part, Position]]:
+        """Decoded parts of windows, and where they begin."""
+        config, begin = self._config, self._begin
+        paths = [shard.path for shard in config.shards]
+        with WindowReader(
+            paths, config.seed, config.shuffle_buffer_size, config.interleave, begin
+        ) as windows:
+            while epochs is None or begin.epoch < epochs:
+                window = windows.read()
+                first = begin.used - begin.used % _CHUNK
+                for start in range(first, len(window.records), _CHUNK):
+                    part = self._decode(window, start, begin)
+                    skip = max(0, begin.used - start)
+                    yield (
+                        part.take(slice(skip, None)),
+                        dataclasses.replace(begin, used=start + skip),
+                    )
+                begin = windows.position
 
-    def _read_window(self, position: _Position) -> _Window:
-        """Reads the window and moves the position behind it."""
-        config = self._config
-        order = self._order(position.epoch)
-        slots = min(config.interleave, len(order)) if config.shuffle_buffer_size else 1
-        quota = max(1, (config.shuffle_buffer_size or _CHUNK) // slots)
-        records: list[bytes] = []
-        shards: list[int] = []
-        numbers: list[int] = []
-        while len(position.open_shards) < slots and position.next_shard < len(order):
-            position.open_shards.append([int(order[position.next_shard]), 0, 0])
-            position.next_shard += 1
-        for place in list(position.open_shards):
-            wanted = quota
-            while wanted:
-                with ShardReader(config.shards[place[0]].path, place[1], place[2]) as reader:
-                    found = reader.read(wanted)
-                    numbers += range(place[2], place[2] + len(found))
-                    shards += [place[0]] * len(found)
-                    records += found
-                    place[1:] = reader.offset, reader.record
-                wanted -= len(found)
-                if wanted and position.next_shard < len(order):
-                    place[:] = [int(order[position.next_shard]), 0, 0]
-                    position.next_shard += 1
-                elif wanted:
-                    position.open_shards.remove(place)
-                    break
-        is_last = not position.open_shards and position.next_shard == len(order)
-        if is_last and not records and position.window == 0:
-            raise ValueError(
-                f"{', '.join(shard.path for shard in config.shards)}: no record; make the shards "
-                "again from a corpus that has text."
-            )
-        window = _Window(records, np.array(shards, np.int32), np.array(numbers, np.int64), is_last)
-        if config.shuffle_buffer_size:
-            rng = np.random.default_rng([config.seed, 1, position.epoch, position.window])
-            window = _shuffled(window, rng)
-        position.used = 0
-        position.window += 1
-        if is_last:
-            position.epoch, position.window, position.next_shard = position.epoch + 1, 0, 0
-        return window
-
-    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        count = len(self._config.shards)
-        if not self._config.shuffle_buffer_size:
-            return np.arange(count)
-        return np.random.default_rng([self._config.seed, 0, epoch]).permutation(count)
-
-    def _decode(
-        self, window: _Window, start: int, skip: int, position: _Position
-    ) -> tuple[Arrays, npt.NDArray[np.int32], npt.NDArray[np.int64], int, int]:
+    def _decode(self, window: Window, start: int, position: Position) -> _Part:
+        """The chunk that begins at a place of the window."""
         here = slice(start, start + _CHUNK)
         shards, numbers = window.shards[here], window.numbers[here]
         try:
@@ -250,15 +193,14 @@ class InstanceReader:
             raise ValueError(
                 f"{self._place(shards[error.index], numbers[error.index])}: {error.reason}"
             ) from None
-        self._check_ids(features["input_ids"], shards, numbers)
+        for name in ("input_ids", "masked_lm_ids"):
+            if name in features:
+                self._check_ids(features[name], shards, numbers)
         if self._config.masking is not None:
-            rng = np.random.default_rng(
-                [self._config.seed, 2, position.epoch, position.window, start]
-            )
-            features = self._mask(features, rng)
+            key = [self._config.seed, 2, position.epoch, position.window, start]
+            features = self._mask(features, np.random.default_rng(key))
         features["next_sentence_weights"] = self._weights[shards]
-        rest = {name: value[skip:] for name, value in features.items()}
-        return rest, shards[skip:], numbers[skip:], position.epoch, start + skip
+        return _Part(features, shards, numbers)
 
     def _check_ids(
         self,
@@ -300,36 +242,29 @@ class InstanceReader:
         return {**features, **masked.features()}
 
 
-def _shuffled(window: _Window, rng: np.random.Generator) -> _Window:
-    order = rng.permutation(len(window.records))
-    records = [window.records[i] for i in order.tolist()]
-    return _Window(records, window.shards[order], window.numbers[order], window.is_last)
-
-
-def _join(
-    parts: Sequence[tuple[Arrays, npt.NDArray[np.int32], npt.NDArray[np.int64]]],
-    position: _Position,
-    epoch: int,
-) -> Batch:
-    features = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
+def _join(parts: Sequence[_Part], position: Position) -> Batch:
+    features = {
+        name: np.concatenate([part.features[name] for part in parts]) for name in parts[0].features
+    }
     return Batch(
         features,
         dataclasses.asdict(position),
-        np.concatenate([part[1] for part in parts]),
-        np.concatenate([part[2] for part in parts]),
-        epoch,
+        np.concatenate([part.shards for part in parts]),
+        np.concatenate([part.records for part in parts]),
+        position.epoch,
     )
 
 
-def _padding(
-    like: Arrays, count: int
-) -> tuple[Arrays, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def _padding(like: Arrays, count: int) -> _Part:
     zeros = {name: np.zeros((count, *value.shape[1:]), value.dtype) for name, value in like.items()}
-    return zeros, np.full(count, -1, np.int32), np.full(count, -1, np.int64)
+    return _Part(zeros, np.full(count, -1, np.int32), np.full(count, -1, np.int64))
 
 
 class Prefetcher:
-    """Runs an iterator in a thread, a few items ahead; use as a context manager."""
+    """Runs an iterator in a thread, a few items ahead; use as a context manager.
+
+    The thread ends, and a generator is closed, when the items or the block end.
+    """
 
     _END = object()
 
@@ -354,19 +289,30 @@ class Prefetcher:
         self._thread.join()
 
     def __iter__(self) -> Iterator[Batch]:
-        while (item := self._queue.get()) is not self._END:
+        assert self._thread.ident is not None, "a Prefetcher is a context manager"
+        while not self._is_closed.is_set():
+            item = self._queue.get()
+            if item is self._END or isinstance(item, BaseException):
+                self._is_closed.set()  # nothing will come any more
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            if item is not self._END:
+                yield item
 
     def _fill(self) -> None:
         try:
             for item in self._items:
                 if not self._put(item):
-                    return
+                    break
+            self._close_items()
             self._put(self._END)
         except BaseException as error:  # raised again where the items are taken
             self._put(error)
+
+    def _close_items(self) -> None:
+        """Lets a generator close its files now, not when it is collected."""
+        if isinstance(self._items, Generator):
+            self._items.close()
 
     def _put(self, item: Any) -> bool:
         while not self._is_closed.is_set():

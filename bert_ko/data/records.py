@@ -100,28 +100,31 @@ class ShardReader:
         if self._left() >= size:
             return True
         if self._stream is None:
-            self._stream = self._open()
-        blocks = [self._buffer[self._cursor :]]
-        total = len(blocks[0])
-        while total < size and (block := self._stream.read(max(_BLOCK, size - total))):
-            blocks.append(block)
-            total += len(block)
-        self._buffer, self._cursor = b"".join(blocks), 0
-        return total >= size
+            self._stream = files.open_binary(self.path)
+            self._skip(self._stream)
+        rest = self._buffer[self._cursor :]
+        block = self._read(self._stream, max(_BLOCK, size - len(rest)))
+        self._buffer, self._cursor = rest + block, 0
+        return len(self._buffer) >= size
 
-    def _open(self) -> BinaryIO:
-        stream = files.open_binary(self.path)
-        is_plain = not self.path.endswith(tuple(COMPRESSIONS))
-        if self.offset and is_plain and not files.is_remote(self.path):
-            stream.seek(self.offset)
-            return stream
+    def _skip(self, stream: BinaryIO) -> None:
+        """Goes to where an earlier reader stood."""
         left = self.offset
+        is_plain = not self.path.endswith(tuple(COMPRESSIONS))
+        if left and is_plain and not files.is_remote(self.path):
+            left -= stream.seek(min(left, files.size(self.path)))
         while left:
-            skipped = len(stream.read(min(left, _BLOCK)))
+            skipped = len(self._read(stream, min(left, _BLOCK)))
             if not skipped:
-                raise self._error("the file is shorter than when the run was stopped")
+                raise self._error("the file is shorter than when it was read before")
             left -= skipped
-        return stream
+
+    def _read(self, stream: BinaryIO, size: int) -> bytes:
+        try:
+            return stream.read(size)
+        except ValueError as error:  # of the decompressor, which reads ahead
+            cause = error.__cause__ or error
+            raise self._error(f"the compressed data are damaged here or later ({cause})") from None
 
     def _error(self, reason: str) -> ValueError:
         return ValueError(

@@ -11,16 +11,16 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.data import checksum
 from bert_ko.data.features import Batch, FeatureNames, FeatureSpec, file_name
 
 Bytes = npt.NDArray[np.uint8]
 _MASK_DELTA = 0xA282EAD8
 MAX_RECORD_BYTES = 1 << 30
-
+_MAX_VARINT_BYTES = 10
 
 Sizes = npt.NDArray[np.int64] | int
 
@@ -179,12 +179,11 @@ def _frame(data: Bytes, lengths: npt.NDArray[np.int64]) -> None:
     heads = sizes.view(np.uint8).reshape(-1, 8)
     data[starts[:, None] + np.arange(8)] = heads
     distinct, inverse = np.unique(sizes, return_inverse=True)
-    size_sums = [google_crc32c.value(struct.pack("<Q", size)) for size in distinct.tolist()]
+    size_sums = [checksum.value(struct.pack("<Q", size)) for size in distinct.tolist()]
     data[starts[:, None] + np.arange(8, 12)] = _masked(np.array(size_sums, np.uint32))[inverse]
     content = data.tobytes()
-    checksum = google_crc32c.value
     sums = [
-        checksum(content[start:end])
+        checksum.value(content[start:end])
         for start, end in zip((starts + 12).tolist(), (ends - 4).tolist(), strict=True)
     ]
     data[ends[:, None] + np.arange(-4, 0)] = _masked(np.array(sums, np.uint32))
@@ -198,7 +197,7 @@ def _masked(sums: npt.NDArray[np.uint32]) -> Bytes:
 
 def masked_checksum(data: bytes) -> int:
     """TFRecord's masked CRC-32C."""
-    value: int = google_crc32c.value(data)
+    value = checksum.value(data)
     return (((value >> 15) | (value << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
@@ -216,21 +215,22 @@ def decode_example(
         int64 and float32 arrays [length] by Google's names.
 
     Raises:
-        ValueError: a feature is missing or has another length than the schema; or the record is no
-            tf.train.Example of numbers.
+        ValueError: a feature is missing, or has another length or type than the schema; or the
+            record is no tf.train.Example.
     """
     try:
         found = dict(_map_entries(record))
     except (IndexError, KeyError, ValueError):
-        raise ValueError(
-            f"not a tf.train.Example of integers and floats ({len(record)} bytes)."
-        ) from None
+        raise ValueError(f"not a tf.train.Example ({len(record)} bytes).") from None
     arrays: dict[str, npt.NDArray[Any]] = {}
     for spec in specs:
         name = file_name(spec.name, names)
         if name not in found:
             raise ValueError(f"feature {name!r} is missing; the record has {sorted(found)}.")
-        values = found[name]
+        try:
+            values = _feature_values(found[name], spec)
+        except (IndexError, ValueError):
+            raise ValueError(f"feature {name!r} is no list of {spec.dtype} numbers.") from None
         if len(values) != spec.length:
             raise ValueError(
                 f"feature {name!r} has {len(values)} values, {spec.length} were expected: "
@@ -240,14 +240,21 @@ def decode_example(
     return arrays
 
 
-def _map_entries(record: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _map_entries(record: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each Feature; those that nobody wants may hold anything."""
     for _, features in _fields(record):
         for _, entry in _fields(features):
             parts = dict(_fields(entry))
-            kind, payload = next(_fields(parts.get(2, b"")), (3, b""))
-            packed = b"".join(data for _, data in _fields(payload))
-            values = np.frombuffer(packed, "<f4") if kind == 2 else _decode_varints(packed)
-            yield parts[1].decode(), values
+            yield parts[1].decode(), parts.get(2, b"")
+
+
+def _feature_values(feature: bytes, spec: FeatureSpec) -> npt.NDArray[Any]:
+    wanted = 2 if spec.dtype == "float32" else 3  # FloatList and Int64List
+    kind, payload = next(_fields(feature), (wanted, b""))
+    if kind != wanted:
+        raise ValueError(f"kind {kind}")
+    packed = b"".join(data for _, data in _fields(payload))
+    return np.frombuffer(packed, "<f4") if kind == 2 else _decode_varints(packed)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
@@ -258,6 +265,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
         if tag & 7 != 2:
             raise ValueError(f"wire type {tag & 7}")
         size, cursor = _decode_varint(message, cursor)
+        if cursor + size > len(message):
+            raise ValueError(f"{size} bytes announced, {len(message) - cursor} left")
         yield tag >> 3, message[cursor : cursor + size]
         cursor += size
 
@@ -278,6 +287,10 @@ def _decode_varints(packed: bytes) -> npt.NDArray[np.int64]:
     if not len(data):
         return np.empty(0, np.int64)
     is_last = data < 128
+    if not is_last[-1]:
+        raise ValueError("the last value is cut off")
     first = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
     rank = np.arange(len(data)) - np.repeat(first, np.diff(np.append(first, len(data))))
+    if rank.max() >= _MAX_VARINT_BYTES:
+        raise ValueError("a value has more than 64 bits")
     return np.add.reduceat((data & 127).astype(np.int64) << (7 * rank), first)

@@ -41,8 +41,8 @@ class FusedOp(NamedTuple):
 
 
 def dropout_threshold(rate: float) -> int:
-    """An element is dropped where its 16 random bits are below this."""
-    return round(rate * 65536)
+    """An element is dropped where its 16 random bits are below this; at any rate some are kept."""
+    return min(round(rate * 65536), 65535)
 
 
 def _drop(x: Tensor, bits: Tensor | None, rate: float) -> Tensor:

@@ -3,7 +3,7 @@
     checkpoint-00001000/model.safetensors      variables by Google's names
     checkpoint-00001000/optimizer.safetensors  slots, NAME/adam_m and NAME/adam_v
     checkpoint-00001000/bert_config.json
-    checkpoint-00001000/state.json             step, position in the data, and what identifies the run
+    checkpoint-00001000/state.json             step, position in the data, what identifies the run
 
 Dropout and masks are drawn from the seed and the step, so that nothing else has a state.
 """
@@ -11,15 +11,18 @@ Dropout and masks are drawn from the seed and the step, so that nothing else has
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from bert_ko.data.manifest import read_json, write_json
+from bert_ko.data.manifest import read_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays
 
@@ -29,7 +32,13 @@ CONFIG_NAME = "bert_config.json"
 STATE_NAME = "state.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 _TEMPORARY = re.compile(r"\.checkpoint-\d+\.tmp")
-_FILES = (STATE_NAME, MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME)
+# The state comes last when a checkpoint is written, and goes first.
+_FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
+# What files.write_atomic leaves of a run's other files when it is killed.
+_HALF_FILE = re.compile(
+    r"\.(run\.json|bert_config\.json|metrics\.jsonl|eval_results\.txt|vocab\.txt|spm\.model|"
+    r"tokenizer_config\.json|.+\.dic)\.\d+\.tmp"
+)
 
 
 class Checkpoint(NamedTuple):
@@ -70,36 +79,93 @@ def save_checkpoint(
     """
     path = os.path.join(folder, f"checkpoint-{step:08d}")
     temporary = os.path.join(folder, f".checkpoint-{step:08d}.tmp")
-    _remove(temporary)
-    os.makedirs(temporary)
-    save_file(checkpoint.parameters, os.path.join(temporary, MODEL_NAME))
-    save_file(checkpoint.slots, os.path.join(temporary, OPTIMIZER_NAME))
-    for name in (MODEL_NAME, OPTIMIZER_NAME):
-        _sync(os.path.join(temporary, name))
-    write_json(os.path.join(temporary, CONFIG_NAME), config.to_dict())
-    write_json(os.path.join(temporary, STATE_NAME), checkpoint.state)
-    _remove(path)  # an incomplete one
-    os.rename(temporary, path)
+    try:
+        os.makedirs(temporary, exist_ok=True)
+        _save_arrays(os.path.join(temporary, MODEL_NAME), checkpoint.parameters)
+        _save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
+        _save_json(os.path.join(temporary, CONFIG_NAME), config.to_dict())
+        _save_json(os.path.join(temporary, STATE_NAME), checkpoint.state)
+    except BaseException:  # the disk is full, for example
+        _remove(temporary)
+        raise
+    _publish(temporary, path)
     _sync(folder)
     for old in list_checkpoints(folder)[:-keep] if keep else []:
         _remove(old)
     return path
 
 
-def load_checkpoint(path: str) -> Checkpoint:
+def _save_arrays(path: str, arrays: Arrays) -> None:
+    """Writes a safetensors file.
+
+    Differs: safetensors' own writer goes by way of a file of another name that only its owner may
+    read, and has errors that are no OSError.
+    """
+    header, end = {}, 0
+    for name, array in arrays.items():
+        assert array.dtype == np.float32
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data are aligned
+    with _writer(path) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in arrays.values():
+            file.write(array.astype("<f4", copy=False).tobytes())
+
+
+def _save_json(path: str, value: Mapping[str, Any]) -> None:
+    with _writer(path) as file:
+        file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _writer(path: str) -> Iterator[BinaryIO]:
+    """Opens a file that is on the disk when the block ends; its errors have its name."""
+    try:
+        with open(path, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Gives a finished checkpoint its name."""
+    _remove(path)  # an incomplete one
+    if not os.path.isdir(path):
+        os.rename(temporary, path)
+        return
+    for name in _FILES:  # the user keeps something in the folder
+        os.replace(os.path.join(temporary, name), os.path.join(path, name))
+    _remove(temporary)
+
+
+def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
     """Reads a checkpoint of this run.
+
+    Args:
+        path: its folder.
+        with_slots: read the optimizer's slots too, which training alone needs.
 
     Raises:
         ValueError: a file is missing or damaged.
     """
-    state = read_json(os.path.join(path, STATE_NAME))
-    if state is None:
-        raise ValueError(f"{path} has no {STATE_NAME}; it is no checkpoint.")
-    return Checkpoint(
-        load_arrays(os.path.join(path, MODEL_NAME)),
-        load_arrays(os.path.join(path, OPTIMIZER_NAME)),
-        state,
-    )
+    try:
+        state = read_json(os.path.join(path, STATE_NAME))
+        if state is None:
+            raise ValueError(f"{path} has no {STATE_NAME}; it is no checkpoint.")
+        return Checkpoint(
+            load_arrays(os.path.join(path, MODEL_NAME)),
+            load_arrays(os.path.join(path, OPTIMIZER_NAME)) if with_slots else {},
+            state,
+        )
+    except ValueError as error:
+        others = [other for other in list_checkpoints(os.path.dirname(path)) if other != path]
+        advice = f"go on from {others[-1]}" if others else "begin again"
+        raise ValueError(f"{error} Delete the folder {path} to {advice}.") from None
 
 
 def load_arrays(path: str) -> Arrays:
@@ -108,27 +174,30 @@ def load_arrays(path: str) -> Arrays:
     Raises:
         ValueError: it is missing or damaged.
     """
+    # It teaches numpy bfloat16, which Hugging Face folders may have.
+    import ml_dtypes  # noqa: F401
+
     try:
         arrays: Arrays = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} can't be read ({error}). Delete its folder to go on from the checkpoint "
-            "before, if there is one."
-        ) from None
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from None
     return arrays
 
 
 def remove_unfinished(folder: str) -> None:
-    """Removes what a run that was killed while it wrote a checkpoint has left."""
+    """Removes what a run that was killed while it wrote has left."""
     for name in os.listdir(folder):
+        path = os.path.join(folder, name)
         if _TEMPORARY.fullmatch(name):
-            _remove(os.path.join(folder, name))
+            _remove(path)
+        elif _HALF_FILE.fullmatch(name):
+            os.unlink(path)
 
 
 def _remove(path: str) -> None:
     """Removes a checkpoint: our own files, and the folder if nothing else is in it."""
-    # state.json first: a kill half-way must not leave what looks like a checkpoint.
-    for name in _FILES:
+    # The state first: a kill half-way must not leave what looks like a checkpoint.
+    for name in reversed(_FILES):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(path, name))
     with contextlib.suppress(OSError):  # it is not there, or the user keeps something in it
@@ -144,9 +213,29 @@ def _sync(path: str) -> None:
 
 
 def identity_differences(stands: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What differs between the run that a checkpoint is of and the one that is asked for."""
+    """What differs between the run that a checkpoint is of and the one that is asked for.
+
+    >>> identity_differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ['--b: c was 2, now 3']
+    """
     return [
-        f"--{name} was {stands.get(name)!r}, now {wanted.get(name)!r}"
+        f"--{name}{_difference(stands.get(name), wanted.get(name))}"
         for name in sorted({*stands, *wanted})
         if stands.get(name) != wanted.get(name)
     ]
+
+
+def _difference(stands: Any, wanted: Any) -> str:
+    if isinstance(stands, Mapping) and isinstance(wanted, Mapping):
+        keys = sorted({*stands, *wanted})
+        changed = [key for key in keys if stands.get(key) != wanted.get(key)]
+        return ": " + ", ".join(
+            f"{k} was {stands.get(k)!r}, now {wanted.get(k)!r}" for k in changed
+        )
+    if isinstance(stands, list) and isinstance(wanted, list):
+        if len(stands) != len(wanted):
+            return f" had {len(stands)} items, now {len(wanted)}"
+        pairs = zip(stands, wanted, strict=True)
+        first, second = next(pair for pair in pairs if pair[0] != pair[1])
+        return f" had {first!r}, now {second!r}"
+    return f" was {stands!r}, now {wanted!r}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from bert_ko import files
 from bert_ko.data.features import FeatureNames
@@ -15,15 +17,19 @@ from bert_ko.data.reader import DynamicMasking, ShardSource
 from bert_ko.flags import flag
 from bert_ko.modeling.config import BertConfig
 
+if TYPE_CHECKING:
+    from bert_ko.tokenization.tokenizer import Tokenizer
+
 _MUST_AGREE = (
-    "tokenizer_fingerprint", "vocab_size", "max_seq_length", "max_predictions_per_seq",
-    "masking", "feature_names",
+    "tokenizer_fingerprint", "vocab_size", "max_seq_length", "masking", "feature_names",
 )  # fmt: skip
+# What a manifest must have besides; one of another version may lack something.
+_NEEDED = (*_MUST_AGREE, "max_predictions_per_seq", "next_sentence")
 
 
 @dataclass(frozen=True)
 class MaskingFlags:
-    """How unmasked shards (--masking=dynamic) are masked; None means as the shards' manifest says."""
+    """How shards of --masking=dynamic are masked; None means as their manifest says."""
 
     masked_lm_prob: float | None = flag(
         None, help="Share of the pieces to mask, in (0, 1). Default: as the shards were prepared."
@@ -50,6 +56,7 @@ class Agreement(NamedTuple):
         feature_names: of their records.
         masking: None for shards that are masked already.
         fingerprint: of their tokenizer; None where there is no manifest.
+        where: the manifest, or a shard that has none.
         warnings: for the user.
     """
 
@@ -57,6 +64,7 @@ class Agreement(NamedTuple):
     feature_names: FeatureNames
     masking: DynamicMasking | None
     fingerprint: str | None
+    where: str
     warnings: list[str]
 
 
@@ -81,7 +89,8 @@ def agree(
 
     Args:
         patterns: files, globs and folders.
-        config: of the model; config_file: its name.
+        config: of the model.
+        config_file: its name.
         max_seq_length: pieces of a sequence.
         max_predictions_per_seq: masked pieces of a sequence.
         masking_flags: for unmasked shards.
@@ -96,18 +105,13 @@ def agree(
             "with more positions."
         )
     shards = read_manifests(find_shards(patterns))
-    known = [shard for shard in shards if shard.manifest is not None]
-    if not known:
+    if all(shard.manifest is None for shard in shards):
         return _without_manifest(shards)
     _refuse_mixtures(shards)
-    manifest = _flat(known[0])
-    where = known[0].manifest_path
-    _compare_lengths(manifest, where, max_seq_length, max_predictions_per_seq)
-    if manifest["vocab_size"] > config.vocab_size:
-        raise ValueError(
-            f"vocab_size is {config.vocab_size:,} in {config_file}, but the shards have "
-            f"{manifest['vocab_size']:,} pieces ({where}); set vocab_size in the config to that."
-        )
+    manifest = _flat(shards[0])
+    where = shards[0].manifest_path
+    _compare_lengths(manifest, where, max_seq_length)
+    _compare_vocab_size(manifest["vocab_size"], "the shards", where, config, config_file)
     warnings = []
     if manifest["vocab_size"] < config.vocab_size:
         warnings.append(
@@ -116,40 +120,54 @@ def agree(
         )
     masking = None
     if manifest["masking"] == "dynamic":
-        masking = _masking(manifest, where, masking_flags, max_predictions_per_seq)
+        masking = _masking(shards, masking_flags, max_predictions_per_seq)
     else:
-        _refuse_masking_flags(masking_flags, where)
+        _compare_predictions(shards, max_predictions_per_seq)
     sources = tuple(
         ShardSource(shard.path, 0.0 if _flat(shard)["next_sentence"] == "none" else 1.0)
         for shard in shards
     )
     names = cast(FeatureNames, manifest["feature_names"])
-    return Agreement(sources, names, masking, manifest["tokenizer_fingerprint"], warnings)
+    fingerprint = manifest["tokenizer_fingerprint"]
+    return Agreement(sources, names, masking, fingerprint, where, warnings)
 
 
 def _without_manifest(shards: list[ManifestShard]) -> Agreement:
-    """Shards of Google's script: their first record tells whether the lengths fit."""
+    """Shards of Google's script: their first record will tell whether the lengths fit."""
     warning = (
         f"no {MANIFEST_NAME} beside {shards[0].path}: it can't be checked that the shards were "
         "made with this vocabulary."
     )
     sources = tuple(ShardSource(shard.path) for shard in shards)
-    return Agreement(sources, "v1", None, None, [warning])
+    return Agreement(sources, "v1", None, None, shards[0].path, [warning])
 
 
 def _flat(shard: ManifestShard) -> dict[str, Any]:
+    """What a manifest says, its flags among the rest."""
     assert shard.manifest is not None
-    return {**shard.manifest["flags"], **shard.manifest}
+    values = {**shard.manifest.get("flags", {}), **shard.manifest}
+    needed = list(_NEEDED)
+    if values.get("masking") == "dynamic":
+        needed += ["mask_id", "replacement_ranges", *_values(MaskingFlags())]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise ValueError(
+            f"{shard.manifest_path} is of another version and lacks {missing[0]}; make the shards "
+            "again with --overwrite."
+        )
+    return values
 
 
 def _refuse_mixtures(shards: list[ManifestShard]) -> None:
     first = shards[0]
     for shard in shards[1:]:
-        if (shard.manifest is None) != (first.manifest is None):
+        if shard.manifest is first.manifest:
+            continue
+        if shard.manifest is None or first.manifest is None:
             without = shard if shard.manifest is None else first
             raise ValueError(
-                f"{without.path} is not in {without.manifest_path}, but other shards are in "
-                "theirs; train on shards of finished runs of bin/create_pretraining_data."
+                f"{without.path} is in no {MANIFEST_NAME}, but other shards are; leave it out, or "
+                "train on shards of finished runs of bin/create_pretraining_data alone."
             )
         for name in _MUST_AGREE:
             ours, theirs = _flat(first)[name], _flat(shard)[name]
@@ -160,32 +178,48 @@ def _refuse_mixtures(shards: list[ManifestShard]) -> None:
                 )
 
 
-def _compare_lengths(
-    manifest: dict[str, Any], where: str, max_seq_length: int, max_predictions_per_seq: int
-) -> None:
+def _compare_lengths(manifest: dict[str, Any], where: str, max_seq_length: int) -> None:
     if manifest["max_seq_length"] != max_seq_length:
         raise ValueError(
             f"--max_seq_length={max_seq_length}, but the shards were made with "
             f"{manifest['max_seq_length']} ({where}); set the flag to that."
         )
-    is_static = manifest["masking"] != "dynamic"
-    if is_static and manifest["max_predictions_per_seq"] != max_predictions_per_seq:
+
+
+def _compare_vocab_size(
+    size: int, owner: str, where: str, config: BertConfig, config_file: str
+) -> None:
+    if size > config.vocab_size:
         raise ValueError(
-            f"--max_predictions_per_seq={max_predictions_per_seq}, but the shards were made with "
-            f"{manifest['max_predictions_per_seq']} ({where}); set the flag to that."
+            f"vocab_size is {config.vocab_size:,} in {config_file}, but {size:,} in {owner} "
+            f"({where}); set vocab_size in the config to that."
         )
+
+
+def _compare_predictions(shards: list[ManifestShard], max_predictions_per_seq: int) -> None:
+    for shard in shards:
+        made_with = _flat(shard)["max_predictions_per_seq"]
+        if made_with != max_predictions_per_seq:
+            raise ValueError(
+                f"--max_predictions_per_seq={max_predictions_per_seq}, but the shards were made "
+                f"with {made_with} ({shard.manifest_path}); set the flag to that."
+            )
 
 
 def _masking(
-    manifest: dict[str, Any], where: str, flags: MaskingFlags, max_predictions_per_seq: int
+    shards: list[ManifestShard], flags: MaskingFlags, max_predictions_per_seq: int
 ) -> DynamicMasking:
-    if "replacement_ranges" not in manifest:
-        raise ValueError(
-            f"{where} is of an older version and lacks what dynamic masking needs; make the "
-            "shards again with --overwrite."
-        )
-    typed = {k: v for k, v in _typed(flags).items() if v is not None}
-    values = {**{field: manifest[field] for field in _typed(flags)}, **typed}
+    manifest = _flat(shards[0])
+    typed = {name: value for name, value in _values(flags).items() if value is not None}
+    values = {**{name: manifest[name] for name in _values(flags)}, **typed}
+    for shard in shards:
+        for name in (name for name in values if name not in typed):
+            if _flat(shard)[name] != values[name]:
+                raise ValueError(
+                    f"the shards were prepared with {name} {values[name]} "
+                    f"({shards[0].manifest_path}) and {_flat(shard)[name]} "
+                    f"({shard.manifest_path}); say with --{name} how to mask them."
+                )
     if not 0 < values["masked_lm_prob"] < 1:
         raise ValueError(f"--masked_lm_prob must be in (0, 1), got {values['masked_lm_prob']}.")
     if values["max_ngram_size"] < 1:
@@ -203,14 +237,104 @@ def _masking(
     )
 
 
-def _refuse_masking_flags(flags: MaskingFlags, where: str) -> None:
-    typed = [name for name, value in _typed(flags).items() if value is not None]
-    if typed:
+def _values(flags: MaskingFlags) -> dict[str, Any]:
+    return {field.name: getattr(flags, field.name) for field in dataclasses.fields(MaskingFlags)}
+
+
+def refuse_idle_flags(flags: MaskingFlags, agreements: Sequence[Agreement]) -> None:
+    """Masking flags need shards to mask, those for training or those for evaluation.
+
+    Raises:
+        ValueError: a flag was given, but all shards are masked already.
+    """
+    typed = [name for name, value in _values(flags).items() if value is not None]
+    if typed and all(agreement.masking is None for agreement in agreements):
         raise ValueError(
-            f"--{typed[0]} has no effect: the shards are masked already ({where}). Leave the flag "
-            "out, or make the shards with --masking=dynamic."
+            f"--{typed[0]} has no effect: the shards are masked already ({agreements[0].where}); "
+            "leave the flag out, or make the shards with --masking=dynamic."
         )
 
 
-def _typed(flags: MaskingFlags) -> dict[str, Any]:
-    return {field.name: getattr(flags, field.name) for field in dataclasses.fields(MaskingFlags)}
+def refuse_overlap(training: Agreement, evaluation: Agreement) -> None:
+    """Held-out shards must not be trained on.
+
+    Raises:
+        ValueError: names those that are.
+    """
+    trained = {_file(shard.path) for shard in training.shards}
+    shared = [shard.path for shard in evaluation.shards if _file(shard.path) in trained]
+    if shared:
+        names = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if shared[3:] else "")
+        raise ValueError(
+            f"--eval_input_file has shards that are trained on: {names}; take them out of "
+            "--input_file or out of --eval_input_file."
+        )
+
+
+def _file(path: str) -> str:
+    return path if files.is_remote(path) else os.path.realpath(path)
+
+
+def agree_tokenizer(
+    vocab_file: str, agreement: Agreement, config: BertConfig, config_file: str
+) -> Tokenizer:
+    """Opens the vocabulary and compares it with the shards and the model.
+
+    Args:
+        vocab_file: vocab.txt, a .model, or a folder that holds one.
+        agreement: about the shards.
+        config: of the model.
+        config_file: its name.
+
+    Raises:
+        FileNotFoundError: no vocabulary there.
+        ValueError: they disagree; says which of the two to change.
+    """
+    # MeCab is loaded for the one who asks for it alone.
+    from bert_ko.tokenization.folder import load_tokenizer
+
+    tokenizer = load_tokenizer(vocab_file)
+    if agreement.fingerprint not in (None, tokenizer.fingerprint):
+        raise ValueError(
+            f"--vocab_file={vocab_file} is not the vocabulary that the shards were made with "
+            f"({agreement.where}); give that one, or make the shards again with this one."
+        )
+    _compare_vocab_size(len(tokenizer.vocab), "the vocabulary", vocab_file, config, config_file)
+    return tokenizer
+
+
+def copy_vocabulary(tokenizer: Tokenizer, vocab_file: str, folder: str) -> None:
+    """Puts the files of a vocabulary beside a model.
+
+    Args:
+        tokenizer: opened.
+        vocab_file: where it was found.
+        folder: of the model; what stands there already stays.
+
+    Raises:
+        ValueError: the folder has another vocabulary.
+    """
+    from bert_ko.tokenization.folder import write_folder
+
+    source = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file)
+    dictionaries = [os.path.join(source, d) for d in tokenizer.config.mecab_user_dictionary]
+    model = tokenizer.model.serialized if tokenizer.model else None
+    with tempfile.TemporaryDirectory() as temporary:
+        pieces = list(tokenizer.vocab.pieces)
+        write_folder(temporary, pieces, tokenizer.config, model, tuple(dictionaries))
+        contents = {}
+        for name in sorted(os.listdir(temporary)):
+            with open(os.path.join(temporary, name), "rb") as file:
+                contents[name] = file.read()
+    for name, content in contents.items():
+        path = os.path.join(folder, name)
+        if not os.path.exists(path):
+            continue
+        with open(path, "rb") as file:
+            if file.read() != content:
+                raise ValueError(
+                    f"--vocab_file={vocab_file} is to be copied to {folder}, but {path} differs; "
+                    "delete that, choose another --output_dir, or leave --vocab_file out."
+                )
+    for name, content in contents.items():
+        files.write_atomic(os.path.join(folder, name), content)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_ko import files
 from bert_ko.data.manifest import read_json
 from bert_ko.modeling.parameters import OUTPUT_BIAS, WORD_EMBEDDINGS, Arrays, ParameterSpec
 from bert_ko.training.checkpoints import (
@@ -22,6 +23,7 @@ from bert_ko.training.checkpoints import (
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _TF_STATE = re.compile(r"(^|/)(global_step|beta[12]_power|adam_[mv]|lamb_[mv]|Adam(_1)?)$")
+_TF_FILE = re.compile(r"(.+)\.(index|meta|data-\d+-of-\d+)")
 
 
 class Source(NamedTuple):
@@ -64,10 +66,12 @@ def read_source(path: str) -> Source:
     """
     if os.path.isdir(path):
         return _read_folder(path)
-    if os.path.isfile(f"{path}.index"):
-        return _read_tensorflow(path)
-    if path.endswith(".index") and os.path.isfile(path):
-        return _read_tensorflow(path.removesuffix(".index"))
+    part = _TF_FILE.fullmatch(path)
+    for prefix in (path, part[1] if part else path):
+        if os.path.isfile(f"{prefix}.index"):
+            return _read_tensorflow(prefix)
+    if files.is_remote(path):
+        raise ValueError(f"--init_checkpoint must be local, got {path}; copy it here first.")
     if os.path.isfile(path) and path.endswith(_PICKLES):
         raise ValueError(_pickle_message(path))
     if os.path.isfile(path) and path.endswith(".safetensors"):
@@ -81,11 +85,12 @@ def read_source(path: str) -> Source:
 def _read_folder(path: str) -> Source:
     checkpoints = list_checkpoints(path)
     folder = checkpoints[-1] if checkpoints else path
-    has_model = os.path.isfile(os.path.join(folder, MODEL_NAME))
+    whole = os.path.join(folder, MODEL_NAME)
+    has_model = os.path.isfile(whole)
     state = read_json(os.path.join(folder, STATE_NAME))
-    if state is not None and has_model:
+    if state is not None and "step" in state and has_model:
         config = read_json(os.path.join(folder, CONFIG_NAME)) or {}
-        arrays = load_arrays(os.path.join(folder, MODEL_NAME))
+        arrays = load_arrays(whole)
         return Source(
             folder,
             f"checkpoint of step {state['step']:,}",
@@ -93,7 +98,8 @@ def _read_folder(path: str) -> Source:
             state.get("tokenizer_fingerprint"),
             config.get("hidden_act"),
         )
-    parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model*.safetensors")))
+    parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model-*-of-*.safetensors")))
+    parts = [whole] if has_model else parts
     if parts:
         return _read_hugging_face(folder, parts)
     prefixes = [
@@ -121,6 +127,7 @@ def _pickle_message(path: str) -> str:
 
 
 def _read_tensorflow(prefix: str) -> Source:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import tensorflow as tf
     except ImportError:

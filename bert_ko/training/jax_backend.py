@@ -173,8 +173,8 @@ class JaxProgram:
             return jax.tree.map(operator.add, total, part(*inputs)), None
 
         rest = {name: value[1:] for name, value in batch.items()}
-        total, _ = jax.lax.scan(add, first, (jnp.arange(1, parts), rest))
-        return total
+        (gradients, sums), _ = jax.lax.scan(add, first, (jnp.arange(1, parts), rest))
+        return gradients, sums
 
     def _part_gradients(self, params: Any, features: Any, key: Any) -> tuple[Any, Any]:
         def loss(params: Any) -> tuple[Any, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ import numpy as np
 
 from bert_ko.data.reader import Batch, InstanceReader, Prefetcher, ReaderConfig
 from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import Arrays
 from bert_ko.progress import Progress, format_rate
 from bert_ko.training.backend import TrainProgram
-from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
 from bert_ko.training.metrics import MetricsWriter
 from bert_ko.training.objective import Metrics, Objective
 from bert_ko.training.schedule import OptimizerConfig, hyperparameters
@@ -100,7 +100,6 @@ class TrainingLoop:
         self._model_config, self._config, self._evaluate = model_config, config, evaluate
         self._pending: list[_Pending] = []
         self._stop_signal = 0
-        self._last_checkpoint: str | None = None
 
     def run(self, reader_config: ReaderConfig, progression: Progression) -> Progression:
         """Trains until the steps or the hours are done.
@@ -119,6 +118,9 @@ class TrainingLoop:
         config = self._config
         self._progression = progression
         self._saved_step = progression.step
+        self._clock = time.perf_counter()
+        if self._is_done():
+            return self._end()
         reader = InstanceReader(reader_config, progression.position)
         sequences = reader_config.batch_size
         self._tokens = sequences * reader_config.max_seq_length
@@ -133,20 +135,34 @@ class TrainingLoop:
         ):
             self._clock = time.perf_counter()
             self._record_clock, self._record_steps = self._clock, 0
-            for batch in batches if not self._is_done() else ():
+            for batch in batches:
                 self._train_on(batch)
                 if self._is_done():
                     break
-            self._save()
-        if self._stop_signal:
-            print(f"stopped at step {progression.step:,}; run the same command to go on")
-            raise SystemExit(128 + self._stop_signal)
-        return progression
+                if self._step() % config.save_steps == 0:
+                    self._save()
+            self._save()  # after the clock was looked at: the time in it is over, too
+        return self._end()
 
     def _is_done(self) -> bool:
-        config = self._config
-        is_late = config.max_seconds is not None and self._seconds() >= config.max_seconds
-        return bool(self._stop_signal) or is_late or self._step() >= config.num_train_steps
+        is_complete = self._step() >= self._config.num_train_steps
+        return bool(self._stop_signal) or is_complete or self._is_late()
+
+    def _is_late(self) -> bool:
+        limit = self._config.max_seconds
+        return limit is not None and self._seconds() >= limit
+
+    def _end(self) -> Progression:
+        """Says why training ended; after a signal the command ends too."""
+        step = self._progression.step
+        if self._stop_signal:
+            print(f"stopped at step {step:,}; run the same command to go on", flush=True)
+            raise SystemExit(128 + self._stop_signal)
+        if step >= self._config.num_train_steps:
+            print(f"all {step:,} steps are done", flush=True)
+        else:
+            print(f"--max_hours are over at step {step:,}; give more to go on", flush=True)
+        return self._progression
 
     def _step(self) -> int:
         """Updates begun."""
@@ -169,15 +185,13 @@ class TrainingLoop:
         )
         self._pending.append(_Pending(step, batch, result))
         done = step + 1
-        if done % config.log_steps == 0:
+        if done % config.log_steps == 0 or done == config.num_train_steps:
             self._settle()
             self._record()
         elif len(self._pending) >= config.steps_under_way:
             self._settle()
         if self._evaluate and config.eval_steps and done % config.eval_steps == 0:
             self._write_evaluation(self._evaluate)
-        if done % config.save_steps == 0:
-            self._save()
 
     def _settle(self) -> None:
         """Waits for the steps that are under way, and looks at their losses."""
@@ -190,7 +204,7 @@ class TrainingLoop:
                 progression.sums[name] = progression.sums.get(name, 0.0) + value
             progression.steps_in_sums += 1
             progression.step, progression.position = step + 1, batch.position
-            self._epoch = batch.epoch
+            self._last_batch = batch
             self._record_steps += 1
         steps = len(self._pending)
         self._pending.clear()
@@ -218,7 +232,7 @@ class TrainingLoop:
             "learning_rate": float(hyperparameters(self._optimizer, step - 1)["learning_rate"]),
             "tokens_per_second": round(self._tokens_per_second(), 1),
             "seconds": round(self._seconds(), 3),
-            "epoch": self._epoch,
+            "epoch": self._last_batch.epoch,
         }
         self._writer.write(record, "train")
         progression.sums, progression.steps_in_sums = {}, 0
@@ -243,25 +257,42 @@ class TrainingLoop:
         self._clock = now
         state = {**self._config.state, **vars(progression)}
         checkpoint = Checkpoint(self._program.parameters(), self._program.slots(), state)
-        self._last_checkpoint = save_checkpoint(
+        self._refuse_non_finite(checkpoint.parameters)
+        save_checkpoint(
             self._config.folder, progression.step, checkpoint, self._model_config, self._config.keep
         )
         self._saved_step = progression.step
         self._restart_rate()
 
+    def _refuse_non_finite(self, arrays: Arrays) -> None:
+        """The loss of a step tells nothing of the weights that come out of it."""
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"step {self._progression.step:,}: {name} is not finite after it. "
+                    f"{self._where(self._last_batch)}"
+                )
+
     def _non_finite_message(self, step: int, batch: Batch, values: dict[str, float]) -> str:
+        return (
+            f"step {step + 1:,}: the loss is {values['objective']} and the norm of the gradients "
+            f"{values['gradient_norm']}. {self._where(batch)}"
+        )
+
+    def _where(self, batch: Batch) -> str:
+        """The batch that made numbers infinite, and what to do."""
         places = [
             f"{self._shard_paths[shard]}: record {record}"
             for shard, record in zip(
                 batch.shards[:3].tolist(), batch.records[:3].tolist(), strict=True
             )
         ]
-        kept = self._last_checkpoint or "the checkpoint that the run began with, if any,"
+        checkpoints = list_checkpoints(self._config.folder)
+        kept = f"{checkpoints[-1]} is kept" if checkpoints else "there is no checkpoint before"
         return (
-            f"step {step + 1:,}: the loss is {values['objective']} and the norm of the gradients "
-            f"{values['gradient_norm']}; nothing of this step was saved. Its batch of "
-            f"{len(batch.shards)} begins with {'; '.join(places)}. {kept} is kept. Lower "
-            "--learning_rate, lengthen --num_warmup_steps, or use --precision=float32."
+            f"Its batch of {len(batch.shards)} begins with {'; '.join(places)}. Nothing of this "
+            f"step was saved; {kept}. Lower --learning_rate, lengthen --num_warmup_steps, or use "
+            "--precision=float32."
         )
 
     @contextmanager
@@ -273,7 +304,7 @@ class TrainingLoop:
             signal.signal(number, before[number])  # the second one is not held back
 
         numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.getsignal(number) for number in numbers}
+        before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
         try:
             for number in numbers:
                 signal.signal(number, stop)
@@ -298,7 +329,7 @@ def evaluate(
         reader_config: of the data, not shuffled.
         max_steps: batches at most.
     """
-    sums: Counter[str] = Counter()
+    sums: dict[str, float] = {}
     with Prefetcher(InstanceReader(reader_config).one_epoch()) as batches:
         for count, batch in enumerate(batches):
             if count == max_steps:
@@ -306,5 +337,5 @@ def evaluate(
             # Sums are wanted, so that nothing is divided here.
             scalars = {name: np.float32(1) for name in objective.denominators(batch.features)}
             for name, value in program.eval_step(batch.features, scalars).items():
-                sums[name] += value
+                sums[name] = sums.get(name, 0.0) + value
     return objective.metrics(sums)

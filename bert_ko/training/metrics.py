@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
+import time
 from types import TracebackType
 from typing import Any
 
-from tensorboardX import SummaryWriter
+import numpy as np
 
 from bert_ko import files
+from bert_ko.data.tfrecord import masked_checksum
 
 METRICS_NAME = "metrics.jsonl"
 EVENTS_FOLDER = "tensorboard"
@@ -17,7 +21,10 @@ _NO_SCALAR = ("step", "epoch")
 
 
 class MetricsWriter:
-    """Appends records to metrics.jsonl and TensorBoard; use as a context manager."""
+    """Appends records to metrics.jsonl and TensorBoard; use as a context manager.
+
+    A record is in both files before ``write`` returns, so that a kill loses none.
+    """
 
     def __init__(self, folder: str, first_step: int):
         """Opens both.
@@ -25,14 +32,18 @@ class MetricsWriter:
         Args:
             folder: of the run.
             first_step: records of later steps, which a killed run wrote after its last checkpoint,
-                are taken out.
+                are taken out; TensorBoard is told to forget them.
         """
-        self._path = os.path.join(folder, METRICS_NAME)
-        _cut(self._path, first_step)
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
-        self._events = SummaryWriter(
-            os.path.join(folder, EVENTS_FOLDER), purge_step=first_step + 1 if first_step else None
-        )
+        path = os.path.join(folder, METRICS_NAME)
+        _cut(path, first_step)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+        events = os.path.join(folder, EVENTS_FOLDER)
+        os.makedirs(events, exist_ok=True)
+        # TensorBoard reads the files in this order. The last part makes runs of one second two.
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._events = open(os.path.join(events, name), "ab")  # noqa: SIM115 - as above
+        self._add_event(0, b"\x1a", b"brain.Event:2")
+        self._add_event(first_step + 1, b"\x3a", b"\x08\x01")  # SessionLog, status START
 
     def __enter__(self) -> MetricsWriter:
         return self
@@ -55,19 +66,46 @@ class MetricsWriter:
         """
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        for name, value in record.items():
-            if name not in _NO_SCALAR:
-                self._events.add_scalar(f"{prefix}/{name}", value, record["step"])
+        with np.errstate(over="ignore"):  # infinity is a point, too
+            scalars = [
+                _field(b"\x0a", f"{prefix}/{name}".encode()) + b"\x15" + np.float32(value).tobytes()
+                for name, value in record.items()
+                if name not in _NO_SCALAR
+            ]
+        summary = b"".join(_field(b"\x0a", scalar) for scalar in scalars)
+        self._add_event(record["step"], b"\x2a", summary)
+
+    def _add_event(self, step: int, tag: bytes, content: bytes) -> None:
+        """Appends a tensorflow.Event as a TFRecord.
+
+        Source: event.proto and summary.proto of TensorFlow. Differs: written here, as the package
+            tensorboardX imports torch, and loses what waits in its queue when the run is killed.
+        """
+        event = b"\x09" + struct.pack("<d", time.time()) + b"\x10" + _varint(step)
+        event += _field(tag, content)
+        size = struct.pack("<Q", len(event))
+        header = size + struct.pack("<I", masked_checksum(size))
+        self._events.write(header + event + struct.pack("<I", masked_checksum(event)))
         self._events.flush()
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    """A field of a protocol buffer whose content has a length."""
+    return tag + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    data = bytearray()
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*data, value])
 
 
 def _cut(path: str, last_step: int) -> None:
     """Keeps the records up to a step; a line cut off by a kill goes too."""
-    kept = []
-    for record in read_metrics(path):
-        if record["step"] <= last_step:
-            kept.append(json.dumps(record) + "\n")
-    files.write_atomic(path, "".join(kept))
+    kept = [record for record in read_metrics(path) if record["step"] <= last_step]
+    files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def read_metrics(path: str) -> list[dict[str, Any]]:

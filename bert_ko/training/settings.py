@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from bert_ko.flags import flag
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,13 @@ class DeviceFlags:
 
     @property
     def device_config(self) -> DeviceConfig:
-        """As the backend takes it."""
+        """As the backend takes it.
+
+        Raises:
+            ValueError: no device is wanted.
+        """
+        if self.num_devices is not None and self.num_devices < 1:
+            raise ValueError(f"--num_devices must be at least 1, got {self.num_devices}.")
         return DeviceConfig(
             self.num_devices,
             self.use_tpu,
@@ -88,6 +98,8 @@ class OptimizerFlags:
         ):  # fmt: skip
             if not value >= 0:
                 raise ValueError(f"--{name} must be at least 0, got {value}.")
+            if value > _LARGEST:
+                raise ValueError(f"--{name} must be at most {_LARGEST:.2g}, got {value}.")
         return OptimizerConfig(
             name=self.optimizer,
             learning_rate=self.learning_rate,

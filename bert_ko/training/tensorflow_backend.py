@@ -7,10 +7,12 @@ between them inside, each compiled with a gradient of its own. On a GPU or TPU X
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from bert_ko.modeling.bert import Model
@@ -32,6 +34,7 @@ from bert_ko.training.optimization import clip_scale, update
 from bert_ko.training.schedule import OptimizerConfig
 
 _USES = 1 << 12  # dropout layers of a step, at most
+_TPU_TIMEOUT = 60  # seconds until a TPU answers
 
 
 class TensorFlowBackend:
@@ -93,6 +96,7 @@ def _connect_tpu(config: DeviceConfig) -> Any:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             tpu=name or "", zone=config.tpu_zone, project=config.gcp_project
         )
+        _require_answer(resolver.master())
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         strategy = tf.distribute.TPUStrategy(resolver)
@@ -100,6 +104,13 @@ def _connect_tpu(config: DeviceConfig) -> Any:
         detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(no_tpu_message("tensorflow", detail)) from None
     return strategy
+
+
+def _require_answer(master: str) -> None:
+    """Raises OSError where nobody listens; TensorFlow would wait for it without end."""
+    if master.startswith("grpc://"):
+        host, _, port = master.removeprefix("grpc://").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_TPU_TIMEOUT).close()
 
 
 def _product(a: Any, b: Any, transpose_b: bool) -> Any:
@@ -113,7 +124,6 @@ def _compiled(op: FusedOp) -> Callable[..., Any]:
         key = tuple(sorted(settings.items()))
         forward, gradients = _functions(op, key)
 
-        @tf.custom_gradient
         def differentiable(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
             def gradient(*upstream: Any) -> tuple[Any, ...]:
                 found = gradients(upstream[0], *tensors)
@@ -121,7 +131,8 @@ def _compiled(op: FusedOp) -> Callable[..., Any]:
 
             return forward(*tensors), gradient
 
-        return differentiable(*(tf.convert_to_tensor(tensor) for tensor in tensors))
+        inputs = [tf.convert_to_tensor(tensor) for tensor in tensors]
+        return tf.custom_gradient(differentiable)(*inputs)
 
     return call
 
@@ -156,13 +167,7 @@ class TensorFlowProgram:
         self._names = list(arrays)
         with self._strategy.scope() if self._strategy else tf.device(None):
             self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
-            self._slots = [
-                tuple(
-                    tf.Variable(np.zeros_like(arrays[name]), name=f"{name}/{slot}", trainable=False)
-                    for slot in SLOTS
-                )
-                for name in self._names
-            ]
+            self._slots = [self._make_slots(name, arrays[name]) for name in self._names]
         step = self._distributed_step if self._strategy else self._single_step
         evaluate = self._distributed_eval if self._strategy else self._eval
         jit = True if backend.compiles_step else None
@@ -171,6 +176,12 @@ class TensorFlowProgram:
         self._update_function = tf.function(
             self._update_all, autograph=False, jit_compile=None if self._strategy else True
         )
+
+    @staticmethod
+    def _make_slots(name: str, array: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+        zeros = np.zeros_like(array)
+        mean, square = (tf.Variable(zeros, name=f"{name}/{s}", trainable=False) for s in SLOTS)
+        return mean, square
 
     def train_step(
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
@@ -209,7 +220,6 @@ class TensorFlowProgram:
             replica = context.replica_id_in_sync_group
             gradients, sums = self._gradients(batch, scalars, step, replica)
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, sums])
-            norm, scale = None, None
             norm, scale = clip_scale(self._optimizer, gradients)
             context.merge_call(self._update_replicas, args=(gradients, scale, hyper))
             return {**sums, "gradient_norm": norm}
@@ -274,8 +284,10 @@ class TensorFlowProgram:
             return index + 1, tf.nest.map_structure(tf.add, total, part(index))
 
         first = part(0)
-        loop = tf.while_loop(lambda index, _: index < parts, add, (1, first), parallel_iterations=1)
-        return loop[1]
+        _, (gradients, sums) = tf.while_loop(
+            lambda index, _: index < parts, add, (1, first), parallel_iterations=1
+        )
+        return gradients, sums
 
     def _part_gradients(self, features: Any, draw: Any) -> tuple[list[Any], dict[str, Any]]:
         dropout = Dropout(functools.partial(_random_bits, self._seed, draw))

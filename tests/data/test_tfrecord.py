@@ -1,4 +1,3 @@
-import gzip
 import struct
 from pathlib import Path
 
@@ -30,11 +29,6 @@ def random_batch(specs: tuple[FeatureSpec, ...], rows: int, largest: int) -> dic
 def write(path: Path, data: bytes) -> str:
     path.write_bytes(data)
     return str(path)
-
-
-def small_file() -> bytes:
-    batch = random_batch(INT64_SPECS, 3, 300)
-    return ExampleEncoder(INT64_SPECS).encode(batch).data.tobytes()
 
 
 def test_encode_worked_example_is_the_known_bytes() -> None:
@@ -89,49 +83,6 @@ def test_encode_row_bytes_do_not_depend_on_the_batch() -> None:
         for row in range(6)
     ]
     assert together == b"".join(one.data.tobytes() for one in alone)
-
-
-def test_read_records_gzip_equals_plain(tmp_path: Path) -> None:
-    data = small_file()
-    plain = write(tmp_path / "a.tfrecord", data)
-    packed = write(tmp_path / "a.tfrecord.gz", gzip.compress(data))
-    assert list(read_records(packed)) == list(read_records(plain))
-
-
-def test_read_records_empty_file_has_none(tmp_path: Path) -> None:
-    assert list(read_records(write(tmp_path / "a", b""))) == []
-
-
-def test_read_records_any_truncation_raises_or_ends_at_a_record(tmp_path: Path) -> None:
-    data = small_file()
-    path = tmp_path / "a"
-    whole = list(read_records(write(path, data)))
-    ends = np.cumsum([0, *(len(record) + 16 for record in whole)]).tolist()
-    for size in range(len(data)):
-        write(path, data[:size])
-        if size in ends:
-            assert list(read_records(str(path))) == whole[: ends.index(size)]
-            continue
-        number = sum(end <= size for end in ends) - 1
-        with pytest.raises(ValueError, match=rf"^{path}: record {number}: .*make the shard again"):
-            list(read_records(str(path)))
-
-
-def test_read_records_any_flipped_bit_raises(tmp_path: Path) -> None:
-    data = small_file()
-    path = tmp_path / "a"
-    for place in range(len(data)):
-        damaged = bytearray(data)
-        damaged[place] ^= 1 << (place % 8)
-        write(path, bytes(damaged))
-        with pytest.raises(ValueError, match=rf"^{path}: record [012]: .*make the shard again"):
-            list(read_records(str(path)))
-
-
-def test_read_records_no_tfrecord_raises(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", "그냥 글일 뿐이다.\n".encode() * 3)
-    with pytest.raises(ValueError, match=r"a\.txt: record 0: damaged size"):
-        list(read_records(path))
 
 
 def one_record(tmp_path: Path, specs: tuple[FeatureSpec, ...], names: FeatureNames = "v1") -> bytes:

@@ -1,0 +1,777 @@
+"""Batches: each record once an epoch, the same again from any position, masks as when prepared."""
+
+import contextlib
+import dataclasses
+import gzip
+import itertools
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_ko import files
+from bert_ko.data import reader as module
+from bert_ko.data import windows
+from bert_ko.data.features import FeatureNames, instance_features
+from bert_ko.data.masking import MaskedBatch, MaskingConfig, mask_tokens
+from bert_ko.data.reader import (
+    Batch,
+    DynamicMasking,
+    InstanceReader,
+    Prefetcher,
+    ReaderConfig,
+    ShardSource,
+)
+from bert_ko.data.tfrecord import ExampleEncoder
+
+LENGTH, PREDICTIONS, VOCAB_SIZE = 24, 4, 500
+CLS, SEP, MASK, FIRST_ID = 2, 3, 4, 10
+Rows = dict[str, np.ndarray]
+
+
+class Data(NamedTuple):
+    """Shards, and what stands in them."""
+
+    sources: tuple[ShardSource, ...]
+    rows: list[Rows]
+
+
+def make_rows(count: int, length: int, dynamic: bool, seed: int) -> Rows:
+    """Pairs of segments of random pieces; an eojeol is one or more morphemes."""
+    rng = np.random.default_rng(seed)
+    column = np.arange(length)[None]
+    last = rng.integers(6, length, (count, 1))  # the second [SEP]
+    middle = rng.integers(2, last - 1)
+    is_piece = (column > 0) & (column < last) & (column != middle)
+    ids = rng.integers(FIRST_ID, VOCAB_SIZE, (count, length))
+    ids = np.where(is_piece, ids, np.where(column <= last, SEP, 0))
+    ids[:, 0] = CLS
+    rows = {
+        "input_ids": ids,
+        "input_mask": (column <= last).astype(int),
+        "segment_ids": ((column > middle) & (column <= last)).astype(int),
+        "next_sentence_labels": rng.integers(0, 2, (count, 1)),
+    }
+    if dynamic:
+        first = (column == 1) | (column == middle + 1)
+        morphemes = is_piece & (first | (rng.random(ids.shape) < 0.6))
+        eojeols = morphemes & (first | (rng.random(ids.shape) < 0.5))
+        rows["morpheme_ids"] = np.where(is_piece, np.cumsum(morphemes, 1), 0)
+        rows["eojeol_ids"] = np.where(is_piece, np.cumsum(eojeols, 1), 0)
+        return rows
+    shape = (count, PREDICTIONS)
+    rows["masked_lm_positions"] = np.sort(rng.integers(1, 6, shape), axis=1)
+    rows["masked_lm_ids"] = rng.integers(FIRST_ID, VOCAB_SIZE, shape)
+    rows["masked_lm_weights"] = rng.integers(0, 2, shape).astype(np.float32)
+    return rows
+
+
+def write_shard(path: Path, rows: Rows, dynamic: bool, names: FeatureNames = "v1") -> None:
+    specs = instance_features(rows["input_ids"].shape[1], PREDICTIONS, dynamic)
+    data = b""
+    if len(rows["input_ids"]):
+        data = ExampleEncoder(specs, names).encode(rows).data.tobytes()
+    path.write_bytes(gzip.compress(data, 1) if path.suffix == ".gz" else data)
+
+
+def make_data(
+    folder: Path,
+    sizes: Sequence[int],
+    dynamic: bool = False,
+    names: FeatureNames = "v1",
+    extension: str = "",
+    length: int = LENGTH,
+) -> Data:
+    paths = [folder / f"{number}-{dynamic}{extension}" for number in range(len(sizes))]
+    rows = []
+    for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        rows.append(make_rows(size, length, dynamic, 1000 * number + size))
+        write_shard(path, rows[-1], dynamic, names)
+    return Data(tuple(ShardSource(str(path)) for path in paths), rows)
+
+
+MASKING = DynamicMasking(
+    "morpheme", MaskingConfig(0.15, PREDICTIONS), MASK, ((FIRST_ID, VOCAB_SIZE - 1),)
+)
+
+
+def make_config(data: Data, dynamic: bool = False, **values: Any) -> ReaderConfig:
+    length = data.rows[0]["input_ids"].shape[1]
+    config = ReaderConfig(
+        data.sources, 5, length, PREDICTIONS, VOCAB_SIZE, masking=MASKING if dynamic else None
+    )
+    return dataclasses.replace(config, **values)
+
+
+def take(config: ReaderConfig, count: int, position: dict[str, Any] | None = None) -> list[Batch]:
+    with contextlib.closing(InstanceReader(config, position).batches()) as batches:
+        return list(itertools.islice(batches, count))
+
+
+def places(batches: Sequence[Batch]) -> list[tuple[int, int]]:
+    """Shard and record of each sequence in order, padding left out."""
+    found = [
+        place
+        for batch in batches
+        for place in zip(batch.shards.tolist(), batch.records.tolist(), strict=True)
+    ]
+    return [place for place in found if place != (-1, -1)]
+
+
+def all_places(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    return [(shard, record) for shard, size in enumerate(sizes) for record in range(size)]
+
+
+def assert_same(ours: Sequence[Batch], theirs: Sequence[Batch]) -> None:
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.features.keys() == b.features.keys()
+        for name in a.features:
+            assert a.features[name].dtype == b.features[name].dtype
+            assert a.features[name].tobytes() == b.features[name].tobytes(), name
+        assert (a.shards.tolist(), a.records.tolist()) == (b.shards.tolist(), b.records.tolist())
+        assert (a.position, a.epoch) == (b.position, b.epoch)
+
+
+def restored(features: Rows) -> np.ndarray:
+    """The ids before they were masked."""
+    ids = features["input_ids"].copy()
+    row, column = np.nonzero(features["masked_lm_weights"])
+    ids[row, features["masked_lm_positions"][row, column]] = features["masked_lm_ids"][row, column]
+    return ids
+
+
+def assert_content(batches: Sequence[Batch], data: Data, dynamic: bool) -> None:
+    """Each sequence is the one whose place it bears."""
+    for batch in batches:
+        found = dict(batch.features)
+        if dynamic:
+            found["input_ids"] = restored(found)
+        for row, (shard, record) in enumerate(
+            zip(batch.shards.tolist(), batch.records.tolist(), strict=True)
+        ):
+            for name, values in data.rows[shard].items() if shard >= 0 else ():
+                if name not in ("morpheme_ids", "eojeol_ids"):
+                    assert found[name][row].tolist() == values[record].tolist(), name
+
+
+class Setting(NamedTuple):
+    """Shards and how they are read."""
+
+    sizes: list[int]
+    dynamic: bool
+    shuffle_buffer_size: int
+    interleave: int
+    batch_size: int
+    chunk: int
+
+    @contextlib.contextmanager
+    def apply(self, folder: Path) -> Iterator[tuple[Data, ReaderConfig]]:
+        data = make_data(folder, self.sizes, self.dynamic)
+        config = make_config(
+            data, self.dynamic, batch_size=self.batch_size, interleave=self.interleave,
+            shuffle_buffer_size=self.shuffle_buffer_size, seed=sum(self.sizes),
+        )  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_CHUNK", self.chunk)
+            yield data, config
+
+
+SETTINGS = st.builds(
+    Setting,
+    st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any),
+    st.booleans(),
+    st.integers(0, 50),
+    st.integers(1, 7),
+    st.integers(1, 19),
+    st.integers(1, 16),
+)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of one example of a property, overwritten by the next."""
+    return tmp_path_factory.mktemp("shards")
+
+
+@settings(max_examples=60, deadline=None)
+@given(SETTINGS)
+def test_one_epoch_any_shards_gives_each_record_once(folder: Path, setting: Setting) -> None:
+    with setting.apply(folder) as (data, config):
+        batches = list(InstanceReader(config).one_epoch())
+    total, size = sum(setting.sizes), setting.batch_size
+    assert sorted(places(batches)) == all_places(setting.sizes)
+    assert len(batches) == -(-total // size)
+    assert_content(batches, data, setting.dynamic)
+    padding = len(batches) * size - total
+    for batch in batches:
+        assert batch.epoch == 0
+        assert batch.shards.dtype == np.int32 and batch.records.dtype == np.int64
+        assert {len(values) for values in batch.features.values()} == {size}
+    for batch, padded in zip(batches, [*[0] * (len(batches) - 1), padding], strict=True):
+        real = size - padded
+        assert (batch.shards[:real] >= 0).all() and (batch.records[:real] >= 0).all()
+        assert (batch.shards[real:] == -1).all() and (batch.records[real:] == -1).all()
+        assert batch.features["next_sentence_weights"].tolist() == [1.0] * real + [0.0] * padded
+        for values in batch.features.values():
+            assert not values[real:].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(SETTINGS, st.data())
+def test_batches_resumed_at_any_position_go_on_bit_for_bit(
+    folder: Path, setting: Setting, data: st.DataObject
+) -> None:
+    epochs = 3 * sum(setting.sizes) // setting.batch_size + 2
+    with setting.apply(folder) as (_, config):
+        batches = take(config, min(epochs, 40))
+        last = data.draw(st.integers(0, len(batches) - 1))
+        text = json.dumps(batches[last].position)
+        assert json.loads(text) == batches[last].position
+        resumed = take(config, len(batches) - last - 1, json.loads(text))
+    assert_same(resumed, batches[last + 1 :])
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_batches_resumed_at_every_position_of_real_chunks(dynamic: bool, tmp_path: Path) -> None:
+    # 2,650 records: windows of 1,200 have a whole chunk of 1,024 and a part of one.
+    data = make_data(tmp_path, [1500, 0, 250, 900], dynamic)
+    config = make_config(data, dynamic, batch_size=375, shuffle_buffer_size=1200, interleave=3)
+    batches = take(config, 17)
+    assert batches[-1].epoch == 2
+    for last, batch in enumerate(batches[:-2]):
+        text = json.dumps(batch.position)
+        position = json.loads(text)
+        assert_same(take(config, 2, position), batches[last + 1 : last + 3])
+        assert json.dumps(position) == text
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_batches_every_epoch_has_each_record_once(dynamic: bool, tmp_path: Path) -> None:
+    sizes = [7, 0, 19, 4]
+    data = make_data(tmp_path, sizes, dynamic)
+    batches = take(
+        make_config(data, dynamic, batch_size=8, shuffle_buffer_size=9, interleave=2), 15
+    )
+    assert_content(batches, data, dynamic)
+    order = places(batches)
+    epochs = [order[start : start + 30] for start in range(0, 120, 30)]
+    for epoch in epochs:
+        assert sorted(epoch) == all_places(sizes)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    # Of the last sequence: 8 sequences a batch, 30 an epoch.
+    assert [batch.epoch for batch in batches] == [(8 * i + 7) // 30 for i in range(15)]
+
+
+def test_batches_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [30, 30, 30])
+    orders = [places(take(make_config(data, seed=seed), 18)) for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_batches_order_of_the_shards_depends_on_seed_and_epoch(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [5, 5, 5, 5])
+
+    def shards(seed: int) -> list[int]:
+        # One shard after another: a window of 5 in a batch of 5.
+        config = make_config(data, seed=seed, interleave=1, shuffle_buffer_size=5)
+        return [int(batch.shards[0]) for batch in take(config, 80)]
+
+    found = [shards(seed) for seed in range(20)]
+    for order in found:
+        epochs = [tuple(order[start : start + 4]) for start in range(0, 80, 4)]
+        assert all(sorted(epoch) == [0, 1, 2, 3] for epoch in epochs)
+        # 20 of 24 orders, mostly with repetitions.
+        assert len(set(epochs)) > 5
+    assert len({tuple(order[:4]) for order in found}) > 5
+
+
+def test_batches_a_window_mixes_open_shards_and_their_records(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [100, 100, 100, 100])
+    config = make_config(data, shuffle_buffer_size=100, interleave=2, batch_size=100)
+    found = [places([batch]) for batch in take(config, 4)]
+    for window in found:
+        counts = Counter(shard for shard, _ in window)
+        assert sorted(counts.values()) == [50, 50]
+        assert window != sorted(window)
+    # Shards stand open until they end: two windows read the same two.
+    shards = [{shard for shard, _ in window} for window in found]
+    assert shards[0] == shards[1] and shards[2] == shards[3]
+    assert {record for _, record in found[0]} == set(range(50))
+
+
+def test_batches_every_window_has_an_order_of_its_own(tmp_path: Path) -> None:
+    # One shard: by its window, epoch and seed alone.
+    data = make_data(tmp_path, [100])
+
+    def orders(seed: int) -> list[tuple[int, ...]]:
+        batches = take(make_config(data, seed=seed, batch_size=50, shuffle_buffer_size=50), 4)
+        return [tuple(record % 50 for _, record in places([batch])) for batch in batches]
+
+    assert len({*orders(1), *orders(1), *orders(2)}) == 8
+
+
+def test_batches_shuffle_has_no_preferred_place(tmp_path: Path) -> None:
+    # Mean place of a record of the first half: 199.5, with a deviation of 115 / sqrt(200) = 8.2
+    # for one epoch and 1.8 for twenty; five of these are allowed.
+    data = make_data(tmp_path, [400])
+    order = places(take(make_config(data, batch_size=400), 20))
+    sums = [i % 400 for i, (_, record) in enumerate(order) if record < 200]
+    assert abs(np.mean(sums) - 199.5) < 9
+
+
+def test_batches_without_shuffle_keep_the_order_of_the_shards(tmp_path: Path) -> None:
+    sizes = [3, 0, 1030, 2]
+    data = make_data(tmp_path, sizes)
+    config = make_config(data, shuffle_buffer_size=0, batch_size=345)
+    assert places(take(config, 9)) == all_places(sizes) * 3
+    assert places(list(InstanceReader(config).one_epoch())) == all_places(sizes)
+
+
+def test_batches_called_twice_begin_at_the_same_position(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [20, 5])
+    config = make_config(data)
+    reader = InstanceReader(config, take(config, 2)[-1].position)
+    first, second = (list(itertools.islice(reader.batches(), 6)) for _ in range(2))
+    assert_same(first, second)
+    reader = InstanceReader(config)
+    assert_same(list(reader.one_epoch()), list(reader.one_epoch()))
+
+
+def test_one_epoch_resumed_gives_what_is_left(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [20, 5])
+    config = make_config(data, batch_size=4, shuffle_buffer_size=7)
+    batches = list(InstanceReader(config).one_epoch())
+    assert len(batches) == 7
+    for count, batch in enumerate(batches, 1):
+        resumed = list(InstanceReader(config, batch.position).one_epoch())
+        assert_same(resumed, batches[count:])
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_batches_gzip_equals_plain_and_is_read_through_once(
+    dynamic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [40, 3, 25]
+    plain = make_data(tmp_path, sizes, dynamic)
+    packed = make_data(tmp_path, sizes, dynamic, extension=".gz")
+    values = {"shuffle_buffer_size": 6, "interleave": 2, "batch_size": 68}
+    opened = Counter[str]()
+    open_binary = files.open_binary
+
+    def count(path: str) -> Any:
+        opened[path] += 1
+        return open_binary(path)
+
+    monkeypatch.setattr(files, "open_binary", count)
+    batches = take(make_config(packed, dynamic, **values), 1)
+    assert set(opened.values()) == {1}
+    monkeypatch.undo()
+    assert_same(batches, take(make_config(plain, dynamic, **values), 1))
+
+
+@pytest.mark.parametrize("end", ["closed", "at the end", "damaged"])
+def test_batches_open_files_are_few_and_closed(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path, [9] * 8)
+    if end == "damaged":
+        for source in data.sources[2:]:
+            Path(source.path).write_bytes(b"damaged")
+    streams: list[Any] = []
+    most = 0
+    open_binary = files.open_binary
+
+    def remember(path: str) -> Any:
+        nonlocal most
+        streams.append(open_binary(path))
+        most = max(most, sum(not stream.closed for stream in streams))
+        return streams[-1]
+
+    monkeypatch.setattr(files, "open_binary", remember)
+    config = make_config(data, shuffle_buffer_size=9, interleave=3, batch_size=4)
+    batches = InstanceReader(config).one_epoch()
+    if end == "damaged":
+        with pytest.raises(ValueError, match=r"record 0: its size is damaged|ends inside"):
+            list(batches)
+    elif end == "closed":
+        next(batches)
+        assert any(not stream.closed for stream in streams)
+        batches.close()  # type: ignore[attr-defined]
+    else:
+        list(batches)
+        assert len(streams) == 8
+    assert streams and most <= 3
+    assert all(stream.closed for stream in streams)
+
+
+def test_dynamic_masks_differ_between_epochs_and_seeds(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [40], True)
+
+    def masks(seed: int, epoch: int) -> np.ndarray:
+        config = make_config(data, True, batch_size=40, seed=seed, shuffle_buffer_size=0)
+        return take(config, epoch + 1)[-1].features["input_ids"]
+
+    first, again, other, later = masks(1, 0), masks(1, 0), masks(2, 0), masks(1, 1)
+    assert (first == again).all()
+    for different in (other, later):
+        # One to four targets of up to 22 pieces: a few sequences draw the same.
+        assert (first != different).any(axis=1).sum() > 20
+
+
+@pytest.mark.parametrize("shuffle_buffer_size", [0, 12, 5000])
+def test_dynamic_masks_are_the_same_whatever_the_batch_size(
+    shuffle_buffer_size: int, tmp_path: Path
+) -> None:
+    data = make_data(tmp_path, [1100, 31], True)
+
+    def stream(batch_size: int) -> dict[str, bytes]:
+        config = make_config(
+            data, True, batch_size=batch_size, shuffle_buffer_size=shuffle_buffer_size
+        )
+        batches = take(config, 2262 // batch_size)  # two epochs
+        names = batches[0].features
+        return {
+            name: np.concatenate([batch.features[name] for batch in batches]).tobytes()
+            for name in names
+        }
+
+    assert stream(1131) == stream(78) == stream(3) == stream(2262)
+
+
+@pytest.mark.parametrize(("window", "chunk"), [(100, 50), (50, 100), (50, 50)])
+def test_dynamic_masks_chunks_and_windows_do_not_repeat(
+    window: int, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The same rows twice: the same draws would give the same masks.
+    monkeypatch.setattr(module, "_CHUNK", chunk)
+    monkeypatch.setattr(windows, "_UNSHUFFLED", window)
+    data = make_data(tmp_path, [50], True)
+    path = Path(data.sources[0].path)
+    path.write_bytes(path.read_bytes() * 2)
+    first, second = take(make_config(data, True, batch_size=50, shuffle_buffer_size=0), 2)
+    assert restored(first.features).tolist() == restored(second.features).tolist()
+    assert first.features["input_ids"].tolist() != second.features["input_ids"].tolist()
+
+
+def starts_of(rows: Rows, unit: str) -> np.ndarray:
+    """First pieces of words; each word of a sequence has its own number."""
+    is_piece = rows["morpheme_ids"] > 0
+    if unit == "piece":
+        return is_piece
+    starts = np.zeros(is_piece.shape, bool)
+    for row, words in enumerate(rows[f"{unit}_ids"]):
+        _, first = np.unique(words, return_index=True)
+        starts[row, first] = is_piece[row, first]
+    return starts
+
+
+def mask_shares(rows: Rows, masked: Rows, starts: np.ndarray) -> dict[str, tuple[float, int]]:
+    """Shares of what masking did, each with the number of draws behind it."""
+    original = rows["input_ids"]
+    is_piece = rows["morpheme_ids"] > 0
+    row, column = np.nonzero(masked["masked_lm_weights"])
+    positions = masked["masked_lm_positions"][row, column]
+    is_target = np.zeros(original.shape, bool)
+    is_target[row, positions] = True
+    shown = masked["input_ids"][row, positions]
+    targets = len(row)
+    # A target that begins a word behind one that is masked, too: n-grams make these frequent.
+    begins = is_target & starts
+    follows = begins[:, 1:] & is_target[:, :-1]
+    return {
+        "masked": (targets / is_piece.sum(), int(is_piece.sum())),
+        "mask token": (float(np.mean(shown == MASK)), targets),
+        "kept": (float(np.mean(shown == original[row, positions])), targets),
+        "words in runs": (follows.sum() / begins.sum(), int(begins.sum())),
+    }
+
+
+@pytest.mark.parametrize("unit", ["piece", "morpheme", "eojeol"])
+@pytest.mark.parametrize(("max_ngram_size", "by_word"), [(1, False), (3, True)])
+def test_dynamic_masking_equals_static_in_distribution(
+    unit: str, max_ngram_size: int, by_word: bool, tmp_path: Path
+) -> None:
+    predictions = 9
+    rows = make_rows(3000, 64, True, seed=5)
+    write_shard(tmp_path / "a", rows, True)
+    ranges = ((FIRST_ID, 99), (200, VOCAB_SIZE - 1))
+    masking = DynamicMasking(
+        unit, MaskingConfig(0.15, predictions, max_ngram_size, by_word), MASK, ranges
+    )
+    data = Data((ShardSource(str(tmp_path / "a")),), [rows])
+    config = make_config(
+        data, batch_size=3000, max_predictions_per_seq=predictions, masking=masking,
+        shuffle_buffer_size=0,
+    )  # fmt: skip
+    (batch,) = take(config, 1)
+    starts = starts_of(rows, unit)
+    ids = rows["input_ids"].astype(np.int32)
+    replacements = np.r_[FIRST_ID:100, 200:VOCAB_SIZE].astype(np.int32)
+    static: MaskedBatch = mask_tokens(
+        ids, rows["morpheme_ids"] > 0, starts, MASK, replacements, masking.config,
+        np.random.default_rng(11),
+    )  # fmt: skip
+    ours = mask_shares(rows, batch.features, starts)
+    theirs = mask_shares(rows, static.features(), starts)
+    for name, (share, count) in ours.items():
+        # Five standard deviations of the difference of two shares of so many draws; where a word
+        # draws as a whole, its pieces (two on the average, five or so at most) are one draw.
+        draws = count / 5 if by_word else count
+        bound = 5 * np.sqrt(2 * max(share * (1 - share), 0.01) / draws)
+        assert abs(share - theirs[name][0]) < bound, name
+    # 80/10/10; 1 in 390 of the random ids is the original.
+    pieces = ours["mask token"][1] / (5 if by_word else 1)
+    assert abs(ours["mask token"][0] - 0.8) < 5 * np.sqrt(0.8 * 0.2 / pieces)
+    assert abs(ours["kept"][0] - 0.1 - 0.1 / 390) < 5 * np.sqrt(0.1 * 0.9 / pieces)
+    _assert_words_whole_and_ids_allowed(rows, batch.features, starts, replacements)
+
+
+def _assert_words_whole_and_ids_allowed(
+    rows: Rows, masked: Rows, starts: np.ndarray, replacements: np.ndarray
+) -> None:
+    is_piece = rows["morpheme_ids"] > 0
+    row, column = np.nonzero(masked["masked_lm_weights"])
+    positions = masked["masked_lm_positions"][row, column]
+    is_target = np.zeros(is_piece.shape, bool)
+    is_target[row, positions] = True
+    assert not (is_target & ~is_piece).any()
+    # A piece inside a word is masked exactly when the piece before it is.
+    inside = is_piece[:, 1:] & ~starts[:, 1:]
+    assert (is_target[:, 1:] == is_target[:, :-1])[inside].all()
+    shown = masked["input_ids"][row, positions]
+    replaced = (shown != MASK) & (shown != rows["input_ids"][row, positions])
+    assert set(shown[replaced].tolist()) <= set(replacements.tolist())
+    assert shown[replaced].min() < 20 and shown[replaced].max() > VOCAB_SIZE - 10
+    assert (restored(masked) == rows["input_ids"]).all()
+
+
+def test_dynamic_masking_replacements_are_the_ranges() -> None:
+    masking = dataclasses.replace(MASKING, replacement_ranges=((5, 7), (9, 9)))
+    assert masking.replacements().tolist() == [5, 6, 7, 9]
+    assert masking.replacements().dtype == np.int32
+
+
+def test_batches_next_sentence_weights_are_of_the_shard(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [20, 20, 20])
+    weights = [1.0, 0.0, 1.0]
+    sources = tuple(
+        ShardSource(source.path, weight)
+        for source, weight in zip(data.sources, weights, strict=True)
+    )
+    (batch,) = InstanceReader(make_config(data, shards=sources, batch_size=61)).one_epoch()
+    found = batch.features["next_sentence_weights"]
+    assert found.dtype == np.float32
+    assert found.tolist() == [weights[shard] for shard, _ in places([batch])] + [0.0]
+    assert found.sum() == 40
+
+
+@pytest.mark.parametrize("names", ["v1", "v2"])
+def test_batches_both_feature_names_are_read(names: FeatureNames, tmp_path: Path) -> None:
+    data = make_data(tmp_path, [6], names=names)
+    batches = take(make_config(data, feature_names=names), 4)
+    assert_content(batches, data, False)
+
+
+def test_batches_features_are_narrow(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [6])
+    (batch,) = take(make_config(data), 1)
+    dtypes = {name: str(values.dtype) for name, values in batch.features.items()}
+    floats = {"masked_lm_weights", "next_sentence_weights"}
+    assert dtypes == {name: "float32" if name in floats else "int32" for name in dtypes}
+    assert dtypes.keys() == {*data.rows[0], "next_sentence_weights"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "dynamic"), [("input_ids", False), ("input_ids", True), ("masked_lm_ids", False)]
+)
+def test_batches_id_beyond_the_vocabulary_names_shard_and_record(
+    feature: str, dynamic: bool, tmp_path: Path
+) -> None:
+    data = make_data(tmp_path, [30, 30, 30], dynamic)
+    data.rows[1][feature][17, 2] = VOCAB_SIZE - 1
+    write_shard(Path(data.sources[1].path), data.rows[1], dynamic)
+    assert len(list(InstanceReader(make_config(data, dynamic)).one_epoch())) == 18
+    data.rows[1][feature][17, 2] = VOCAB_SIZE
+    write_shard(Path(data.sources[1].path), data.rows[1], dynamic)
+    expected = (
+        rf"^{re.escape(data.sources[1].path)}: record 17: piece id 500, but vocab_size is 500 in "
+    )
+    with pytest.raises(ValueError, match=expected):
+        list(InstanceReader(make_config(data, dynamic)).one_epoch())
+
+
+def test_batches_negative_id_names_shard_and_record(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [30, 30])
+    path = Path(data.sources[1].path)
+    data.rows[1]["input_ids"][:, 2] = 2**32 - 1  # minus one, for whoever keeps 32 bits
+    write_shard(path, {name: values[:1] for name, values in data.rows[1].items()}, False)
+    expected = rf"^{re.escape(str(path))}: record 0: input_ids must be from 0 to .*, got 4,294"
+    with pytest.raises(ValueError, match=expected):
+        list(InstanceReader(make_config(data)).one_epoch())
+
+
+def test_batches_other_lengths_name_shard_record_and_flag(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [5])
+    path = re.escape(data.sources[0].path)
+    for values in ({"max_seq_length": LENGTH + 1}, {"max_predictions_per_seq": 3}):
+        with pytest.raises(ValueError, match=rf"^{path}: record \d: .*{next(iter(values))}.* diff"):
+            take(make_config(data, **values), 1)
+    with pytest.raises(ValueError, match=rf"^{path}: record \d: .*'morpheme_ids' is missing"):
+        take(make_config(data, True), 1)
+
+
+def test_batches_damaged_record_in_a_shuffled_chunk_is_the_one_named(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [40, 40])
+    path = Path(data.sources[1].path)
+    rows = data.rows[1]
+    head = {name: values[:25] for name, values in rows.items()}
+    wrong = make_rows(1, LENGTH + 2, False, 1)
+    write_shard(path, head, False)
+    other = tmp_path / "other"
+    write_shard(other, wrong, False)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    expected = rf"^{re.escape(str(path))}: record 25: feature 'input_ids' has 26 values, 24 were"
+    with pytest.raises(ValueError, match=expected):
+        list(InstanceReader(make_config(data)).one_epoch())
+
+
+@pytest.mark.parametrize("shuffle_buffer_size", [0, 100])
+def test_batches_all_shards_empty_raises(shuffle_buffer_size: int, tmp_path: Path) -> None:
+    data = make_data(tmp_path, [0, 0, 0])
+    config = make_config(data, shuffle_buffer_size=shuffle_buffer_size, interleave=2)
+    for batches in (InstanceReader(config).batches(), InstanceReader(config).one_epoch()):
+        with pytest.raises(ValueError, match=r"^no record in 3 shards, .*0-False the first"):
+            next(batches)
+
+
+def test_batches_shards_that_end_with_a_window_are_no_epoch_of_their_own(tmp_path: Path) -> None:
+    # Whether a shard has ended is known only when the next window reads nothing.
+    sizes = [10, 10]
+    data = make_data(tmp_path, sizes)
+    for buffer in (20, 10, 4):
+        config = make_config(data, shuffle_buffer_size=buffer, interleave=2, batch_size=4)
+        batches = take(config, 10)
+        assert [batch.epoch for batch in batches] == [0] * 5 + [1] * 5
+        assert sorted(places(batches[:5])) == sorted(places(batches[5:])) == all_places(sizes)
+        assert places(batches[:5]) != places(batches[5:])
+
+
+def test_instance_reader_numpy_alone_is_enough(tmp_path: Path) -> None:
+    # A benchmark reads shards on a machine that has nothing else.
+    data = make_data(tmp_path, [30], True)
+    script = f"""
+import sys
+
+class Refuse:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] not in {{*sys.stdlib_module_names, "bert_ko", "numpy"}}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse)
+from bert_ko.data.masking import MaskingConfig
+from bert_ko.data.reader import DynamicMasking, InstanceReader, ReaderConfig, ShardSource
+masking = DynamicMasking("morpheme", MaskingConfig(0.15, {PREDICTIONS}), {MASK},
+                         (({FIRST_ID}, {VOCAB_SIZE - 1}),))
+config = ReaderConfig((ShardSource({data.sources[0].path!r}),), 30, {LENGTH}, {PREDICTIONS},
+                      {VOCAB_SIZE}, masking=masking)
+print(next(InstanceReader(config).batches()).features["input_ids"].tolist())
+assert "google_crc32c" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (batch,) = take(make_config(data, True, batch_size=30), 1)
+    assert json.loads(done.stdout) == batch.features["input_ids"].tolist()
+
+
+def numbered(count: int, seen: list[int], error: Exception | None = None) -> Iterator[Any]:
+    """Counts; notes what was asked for, and -1 when it is closed."""
+    try:
+        for number in range(count):
+            seen.append(number)
+            yield number
+        if error is not None:
+            raise error
+    finally:
+        seen.append(-1)
+
+
+def test_prefetcher_gives_everything_in_order_and_ends() -> None:
+    seen: list[int] = []
+    with Prefetcher(numbered(100, seen)) as items:
+        assert list(items) == list(range(100))
+        assert list(items) == []  # and does not wait for more
+    assert seen == [*range(100), -1]
+    with Prefetcher(iter([])) as items:
+        assert list(items) == []
+
+
+def test_prefetcher_passes_an_exception_on_behind_the_items_before_it() -> None:
+    error = ValueError("a.tfrecord: record 3: its checksum is wrong")
+    got = []
+    with Prefetcher(numbered(3, [], error)) as items:
+        with pytest.raises(ValueError, match="record 3") as caught:
+            for item in items:
+                got.append(item)
+        assert list(items) == []
+    assert got == [0, 1, 2]
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_prefetcher_reads_a_few_ahead_and_no_more(ahead: int) -> None:
+    seen: list[int] = []
+    with Prefetcher(numbered(1000, seen), ahead) as items:
+        for taken, _ in enumerate(itertools.islice(items, 4), 1):
+            # Those that wait, and one in the hand of the thread.
+            wanted = taken + ahead + 1
+            for _ in range(500):
+                if len(seen) == wanted:
+                    break
+                time.sleep(0.01)
+            time.sleep(0.02)
+            assert len(seen) == wanted
+
+
+@pytest.mark.parametrize("taken", [0, 1, 5])
+def test_prefetcher_left_early_ends_its_thread_and_closes_the_generator(taken: int) -> None:
+    seen: list[int] = []
+    before = threading.active_count()
+    with Prefetcher(numbered(10**9, seen), 2) as items:
+        for item in items if taken else ():
+            if item + 1 == taken:
+                break
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+    assert seen[-1] == -1
+    assert list(items) == []
+
+
+def test_prefetcher_error_of_the_consumer_goes_through() -> None:
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="mine"), Prefetcher(numbered(10**9, [])) as items:
+        for _ in items:
+            raise RuntimeError("mine")
+    assert threading.active_count() == before
+
+
+def test_prefetcher_of_a_reader_gives_its_batches_and_closes_its_files(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [50, 50])
+    config = make_config(data, shuffle_buffer_size=10, interleave=2)
+    with Prefetcher(InstanceReader(config).batches()) as items:
+        batches = list(itertools.islice(items, 30))
+    assert_same(batches, take(config, 30))

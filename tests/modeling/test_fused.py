@@ -1,0 +1,272 @@
+"""Operations with gradients of their own, under the backend of KERAS_BACKEND."""
+
+import math
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+Array = npt.NDArray[Any]
+
+# Importing Keras and its backend takes seconds.
+pytestmark = pytest.mark.slow
+
+RATE = 0.25
+ACTIVATIONS = ("gelu", "gelu_erf", "relu", "tanh")
+
+
+@pytest.fixture(scope="module")
+def fused() -> ModuleType:
+    from bert_ko.modeling import fused
+
+    return fused
+
+
+@pytest.fixture(scope="module")
+def ops() -> ModuleType:
+    from keras import ops
+
+    return ops
+
+
+class Case(NamedTuple):
+    """Tensors of an operation in order, which are of the compute dtype, and settings."""
+
+    tensors: dict[str, Array]
+    low_precision: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+def make_case(name: str, with_dropout: bool = False) -> Case:
+    rng = np.random.default_rng(len(name))
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape, np.float32) * 2
+
+    def gamma(*shape: int) -> Array:
+        return rng.uniform(0.5, 2, shape).astype(np.float32)
+
+    op, _, activation = name.partition(":")
+    rows, columns = 10, 7
+    if op == "NORM_DROPOUT":
+        tensors = {"x": normal(rows, columns), "gamma": gamma(columns), "beta": normal(columns)}
+        case = Case(tensors, ("x",), {"rate": RATE})
+    elif op == "DROPOUT_ADD_NORM":
+        tensors = {
+            "x": normal(rows, columns),
+            "bias": normal(columns),
+            "residual": normal(rows, columns),
+            "gamma": gamma(columns),
+            "beta": normal(columns),
+        }
+        case = Case(tensors, ("x", "residual"), {"rate": RATE})
+    elif op == "BIAS_ACTIVATION":
+        tensors = {"x": normal(rows, columns), "bias": normal(columns)}
+        case = Case(tensors, ("x",), {"activation": activation})
+    elif op == "SPLIT_HEADS":
+        batch, length, heads, size = 2, 5, 3, 4
+        columns = 3 * heads * size
+        tensors = {"x": normal(batch * length, columns), "bias": normal(columns)}
+        case = Case(tensors, ("x",), {"shape": (batch, length, heads)})
+    elif op == "SOFTMAX_DROPOUT":
+        batch, length, heads = 2, 5, 3
+        bias = np.zeros((batch, 1, 1, length), np.float32)
+        bias[1, ..., 3:] = -10000
+        tensors = {"scores": normal(batch, heads, length, length), "bias": bias}
+        case = Case(tensors, ("scores",), {"scale": 0.7, "rate": RATE})
+    else:
+        labels = rng.integers(0, columns, rows).astype(np.int32)
+        tensors = {"logits": normal(rows, columns), "bias": normal(columns), "labels": labels}
+        return Case(tensors, ("logits",), {})
+    if with_dropout:
+        shape = next(iter(case.tensors.values())).shape
+        case.tensors["bits"] = rng.integers(0, 1 << 16, shape).astype(np.uint16)
+    return case
+
+
+WITH_DROPOUT = ("NORM_DROPOUT", "DROPOUT_ADD_NORM", "SOFTMAX_DROPOUT")
+ALL = (
+    *((name, with_dropout) for name in WITH_DROPOUT for with_dropout in (False, True)),
+    *((f"BIAS_ACTIVATION:{activation}", False) for activation in ACTIVATIONS),
+    ("SPLIT_HEADS", False),
+    ("CROSS_ENTROPY", False),
+)
+
+
+def test_all_operations_are_tested(fused: ModuleType) -> None:
+    names = {name.partition(":")[0] for name, _ in ALL}
+    assert {id(getattr(fused, name)) for name in names} == {id(op) for op in fused.ALL}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "with_dropout"), ALL)
+def test_gradients_equal_automatic_differentiation(
+    fused: ModuleType,
+    ops: ModuleType,
+    value_and_gradients: Any,
+    name: str,
+    with_dropout: bool,
+    dtype: str,
+) -> None:
+    case, op = make_case(name, with_dropout), getattr(fused, name.partition(":")[0])
+    tensors = {
+        key: ops.cast(value, dtype) if key in case.low_precision else ops.convert_to_tensor(value)
+        for key, value in case.tensors.items()
+    }
+    settings = case.settings if name == "CROSS_ENTROPY" else {**case.settings, "dtype": dtype}
+
+    def first_result(inputs: dict[str, Any]) -> Any:  # JAX sorts the keys
+        result = op.forward(*(inputs[key] for key in tensors), **settings)
+        return result[0] if isinstance(result, tuple) else result
+
+    output = first_result(tensors)
+    assert ops.dtype(output) == settings.get("dtype", "float32")
+    rng = np.random.default_rng(1)
+    upstream = ops.cast(rng.standard_normal(output.shape, np.float32), ops.dtype(output))
+    differentiated = list(tensors)[: op.num_gradients]
+    others = {key: tensors[key] for key in tensors if key not in differentiated}
+    _, wanted = value_and_gradients(
+        lambda inputs: ops.sum(
+            ops.cast(first_result({**inputs, **others}), "float32") * ops.cast(upstream, "float32")
+        ),
+        {key: tensors[key] for key in differentiated},
+    )
+    found = op.gradients(upstream, *tensors.values(), **settings)
+    assert len(found) == op.num_gradients
+    for key, gradient in zip(differentiated, found, strict=True):
+        assert ops.dtype(gradient) == ops.dtype(tensors[key]), key
+        a, b = (ops.convert_to_numpy(ops.cast(g, "float32")) for g in (gradient, wanted[key]))
+        assert a.shape == tensors[key].shape and np.abs(b).max() > 0.01, key
+        # Both are computed in float32; those of bfloat16 are rounded to 8 bits at the end.
+        tolerance = 2**-7 if ops.dtype(gradient) == "bfloat16" else 1e-5
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+
+
+def numpy_norm(x: Array, gamma: Array, beta: Array) -> Array:
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-12) * gamma + beta
+
+
+def numpy_drop(x: Array, bits: Array | None) -> Array:
+    # 16,384 of 65,536 values are below the threshold at a rate of 1/4.
+    return x if bits is None else np.where(bits >= 16384, x / 0.75, 0)
+
+
+@pytest.mark.parametrize("with_dropout", [False, True])
+@pytest.mark.parametrize("name", WITH_DROPOUT)
+def test_forward_with_dropout_equals_numpy(
+    fused: ModuleType, ops: ModuleType, name: str, with_dropout: bool
+) -> None:
+    case = make_case(name, with_dropout)
+    t = {k: v.astype(np.float64) if k != "bits" else v for k, v in case.tensors.items()}
+    bits = t.get("bits")
+    if name == "NORM_DROPOUT":
+        wanted = numpy_drop(numpy_norm(t["x"], t["gamma"], t["beta"]), bits)
+    elif name == "DROPOUT_ADD_NORM":
+        total = numpy_drop(t["x"] + t["bias"], bits) + t["residual"]
+        wanted = numpy_norm(total, t["gamma"], t["beta"])
+    else:
+        powers = np.exp(t["scores"] * 0.7 + t["bias"])
+        wanted = numpy_drop(powers / powers.sum(-1, keepdims=True), bits)
+    found = getattr(fused, name).forward(*case.tensors.values(), **case.settings, dtype="float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_cross_entropy_literal_values(fused: ModuleType, ops: ModuleType) -> None:
+    logits = np.log(np.array([[1, 2, 5], [8, 1, 1]], np.float32))
+    bias = np.log(np.array([1, 1, 0.2], np.float32))  # the shares are 1 2 1 and 8 1 0.2
+    losses, correct = fused.CROSS_ENTROPY.forward(logits, bias, np.array([1, 2], np.int32))
+    wanted = [math.log(2), math.log(46)]
+    assert ops.convert_to_numpy(losses) == pytest.approx(wanted, rel=1e-6)
+    assert ops.convert_to_numpy(correct).tolist() == [1, 0]
+
+
+def test_cross_entropy_large_logits_stay_finite(fused: ModuleType, ops: ModuleType) -> None:
+    logits = np.array([[1e4, -1e4, 0]], np.float32)
+    losses, _ = fused.CROSS_ENTROPY.forward(logits, np.zeros(3, np.float32), np.array([1]))
+    assert ops.convert_to_numpy(losses).tolist() == [2e4]
+
+
+@pytest.mark.parametrize(
+    ("activation", "wanted"),
+    [
+        ("gelu", [-0.1588080, 0.0, 0.8411920, 1.9545977]),  # Hendrycks and Gimpel's tanh formula
+        ("gelu_erf", [-0.1586553, 0.0, 0.8413447, 1.9544997]),  # x times the normal distribution
+        ("relu", [0, 0, 1, 2]),
+        ("tanh", [-0.7615942, 0, 0.7615942, 0.9640276]),
+    ],
+)
+def test_bias_activation_literal_values(
+    fused: ModuleType, ops: ModuleType, activation: str, wanted: list[float]
+) -> None:
+    x, bias = np.array([[-2, -1, 0, 1]], np.float32), np.ones(4, np.float32)
+    found = fused.BIAS_ACTIVATION.forward(x, bias, activation=activation, dtype="float32")
+    assert ops.convert_to_numpy(found)[0].tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_drops_its_share_and_keeps_the_mean(
+    fused: ModuleType, ops: ModuleType, rate: float
+) -> None:
+    count = 1 << 20
+    bits = np.random.default_rng(7).integers(0, 1 << 16, (count // 64, 64)).astype(np.uint16)
+    x = np.random.default_rng(8).standard_normal(bits.shape, np.float32)
+    gamma, beta = np.zeros(64, np.float32), np.ones(64, np.float32)  # a norm of ones
+    found = fused.NORM_DROPOUT.forward(x, gamma, beta, bits, rate=rate, dtype="float32")
+    y = ops.convert_to_numpy(found)
+    # The share of a binomial distribution has the deviation sqrt(rate (1 - rate) / n); 16 bits
+    # round the rate by 2**-17 at most. The mean is the kept share over 1 - rate.
+    bound = 5 * math.sqrt(rate * (1 - rate) / count) + 2**-17
+    assert abs(float((y == 0).mean()) - rate) < bound
+    assert abs(float(y.mean(dtype=np.float64)) - 1) < bound / (1 - rate)
+    kept = y[y != 0]
+    np.testing.assert_allclose(kept, kept[0])
+    # Exact for what the bits say: the expectation over all 65,536 values is 1.
+    assert kept[0] == pytest.approx(65536 / (65536 - round(rate * 65536)))
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-9, 0.9999999])
+def test_dropout_rate_near_the_ends_stays_finite(
+    fused: ModuleType, ops: ModuleType, rate: float
+) -> None:
+    bits = np.arange(1 << 16).astype(np.uint16).reshape(1 << 10, 64)
+    x = np.random.default_rng(8).standard_normal(bits.shape, np.float32)
+    gamma, beta = np.zeros(64, np.float32), np.ones(64, np.float32)
+    found = fused.NORM_DROPOUT.forward(x, gamma, beta, bits, rate=rate, dtype="float32")
+    y = ops.convert_to_numpy(found)
+    assert np.isfinite(y).all() and y.mean() == 1
+
+
+@pytest.mark.parametrize("name", WITH_DROPOUT)
+def test_dropout_masks_of_forward_and_gradient_agree(
+    fused: ModuleType, ops: ModuleType, name: str
+) -> None:
+    case, op = make_case(name, True), getattr(fused, name)
+    dropped = case.tensors["bits"] < 16384
+    assert 0 < dropped.sum() < dropped.size
+    settings = {**case.settings, "dtype": "float32"}
+    first = next(iter(case.tensors))
+
+    def forward(x: Array) -> Array:
+        tensors = {**case.tensors, first: x}
+        return np.array(ops.convert_to_numpy(op.forward(*tensors.values(), **settings)))
+
+    def gradient(dy: Array) -> Array:
+        return np.array(
+            ops.convert_to_numpy(op.gradients(dy, *case.tensors.values(), **settings)[0])
+        )
+
+    x = case.tensors[first]
+    if name == "DROPOUT_ADD_NORM":  # the dropped is the input
+        changed = forward(np.where(dropped, x + 1, x))
+        assert (changed == forward(x)).all()
+        slopes = gradient(np.random.default_rng(3).standard_normal(x.shape, np.float32))
+        assert ((slopes == 0) == dropped).all()
+    else:  # the dropped is the output
+        y = forward(x)
+        alive = ~dropped & (case.tensors["bias"] == 0 if name == "SOFTMAX_DROPOUT" else True)
+        assert ((y != 0) == alive).all()
+        assert not gradient(dropped.astype(np.float32)).any()
+        assert gradient(alive * np.arange(alive.size, dtype=np.float32).reshape(x.shape)).any()

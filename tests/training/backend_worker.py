@@ -1,0 +1,413 @@
+"""Runs experiments on the backend of KERAS_BACKEND in a process of its own, for several tests.
+
+Keras is imported once in a process and several devices must be asked for before the first use, so
+that each backend has its process; the tests make claims about what it writes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import Arrays, initial_parameters, pretraining_specs
+from bert_ko.training.backend import DeviceConfig, load_backend
+from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+
+Array = npt.NDArray[Any]
+Batch = dict[str, Array]
+Losses = list[dict[str, float]]
+
+ROOT = Path(__file__).parents[2]
+MANY_DEVICES = {"tensorflow": 2, "jax": 4}
+BATCH, LENGTH, PREDICTIONS = 8, 12, 3
+OPTIMIZERS = ("adam_weight_decay", "adamw", "lamb")
+SHORT = 8  # updates where devices and parts are compared
+LONG = 50  # updates where backends are compared
+DRAW_ROWS, DRAW_UNITS = 8, 20_000
+
+
+def tiny_config(dropout: float = 0.0) -> BertConfig:
+    return BertConfig(
+        vocab_size=53,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        max_position_embeddings=LENGTH,
+    )
+
+
+def tiny_arrays() -> Arrays:
+    return initial_parameters(pretraining_specs(tiny_config()), 0.1, seed=2)
+
+
+def make_batch(seed: int) -> Batch:
+    """Sequences of several lengths with two segments; some have fewer masked pieces."""
+    rng = np.random.default_rng(seed)
+    columns, vocab_size = np.arange(LENGTH), tiny_config().vocab_size
+    lengths = rng.integers(6, LENGTH + 1, (BATCH, 1))
+    input_mask = columns < lengths
+    weights = (np.arange(PREDICTIONS) < rng.integers(1, PREDICTIONS + 1, (BATCH, 1))).astype("f")
+    positions = np.stack(
+        [np.sort(rng.choice(np.arange(1, n), PREDICTIONS, False)) for n in lengths[:, 0]]
+    )
+    ids = rng.integers(1, vocab_size, (BATCH, LENGTH))
+    return {
+        "input_ids": (ids * input_mask).astype(np.int32),
+        "input_mask": input_mask.astype(np.int32),
+        "segment_ids": ((columns >= lengths // 2) & input_mask).astype(np.int32),
+        "masked_lm_positions": (positions * (weights > 0)).astype(np.int32),
+        "masked_lm_ids": (rng.integers(1, vocab_size, weights.shape) * (weights > 0)).astype("i4"),
+        "masked_lm_weights": weights,
+        "next_sentence_labels": rng.integers(0, 2, (BATCH, 1)).astype(np.int32),
+        "next_sentence_weights": np.ones(BATCH, np.float32),
+    }
+
+
+def toy_optimizer(name: str) -> OptimizerConfig:
+    return OptimizerConfig(
+        name=name,  # type: ignore[arg-type]
+        learning_rate=0.01,
+        num_train_steps=30,
+        num_warmup_steps=4,
+        weight_decay=0.1,
+        clip_norm=2.0,
+    )
+
+
+def toy_arrays() -> Arrays:
+    rng = np.random.default_rng(9)
+    shapes = {
+        "bert/embeddings/word_embeddings": (7, 4),
+        "bert/encoder/layer_0/output/dense/kernel": (4, 3),
+        "bert/encoder/layer_0/output/dense/bias": (3,),
+        "bert/encoder/layer_0/output/LayerNorm/gamma": (3,),
+        "bert/encoder/layer_0/output/LayerNorm/beta": (3,),
+        "bert/pooler/dense/kernel": (2, 2),
+        "cls/predictions/output_bias": (5,),
+        "cls/seq_relationship/output_weights": (2, 4),
+    }
+    arrays = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    arrays["bert/pooler/dense/kernel"][:] = 0  # lamb's ratio of norms is not defined
+    return arrays
+
+
+def toy_targets(name: str, step: int) -> float:
+    """What a variable is drawn to; the pull is at times above clip_norm and at times below."""
+    return (len(name) % 7 - 3) * (3.0 if step % 3 == 0 else 0.05)
+
+
+def toy_gradient(name: str, value: Array, step: int) -> Array:
+    return np.asarray(0.01 * value + toy_targets(name, step) * 0.1)
+
+
+def write_results(folder: Path) -> None:
+    """Runs all experiments; called in the process."""
+    name = os.environ["KERAS_BACKEND"]
+    _make_cpus(name)
+    experiments = Experiments()
+    values: dict[str, Any] = {}
+    for experiment in (
+        experiments.messages, experiments.long_run, experiments.parts, experiments.devices,
+        experiments.evaluation, experiments.overfit, experiments.bfloat16, experiments.dropout,
+        experiments.draws, experiments.restore, experiments.copies, experiments.optimizers,
+    ):  # fmt: skip
+        began = time.perf_counter()
+        values.update(experiment())
+        print(f"{experiment.__name__}: {time.perf_counter() - began:.1f} s", flush=True)
+    values["modules"] = [m for m in ("tensorflow", "jax", "torch") if m in sys.modules]
+    arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+    np.savez(folder / f"{name}.npz", **arrays)
+    rest = {key: value for key, value in values.items() if key not in arrays}
+    (folder / f"{name}.json").write_text(json.dumps(rest), encoding="utf-8")
+
+
+def _make_cpus(name: str) -> None:
+    if name == "jax":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", MANY_DEVICES[name])
+        return
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    logical = [tf.config.LogicalDeviceConfiguration() for _ in range(MANY_DEVICES[name])]
+    tf.config.set_logical_device_configuration(cpu, logical)
+
+
+def load_results(name: str, base_folder: Path) -> dict[str, Any]:
+    """What the experiments on a backend gave; they run once for all workers of a test run.
+
+    Args:
+        name: of the backend.
+        base_folder: pytest's for temporary files; under xdist a worker's own stands in the shared.
+    """
+    shared = base_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else base_folder
+    folder = shared / "backend_worker"
+    folder.mkdir(exist_ok=True)
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / f"{name}.log").exists():
+            environment = {
+                **os.environ,
+                "KERAS_BACKEND": name,
+                "PYTHONPATH": str(ROOT),
+                "TF_CPP_MIN_LOG_LEVEL": "2",
+            }
+            command = [sys.executable, "-W", "error::UserWarning", __file__, str(folder)]
+            done = subprocess.run(
+                command,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            (folder / f"{name}.log").write_text(done.stdout, encoding="utf-8")
+    if not (folder / f"{name}.json").exists():
+        raise AssertionError((folder / f"{name}.log").read_text(encoding="utf-8"))
+    values = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    with np.load(folder / f"{name}.npz") as arrays:
+        return {**values, **arrays}
+
+
+class Experiments:
+    """One device and several, of one backend."""
+
+    def __init__(self) -> None:
+        self.name = os.environ["KERAS_BACKEND"]
+        self.one: Any = load_backend(DeviceConfig(precision="float32"))
+        count = MANY_DEVICES[self.name]
+        self.many: Any = load_backend(DeviceConfig(precision="float32", num_devices=count))
+        assert (self.one.num_devices, self.many.num_devices) == (1, count)
+        self.batches = [make_batch(seed) for seed in range(4)]
+        self.optimizer = OptimizerConfig(
+            learning_rate=2e-3, num_train_steps=1000, num_warmup_steps=10
+        )
+        # Most of the time goes into compilation, so that programs are used again.
+        self.given = tiny_arrays()
+        self.plain = self.program(self.one, arrays=self.given)
+        self.spread = self.program(self.many, arrays=self.given)
+        self.dropping = self.program(self.one, dropout=0.1)
+
+    def program(self, backend: Any, dropout: float = 0.0, arrays: Arrays | None = None) -> Any:
+        """A new one with the tiny model."""
+        from bert_ko.training.losses import pretraining_loss
+
+        arrays = tiny_arrays() if arrays is None else arrays
+        return backend.train_program(
+            tiny_config(dropout), pretraining_loss, self.optimizer, arrays, seed=3
+        )
+
+    def train(
+        self,
+        program: Any,
+        steps: Iterable[int],
+        parts: int = 1,
+        learning_rate: float | None = None,
+        batches: list[Batch] | None = None,
+    ) -> Losses:
+        from bert_ko.training.losses import pretraining_denominators
+
+        batches = batches or self.batches
+        results: list[Callable[[], dict[str, float]]] = []
+        for step in steps:
+            batch = batches[step % len(batches)]
+            features = {k: v.reshape(parts, -1, *v.shape[1:]) for k, v in batch.items()}
+            hyper = hyperparameters(self.optimizer, step)
+            if learning_rate is not None:
+                hyper["learning_rate"] = np.float32(learning_rate)
+            results.append(
+                program.train_step(step, features, pretraining_denominators(batch), hyper)
+            )
+        return [result() for result in results]
+
+    def reset(self, program: Any) -> None:
+        arrays = tiny_arrays()
+        slots = {
+            f"{name}/{slot}": np.zeros_like(value)
+            for name, value in arrays.items()
+            for slot in ("adam_m", "adam_v")
+        }
+        program.restore(arrays, slots)
+
+    def messages(self) -> dict[str, Any]:
+        def refusal(config: DeviceConfig) -> str:
+            try:
+                load_backend(config)
+            except ValueError as error:
+                return str(error)
+            return ""
+
+        return {
+            "no_tpu": refusal(DeviceConfig(use_tpu=True)),
+            "no_named_tpu": refusal(DeviceConfig(use_tpu=True, tpu_name="grpc://127.0.0.1:1")),
+            "too_many_devices": refusal(DeviceConfig(num_devices=99)),
+            "description": self.many.description,
+            "auto_precision": load_backend(DeviceConfig()).precision,
+        }
+
+    def long_run(self) -> dict[str, Any]:
+        return {"losses": self.train(self.plain, range(LONG))}
+
+    def parts(self) -> dict[str, Any]:
+        values = {}
+        for parts in (2, 4):
+            self.reset(self.plain)
+            values[f"losses_{parts}_parts"] = self.train(self.plain, range(SHORT), parts)
+        return values
+
+    def devices(self) -> dict[str, Any]:
+        values = {"losses_many": self.train(self.spread, range(SHORT))}
+        self.reset(self.spread)
+        values["losses_many_2_parts"] = self.train(self.spread, range(SHORT), 2)
+        return values
+
+    def evaluation(self) -> dict[str, Any]:
+        """At the initial weights, where the first update's loss is known."""
+        from bert_ko.training.losses import pretraining_denominators
+
+        values = {}
+        for key, program in (("evaluation", self.plain), ("evaluation_many", self.spread)):
+            self.reset(program)
+            batch = self.batches[0]
+            values[key] = program.eval_step(batch, pretraining_denominators(batch))
+        return values
+
+    def overfit(self) -> dict[str, Any]:
+        self.reset(self.plain)
+        losses = self.train(self.plain, range(150), learning_rate=1e-2, batches=self.batches[:1])
+        return {"overfit": [loss["masked_lm_loss"] / loss["masked_lm_weight"] for loss in losses]}
+
+    def bfloat16(self) -> dict[str, Any]:
+        backend = load_backend(DeviceConfig(precision="bfloat16"))
+        return {
+            "losses_bfloat16": self.train(self.program(backend), range(LONG)),
+            "precisions": [self.one.precision, backend.precision],
+        }
+
+    def dropout(self) -> dict[str, Any]:
+        """The same batch and weights, in an update with the same or another number."""
+        values = {}
+        for key, step in (("first", 0), ("again", 0), ("other_step", 1)):
+            self.reset(self.dropping)
+            batches = self.batches[:1]
+            values[f"dropout_{key}"] = self.train(self.dropping, [step], batches=batches)
+        return values
+
+    def draws(self) -> dict[str, Any]:
+        """Random bits themselves, for parts and devices; a row of the batch says who it is."""
+        from keras import ops
+
+        def loss(model: Any, features: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            sums = {}
+            for use in ("first", "second"):
+                rows = features["row"].shape[0]
+                (bits,) = model.dropout.bits(0.1, (rows, DRAW_UNITS))
+                values = ops.cast(bits, "float32")
+                low = ops.cast(values < 6554, "float32")  # 0.1 of 65,536
+                for row in range(DRAW_ROWS):
+                    chosen = ops.cast(features["row"] == row, "float32")
+                    sums[f"{use}_mean_{row}"] = ops.sum(ops.mean(values, axis=1) * chosen)
+                    sums[f"{use}_low_{row}"] = ops.sum(ops.mean(low, axis=1) * chosen)
+            return ops.sum(model.params["x/kernel"]), sums
+
+        values = {}
+        for key, backend, seed in (
+            ("one", self.one, 11),
+            ("one_again", self.one, 11),
+            ("one_other_seed", self.one, 12),
+            ("many", self.many, 11),
+        ):
+            weight = {"x/kernel": np.ones(2, np.float32)}
+            program = backend.train_program(tiny_config(), loss, self.optimizer, weight, seed)
+            hyper = hyperparameters(self.optimizer, 0)
+            for parts in (1, 2):
+                batch = {"row": np.arange(DRAW_ROWS, dtype=np.int32).reshape(parts, -1)}
+                for step in (0, 1):
+                    sums = program.train_step(step, batch, {}, hyper)()
+                    values[f"draws_{key}_{parts}_parts_step_{step}"] = sums
+        return values
+
+    def restore(self) -> dict[str, Any]:
+        """Four updates with dropout, and the last two of them again in another program."""
+        self.reset(self.dropping)
+        self.train(self.dropping, (1, 2))
+        saved = self.dropping.parameters(), self.dropping.slots()
+        values: dict[str, Any] = {"restore_straight": self.train(self.dropping, (3, 4))}
+        other = self.program(self.one, dropout=0.1)
+        self.train(other, (1,))
+        other.restore(*saved)
+        values["restore_again"] = self.train(other, (3, 4))
+        values["restore_differing"] = list(_differing(self.dropping, other))
+        return values
+
+    def copies(self) -> dict[str, Any]:
+        """Whether arrays that came from outside, or went there, change with later updates."""
+        original = tiny_arrays()
+        changed = [n for n, value in self.given.items() if (value != original[n]).any()]
+        values: dict[str, Any] = {"given_changed": changed}
+        for key, program in (("one", self.plain), ("many", self.spread)):
+            arrays, slots = tiny_arrays(), self.plain.slots()
+            program.restore(arrays, slots)
+            self.train(program, (1, 2))
+            got = {**program.parameters(), **program.slots()}
+            kept = {name: np.array(value) for name, value in got.items()}
+            self.train(program, (3, 4))
+            changed = [name for name in got if (got[name] != kept[name]).any()]
+            changed += [name for name in arrays if (arrays[name] != original[name]).any()]
+            values[f"copies_changed_{key}"] = changed
+            now = program.parameters()
+            values[f"trained_{key}"] = [n for n in now if (now[n] != kept[n]).any()]
+        return values
+
+    def optimizers(self) -> dict[str, Any]:
+        from keras import ops
+
+        def loss(model: Any, features: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            """Its gradient is toy_gradient of the mean over the rows of the batch."""
+            total = 0.0
+            for name, value in model.params.items():
+                target = ops.sum(features[name]) / features["count"]
+                share = features[name].shape[0] / features["count"]
+                total += 0.005 * share * ops.sum(value * value) + 0.1 * target * ops.sum(value)
+            return total, {"rows": ops.sum(ops.ones_like(next(iter(features.values()))))}
+
+        values: dict[str, Any] = {}
+        for name in OPTIMIZERS:
+            for key, backend in (("one", self.one), ("many", self.many)):
+                config, arrays = toy_optimizer(name), toy_arrays()
+                program = backend.train_program(tiny_config(), loss, config, arrays, 3)
+                norms = []
+                for step in range(20):
+                    batch = {n: np.full((2, 4), toy_targets(n, step), np.float32) for n in arrays}
+                    scalars = {"count": np.float32(8)}
+                    hyper = hyperparameters(config, step)
+                    norms.append(program.train_step(step, batch, scalars, hyper)()["gradient_norm"])
+                values[f"{name}_{key}/gradient_norms"] = np.array(norms)
+                for array, value in {**program.parameters(), **program.slots()}.items():
+                    values[f"{name}_{key}/{array}"] = np.array(value)
+        return values
+
+
+def _differing(a: Any, b: Any) -> Iterator[str]:
+    """Names of variables and slots that are not the same to the last bit."""
+    for first, second in ((a.parameters(), b.parameters()), (a.slots(), b.slots())):
+        assert first.keys() == second.keys()
+        yield from (n for n in first if first[n].tobytes() != second[n].tobytes())
+
+
+if __name__ == "__main__":
+    write_results(Path(sys.argv[1]))

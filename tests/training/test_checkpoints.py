@@ -1,0 +1,305 @@
+"""Checkpoints: what is read back, what a kill leaves, and what is removed."""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bert_ko.modeling.config import BertConfig
+from bert_ko.training.checkpoints import (
+    Checkpoint,
+    identity_differences,
+    list_checkpoints,
+    load_arrays,
+    load_checkpoint,
+    remove_unfinished,
+    save_checkpoint,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = BertConfig(vocab_size=50, hidden_size=8, num_attention_heads=2, intermediate_size=16)
+
+
+def checkpoint(step: int) -> Checkpoint:
+    rng = np.random.default_rng(step)
+    parameters = {
+        "bert/a/kernel": rng.standard_normal((5, 3), np.float32),
+        "bert/a/bias": rng.standard_normal(3, np.float32),
+        "한글/scalar": np.full((), step, np.float32),
+        "empty": np.zeros((0, 4), np.float32),
+    }
+    slots = {f"{name}/adam_m": array + 1 for name, array in parameters.items()}
+    return Checkpoint(parameters, slots, {"step": step, "sums": {"loss": 0.1 + step / 3}})
+
+
+def save(folder: Path, step: int, keep: int = 5) -> str:
+    return save_checkpoint(str(folder), step, checkpoint(step), CONFIG, keep)
+
+
+def assert_equal(found: Checkpoint, wanted: Checkpoint) -> None:
+    for ours, theirs in ((found.parameters, wanted.parameters), (found.slots, wanted.slots)):
+        assert ours.keys() == theirs.keys()
+        for name, array in theirs.items():
+            assert ours[name].shape == array.shape
+            assert ours[name].tobytes() == array.tobytes()
+    assert found.state == wanted.state
+
+
+def steps(folder: Path) -> list[int]:
+    return [int(path[-8:]) for path in list_checkpoints(str(folder))]
+
+
+def test_save_checkpoint_reads_back_bit_for_bit(tmp_path: Path) -> None:
+    path = save(tmp_path, 1000)
+    assert path == str(tmp_path / "checkpoint-00001000")
+    assert sorted(os.listdir(path)) == [
+        "bert_config.json", "model.safetensors", "optimizer.safetensors", "state.json",
+    ]  # fmt: skip
+    assert_equal(load_checkpoint(path), checkpoint(1000))
+    config = Path(path, "bert_config.json").read_text(encoding="utf-8")
+    assert BertConfig.from_json(config, "x") == CONFIG
+    assert os.listdir(tmp_path) == ["checkpoint-00001000"]
+
+
+def test_save_checkpoint_is_what_the_library_writes(tmp_path: Path) -> None:
+    arrays = checkpoint(7).parameters
+    path = Path(save(tmp_path, 7)) / "model.safetensors"
+    found = load_file(path)
+    assert all(found[name].tobytes() == array.tobytes() for name, array in arrays.items())
+    save_file(arrays, tmp_path / "theirs")
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    assert size % 8 == 0
+    ours, theirs = (
+        json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        for data in (path.read_bytes(), (tmp_path / "theirs").read_bytes())
+    )
+    assert {k: (v["dtype"], v["shape"]) for k, v in ours.items()} == {
+        k: (v["dtype"], v["shape"]) for k, v in theirs.items()
+    }
+
+
+def test_save_checkpoint_can_be_read_by_others(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        path = Path(save(tmp_path, 1))
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {0o644}
+
+
+@pytest.mark.parametrize(("keep", "stay"), [(1, [40]), (3, [20, 30, 40]), (0, [10, 20, 30, 40])])
+def test_save_checkpoint_keeps_the_newest(keep: int, stay: list[int], tmp_path: Path) -> None:
+    for step in (10, 20, 30, 40):
+        save(tmp_path, step, keep)
+    assert steps(tmp_path) == stay
+    assert len(os.listdir(tmp_path)) == len(stay)
+
+
+def test_list_checkpoints_is_numerical_and_leaves_out_what_is_none(tmp_path: Path) -> None:
+    assert list_checkpoints(str(tmp_path / "nowhere")) == []
+    for step in (100_000_000, 99_999_999, 5):
+        save(tmp_path, step)
+    (tmp_path / "checkpoint-00000006").mkdir()
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "checkpoint-best/state.json").write_text("{}")
+    (tmp_path / ".checkpoint-00000007.tmp").mkdir()
+    assert [os.path.basename(path) for path in list_checkpoints(str(tmp_path))] == [
+        "checkpoint-00000005", "checkpoint-99999999", "checkpoint-100000000",
+    ]  # fmt: skip
+
+
+def test_save_checkpoint_files_of_the_user_stay(tmp_path: Path) -> None:
+    notes = Path(save(tmp_path, 1)) / "notes.txt"
+    notes.write_text("좋았다")
+    (tmp_path / "thesis.txt").write_text("내 논문")
+    save(tmp_path, 2, keep=1)
+    assert notes.read_text() == "좋았다"
+    assert steps(tmp_path) == [2]
+    assert_equal(load_checkpoint(save(tmp_path, 1)), checkpoint(1))  # in the same folder again
+    assert notes.read_text() == "좋았다"
+    assert (tmp_path / "thesis.txt").read_text() == "내 논문"
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_remove_unfinished_takes_what_kills_leave_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / ".checkpoint-00000003.tmp"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    for name in (".run.json.123.tmp", ".metrics.jsonl.9.tmp", ".user.dic.77.tmp"):
+        (tmp_path / name).write_text("half")
+    save(tmp_path, 2)
+    stay = [".mine.tmp", ".lock", "run.json.1.tmp", ".checkpoint-x.tmp"]
+    for name in stay:
+        (tmp_path / name).write_text("x")
+    remove_unfinished(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted([*stay, "checkpoint-00000002"])
+
+
+class Killed(BaseException):
+    """After it nothing more is done, as after SIGKILL."""
+
+
+@contextlib.contextmanager
+def killed_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The process dies at its nth call that changes the file system."""
+    done: list[str] = []
+
+    def dying(name: str, function: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if len(done) >= call:
+                raise Killed
+            done.append(name)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        for name in ("makedirs", "fsync", "rename", "replace", "unlink", "rmdir"):
+            patch.setattr(os, name, dying(name, getattr(os, name)))
+        with contextlib.suppress(Killed):
+            yield done
+
+
+def test_save_checkpoint_killed_at_every_call_leaves_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    for call in itertools.count():
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        for step in (1, 2):
+            save(folder, step)
+        with killed_at(call, monkeypatch) as done:
+            save(folder, 3, keep=2)
+        is_over = len(done) < call
+        remove_unfinished(str(folder))
+        last = steps(folder)[-1]
+        assert_equal(load_checkpoint(list_checkpoints(str(folder))[-1]), checkpoint(last))
+        found.append(last)
+        assert_equal(load_checkpoint(save(folder, 3, keep=2)), checkpoint(3))
+        assert steps(folder) == [2, 3]
+        if is_over:
+            break
+    assert call > 10
+    assert found == sorted(found) and set(found) == {2, 3}
+
+
+def test_save_checkpoint_killed_over_the_folder_of_a_user_leaves_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call in itertools.count():
+        folder = tmp_path / str(call)
+        save(folder, 1)
+        notes = Path(save(folder, 3)) / "notes.txt"
+        notes.write_text("x")
+        (notes.parent / "state.json").unlink()
+        with killed_at(call, monkeypatch) as done:
+            save(folder, 3)
+        is_over = len(done) < call
+        remove_unfinished(str(folder))
+        last = list_checkpoints(str(folder))[-1]
+        assert_equal(load_checkpoint(last), checkpoint(int(last[-8:])))
+        assert notes.read_text() == "x"
+        if is_over:
+            break
+    assert steps(folder) == [1, 3]
+
+
+def test_save_checkpoint_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    code = (
+        "import numpy as np, resource\n"
+        "from bert_ko.modeling.config import BertConfig\n"
+        "from bert_ko.training.checkpoints import Checkpoint, save_checkpoint\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))\n"
+        "large = Checkpoint({'a': np.zeros(100_000, np.float32)}, {}, {})\n"
+        "try:\n"
+        f"    save_checkpoint({str(tmp_path)!r}, 2, large, BertConfig(vocab_size=9), 5)\n"
+        "except OSError as error:\n"
+        "    print(error.filename, error.strerror, sep=': ', end='')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}"],
+        capture_output=True, text=True, cwd=REPOSITORY, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{tmp_path}/.checkpoint-00000002.tmp/model.safetensors: File too large"
+    assert os.listdir(tmp_path) == ["checkpoint-00000001"]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def overwrite_header(path: Path) -> None:
+    path.write_bytes(b"\xff" * 40 + path.read_bytes()[40:])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("damage", [truncate, overwrite_header, Path.unlink])
+def test_load_checkpoint_damaged_file_says_what_to_delete(
+    name: str, damage: Any, tmp_path: Path
+) -> None:
+    first, second = save(tmp_path, 1), save(tmp_path, 2)
+    damage(Path(second, name))
+    with pytest.raises(ValueError) as error:
+        load_checkpoint(second)
+    message = str(error.value)
+    assert message.startswith(f"{second}/{name} is damaged or no safetensors file (")
+    assert message.endswith(f"). Delete the folder {second} to go on from {first}.")
+    shutil.rmtree(first)
+    with pytest.raises(ValueError, match="to begin again"):
+        load_checkpoint(second)
+
+
+def test_load_checkpoint_damaged_state_is_an_error(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    truncate(Path(path, "state.json"))
+    with pytest.raises(ValueError, match=r"state\.json: not a JSON object"):
+        load_checkpoint(path)
+    Path(path, "state.json").unlink()
+    with pytest.raises(ValueError, match=r"has no state\.json"):
+        load_checkpoint(path)
+
+
+def test_load_checkpoint_without_slots_reads_no_slots(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    Path(path, "optimizer.safetensors").unlink()
+    assert_equal(load_checkpoint(path, with_slots=False), checkpoint(1)._replace(slots={}))
+
+
+def test_load_arrays_bfloat16_is_read(tmp_path: Path) -> None:
+    import ml_dtypes
+
+    values = np.arange(6).astype(ml_dtypes.bfloat16)
+    save_file({"a": values}, tmp_path / "a")
+    assert load_arrays(str(tmp_path / "a"))["a"].astype(np.float32).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_identity_differences_say_what_was_and_what_is() -> None:
+    stands = {
+        "seed": 1, "name": None, "same": [1], "shards": [["a", 1], ["b", 2]], "more": ["x"],
+        "config": {"hidden_size": 8, "vocab_size": 9},
+    }  # fmt: skip
+    wanted = {
+        "seed": 2, "name": "x", "same": [1], "shards": [["a", 1], ["c", 2]], "more": [],
+        "config": {"hidden_size": 16, "vocab_size": 9}, "new": True,
+    }  # fmt: skip
+    assert identity_differences(stands, wanted) == [
+        "--config: hidden_size was 8, now 16",
+        "--more had 1 items, now 0",
+        "--name was None, now 'x'",
+        "--new was None, now True",
+        "--seed was 1, now 2",
+        "--shards had ['b', 2], now ['c', 2]",
+    ]
+    assert identity_differences(stands, stands) == []

@@ -1,0 +1,103 @@
+"""Flags that every command that trains has: what they refuse and what they become."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bert_ko.flags import FlagError, parse
+from bert_ko.training.backend import DeviceConfig
+from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags
+
+
+@dataclass(frozen=True)
+class Flags(OptimizerFlags, DeviceFlags, LoopFlags):
+    """All of them."""
+
+
+def test_flags_defaults_are_googles() -> None:
+    flags = parse(Flags, [])
+    assert flags.learning_rate == 5e-5
+    assert flags.save_checkpoints_steps == 1000 and flags.iterations_per_loop == 1000
+    assert not flags.use_tpu and flags.num_tpu_cores == 8
+    assert flags.device_config == DeviceConfig()
+    assert flags.optimizer_config(100_000, 10_000) == OptimizerConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [
+        ("save_checkpoints_steps", 0, 1),
+        ("keep_checkpoint_max", -1, 0),
+        ("iterations_per_loop", 0, 1),
+        ("log_every_steps", 0, 1),
+        ("random_seed", -1, 0),
+    ],
+)
+def test_flags_below_the_least_name_the_flag(name: str, value: int, least: int) -> None:
+    with pytest.raises(ValueError) as error:
+        parse(Flags, [f"--{name}={value}"])
+    assert str(error.value) == f"--{name} must be at least {least}, got {value}."
+    assert getattr(parse(Flags, [f"--{name}={least}"]), name) == least
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--random_seed=2147483648", r"--random_seed must be below 2\*\*31, got 2147483648"),
+        ("--max_hours=0", r"--max_hours must be above 0, got 0\.0"),
+        ("--max_hours=nan", "--max_hours must be above 0, got nan"),
+        ("--precision=float16", "--precision must be one of float32, bfloat16, auto"),
+        ("--attention=flash", "--attention must be one of plain, fused, auto"),
+        ("--optimizer=sgd", "--optimizer must be one of adam_weight_decay, adamw, lamb"),
+    ],
+)
+def test_flags_bad_value_names_the_flag(flag: str, message: str) -> None:
+    with pytest.raises((ValueError, FlagError), match=message):
+        parse(Flags, [flag])
+
+
+@pytest.mark.parametrize("value", [-1e-9, float("nan")])
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm"])
+def test_optimizer_config_out_of_range_names_the_flag(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^--{name} must be at least 0, got {value}\.$"):
+        OptimizerFlags(**{name: value}).optimizer_config(10, 0)
+
+
+@pytest.mark.parametrize("value", [1e39, float("inf")])
+def test_optimizer_config_infinite_in_float32_names_the_flag(value: float) -> None:
+    message = rf"^--learning_rate must be at most 3\.4e\+38, got {re.escape(str(value))}\.$"
+    with pytest.raises(ValueError, match=message):
+        OptimizerFlags(learning_rate=value).optimizer_config(10, 0)
+
+
+def test_optimizer_config_negative_warmup_names_the_flag() -> None:
+    with pytest.raises(ValueError, match=r"^--num_warmup_steps must be at least 0, got -1\.$"):
+        OptimizerFlags().optimizer_config(10, -1)
+
+
+def test_optimizer_config_has_every_flag() -> None:
+    flags = OptimizerFlags(
+        learning_rate=1e-3, optimizer="lamb", learning_rate_schedule="constant", weight_decay=0.5,
+        clip_norm=0.0,
+    )  # fmt: skip
+    assert flags.optimizer_config(7, 3) == OptimizerConfig(
+        name="lamb", learning_rate=1e-3, num_train_steps=7, num_warmup_steps=3,
+        schedule="constant", weight_decay=0.5, clip_norm=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [0, -2])
+def test_device_config_no_device_names_the_flag(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"^--num_devices must be at least 1, got {count}\.$"):
+        _ = DeviceFlags(num_devices=count).device_config
+
+
+def test_device_config_has_every_flag() -> None:
+    values: dict[str, Any] = {
+        "num_devices": 3, "use_tpu": True, "tpu_name": "a", "tpu_zone": "b", "gcp_project": "c",
+        "master": "d", "precision": "bfloat16", "attention": "fused",
+    }  # fmt: skip
+    assert DeviceFlags(**values).device_config == DeviceConfig(**values)
