@@ -53,7 +53,8 @@ def jax_steps(arguments: argparse.Namespace, batches: list[Any]) -> Callable[[in
     os.environ["KERAS_BACKEND"] = "jax"
     from bert_ko.modeling.config import BertConfig
     from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
-    from bert_ko.training.backend import DeviceConfig, load_backend
+    from bert_ko.training.backend import DeviceConfig
+    from bert_ko.training.devices import load_backend
     from bert_ko.training.losses import pretraining_denominators, pretraining_loss
     from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 

@@ -20,7 +20,7 @@ from bert_ko.modeling.parameters import (
     initial_parameters,
     pretraining_specs,
 )
-from bert_ko.training.backend import Backend, TrainProgram, load_backend
+from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     Checkpoint,
@@ -29,6 +29,7 @@ from bert_ko.training.checkpoints import (
     load_checkpoint,
     remove_unfinished,
 )
+from bert_ko.training.devices import load_backend
 from bert_ko.training.handshake import (
     Agreement,
     MaskingFlags,

@@ -524,6 +524,16 @@ def test_run_evaluation_alone_takes_input_file_as_google_does(
     assert results(folder) == first
 
 
+def test_run_evaluation_keeps_the_order_of_the_shards(train: Run, data: Data, folder: Path) -> None:
+    # Else the first batches would be others with each seed.
+    found = []
+    for seed in (1, 2):
+        flags = (f"--input_file={data.static}", "--max_eval_steps=2", f"--random_seed={seed}")
+        assert evaluate(train, folder, *flags) == 0
+        found.append(results(folder))
+    assert found[0] == found[1]
+
+
 def test_run_evaluation_alone_of_another_model_is_refused(
     train: Run, refusal: Refusal, folder: Path, tmp_path: Path
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -116,39 +114,6 @@ class TrainProgram(Protocol):
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         """Sets all variables and slots."""
         ...
-
-
-def choose_backend() -> BackendName:
-    """KERAS_BACKEND where it is set; else TensorFlow, or JAX where TensorFlow is not installed.
-
-    Raises:
-        ValueError: KERAS_BACKEND names neither, or the package is missing.
-    """
-    name = os.environ.get("KERAS_BACKEND", "").strip()
-    has_tensorflow = importlib.util.find_spec("tensorflow") is not None
-    if not name:
-        has_jax = importlib.util.find_spec("jax") is not None
-        name = "jax" if has_jax and not has_tensorflow else "tensorflow"
-    if name not in ("tensorflow", "jax"):
-        raise ValueError(f"KERAS_BACKEND must be tensorflow or jax, got {name}.")
-    if importlib.util.find_spec(name) is None:
-        package = "tensorflow" if name == "tensorflow" else "bert_ko[jax]"
-        raise ValueError(f"KERAS_BACKEND={name}, but it is not installed: pip install {package}")
-    return "jax" if name == "jax" else "tensorflow"
-
-
-def load_backend(config: DeviceConfig) -> Backend:
-    """Imports the chosen backend, and nothing of the other, and finds the devices."""
-    name = choose_backend()
-    os.environ["KERAS_BACKEND"] = name
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if name == "jax":
-        from bert_ko.training.jax_backend import JaxBackend
-
-        return JaxBackend(config)
-    from bert_ko.training.tensorflow_backend import TensorFlowBackend
-
-    return TensorFlowBackend(config)
 
 
 def cpu_has_bfloat16() -> bool:

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, initial_parameters, pretraining_specs
-from bert_ko.training.backend import DeviceConfig, load_backend
+from bert_ko.training.backend import DeviceConfig
+from bert_ko.training.devices import load_backend
 from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 
 Array = npt.NDArray[Any]

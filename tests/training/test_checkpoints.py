@@ -183,9 +183,9 @@ def test_save_checkpoint_killed_at_every_call_leaves_a_good_one(
             save(folder, 3, keep=2)
         is_over = len(done) < call
         remove_unfinished(str(folder))
-        last = steps(folder)[-1]
-        assert_equal(load_checkpoint(list_checkpoints(str(folder))[-1]), checkpoint(last))
-        found.append(last)
+        for step, path in zip(steps(folder), list_checkpoints(str(folder)), strict=True):
+            assert_equal(load_checkpoint(path), checkpoint(step))
+        found.append(steps(folder)[-1])
         assert_equal(load_checkpoint(save(folder, 3, keep=2)), checkpoint(3))
         assert steps(folder) == [2, 3]
         if is_over:

@@ -1,0 +1,72 @@
+"""Choosing a backend, and importing it alone."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from bert_ko.training.backend import Backend, BackendName, DeviceConfig
+
+# What TensorFlow's C++ code says at every start, whatever the log level.
+_NOISE = re.compile(
+    r"WARNING: All log messages before absl::InitializeLog|"
+    r"[IWE]\d{4} .*(port\.cc|cudart_stub\.cc|cuda_platform\.cc|cpu_feature_guard\.cc)"
+)
+
+
+def choose_backend() -> BackendName:
+    """KERAS_BACKEND where it is set; else TensorFlow, or JAX where TensorFlow is not installed.
+
+    Raises:
+        ValueError: KERAS_BACKEND names neither, or the package is missing.
+    """
+    name = os.environ.get("KERAS_BACKEND", "").strip()
+    has_tensorflow = importlib.util.find_spec("tensorflow") is not None
+    if not name:
+        has_jax = importlib.util.find_spec("jax") is not None
+        name = "jax" if has_jax and not has_tensorflow else "tensorflow"
+    if name not in ("tensorflow", "jax"):
+        raise ValueError(f"KERAS_BACKEND must be tensorflow or jax, got {name}.")
+    if importlib.util.find_spec(name) is None:
+        package = "tensorflow" if name == "tensorflow" else "bert_ko[jax]"
+        raise ValueError(f"KERAS_BACKEND={name}, but it is not installed: pip install {package}")
+    return "jax" if name == "jax" else "tensorflow"
+
+
+def load_backend(config: DeviceConfig) -> Backend:
+    """Imports the chosen backend, and nothing of the other, and finds the devices."""
+    name = choose_backend()
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if name == "jax":
+        from bert_ko.training.jax_backend import JaxBackend
+
+        return JaxBackend(config)
+    with _without_noise():
+        from bert_ko.training.tensorflow_backend import TensorFlowBackend
+
+        return TensorFlowBackend(config)
+
+
+@contextlib.contextmanager
+def _without_noise() -> Iterator[None]:
+    """Holds standard error back, of C++ code too, and drops the lines of _NOISE from it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines(keepends=True):
+                if not _NOISE.match(line):
+                    sys.stderr.write(line)
