@@ -173,7 +173,10 @@ def run(config: RunPretrainingConfig) -> None:
         program = _program(backend, config, model_config, arrays, slots)
         evaluate = partial(_evaluate, program, config, model_config, data.evaluation)
         if config.do_train:
-            step = _train(program, config, model_config, data.train, checkpoint, evaluate)
+            computed_with = f"{backend.description}, {backend.precision}"
+            step = _train(
+                program, config, model_config, data.train, checkpoint, computed_with, evaluate
+            )
         if config.do_eval:
             _write_results(config.output_dir, evaluate(), step)
 
@@ -405,6 +408,7 @@ def _train(
     model_config: BertConfig,
     data: Agreement | None,
     checkpoint: Checkpoint | None,
+    computed_with: str,
     evaluate: Any,
 ) -> int:
     """Returns the steps done."""
@@ -417,8 +421,15 @@ def _train(
         names = [field.name for field in dataclasses.fields(Progression)]
         progression = Progression(**{name: checkpoint.state[name] for name in names})
         print(f"going on from step {progression.step:,}", flush=True)
+        before = checkpoint.state.get("computed_with", computed_with)
+        if before != computed_with:
+            _warn(
+                f"the run was computed with {before}, now with {computed_with}: it goes on, but "
+                "not to the last bit."
+            )
     state = {
         "format": _FORMAT,
+        "computed_with": computed_with,
         "identity": _identity(config, model_config, data),
         "tokenizer_fingerprint": data.fingerprint,
     }

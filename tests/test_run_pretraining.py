@@ -926,7 +926,6 @@ def test_command_help_answers_without_a_framework() -> None:
         assert any(line.startswith(f"  --{flag} (") for line in found)
 
 
-@pytest.mark.xfail(reason="data/manifest.py imports the class Shard, and with it the tokenizer")
 def test_command_without_vocab_file_loads_no_tokenizer() -> None:
     assert not modules_after("import bert_ko.run_pretraining") & {"mecab", "_mecab"}
 

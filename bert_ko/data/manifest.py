@@ -6,13 +6,15 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
-from bert_ko.data.shards import Shard
+
+if TYPE_CHECKING:
+    from bert_ko.data.shards import Shard
 
 MANIFEST_NAME = "manifest.json"
 _SHARDED = re.compile(r"(?P<name>.+)@(?P<shards>\d+)")
