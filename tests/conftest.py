@@ -3,11 +3,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer
+
+# How long an example takes says something of the machine, nothing of the code.
+hypothesis.settings.register_profile("any_machine", deadline=None)
+hypothesis.settings.load_profile("any_machine")
 
 REPOSITORY = Path(__file__).parents[1]
 SAMPLE_CORPUS = REPOSITORY / "samples" / "corpus.txt"

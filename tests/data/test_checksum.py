@@ -3,7 +3,7 @@ import sys
 
 import google_crc32c
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_ko.data import checksum
@@ -30,6 +30,7 @@ def test_checksum_known_vectors_are_met(value, extend, data: bytes, known: int) 
     assert value(data) == extend(0, data) == known
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=50), st.integers(0, 2 * BLOCK + 10))
 def test_numpy_checksum_any_bytes_equals_google_crc32c(crc: int, data: bytes, size: int) -> None:
     for content in (data, (data or b"\x80" * 7) * (1 + size // 7)):
@@ -44,6 +45,7 @@ def test_numpy_checksum_every_block_border_equals_google_crc32c(size: int) -> No
     assert checksum.numpy_extend(0x12345678, data) == google_crc32c.extend(0x12345678, data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 40))
 def test_numpy_extend_in_two_parts_equals_the_whole(data: bytes, cut: int) -> None:
     parts = checksum.numpy_extend(checksum.numpy_value(data[:cut]), data[cut:])

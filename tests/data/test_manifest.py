@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_ko import files
@@ -160,6 +160,7 @@ def test_read_manifests_file_url_knows_a_local_manifest(tmp_path: Path) -> None:
     assert [shard.manifest for shard in read_manifests([f"file://{tmp_path}/a"])] == [manifest]
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 60)))
 def test_id_ranges_any_ids_are_restored(ids: set[int]) -> None:
     ranges = id_ranges(np.array(sorted(ids), np.int32))
