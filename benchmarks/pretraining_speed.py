@@ -131,7 +131,7 @@ def matmul_rate(precision: str) -> float:
 
     matrix = tf.cast(tf.random.stateless_normal((2048, 2048), [1, 2]), precision)
     seconds = []
-    for _ in range(30):
+    for _ in range(100):
         start = time.perf_counter()
         tf.matmul(matrix, matrix)
         seconds.append(time.perf_counter() - start)
@@ -151,6 +151,7 @@ def flops_per_step(size: str) -> float:
 
 def measure(size: str, side: str, steps: int) -> None:
     """Runs in a process of its own; prints JSON."""
+    rate = None if side.startswith("torch") else matmul_rate(side)
     if side.startswith("torch"):
         step = torch_step(size, side.removeprefix("torch-"))
     else:
@@ -163,7 +164,6 @@ def measure(size: str, side: str, steps: int) -> None:
         step()
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rate = None if side.startswith("torch") else matmul_rate(side)
     print(json.dumps({"seconds": statistics.median(seconds), "peak": peak, "rate": rate}))
 
 
