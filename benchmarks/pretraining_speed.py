@@ -21,12 +21,12 @@ from typing import Any
 
 from common import ROOT, VOCAB, machine
 
-SIZES = {"small": ("bert_config_mini.json", 32), "base": ("bert_config.json", 8)}
+SIZES = {"mini": ("bert_config_mini.json", 32), "base": ("bert_config.json", 8)}
 LENGTH, PREDICTIONS = 128, 20
 GOALS = {
-    ("small", "bfloat16"): {"torch-a": 3.5, "torch-b": 1.1},
+    ("mini", "bfloat16"): {"torch-a": 3.5, "torch-b": 1.1},
     ("base", "bfloat16"): {"torch-a": 2.2, "torch-b": 1.0},
-    ("small", "float32"): {"torch-c": 1.05},
+    ("mini", "float32"): {"torch-c": 1.05},
     ("base", "float32"): {"torch-c": 1.05},
 }
 SIDES = ("bfloat16", "float32", "torch-a", "torch-b", "torch-c")
