@@ -5,13 +5,8 @@ from typing import Any
 
 import pytest
 
-from bert_ko.training.backend import (
-    DeviceConfig,
-    choose_backend,
-    cpu_has_bfloat16,
-    load_backend,
-    no_tpu_message,
-)
+from bert_ko.training.backend import DeviceConfig, cpu_has_bfloat16, no_tpu_message
+from bert_ko.training.devices import choose_backend, load_backend
 from tests.training.backend_worker import (
     DRAW_ROWS,
     DRAW_UNITS,
