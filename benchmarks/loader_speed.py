@@ -15,7 +15,8 @@ from pathlib import Path
 from common import VOCAB, machine, write_sample
 
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
-from bert_ko.data.reader import InstanceReader, Prefetcher, ReaderConfig
+from bert_ko.data.prefetch import Prefetcher
+from bert_ko.data.reader import InstanceReader, ReaderConfig
 from bert_ko.modeling.config import BertConfig
 from bert_ko.training.handshake import MaskingFlags, agree
 

@@ -197,3 +197,8 @@ def _character_width(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me", "Cf", "Cc"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def warn(command: str, message: str) -> None:
+    """Prints a warning on standard error."""
+    print(f"{command}: warning: {message}", file=sys.stderr)

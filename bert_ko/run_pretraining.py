@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bert_ko import files
-from bert_ko.data.manifest import read_json, write_json
-from bert_ko.data.reader import ReaderConfig
+from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig
 from bert_ko.flags import flag, run_command, to_json
 from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import (
-    Arrays,
-    count_parameters,
-    initial_parameters,
-    pretraining_specs,
-)
+from bert_ko.modeling.parameters import Arrays, count_parameters, pretraining_specs
+from bert_ko.progress import warn
 from bert_ko.training.backend import Backend, TrainProgram
-from bert_ko.training.checkpoints import (
-    CONFIG_NAME,
-    Checkpoint,
-    identity_differences,
-    list_checkpoints,
-    load_checkpoint,
-    remove_unfinished,
-)
+from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, remove_unfinished
 from bert_ko.training.devices import load_backend
 from bert_ko.training.handshake import (
     Agreement,
@@ -39,17 +26,23 @@ from bert_ko.training.handshake import (
     refuse_idle_flags,
     refuse_overlap,
 )
-from bert_ko.training.initialization import describe, initialize, read_source
+from bert_ko.training.runs import (
+    Run,
+    begin,
+    check_batch_size,
+    find_checkpoint,
+    new_parameters,
+    read_model_config,
+    write_results,
+    write_run,
+)
 from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags
 
 if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
+    from bert_ko.training.loop import Evaluate
 
-_RUN_NAME = "run.json"
-_RESULTS_NAME = "eval_results.txt"
-_FORMAT = 1
-# Keys of bert_config that decide nothing when a trained model is evaluated.
-_FOR_TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+_COMMAND = "run_pretraining"
 
 
 @dataclass(frozen=True)
@@ -151,39 +144,34 @@ class _Data(NamedTuple):
 
 def run(config: RunPretrainingConfig) -> None:
     """Checks that everything fits, then trains and evaluates."""
-    model_config = _read_model_config(config.bert_config_file)
+    model_config = read_model_config(config.bert_config_file)
     data = _agree_on_data(config, model_config)
     _refuse_no_weights(config)
     tokenizer = _tokenizer(config, model_config, data)
+    run = _run_of(config, model_config, data)
     files.require_writable_folder(config.output_dir)
     with files.lock(os.path.join(config.output_dir, ".lock")):
         remove_unfinished(config.output_dir)
-        checkpoint = _find_checkpoint(config, model_config, data)
+        checkpoint = find_checkpoint(run, config.do_train)
         step = checkpoint.state["step"] if checkpoint is not None else 0
         if step >= config.num_train_steps and not config.do_eval:
             print(f"all {step:,} steps are done; --do_eval evaluates them")
             return
-        arrays = checkpoint.parameters if checkpoint else _initial(config, model_config, data)
+        arrays = checkpoint.parameters if checkpoint else _initial(config, run)
         if config.do_train:
-            _write_run(config, model_config, data.train, tokenizer)
+            if tokenizer is not None and config.vocab_file is not None:
+                copy_vocabulary(tokenizer, config.vocab_file, config.output_dir)
+            write_run(run, dataclasses.asdict(config))
         backend = load_backend(config.device_config)
         _check_batch_sizes(config, backend)
         _describe(backend, model_config, data)
-        slots = checkpoint.slots if checkpoint else {}
-        program = _program(backend, config, model_config, arrays, slots)
+        program = _program(backend, config, model_config, arrays, checkpoint)
         evaluate = partial(_evaluate, program, config, model_config, data.evaluation)
         if config.do_train:
             computed_with = f"{backend.description}, {backend.precision}"
-            step = _train(
-                program, config, model_config, data.train, checkpoint, computed_with, evaluate
-            )
+            step = _train(program, config, run, data.train, checkpoint, computed_with, evaluate)
         if config.do_eval:
-            _write_results(config.output_dir, evaluate(), step)
-
-
-def _read_model_config(path: str) -> BertConfig:
-    with files.open_binary(path) as stream:
-        return BertConfig.from_json(stream.read(), path)
+            write_results(config.output_dir, {"global_step": step, **evaluate(step)})
 
 
 def _agree_on_data(config: RunPretrainingConfig, model_config: BertConfig) -> _Data:
@@ -238,90 +226,34 @@ def _tokenizer(
     return agree_tokenizer(config.vocab_file, data.known[0], model_config, config.bert_config_file)
 
 
-def _find_checkpoint(
-    config: RunPretrainingConfig, model_config: BertConfig, data: _Data
-) -> Checkpoint | None:
-    """The last one in the folder, which must be of this run."""
-    paths = list_checkpoints(config.output_dir)
-    if not paths:
-        return None
-    path = paths[-1]
-    checkpoint = load_checkpoint(path, with_slots=config.do_train)
-    state = checkpoint.state
-    if state.get("format") != _FORMAT:
-        raise ValueError(f"{path} was written by another version; choose another --output_dir.")
-    stands, wanted = state["identity"], _identity(config, model_config, data.train)
-    if not config.do_train:
-        stands, wanted = _model_identity(stands), _model_identity(wanted)
-    differences = identity_differences(stands, wanted)
-    if not differences and _is_other(state["tokenizer_fingerprint"], data.fingerprint):
-        differences = ["the shards were made with another tokenizer"]
-    if differences:
-        raise ValueError(
-            f"{path} is of another run: {'; '.join(differences)}. Give the same flags to go on, or "
-            "choose another --output_dir, with this one as --init_checkpoint to begin from its "
-            "weights."
-        )
-    return checkpoint
-
-
-def _model_identity(identity: dict[str, Any]) -> dict[str, Any]:
-    """What evaluation depends on."""
-    values = identity["bert_config_file"].items()
-    return {"bert_config_file": {k: v for k, v in values if k not in _FOR_TRAINING}}
-
-
-def _is_other(fingerprint: str | None, other: str | None) -> bool:
-    return None not in (fingerprint, other) and fingerprint != other
-
-
-def _identity(
-    config: RunPretrainingConfig, model_config: BertConfig, data: Agreement | None
-) -> dict[str, Any]:
-    """What must stay the same for a run to go on."""
-    shards = [] if data is None else data.shards
-    return {
+def _run_of(config: RunPretrainingConfig, model_config: BertConfig, data: _Data) -> Run:
+    shards = [] if data.train is None else data.train.shards
+    identity = {
         **to_json(config),
         "bert_config_file": model_config.to_dict(),
         "input_file": [[os.path.basename(s.path), files.size(s.path)] for s in shards],
     }
+    return Run(
+        command=_COMMAND,
+        folder=config.output_dir,
+        model_config=model_config,
+        config_file=config.bert_config_file,
+        identity=identity,
+        fingerprint=data.fingerprint,
+        tokenized="the shards were made with",
+    )
 
 
-def _initial(config: RunPretrainingConfig, model_config: BertConfig, data: _Data) -> Arrays:
-    specs = pretraining_specs(model_config)
-    new = initial_parameters(specs, model_config.initializer_range, config.random_seed)
-    if config.init_checkpoint is None:
-        return new
-    source = read_source(config.init_checkpoint)
-    found = initialize(specs, new, source, config.bert_config_file)
-    print(describe(found, source), flush=True)
-    if _is_other(source.fingerprint, data.fingerprint):
-        raise ValueError(
-            f"--init_checkpoint: {source.path} was trained with another tokenizer than the shards "
-            "were made with; its pieces would mean other words. Make the shards with its "
-            "vocabulary."
-        )
-    if source.hidden_act not in (None, model_config.hidden_act):
-        _warn(
-            f"{source.path} was trained with hidden_act {source.hidden_act}, "
-            f"{config.bert_config_file} says {model_config.hidden_act}."
-        )
-    return found.arrays
+def _initial(config: RunPretrainingConfig, run: Run) -> Arrays:
+    specs = pretraining_specs(run.model_config)
+    return new_parameters(run, specs, config.init_checkpoint, config.random_seed)
 
 
 def _check_batch_sizes(config: RunPretrainingConfig, backend: Backend) -> None:
-    parts = config.gradient_accumulation_steps * backend.num_devices
-    if config.train_batch_size % parts:
-        raise ValueError(
-            f"--train_batch_size={config.train_batch_size} must be a multiple of {parts}: "
-            f"{config.gradient_accumulation_steps} parts on {backend.num_devices} devices."
-        )
-    evaluates = config.do_eval or config.eval_every_steps is not None
-    if evaluates and config.eval_batch_size % backend.num_devices:
-        raise ValueError(
-            f"--eval_batch_size={config.eval_batch_size} must be a multiple of the "
-            f"{backend.num_devices} devices."
-        )
+    parts = config.gradient_accumulation_steps
+    check_batch_size("train_batch_size", config.train_batch_size, backend, parts)
+    if config.do_eval or config.eval_every_steps is not None:
+        check_batch_size("eval_batch_size", config.eval_batch_size, backend)
 
 
 def _describe(backend: Backend, model_config: BertConfig, data: _Data) -> None:
@@ -332,11 +264,7 @@ def _describe(backend: Backend, model_config: BertConfig, data: _Data) -> None:
         flush=True,
     )
     for warning in dict.fromkeys(w for agreement in data.known for w in agreement.warnings):
-        _warn(warning)
-
-
-def _warn(message: str) -> None:
-    print(f"run_pretraining: warning: {message}", file=sys.stderr)
+        warn(_COMMAND, warning)
 
 
 def _program(
@@ -344,19 +272,23 @@ def _program(
     config: RunPretrainingConfig,
     model_config: BertConfig,
     arrays: Arrays,
-    slots: Arrays,
+    checkpoint: Checkpoint | None,
 ) -> TrainProgram:
     """Moves the arrays onto the devices."""
     from bert_ko.training.losses import pretraining_loss
 
     optimizer = config.optimizer_config(config.num_train_steps, config.num_warmup_steps)
     program = backend.train_program(
-        model_config, pretraining_loss, optimizer, arrays, config.random_seed
+        model_config,
+        pretraining_loss,
+        optimizer if config.do_train else None,
+        arrays,
+        config.random_seed,
     )
-    if slots:
-        program.restore(arrays, slots)
+    if checkpoint is not None and checkpoint.slots:
+        program.restore(arrays, checkpoint.slots)
+        checkpoint.slots.clear()
     arrays.clear()  # else they would take memory as long as the run lasts
-    slots.clear()
     return program
 
 
@@ -376,68 +308,27 @@ def _reader_config(
     )
 
 
-def _write_run(
-    config: RunPretrainingConfig,
-    model_config: BertConfig,
-    data: Agreement | None,
-    tokenizer: Tokenizer | None,
-) -> None:
-    """The run's settings and vocabulary, for people and for later commands."""
-    folder = config.output_dir
-    run_path, config_path = (os.path.join(folder, name) for name in (_RUN_NAME, CONFIG_NAME))
-    identity = _identity(config, model_config, data)
-    stands = read_json(run_path)
-    config_stands = _read_model_config(config_path) if os.path.exists(config_path) else None
-    if stands is None and config_stands not in (None, model_config):
-        raise ValueError(
-            f"{config_path} is of another model and would be written over; choose another "
-            "--output_dir."
-        )
-    if tokenizer is not None and config.vocab_file is not None:
-        copy_vocabulary(tokenizer, config.vocab_file, folder)
-    if stands is None or stands.get("identity") != identity:
-        flags = dataclasses.asdict(config)
-        write_json(run_path, {"format": _FORMAT, "flags": flags, "identity": identity})
-    if config_stands != model_config:
-        write_json(config_path, model_config.to_dict())
-
-
 def _train(
     program: TrainProgram,
     config: RunPretrainingConfig,
-    model_config: BertConfig,
+    run: Run,
     data: Agreement | None,
     checkpoint: Checkpoint | None,
     computed_with: str,
-    evaluate: Any,
+    evaluate: Evaluate,
 ) -> int:
     """Returns the steps done."""
-    from bert_ko.training.loop import LoopConfig, Progression, TrainingLoop
+    from bert_ko.training.loop import LoopConfig, TrainingLoop
     from bert_ko.training.losses import PRETRAINING
 
     assert data is not None
-    progression = Progression()
-    if checkpoint is not None:
-        names = [field.name for field in dataclasses.fields(Progression)]
-        progression = Progression(**{name: checkpoint.state[name] for name in names})
-        print(f"going on from step {progression.step:,}", flush=True)
-        before = checkpoint.state.get("computed_with", computed_with)
-        if before != computed_with:
-            _warn(
-                f"the run was computed with {before}, now with {computed_with}: it goes on, but "
-                "not to the last bit."
-            )
-    state = {
-        "format": _FORMAT,
-        "computed_with": computed_with,
-        "identity": _identity(config, model_config, data),
-        "tokenizer_fingerprint": data.fingerprint,
-    }
-    loop = TrainingLoop(
+    progression = begin(run, checkpoint, computed_with)
+    reader_config = _reader_config(config, run.model_config, data, True)
+    loop: TrainingLoop[Batch] = TrainingLoop(
         program,
         PRETRAINING,
         config.optimizer_config(config.num_train_steps, config.num_warmup_steps),
-        model_config,
+        run.model_config,
         LoopConfig(
             folder=config.output_dir,
             num_train_steps=config.num_train_steps,
@@ -448,11 +339,11 @@ def _train(
             steps_under_way=config.iterations_per_loop,
             eval_steps=config.eval_every_steps,
             max_seconds=config.max_hours * 3600 if config.max_hours is not None else None,
-            state=state,
+            state={**run.state, "computed_with": computed_with},
         ),
         evaluate,
     )
-    return loop.run(_reader_config(config, model_config, data, True), progression).step
+    return loop.run(InstanceReader(reader_config, progression.position), progression).step
 
 
 def _evaluate(
@@ -460,21 +351,14 @@ def _evaluate(
     config: RunPretrainingConfig,
     model_config: BertConfig,
     data: Agreement | None,
+    step: int,
 ) -> dict[str, float]:
     from bert_ko.training.loop import evaluate
     from bert_ko.training.losses import PRETRAINING
 
     assert data is not None
-    reader_config = _reader_config(config, model_config, data, False)
-    return evaluate(program, PRETRAINING, reader_config, config.max_eval_steps)
-
-
-def _write_results(folder: str, metrics: dict[str, float], step: int) -> None:
-    """Google's keys, sorted, one a line."""
-    results = {"global_step": step, **metrics}
-    text = "".join(f"{name} = {results[name]}\n" for name in sorted(results))
-    files.write_atomic(os.path.join(folder, _RESULTS_NAME), text)
-    print(text, end="")
+    reader = InstanceReader(_reader_config(config, model_config, data, False))
+    return evaluate(program, PRETRAINING, reader.one_epoch(), config.max_eval_steps)
 
 
 def main() -> int:

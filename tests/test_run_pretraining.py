@@ -719,8 +719,7 @@ def test_run_warnings_of_all_shards_are_printed_once(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--train_batch_size=6"], "--train_batch_size=6 must be a multiple of 4: 1 parts on 4 "
-         "devices."),
+        (["--train_batch_size=6"], "--train_batch_size=6 must be a multiple of the 4 devices."),
         (["--gradient_accumulation_steps=4"], "--train_batch_size=8 must be a multiple of 16: 4 "
          "parts on 4 devices."),
         (["--do_eval", "--eval_batch_size=6"], "--eval_batch_size=6 must be a multiple of the 4 "
@@ -864,8 +863,8 @@ def test_run_init_checkpoint_of_another_tokenizer_is_refused(
     message = refusal(tmp_path / "run", f"--init_checkpoint={tmp_path}/other")
     assert message == (
         f"--init_checkpoint: {tmp_path}/other/checkpoint-00001000 was trained with another "
-        "tokenizer than the shards were made with; its pieces would mean other words. Make the "
-        "shards with its vocabulary."
+        "tokenizer than the shards were made with; its pieces would mean other words. Prepare the "
+        "data with its vocabulary."
     )
     save_weights(tmp_path / "same", load_tokenizer(vocab_folder).fingerprint)
     assert train(tmp_path / "run", f"--init_checkpoint={tmp_path}/same") == 0

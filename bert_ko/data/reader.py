@@ -6,11 +6,8 @@ Legend: B batch, L max_seq_length, P max_predictions_per_seq.
 from __future__ import annotations
 
 import dataclasses
-import queue
-import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,6 +143,12 @@ class InstanceReader:
         """The batches of one pass; the last is filled up with padding of weight 0."""
         yield from self._batches(epochs=1)
 
+    def place(self, batch: Batch) -> str:
+        """Names the first records of a batch, for a message."""
+        first = zip(batch.shards[:3].tolist(), batch.records[:3].tolist(), strict=True)
+        places = "; ".join(self._place(shard, record) for shard, record in first)
+        return f"Its batch of {len(batch.shards)} begins with {places}"
+
     def _batches(self, epochs: int | None) -> Iterator[Batch]:
         parts: list[_Part] = []
         missing = self._config.batch_size
@@ -258,67 +261,3 @@ def _join(parts: Sequence[_Part], position: Position) -> Batch:
 def _padding(like: Arrays, count: int) -> _Part:
     zeros = {name: np.zeros((count, *value.shape[1:]), value.dtype) for name, value in like.items()}
     return _Part(zeros, np.full(count, -1, np.int32), np.full(count, -1, np.int64))
-
-
-class Prefetcher:
-    """Runs an iterator in a thread, a few items ahead; use as a context manager.
-
-    The thread ends, and a generator is closed, when the items or the block end.
-    """
-
-    _END = object()
-
-    def __init__(self, items: Iterator[Batch], ahead: int = 8):
-        """Args: items; ahead: how many may wait."""
-        self._items = items
-        self._queue: queue.Queue[Any] = queue.Queue(ahead)
-        self._is_closed = threading.Event()
-        self._thread = threading.Thread(target=self._fill, daemon=True)
-
-    def __enter__(self) -> Prefetcher:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._is_closed.set()
-        self._thread.join()
-
-    def __iter__(self) -> Iterator[Batch]:
-        assert self._thread.ident is not None, "a Prefetcher is a context manager"
-        while not self._is_closed.is_set():
-            item = self._queue.get()
-            if item is self._END or isinstance(item, BaseException):
-                self._is_closed.set()  # nothing will come any more
-            if isinstance(item, BaseException):
-                raise item
-            if item is not self._END:
-                yield item
-
-    def _fill(self) -> None:
-        try:
-            for item in self._items:
-                if not self._put(item):
-                    break
-            self._close_items()
-            self._put(self._END)
-        except BaseException as error:  # raised again where the items are taken
-            self._put(error)
-
-    def _close_items(self) -> None:
-        """Lets a generator close its files now, not when it is collected."""
-        if isinstance(self._items, Generator):
-            self._items.close()
-
-    def _put(self, item: Any) -> bool:
-        while not self._is_closed.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False

@@ -25,6 +25,8 @@ TRANSFORM = "cls/predictions/transform"
 OUTPUT_BIAS = "cls/predictions/output_bias"
 RELATIONSHIP_WEIGHTS = "cls/seq_relationship/output_weights"
 RELATIONSHIP_BIAS = "cls/seq_relationship/output_bias"
+SPAN_WEIGHTS = "cls/squad/output_weights"
+SPAN_BIAS = "cls/squad/output_bias"
 
 
 class ParameterSpec(NamedTuple):
@@ -42,8 +44,8 @@ def layer_name(layer: int) -> str:
     return f"bert/encoder/layer_{layer}"
 
 
-def encoder_specs(config: BertConfig) -> Specs:
-    """Embeddings, layers and pooler."""
+def encoder_specs(config: BertConfig, has_pooler: bool = True) -> Specs:
+    """Embeddings and layers, and the pooler where something stands on it."""
     h, i = config.hidden_size, config.intermediate_size
     specs: Specs = {
         WORD_EMBEDDINGS: ParameterSpec((config.vocab_size, h), "normal"),
@@ -60,7 +62,8 @@ def encoder_specs(config: BertConfig) -> Specs:
         specs.update(_dense(f"{scope}/intermediate/dense", h, i))
         specs.update(_dense(f"{scope}/output/dense", i, h))
         specs.update(_norm(f"{scope}/output/LayerNorm", h))
-    specs.update(_dense(POOLER, h, h))
+    if has_pooler:
+        specs.update(_dense(POOLER, h, h))
     return specs
 
 
@@ -74,6 +77,15 @@ def pretraining_specs(config: BertConfig) -> Specs:
         OUTPUT_BIAS: ParameterSpec((config.vocab_size,), "zeros"),
         RELATIONSHIP_WEIGHTS: ParameterSpec((2, h), "normal"),
         RELATIONSHIP_BIAS: ParameterSpec((2,), "zeros"),
+    }
+
+
+def span_specs(config: BertConfig) -> Specs:
+    """The encoder with the head for answers: where they begin and end."""
+    return {
+        **encoder_specs(config, has_pooler=False),
+        SPAN_WEIGHTS: ParameterSpec((2, config.hidden_size), "normal"),
+        SPAN_BIAS: ParameterSpec((2,), "zeros"),
     }
 
 

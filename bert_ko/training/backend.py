@@ -48,6 +48,8 @@ class DeviceConfig:
 
 # The loss of a part of a batch, and sums over it.
 LossFunction = Callable[["Model", "dict[str, Tensor]"], "tuple[Tensor, dict[str, Tensor]]"]
+# What a model says of each example of a batch: tensors [B, ...].
+OutputFunction = Callable[["Model", "dict[str, Tensor]"], "dict[str, Tensor]"]
 
 
 class Backend(Protocol):
@@ -62,7 +64,7 @@ class Backend(Protocol):
         self,
         config: BertConfig,
         loss: LossFunction,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
     ) -> TrainProgram:
@@ -71,7 +73,8 @@ class Backend(Protocol):
         Args:
             config: of the model.
             loss: differentiated.
-            optimizer: how variables are updated.
+            optimizer: how variables are updated; None where nothing is trained, and no slots are
+                needed.
             arrays: initial values.
             seed: of dropout.
         """
@@ -103,6 +106,17 @@ class TrainProgram(Protocol):
         """The sums of a batch [B, ...], without dropout."""
         ...
 
+    def predictor(self, outputs: OutputFunction) -> Callable[[HostBatch], HostBatch]:
+        """Compiles a function of the variables, as they are whenever it is called.
+
+        Args:
+            outputs: of a batch, without dropout.
+
+        Returns:
+            Takes arrays [B, ...], whose B divides by the number of devices, and returns others.
+        """
+        ...
+
     def parameters(self) -> Arrays:
         """Copies of the variables."""
         ...
@@ -113,6 +127,10 @@ class TrainProgram(Protocol):
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         """Sets all variables and slots."""
+        ...
+
+    def restart(self, parameters: Arrays, seed: int) -> None:
+        """Begins anew with other variables and dropout, without compiling anything again."""
         ...
 
 

@@ -4,6 +4,7 @@
     checkpoint-00001000/optimizer.safetensors  slots, NAME/adam_m and NAME/adam_v
     checkpoint-00001000/bert_config.json
     checkpoint-00001000/state.json             step, position in the data, what identifies the run
+    best-00000900                              the same without slots, of the best evaluation
 
 Dropout and masks are drawn from the seed and the step, so that nothing else has a state.
 """
@@ -16,7 +17,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
@@ -30,8 +31,8 @@ MODEL_NAME = "model.safetensors"
 OPTIMIZER_NAME = "optimizer.safetensors"
 CONFIG_NAME = "bert_config.json"
 STATE_NAME = "state.json"
-_NAME = re.compile(r"checkpoint-(\d+)")
-_TEMPORARY = re.compile(r"\.checkpoint-\d+\.tmp")
+_NAME = re.compile(r"(checkpoint|best)-(\d+)")
+_TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 # The state comes last when a checkpoint is written, and goes first.
 _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
 # What files.write_atomic leaves of a run's other files when it is killed.
@@ -39,6 +40,9 @@ _HALF_FILE = re.compile(
     r"\.(run\.json|bert_config\.json|metrics\.jsonl|eval_results\.txt|vocab\.txt|spm\.model|"
     r"tokenizer_config\.json|.+\.dic)\.\d+\.tmp"
 )
+
+
+Kind = Literal["checkpoint", "best"]
 
 
 class Checkpoint(NamedTuple):
@@ -49,21 +53,27 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
-def list_checkpoints(folder: str) -> list[str]:
+def list_checkpoints(folder: str, kind: Kind = "checkpoint") -> list[str]:
     """Paths of the complete checkpoints in a run's folder, the oldest first."""
     if not os.path.isdir(folder):
         return []
     found = [
-        (int(match[1]), name)
+        (int(match[2]), name)
         for name in os.listdir(folder)
         if (match := _NAME.fullmatch(name))
+        and match[1] == kind
         and os.path.isfile(os.path.join(folder, name, STATE_NAME))
     ]
     return [os.path.join(folder, name) for _, name in sorted(found)]
 
 
 def save_checkpoint(
-    folder: str, step: int, checkpoint: Checkpoint, config: BertConfig, keep: int
+    folder: str,
+    step: int,
+    checkpoint: Checkpoint,
+    config: BertConfig,
+    keep: int,
+    kind: Kind = "checkpoint",
 ) -> str:
     """Writes a checkpoint, then removes the oldest of the run's.
 
@@ -72,17 +82,19 @@ def save_checkpoint(
         step: updates done.
         checkpoint: arrays and state.
         config: of the model.
-        keep: so many checkpoints stay; 0 keeps all.
+        keep: so many checkpoints of the kind stay; 0 keeps all.
+        kind: the first part of its name.
 
     Returns:
         Its path.
     """
-    path = os.path.join(folder, f"checkpoint-{step:08d}")
-    temporary = os.path.join(folder, f".checkpoint-{step:08d}.tmp")
+    path = os.path.join(folder, f"{kind}-{step:08d}")
+    temporary = os.path.join(folder, f".{kind}-{step:08d}.tmp")
     try:
         os.makedirs(temporary, exist_ok=True)
         _save_arrays(os.path.join(temporary, MODEL_NAME), checkpoint.parameters)
-        _save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
+        if checkpoint.slots:
+            _save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
         _save_json(os.path.join(temporary, CONFIG_NAME), config.to_dict())
         _save_json(os.path.join(temporary, STATE_NAME), checkpoint.state)
     except BaseException:  # the disk is full, for example
@@ -90,7 +102,7 @@ def save_checkpoint(
         raise
     _publish(temporary, path)
     _sync(folder)
-    for old in list_checkpoints(folder)[:-keep] if keep else []:
+    for old in list_checkpoints(folder, kind)[:-keep] if keep else []:
         _remove(old)
     return path
 
@@ -139,7 +151,8 @@ def _publish(temporary: str, path: str) -> None:
         os.rename(temporary, path)
         return
     for name in _FILES:  # the user keeps something in the folder
-        os.replace(os.path.join(temporary, name), os.path.join(path, name))
+        with contextlib.suppress(FileNotFoundError):  # no slots
+            os.replace(os.path.join(temporary, name), os.path.join(path, name))
     _remove(temporary)
 
 

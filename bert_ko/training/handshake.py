@@ -111,7 +111,7 @@ def agree(
     manifest = _flat(shards[0])
     where = shards[0].manifest_path
     _compare_lengths(manifest, where, max_seq_length)
-    _compare_vocab_size(manifest["vocab_size"], "the shards", where, config, config_file)
+    compare_vocab_size(manifest["vocab_size"], "the shards", where, config, config_file)
     warnings = []
     if manifest["vocab_size"] < config.vocab_size:
         warnings.append(
@@ -186,9 +186,14 @@ def _compare_lengths(manifest: dict[str, Any], where: str, max_seq_length: int) 
         )
 
 
-def _compare_vocab_size(
+def compare_vocab_size(
     size: int, owner: str, where: str, config: BertConfig, config_file: str
 ) -> None:
+    """Refuses a vocabulary that is larger than the model's.
+
+    Raises:
+        ValueError: with both numbers and what to change.
+    """
     if size > config.vocab_size:
         raise ValueError(
             f"vocab_size is {config.vocab_size:,} in {config_file}, but {size:,} in {owner} "
@@ -299,7 +304,7 @@ def agree_tokenizer(
             f"--vocab_file={vocab_file} is not the vocabulary that the shards were made with "
             f"({agreement.where}); give that one, or make the shards again with this one."
         )
-    _compare_vocab_size(len(tokenizer.vocab), "the vocabulary", vocab_file, config, config_file)
+    compare_vocab_size(len(tokenizer.vocab), "the vocabulary", vocab_file, config, config_file)
     return tokenizer
 
 

@@ -12,7 +12,14 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.data.manifest import read_json
-from bert_ko.modeling.parameters import OUTPUT_BIAS, WORD_EMBEDDINGS, Arrays, ParameterSpec
+from bert_ko.modeling.parameters import (
+    OUTPUT_BIAS,
+    SPAN_BIAS,
+    SPAN_WEIGHTS,
+    WORD_EMBEDDINGS,
+    Arrays,
+    ParameterSpec,
+)
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     MODEL_NAME,
@@ -177,6 +184,8 @@ def from_hugging_face(name: str) -> tuple[str, bool] | None:
         "cls.predictions.bias": OUTPUT_BIAS,
         "cls.seq_relationship.weight": "cls/seq_relationship/output_weights",
         "cls.seq_relationship.bias": "cls/seq_relationship/output_bias",
+        "qa_outputs.weight": SPAN_WEIGHTS,
+        "qa_outputs.bias": SPAN_BIAS,
     }
     if name in exact:
         return exact[name], False

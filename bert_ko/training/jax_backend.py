@@ -23,6 +23,7 @@ from bert_ko.training.backend import (
     HostBatch,
     HostScalars,
     LossFunction,
+    OutputFunction,
     no_tpu_message,
 )
 from bert_ko.training.optimization import clip_scale, update
@@ -60,7 +61,7 @@ class JaxBackend:
         self,
         config: BertConfig,
         loss: LossFunction,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
     ) -> JaxProgram:
@@ -97,35 +98,37 @@ class JaxProgram:
         backend: JaxBackend,
         config: BertConfig,
         loss: LossFunction,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
     ):
         self._compute, self._config = backend.compute, config
         self._loss, self._optimizer = loss, optimizer
-        self._key = jax.random.key(seed, impl=backend.random)
+        self._random = backend.random
+        self._key = jax.random.key(seed, impl=self._random)
         self._everywhere = NamedSharding(backend.mesh, PartitionSpec())
         self._split = {
             axis: NamedSharding(backend.mesh, PartitionSpec(*[None] * axis, "batch"))
             for axis in (0, 1)
         }
         self._params = jax.device_put(arrays, self._everywhere)
-        self._slots = {
-            slot: jax.device_put(
-                {name: np.zeros_like(array) for name, array in arrays.items()}, self._everywhere
-            )
-            for slot in SLOTS
-        }
+        self._slots = self._new_slots(arrays)
         self._train_function = jax.jit(self._step, donate_argnums=(0, 1))
         self._eval_function = jax.jit(self._eval)
+
+    def _new_slots(self, arrays: Arrays) -> dict[str, Any]:
+        zeros = {name: np.zeros_like(array) for name, array in arrays.items()}
+        slots = SLOTS if self._optimizer is not None else ()
+        return {slot: jax.device_put(zeros, self._everywhere) for slot in slots}
 
     def train_step(
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
     ) -> Callable[[], dict[str, float]]:
         """See TrainProgram."""
+        assert self._optimizer is not None
         placed = jax.device_put(batch, self._split[1])
         self._params, self._slots, sums = self._train_function(
-            self._params, self._slots, placed, scalars, hyper, np.uint32(step)
+            self._params, self._slots, placed, scalars, hyper, (self._key, np.uint32(step))
         )
         return lambda: {name: float(value) for name, value in jax.device_get(sums).items()}
 
@@ -138,6 +141,8 @@ class JaxProgram:
     def _step(
         self, params: Any, slots: Any, batch: Any, scalars: Any, hyper: Any, step: Any
     ) -> tuple[Any, Any, Any]:
+        """Step is the key of dropout and the number of the step."""
+        assert self._optimizer is not None
         gradients, sums = self._gradients(params, batch, scalars, step)
         norm, scale = clip_scale(self._optimizer, list(gradients.values()))
         new_params: dict[str, Any] = {}
@@ -158,7 +163,7 @@ class JaxProgram:
     def _gradients(self, params: Any, batch: Any, scalars: Any, step: Any) -> tuple[Any, Any]:
         """Of all parts together; every array of the batch is [K, B, ...]."""
         parts = next(iter(batch.values())).shape[0]
-        key = jax.random.fold_in(self._key, step)
+        key = jax.random.fold_in(*step)
 
         def part(index: Any, features: Any) -> tuple[Any, Any]:
             return self._part_gradients(
@@ -188,6 +193,20 @@ class JaxProgram:
         model = Model(params, self._config, self._compute, Dropout())
         return self._loss(model, {**batch, **scalars})[1]
 
+    def predictor(self, outputs: OutputFunction) -> Callable[[HostBatch], HostBatch]:
+        """See TrainProgram."""
+
+        def compute(params: Any, batch: Any) -> Any:
+            return outputs(Model(params, self._config, self._compute, Dropout()), batch)
+
+        function = jax.jit(compute)
+
+        def predict(batch: HostBatch) -> HostBatch:
+            found = function(self._params, jax.device_put(batch, self._split[0]))
+            return {name: np.asarray(value) for name, value in jax.device_get(found).items()}
+
+        return predict
+
     def parameters(self) -> Arrays:
         """See TrainProgram."""
         return {name: np.asarray(value) for name, value in self._params.items()}
@@ -209,8 +228,16 @@ class JaxProgram:
             slot: jax.device_put(
                 {name: slots[f"{name}/{slot}"] for name in self._params}, self._everywhere
             )
-            for slot in SLOTS
+            for slot in self._slots
         }
+
+    def restart(self, parameters: Arrays, seed: int) -> None:
+        """See TrainProgram."""
+        self._params = jax.device_put(
+            {name: parameters[name] for name in self._params}, self._everywhere
+        )
+        self._slots = self._new_slots(parameters)
+        self._key = jax.random.key(seed, impl=self._random)
 
 
 def _random_bits(key: Any, use: int, shape: tuple[int, ...]) -> Any:

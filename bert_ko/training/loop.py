@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from bert_ko.data.reader import Batch, InstanceReader, Prefetcher, ReaderConfig
+from bert_ko.data.prefetch import Prefetcher
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.progress import Progress, format_rate
-from bert_ko.training.backend import TrainProgram
+from bert_ko.training.backend import HostBatch, TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
 from bert_ko.training.metrics import MetricsWriter
 from bert_ko.training.objective import Metrics, Objective
@@ -35,7 +35,9 @@ class LoopConfig:
         save_steps, keep, log_steps: see LoopFlags.
         steps_under_way: updates begun before the first of them is waited for.
         eval_steps: updates between two evaluations; None for none.
+        eval_at_end: evaluate after the last update too.
         max_seconds: of training, earlier runs included; None for no limit.
+        warmup_flag: the command's flag for warm-up, for a message.
         state: identifies the run in every checkpoint.
     """
 
@@ -47,15 +49,48 @@ class LoopConfig:
     log_steps: int = 10
     steps_under_way: int = 1000
     eval_steps: int | None = None
+    eval_at_end: bool = False
     max_seconds: float | None = None
+    warmup_flag: str = "--num_warmup_steps"
     state: dict[str, Any] = field(default_factory=dict)
+
+
+class Batch(Protocol):
+    """What a step trains on; see data.reader.Batch."""
+
+    @property
+    def features(self) -> HostBatch:
+        """Arrays [B, ...]; input_ids is one of them."""
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """In the data, of the next batch, as values for JSON."""
+
+    @property
+    def epoch(self) -> int:
+        """From 0."""
+
+
+BatchType = TypeVar("BatchType", bound=Batch)
+
+
+class BatchSource(Protocol[BatchType]):
+    """Where batches come from, beginning at the position it was made for."""
+
+    def batches(self) -> Iterator[BatchType]:
+        """Batches without end."""
+        ...
+
+    def place(self, batch: BatchType) -> str:
+        """Names the batch, for a message."""
+        ...
 
 
 class Evaluate(Protocol):
     """Computes metrics on held-out data."""
 
-    def __call__(self) -> Metrics:
-        """Means by name."""
+    def __call__(self, step: int) -> Metrics:
+        """Means by name, after so many updates."""
         ...
 
 
@@ -78,13 +113,13 @@ class Progression:
     steps_in_sums: int = 0
 
 
-class _Pending(NamedTuple):
+class _Pending(NamedTuple, Generic[BatchType]):
     step: int
-    batch: Batch
+    batch: BatchType
     result: Callable[[], dict[str, float]]
 
 
-class TrainingLoop:
+class TrainingLoop(Generic[BatchType]):
     """Runs a program over batches."""
 
     def __init__(
@@ -98,14 +133,14 @@ class TrainingLoop:
     ):
         self._program, self._objective, self._optimizer = program, objective, optimizer
         self._model_config, self._config, self._evaluate = model_config, config, evaluate
-        self._pending: list[_Pending] = []
+        self._pending: list[_Pending[BatchType]] = []
         self._stop_signal = 0
 
-    def run(self, reader_config: ReaderConfig, progression: Progression) -> Progression:
+    def run(self, source: BatchSource[BatchType], progression: Progression) -> Progression:
         """Trains until the steps or the hours are done.
 
         Args:
-            reader_config: of the data.
+            source: of batches; begins at the position of the progression.
             progression: where to begin.
 
         Returns:
@@ -116,25 +151,21 @@ class TrainingLoop:
             SystemExit: after SIGTERM or Ctrl-C, with 128 + the signal; a checkpoint was written.
         """
         config = self._config
-        self._progression = progression
+        self._progression, self._source = progression, source
         self._saved_step = progression.step
         self._clock = time.perf_counter()
         if self._is_done():
             return self._end()
-        reader = InstanceReader(reader_config, progression.position)
-        sequences = reader_config.batch_size
-        self._tokens = sequences * reader_config.max_seq_length
-        self._shard_paths = [shard.path for shard in reader_config.shards]
         with (
             self._signals(),
             MetricsWriter(config.folder, progression.step) as self._writer,
-            Prefetcher(reader.batches()) as batches,
+            Prefetcher(source.batches()) as batches,
             Progress(
                 "training", config.num_train_steps, "steps", initial=progression.step
             ) as self._progress,
         ):
             self._clock = time.perf_counter()
-            self._record_clock, self._record_steps = self._clock, 0
+            self._record_clock, self._record_tokens = self._clock, 0
             for batch in batches:
                 self._train_on(batch)
                 if self._is_done():
@@ -171,7 +202,7 @@ class TrainingLoop:
     def _seconds(self) -> float:
         return self._progression.seconds + time.perf_counter() - self._clock
 
-    def _train_on(self, batch: Batch) -> None:
+    def _train_on(self, batch: BatchType) -> None:
         step, config = self._step(), self._config
         features = {
             name: value.reshape(config.gradient_accumulation_steps, -1, *value.shape[1:])
@@ -190,7 +221,8 @@ class TrainingLoop:
             self._record()
         elif len(self._pending) >= config.steps_under_way:
             self._settle()
-        if self._evaluate and config.eval_steps and done % config.eval_steps == 0:
+        is_last = config.eval_at_end and done == config.num_train_steps
+        if self._evaluate and config.eval_steps and (done % config.eval_steps == 0 or is_last):
             self._write_evaluation(self._evaluate)
 
     def _settle(self) -> None:
@@ -205,7 +237,7 @@ class TrainingLoop:
             progression.steps_in_sums += 1
             progression.step, progression.position = step + 1, batch.position
             self._last_batch = batch
-            self._record_steps += 1
+            self._record_tokens += batch.features["input_ids"].size
         steps = len(self._pending)
         self._pending.clear()
         if steps:
@@ -218,7 +250,7 @@ class TrainingLoop:
 
     def _tokens_per_second(self) -> float:
         seconds = time.perf_counter() - self._record_clock
-        return self._record_steps * self._tokens / seconds if seconds > 0 else 0.0
+        return self._record_tokens / seconds if seconds > 0 else 0.0
 
     def _record(self) -> None:
         """A line of metrics.jsonl: means since the line before."""
@@ -239,12 +271,13 @@ class TrainingLoop:
         self._restart_rate()
 
     def _restart_rate(self) -> None:
-        self._record_clock, self._record_steps = time.perf_counter(), 0
+        self._record_clock, self._record_tokens = time.perf_counter(), 0
 
     def _write_evaluation(self, evaluate: Evaluate) -> None:
         self._settle()
-        metrics = {f"eval_{name}": value for name, value in evaluate().items()}
-        self._writer.write({"step": self._progression.step, **metrics}, "eval")
+        step = self._progression.step
+        metrics = {f"eval_{name}": value for name, value in evaluate(step).items()}
+        self._writer.write({"step": step, **metrics}, "eval")
         self._restart_rate()
 
     def _save(self) -> None:
@@ -273,26 +306,19 @@ class TrainingLoop:
                     f"{self._where(self._last_batch)}"
                 )
 
-    def _non_finite_message(self, step: int, batch: Batch, values: dict[str, float]) -> str:
+    def _non_finite_message(self, step: int, batch: BatchType, values: dict[str, float]) -> str:
         return (
             f"step {step + 1:,}: the loss is {values['objective']} and the norm of the gradients "
             f"{values['gradient_norm']}. {self._where(batch)}"
         )
 
-    def _where(self, batch: Batch) -> str:
+    def _where(self, batch: BatchType) -> str:
         """The batch that made numbers infinite, and what to do."""
-        places = [
-            f"{self._shard_paths[shard]}: record {record}"
-            for shard, record in zip(
-                batch.shards[:3].tolist(), batch.records[:3].tolist(), strict=True
-            )
-        ]
         checkpoints = list_checkpoints(self._config.folder)
         kept = f"{checkpoints[-1]} is kept" if checkpoints else "there is no checkpoint before"
         return (
-            f"Its batch of {len(batch.shards)} begins with {'; '.join(places)}. Nothing of this "
-            f"step was saved; {kept}. Lower --learning_rate, lengthen --num_warmup_steps, or use "
-            "--precision=float32."
+            f"{self._source.place(batch)}. Nothing of this step was saved; {kept}. Lower "
+            f"--learning_rate, lengthen {self._config.warmup_flag}, or use --precision=float32."
         )
 
     @contextmanager
@@ -319,19 +345,19 @@ class TrainingLoop:
 
 
 def evaluate(
-    program: TrainProgram, objective: Objective, reader_config: ReaderConfig, max_steps: int
+    program: TrainProgram, objective: Objective, batches: Iterator[Batch], max_steps: int
 ) -> Metrics:
-    """Means over a pass, or its first batches, without dropout.
+    """Means over batches, without dropout.
 
     Args:
         program: variables.
         objective: of the task.
-        reader_config: of the data, not shuffled.
-        max_steps: batches at most.
+        batches: of a pass over the data.
+        max_steps: so many of them at most.
     """
     sums: dict[str, float] = {}
-    with Prefetcher(InstanceReader(reader_config).one_epoch()) as batches:
-        for count, batch in enumerate(batches):
+    with Prefetcher(batches) as ahead:
+        for count, batch in enumerate(ahead):
             if count == max_steps:
                 break
             # Sums are wanted, so that nothing is divided here.

@@ -6,6 +6,7 @@ from ``schedule.hyperparameters``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from keras import ops
 from bert_ko.modeling.fused import Tensor
 from bert_ko.training.schedule import OptimizerConfig
 
+_LAYER = re.compile(r"/layer_(\d+)/")
 # Google's exclusions: layer normalization and biases.
 _NO_DECAY = ("/LayerNorm/", "/layer_norm/")
 
@@ -21,6 +23,25 @@ _NO_DECAY = ("/LayerNorm/", "/layer_norm/")
 def has_decay(name: str) -> bool:
     """Whether a variable decays: all but biases and layer normalization."""
     return not (name.endswith("bias") or any(part in name for part in _NO_DECAY))
+
+
+def rate_multiple(config: OptimizerConfig, name: str) -> float:
+    """By which a variable's learning rate is multiplied: layer_decay for each layer above it.
+
+    >>> config = OptimizerConfig(layer_decay=0.5, num_hidden_layers=2)
+    >>> [rate_multiple(config, n) for n in ("bert/embeddings/LayerNorm/beta",
+    ...     "bert/encoder/layer_0/output/dense/bias", "bert/encoder/layer_1/output/dense/bias",
+    ...     "cls/squad/output_bias")]
+    [0.125, 0.25, 0.5, 1.0]
+
+    Source: Howard and Ruder, arXiv:1801.06146; Clark et al., arXiv:2003.10555.
+    """
+    layer = _LAYER.search(name)
+    if layer:
+        return float(config.layer_decay ** (config.num_hidden_layers - int(layer[1])))
+    if "/embeddings/" in name:
+        return float(config.layer_decay ** (config.num_hidden_layers + 1))
+    return 1.0
 
 
 def clip_scale(config: OptimizerConfig, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -61,6 +82,8 @@ def update(
     if has_decay(name) and config.weight_decay:
         change = change + config.weight_decay * value
     rate = hyper["learning_rate"]
+    if config.layer_decay != 1.0:
+        rate = rate * rate_multiple(config, name)
     if config.name == "lamb" and has_decay(name):
         rate = rate * _trust_ratio(value, change)
     return value - rate * change, (mean, square)

@@ -26,6 +26,8 @@ class OptimizerConfig:
         weight_decay: of kernels and embeddings, as a share of the learning rate.
         beta_1, beta_2, epsilon: of Adam.
         clip_norm: largest global norm of the gradients; 0 clips nothing.
+        layer_decay: a layer's rate as a share of that of the layer above it.
+        num_hidden_layers: of the model; needed for layer_decay alone.
     """
 
     name: OptimizerName = "adam_weight_decay"
@@ -38,6 +40,8 @@ class OptimizerConfig:
     beta_2: float = 0.999
     epsilon: float = 1e-6
     clip_norm: float = 1.0
+    layer_decay: float = 1.0
+    num_hidden_layers: int = 0
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:

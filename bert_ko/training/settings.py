@@ -86,8 +86,14 @@ class OptimizerFlags:
     )
     clip_norm: float = flag(1.0, help="Largest global norm of the gradients; 0 clips nothing.")
 
-    def optimizer_config(self, num_train_steps: int, num_warmup_steps: int) -> OptimizerConfig:
-        """As the optimizer takes it.
+    def optimizer_config(
+        self,
+        num_train_steps: int,
+        num_warmup_steps: int,
+        layer_decay: float = 1.0,
+        num_hidden_layers: int = 0,
+    ) -> OptimizerConfig:
+        """As the optimizer takes it; see there.
 
         Raises:
             ValueError: a value out of range, by the flag's name.
@@ -108,6 +114,8 @@ class OptimizerFlags:
             schedule=self.learning_rate_schedule,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
+            layer_decay=layer_decay,
+            num_hidden_layers=num_hidden_layers,
         )
 
 

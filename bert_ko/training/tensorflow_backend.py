@@ -27,6 +27,7 @@ from bert_ko.training.backend import (
     HostBatch,
     HostScalars,
     LossFunction,
+    OutputFunction,
     cpu_has_bfloat16,
     no_tpu_message,
 )
@@ -67,7 +68,7 @@ class TensorFlowBackend:
         self,
         config: BertConfig,
         loss: LossFunction,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
     ) -> TensorFlowProgram:
@@ -157,22 +158,24 @@ class TensorFlowProgram:
         backend: TensorFlowBackend,
         config: BertConfig,
         loss: LossFunction,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
     ):
         self._strategy, self._compute = backend.strategy, backend.compute
         self._num_devices = backend.num_devices
-        self._config, self._loss, self._optimizer, self._seed = config, loss, optimizer, seed
+        self._config, self._loss, self._optimizer = config, loss, optimizer
         self._names = list(arrays)
         with self._strategy.scope() if self._strategy else tf.device(None):
             self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
-            self._slots = [self._make_slots(name, arrays[name]) for name in self._names]
+            self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
+            trained = self._names if optimizer is not None else []
+            self._slots = [self._make_slots(name, arrays[name]) for name in trained]
         step = self._distributed_step if self._strategy else self._single_step
         evaluate = self._distributed_eval if self._strategy else self._eval
-        jit = True if backend.compiles_step else None
-        self._train_function = tf.function(step, autograph=False, jit_compile=jit)
-        self._eval_function = tf.function(evaluate, autograph=False, jit_compile=jit)
+        self._jit = True if backend.compiles_step else None
+        self._train_function = tf.function(step, autograph=False, jit_compile=self._jit)
+        self._eval_function = tf.function(evaluate, autograph=False, jit_compile=self._jit)
         self._update_function = tf.function(
             self._update_all, autograph=False, jit_compile=None if self._strategy else True
         )
@@ -198,6 +201,27 @@ class TensorFlowProgram:
         sums = self._eval_function(self._place(batch, 0), _tensors(scalars))
         return {name: float(value) for name, value in sums.items()}
 
+    def predictor(self, outputs: OutputFunction) -> Callable[[HostBatch], HostBatch]:
+        """See TrainProgram."""
+
+        def compute(batch: Any) -> Any:
+            values = [variable.read_value() for variable in self._variables]
+            return outputs(self._model(values, Dropout()), batch)
+
+        def distributed(batch: Any) -> Any:
+            found = self._strategy.run(compute, args=(batch,))
+            parts = {k: self._strategy.experimental_local_results(v) for k, v in found.items()}
+            return {name: tf.concat(values, 0) for name, values in parts.items()}
+
+        function = tf.function(
+            distributed if self._strategy else compute, autograph=False, jit_compile=self._jit
+        )
+
+        def predict(batch: HostBatch) -> HostBatch:
+            return {k: value.numpy() for k, value in function(self._place(batch, 0)).items()}
+
+        return predict
+
     def _place(self, batch: HostBatch, axis: int) -> Any:
         """Tensors; with a strategy, each device's share along the axis."""
         if self._strategy is None:
@@ -220,6 +244,7 @@ class TensorFlowProgram:
             replica = context.replica_id_in_sync_group
             gradients, sums = self._gradients(batch, scalars, step, replica)
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, sums])
+            assert self._optimizer is not None
             norm, scale = clip_scale(self._optimizer, gradients)
             context.merge_call(self._update_replicas, args=(gradients, scale, hyper))
             return {**sums, "gradient_norm": norm}
@@ -242,6 +267,7 @@ class TensorFlowProgram:
             )
 
     def _update_all(self, gradients: Any, hyper: Any) -> Any:
+        assert self._optimizer is not None
         norm, scale = clip_scale(self._optimizer, gradients)
         for name, variable, slots, gradient in zip(
             self._names, self._variables, self._slots, gradients, strict=True
@@ -259,6 +285,7 @@ class TensorFlowProgram:
         scale: Any,
         hyper: Any,
     ) -> None:
+        assert self._optimizer is not None
         slots = (mean.read_value(), square.read_value())
         value, (new_mean, new_square) = update(
             self._optimizer, name, variable.read_value(), gradient * scale, slots, hyper
@@ -290,7 +317,7 @@ class TensorFlowProgram:
         return gradients, sums
 
     def _part_gradients(self, features: Any, draw: Any) -> tuple[list[Any], dict[str, Any]]:
-        dropout = Dropout(functools.partial(_random_bits, self._seed, draw))
+        dropout = Dropout(functools.partial(_random_bits, self._seed.read_value(), draw))
         values = [variable.read_value() for variable in self._variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
@@ -326,31 +353,40 @@ class TensorFlowProgram:
         """See TrainProgram."""
         return {
             f"{name}/{slot}": variable.numpy()
-            for name, variables in zip(self._names, self._slots, strict=True)
+            for name, variables in zip(self._names, self._slots, strict=False)  # none untrained
             for slot, variable in zip(SLOTS, variables, strict=True)
         }
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         """See TrainProgram."""
-        for name, variable, variables in zip(
-            self._names, self._variables, self._slots, strict=True
-        ):
+        for name, variable in zip(self._names, self._variables, strict=True):
             variable.assign(parameters[name])
-            for slot, slot_variable in zip(SLOTS, variables, strict=True):
-                slot_variable.assign(slots[f"{name}/{slot}"])
+        for name, variables in zip(self._names, self._slots, strict=False):  # none untrained
+            for slot, variable in zip(SLOTS, variables, strict=True):
+                variable.assign(slots[f"{name}/{slot}"])
+
+    def restart(self, parameters: Arrays, seed: int) -> None:
+        """See TrainProgram."""
+        slots = {
+            f"{name}/{slot}": np.zeros_like(parameters[name])
+            for name in self._names
+            for slot in SLOTS
+        }
+        self.restore(parameters, slots)
+        self._seed.assign(seed)
 
 
 def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:
     return {name: tf.constant(array) for name, array in arrays.items()}
 
 
-def _random_bits(seed: int, draw: Any, use: int, shape: tuple[int, ...]) -> Any:
+def _random_bits(seed: Any, draw: Any, use: int, shape: tuple[int, ...]) -> Any:
     """uint16, a function of its arguments alone."""
     assert use < _USES
     count = int(np.prod(shape))
     words = tf.random.stateless_uniform(
         (-(-count // 2),),
-        tf.stack([tf.constant(seed, tf.int64), draw * _USES + use]),
+        tf.stack([seed, draw * _USES + use]),
         minval=None,
         maxval=None,
         dtype=tf.uint32,

@@ -25,11 +25,11 @@ from bert_ko.data import reader as module
 from bert_ko.data import windows
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskedBatch, MaskingConfig, mask_tokens
+from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.reader import (
     Batch,
     DynamicMasking,
     InstanceReader,
-    Prefetcher,
     ReaderConfig,
     ShardSource,
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bert_ko.data.features import instance_features
-from bert_ko.data.reader import InstanceReader, ReaderConfig, ShardSource
+from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig, ShardSource
 from bert_ko.data.tfrecord import ExampleEncoder
 from bert_ko.modeling.config import BertConfig
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
@@ -145,13 +145,13 @@ def train(
     values: dict[str, Any] = {"num_train_steps": 30, "save_steps": 4, "log_steps": 1, **settings}
     config = LoopConfig(folder=str(folder), state={"format": 1}, **values)
 
-    def held_out() -> dict[str, float]:
-        return evaluate(program, OBJECTIVE, reader, 100)
+    def held_out(step: int) -> dict[str, float]:
+        return evaluate(program, OBJECTIVE, InstanceReader(reader).one_epoch(), 100)
 
-    loop = TrainingLoop(
+    loop: TrainingLoop[Batch] = TrainingLoop(
         program, OBJECTIVE, OPTIMIZER, CONFIG, config, held_out if with_evaluation else None
     )
-    return loop.run(reader, progression)
+    return loop.run(InstanceReader(reader, progression.position), progression)
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -488,7 +488,8 @@ def test_evaluate_batch_size_changes_nothing(shuffle_buffer_size: int, shards: A
         config = ReaderConfig(
             shards, batch_size, L, P, VOCAB, shuffle_buffer_size=shuffle_buffer_size
         )
-        found.append(evaluate(program, OBJECTIVE, config, 1000)["loss"])
+        batches = InstanceReader(config).one_epoch()
+        found.append(evaluate(program, OBJECTIVE, batches, 1000)["loss"])
     assert found == pytest.approx([found[0]] * 5, rel=1e-12)
 
 
@@ -501,7 +502,7 @@ def test_evaluate_stops_after_max_steps(shards: Any) -> None:
             seen.append(batch["input_ids"].tolist())
             return super().sums(batch)
 
-    evaluate(Counting(), OBJECTIVE, config, 2)
+    evaluate(Counting(), OBJECTIVE, InstanceReader(config).one_epoch(), 2)
     batches = InstanceReader(config).one_epoch()
     assert seen == [next(batches).features["input_ids"].tolist() for _ in range(2)]
     assert threading.active_count() < 20

@@ -5,9 +5,9 @@ Legend: B batch, L length of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -110,24 +110,57 @@ def gather_batch(features: Features, plan: BatchPlan, windows: Ints) -> Arrays:
     }
 
 
-def training_batches(
-    features: Features, plan: BatchPlan, position: dict[str, Any] | None
-) -> Iterator[tuple[Arrays, Ints, dict[str, Any]]]:
-    """Batches without end.
+class WindowBatch(NamedTuple):
+    """A batch to train on.
 
-    Args:
-        features: windows.
-        plan: how batches are made.
-        position: of the batch to begin with, as yielded; None for the first.
-
-    Yields:
-        The arrays, the windows, and the position of the next batch.
+    Attributes:
+        features: see ``gather_batch``.
+        position: of the next batch, as values for JSON.
+        epoch: of this one, from 0.
+        windows: their numbers, without filling.
     """
-    epoch, first = (position["epoch"], position["batch"]) if position else (0, 0)
-    while True:
-        batches = epoch_batches(features, plan, epoch)
-        for number in range(first, len(batches)):
-            is_last = number + 1 == len(batches)
-            after = {"epoch": epoch + is_last, "batch": 0 if is_last else number + 1}
-            yield gather_batch(features, plan, batches[number]), batches[number], after
-        epoch, first = epoch + 1, 0
+
+    features: Arrays
+    position: dict[str, Any]
+    epoch: int
+    windows: Ints
+
+
+class WindowBatches:
+    """Batches for training, epoch after epoch."""
+
+    def __init__(
+        self,
+        features: Features,
+        plan: BatchPlan,
+        qas_ids: Sequence[str],
+        position: dict[str, Any] | None = None,
+    ):
+        """Begins at a batch.
+
+        Args:
+            features: windows.
+            plan: how batches are made.
+            qas_ids: of the questions, for messages.
+            position: of the batch to begin with, from the one before it; None for the first.
+        """
+        self._features, self._plan, self._qas_ids = features, plan, qas_ids
+        self._begin = (position["epoch"], position["batch"]) if position else (0, 0)
+
+    def batches(self) -> Iterator[WindowBatch]:
+        """Batches without end."""
+        epoch, first = self._begin
+        while True:
+            batches = epoch_batches(self._features, self._plan, epoch)
+            for number in range(first, len(batches)):
+                is_last = number + 1 == len(batches)
+                after = {"epoch": epoch + is_last, "batch": 0 if is_last else number + 1}
+                arrays = gather_batch(self._features, self._plan, batches[number])
+                yield WindowBatch(arrays, after, epoch, batches[number])
+            epoch, first = epoch + 1, 0
+
+    def place(self, batch: WindowBatch) -> str:
+        """Names the first questions of a batch, for a message."""
+        questions = self._features.window_questions[batch.windows[:3]]
+        names = ", ".join(self._qas_ids[question] for question in questions)
+        return f"Its batch of {len(batch.windows)} windows begins with the questions {names}"

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,15 @@ class Features:
         start = np.where(is_inside, first + shift, 0)
         end = np.where(is_inside, last + shift, 0)
         return start.astype(np.int32), end.astype(np.int32)
+
+    def select(self, is_chosen: npt.NDArray[np.bool_]) -> Features:
+        """The same contexts and questions, with the windows alone that are chosen, bool [W]."""
+        return replace(
+            self,
+            window_questions=self.window_questions[is_chosen],
+            window_first=self.window_first[is_chosen],
+            window_counts=self.window_counts[is_chosen],
+        )
 
     def gather(
         self, windows: Ints, length: int, special_ids: tuple[int, int, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from bert_ko.progress import format_table
@@ -70,12 +70,14 @@ class StrippedAnswers:
     not_found: ids of answers that are not in their context; they stay as they were.
     ambiguous: ids of answers that stand at several places, none of which was given; the first one
         was taken.
+    spans: question id to characters of the answer in its context, of those that were found.
     """
 
     texts: dict[str, str]
     removals: dict[str, Removal]
     not_found: list[str]
     ambiguous: list[str]
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class EndingCount(NamedTuple):
@@ -167,7 +169,7 @@ def strip_answers(
     """
     texts = dict(predictions)
     removals: dict[str, Removal] = {}
-    not_found, ambiguous = [], []
+    not_found, ambiguous, spans = [], [], {}
     for paragraph in dataset.paragraphs:
         analysis: Any = None
         for qas_id in (question.qas_id for question in paragraph.questions):
@@ -184,10 +186,11 @@ def strip_answers(
                 analysis = stripper.analyze(paragraph.context)
             end = place.start + len(place.text)
             span = stripper.strip(analysis, place.start, end)
+            spans[qas_id] = (span.start, span.end)
             if (span.start, span.end) != (place.start, end):
                 texts[qas_id] = paragraph.context[span.start : span.end]
                 removals[qas_id] = Removal(span.removed, span.rule)
-    return StrippedAnswers(texts, removals, not_found, ambiguous)
+    return StrippedAnswers(texts, removals, not_found, ambiguous, spans)
 
 
 def make_josa_report(

@@ -6,11 +6,11 @@ import pytest
 
 from bert_ko.tasks.squad.batches import (
     BatchPlan,
+    WindowBatches,
     epoch_batches,
     gather_batch,
     sorted_batches,
     steps_per_epoch,
-    training_batches,
 )
 from bert_ko.tasks.squad.features import Features
 
@@ -55,14 +55,23 @@ def test_gather_batch_short_one_is_filled_with_weight_0(squad_features: Features
     assert (batch["input_ids"][2] == batch["input_ids"][0]).all()
 
 
-def test_training_batches_go_on_at_any_position(squad_features: Features) -> None:
-    whole = list(itertools.islice(training_batches(squad_features, PLAN, None), 25))
-    assert whole[-1][2]["epoch"] >= 1
+def test_window_batches_go_on_at_any_position(squad_features: Features) -> None:
+    ids = ["q1", "q2", "q3", "q4", "q5"]
+    whole = list(itertools.islice(WindowBatches(squad_features, PLAN, ids).batches(), 25))
+    assert whole[0].epoch == 0 and whole[-1].epoch >= 1
     for at in range(0, 24, 5):
-        position = json.loads(json.dumps(whole[at][2]))
-        rest = itertools.islice(training_batches(squad_features, PLAN, position), 24 - at)
-        for (arrays, windows, after), (expected, expected_windows, expected_after) in zip(
-            rest, whole[at + 1 :], strict=True
-        ):
-            assert windows.tolist() == expected_windows.tolist() and after == expected_after
-            assert all(np.array_equal(arrays[k], expected[k]) for k in expected)
+        position = json.loads(json.dumps(whole[at].position))
+        source = WindowBatches(squad_features, PLAN, ids, position)
+        rest = itertools.islice(source.batches(), 24 - at)
+        for batch, expected in zip(rest, whole[at + 1 :], strict=True):
+            assert batch.windows.tolist() == expected.windows.tolist()
+            assert batch.position == expected.position and batch.epoch == expected.epoch
+            arrays = expected.features
+            assert all(np.array_equal(batch.features[k], arrays[k]) for k in arrays)
+
+
+def test_window_batches_place_names_questions(squad_features: Features) -> None:
+    source = WindowBatches(squad_features, PLAN, ["q1", "q2", "q3", "q4", "q5"])
+    batch = next(source.batches())
+    first = squad_features.window_questions[batch.windows[0]]
+    assert f"begins with the questions q{first + 1}" in source.place(batch)

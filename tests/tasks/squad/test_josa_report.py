@@ -88,6 +88,7 @@ def test_strip_answers_gives_literal_texts_and_keeps_the_others() -> None:
         },
         not_found=[],
         ambiguous=[],
+        spans={"a": (0, 3), "b": (5, 7), "c": (34, 35), "d": (5, 7), "e": (13, 18), "f": (43, 45)},
     )  # fmt: skip
     assert stripper.analyzed == [CONTEXT]  # once for all answers
 

@@ -1,0 +1,86 @@
+"""The best score that answers in whole pieces can reach, without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bert_ko.progress import format_table
+from bert_ko.tasks.squad.changes import shown
+from bert_ko.tasks.squad.examples import Dataset
+from bert_ko.tasks.squad.features import Features
+from bert_ko.tasks.squad.scores import Scores, score_predictions
+
+_SHOWN = 20  # unreachable answers on screen
+
+
+@dataclass(frozen=True)
+class OracleReport:
+    """What pieces can and cannot answer.
+
+    scores: of the best answers in whole pieces.
+    answers: question id to these.
+    golds: question id to gold answers.
+    """
+
+    scores: Scores
+    answers: dict[str, str]
+    golds: dict[str, list[str]]
+
+    def unreachable(self) -> Iterator[dict[str, Any]]:
+        """Yields a record for each question whose gold answer is no sequence of pieces."""
+        for qas_id, score in self.scores.by_question.items():
+            if not score.exact_match:
+                yield {
+                    "id": qas_id,
+                    "golds": self.golds[qas_id],
+                    "best": self.answers.get(qas_id),
+                    "f1": score.f1,
+                }
+
+    def format(self) -> str:
+        """Returns tables for people."""
+        records = list(self.unreachable())
+        scores = self.scores
+        rows: list[tuple[str, object]] = [
+            ("exact_match", scores.exact_match),
+            ("f1", scores.f1),
+            ("questions", scores.total),
+            ("unreachable", len(records)),
+        ]
+        blocks = [format_table(rows, ["", "oracle"])]
+        if records:
+            shown_rows = [
+                [shown(r["id"]), shown(" / ".join(r["golds"])), shown(r["best"])]
+                for r in records[:_SHOWN]
+            ]
+            blocks.append(format_table(shown_rows, ["unreachable", "gold", "in whole pieces"]))
+        if len(records) > _SHOWN:
+            blocks.append(f"and {len(records) - _SHOWN:,} more")
+        return "\n\n".join(blocks)
+
+
+def consult_oracle(dataset: Dataset, features: Features) -> OracleReport:
+    """Answers every question with the pieces that its first gold answer touches.
+
+    Args:
+        dataset: with gold answers.
+        features: of the same.
+    """
+    answers: dict[str, str] = {}
+    number = 0
+    for context, paragraph in enumerate(dataset.paragraphs):
+        offset = features.context_offsets[context]
+        for question in paragraph.questions:
+            first, last = features.answer_first[number], features.answer_last[number]
+            number += 1
+            if first >= 0:
+                start = int(features.context_starts[offset + first])
+                answers[question.qas_id] = paragraph.context[
+                    start : int(features.context_ends[offset + last])
+                ]
+            elif question.is_impossible:
+                answers[question.qas_id] = ""
+    golds = dataset.golds()
+    return OracleReport(score_predictions(golds, answers), answers, golds)

@@ -1,0 +1,99 @@
+"""Questions with contexts that come from no dataset: a file of pairs, or a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bert_ko import files
+from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question
+from bert_ko.tasks.squad.json_input import kind_of
+
+
+class Pair(NamedTuple):
+    """A question and the context to answer it from; qas_id is what the file says, or its line."""
+
+    qas_id: str
+    question: str
+    context: str
+
+
+def read_pairs(path: str) -> list[Pair]:
+    """Reads pairs.
+
+    Args:
+        path: lines of QUESTION TAB CONTEXT, or JSON lines with question, context and perhaps id;
+            which of them, its first line says. Empty lines are passed over.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line is neither, with its number.
+    """
+    pairs: list[Pair] = []
+    with files.open_binary(path) as stream:
+        lines = stream.read().decode("utf-8-sig", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        line = line.removesuffix("\r")
+        if line.strip():
+            parse = _parse_json if line.lstrip().startswith("{") else _parse_columns
+            pairs.append(parse(line, number, f"{path}:{number}"))
+    if not pairs:
+        raise ValueError(f"{path} has no line with a question and a context.")
+    seen: set[str] = set()
+    for pair in pairs:
+        if pair.qas_id in seen:
+            raise ValueError(f"{path}: the id {pair.qas_id!r} stands there twice.")
+        seen.add(pair.qas_id)
+    return pairs
+
+
+def _parse_columns(line: str, number: int, place: str) -> Pair:
+    question, tab, context = line.partition("\t")
+    if not (tab and question.strip() and context.strip()):
+        raise ValueError(f"{place}: expected QUESTION, a tab and CONTEXT, or a JSON object.")
+    return Pair(str(number), question, context)
+
+
+def _parse_json(line: str, number: int, place: str) -> Pair:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON: {error}.") from None
+    for name in ("question", "context"):
+        text = value.get(name)
+        if not (isinstance(text, str) and text.strip()):
+            got = "nothing" if name not in value else kind_of(text)
+            raise ValueError(f"{place}: {name} must be a text, got {got}.")
+    return Pair(str(value.get("id", number)), value["question"], value["context"])
+
+
+def to_dataset(pairs: Sequence[Pair]) -> Dataset:
+    """The pairs as a dataset without answers; neighbours with the same context share it."""
+    paragraphs: list[Paragraph] = []
+    for pair in pairs:
+        question = Question(pair.qas_id, pair.question, (), is_impossible=False)
+        if paragraphs and paragraphs[-1].context == pair.context:
+            last = paragraphs.pop()
+            paragraphs.append(Paragraph("", pair.context, (*last.questions, question)))
+        else:
+            paragraphs.append(Paragraph("", pair.context, (question,)))
+    return Dataset("", tuple(paragraphs), ())
+
+
+def converse(lines: Iterator[str]) -> Iterator[Pair]:
+    """Pairs as a person types them: a context, its questions, an empty line, the next context.
+
+    Args:
+        lines: typed.
+    """
+    context, number = "", 0
+    for line in lines:
+        text = line.rstrip("\r\n")
+        if not text.strip():
+            context = ""
+        elif not context:
+            context = text
+        else:
+            number += 1
+            yield Pair(str(number), text, context)

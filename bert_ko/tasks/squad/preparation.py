@@ -1,0 +1,137 @@
+"""What run_squad has before it computes: questions, their windows, and how josa are stripped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_ko import files
+from bert_ko.data.manifest import read_json, write_json
+from bert_ko.progress import warn
+from bert_ko.tasks.squad.changes import shown, shown_list
+from bert_ko.tasks.squad.examples import Dataset, read_dataset
+from bert_ko.tasks.squad.features import Features, cached_features
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_policy import HelpfulStripper, learn_endings
+from bert_ko.tasks.squad.josa_report import Stripper
+from bert_ko.tasks.squad.settings import SquadFlags
+from bert_ko.tokenization.tokenizer import Tokenizer
+
+ENDINGS_NAME = "josa_endings.json"
+
+
+class Questions(NamedTuple):
+    """A file of questions, cut into windows.
+
+    Attributes:
+        path: the file.
+        dataset: what it says.
+        features: all windows of all questions.
+    """
+
+    path: str
+    dataset: Dataset
+    features: Features
+
+    @property
+    def qas_ids(self) -> list[str]:
+        """In the order of the features."""
+        return [question.qas_id for _, question in self.dataset.questions()]
+
+    def trainable(self) -> tuple[Features, int]:
+        """The windows to train on, and how many questions were left out.
+
+        A question whose gold answer is not in its context teaches nothing; one that has no answer
+        by intent does.
+        """
+        impossible = np.array([q.is_impossible for _, q in self.dataset.questions()], np.bool_)
+        is_usable = impossible | (self.features.answer_first >= 0)
+        chosen = self.features.select(is_usable[self.features.window_questions])
+        return chosen, int((~is_usable).sum())
+
+
+def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer, cache: str) -> Questions:
+    """Reads questions and cuts their contexts into windows.
+
+    Args:
+        config: flags.
+        path: the file.
+        tokenizer: of the model.
+        cache: folder for the windows.
+
+    Raises:
+        ValueError: it is no dataset, or has questions without answers, which were not announced.
+    """
+    dataset = read_dataset(path)
+    impossible = sum(question.is_impossible for _, question in dataset.questions())
+    if impossible and not (config.version_2_with_negative or config.oracle):
+        raise ValueError(
+            f"{path} has {impossible:,} questions without an answer (is_impossible); give "
+            "--version_2_with_negative."
+        )
+    if not any(True for _ in dataset.questions()):
+        raise ValueError(f"{path} has no question.")
+    features = cached_features(path, dataset, tokenizer, config.window_config, cache)
+    return Questions(path, dataset, features)
+
+
+def describe_questions(config: SquadFlags, command: str, questions: Questions) -> None:
+    """Prints how many there are, and what is wrong with them."""
+    dataset, features = questions.dataset, questions.features
+    print(
+        f"{questions.path}: {len(features.question_contexts):,} questions on "
+        f"{len(dataset.paragraphs):,} contexts, {len(features.window_counts):,} windows",
+        flush=True,
+    )
+    for kind, count in dataset.problem_counts().items():
+        found = [problem for problem in dataset.problems if problem.kind == kind]
+        named = shown_list([problem.qas_id or problem.detail for problem in found])
+        warn(command, f"{questions.path}: {kind}: {count:,} ({named})")
+        if config.verbose_logging:
+            for problem in found:
+                warn(command, f"{questions.path}: {shown(problem.detail, 200)}")
+
+
+def file_identity(path: str) -> list[str]:
+    """What tells a file of questions from another: its name and its content."""
+    with files.open_binary(path) as stream:
+        digest = hashlib.sha256(stream.read()).hexdigest()
+    return [os.path.basename(path), digest[:16]]
+
+
+def choose_stripper(
+    config: SquadFlags, command: str, training: Questions | None
+) -> Stripper | None:
+    """What cuts josa off the answers.
+
+    Args:
+        config: flags.
+        command: for messages.
+        training: the endings that help are learnt from its gold answers; without it, those of
+            --output_dir are taken, which an earlier run learnt.
+
+    Returns:
+        None where nothing is cut.
+    """
+    if config.strip_josa == "never":
+        return None
+    stripper = JosaStripper()
+    if config.strip_josa == "always":
+        return stripper
+    path = os.path.join(config.output_dir, ENDINGS_NAME)
+    if training is not None:
+        endings = learn_endings(training.dataset, training.features, stripper)
+        write_json(path, {"file": file_identity(training.path), "endings": endings})
+        return HelpfulStripper(stripper, endings)
+    stands = read_json(path)
+    if stands is None:
+        warn(
+            command,
+            "--strip_josa=auto strips nothing: what helps is learnt from --train_file, and "
+            f"{path} does not exist.",
+        )
+        return None
+    return HelpfulStripper(stripper, stands["endings"])

@@ -1,0 +1,247 @@
+"""A run and its folder: what identifies it, where it stands, and what it begins with.
+
+run.json             flags and what identifies the run
+bert_config.json     of the model
+vocab.txt …          of the tokenizer
+checkpoint-00001000  see checkpoints
+metrics.jsonl        see metrics
+eval_results.txt     of the last evaluation
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bert_ko import files
+from bert_ko.data.manifest import read_json, write_json
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
+from bert_ko.progress import warn
+from bert_ko.training.backend import Backend
+from bert_ko.training.checkpoints import (
+    CONFIG_NAME,
+    Checkpoint,
+    identity_differences,
+    list_checkpoints,
+    load_checkpoint,
+)
+from bert_ko.training.initialization import Source, describe, initialize, read_source
+
+if TYPE_CHECKING:
+    from bert_ko.training.loop import Progression
+
+RUN_NAME = "run.json"
+RESULTS_NAME = "eval_results.txt"
+FORMAT = 1
+# Keys of bert_config that decide nothing when a trained model is used.
+_FOR_TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+
+
+class Run(NamedTuple):
+    """A run.
+
+    Attributes:
+        command: its name, for messages.
+        folder: --output_dir, or one below it.
+        model_config: of the model.
+        config_file: where that was read.
+        identity: by flag, what must stay the same for the run to go on; bert_config_file holds the
+            model's.
+        fingerprint: of the tokenizer; None where it is not known.
+        tokenized: what the tokenizer was applied to, for messages: "the shards were made with".
+    """
+
+    command: str
+    folder: str
+    model_config: BertConfig
+    config_file: str
+    identity: dict[str, Any]
+    fingerprint: str | None
+    tokenized: str
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What every checkpoint says of its run."""
+        return {
+            "format": FORMAT,
+            "identity": self.identity,
+            "tokenizer_fingerprint": self.fingerprint,
+        }
+
+
+def read_model_config(path: str) -> BertConfig:
+    """Reads bert_config.json.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no configuration.
+    """
+    with files.open_binary(path) as stream:
+        return BertConfig.from_json(stream.read(), path)
+
+
+def find_checkpoint(run: Run, is_training: bool) -> Checkpoint | None:
+    """The last one in the folder.
+
+    Args:
+        run: whose it must be.
+        is_training: all of the identity must agree, and slots are needed; else only the model.
+
+    Raises:
+        ValueError: it is of another run.
+    """
+    paths = list_checkpoints(run.folder)
+    if not paths:
+        return None
+    path = paths[-1]
+    checkpoint = load_checkpoint(path, with_slots=is_training)
+    state = checkpoint.state
+    if state.get("format") != FORMAT:
+        raise ValueError(f"{path} was written by another version; choose another --output_dir.")
+    stands, wanted = state["identity"], run.identity
+    if not is_training:
+        stands, wanted = _model_identity(stands), _model_identity(wanted)
+    differences = identity_differences(stands, wanted)
+    if not differences and _is_other(state["tokenizer_fingerprint"], run.fingerprint):
+        differences = [f"{run.tokenized} another tokenizer"]
+    if differences:
+        raise ValueError(
+            f"{path} is of another run: {'; '.join(differences)}. Give the same flags to go on, or "
+            "choose another --output_dir, with this one as --init_checkpoint to begin from its "
+            "weights."
+        )
+    return checkpoint
+
+
+def _model_identity(identity: dict[str, Any]) -> dict[str, Any]:
+    """What evaluation depends on."""
+    values = identity["bert_config_file"].items()
+    return {"bert_config_file": {k: v for k, v in values if k not in _FOR_TRAINING}}
+
+
+def _is_other(fingerprint: str | None, other: str | None) -> bool:
+    return None not in (fingerprint, other) and fingerprint != other
+
+
+def new_parameters(run: Run, specs: Specs, init_checkpoint: str | None, seed: int) -> Arrays:
+    """Weights to begin with: random ones, and those of a checkpoint in their place.
+
+    Args:
+        run: whose.
+        specs: the model's variables.
+        init_checkpoint: see ``read_source``.
+        seed: of random weights.
+
+    Raises:
+        ValueError: the checkpoint is of another model or another tokenizer.
+    """
+    new = initial_parameters(specs, run.model_config.initializer_range, seed)
+    if init_checkpoint is None:
+        return new
+    source = read_source(init_checkpoint)
+    found = initialize(specs, new, source, run.config_file)
+    print(describe(found, source), flush=True)
+    _compare(run, source)
+    return found.arrays
+
+
+def _compare(run: Run, source: Source) -> None:
+    if _is_other(source.fingerprint, run.fingerprint):
+        raise ValueError(
+            f"--init_checkpoint: {source.path} was trained with another tokenizer than "
+            f"{run.tokenized}; its pieces would mean other words. Prepare the data with its "
+            "vocabulary."
+        )
+    if source.hidden_act not in (None, run.model_config.hidden_act):
+        warn(
+            run.command,
+            f"{source.path} was trained with hidden_act {source.hidden_act}, {run.config_file} "
+            f"says {run.model_config.hidden_act}.",
+        )
+
+
+def write_run(run: Run, flags: dict[str, Any]) -> None:
+    """Writes down the run's settings, for people and for later commands.
+
+    Args:
+        run: whose.
+        flags: all of them, by name.
+
+    Raises:
+        ValueError: the folder holds another model's configuration, and no run.
+    """
+    run_path, config_path = (os.path.join(run.folder, name) for name in (RUN_NAME, CONFIG_NAME))
+    stands = read_json(run_path)
+    config_stands = read_model_config(config_path) if os.path.exists(config_path) else None
+    if stands is None and config_stands not in (None, run.model_config):
+        raise ValueError(
+            f"{config_path} is of another model and would be written over; choose another "
+            "--output_dir."
+        )
+    if stands is None or stands.get("identity") != run.identity:
+        write_json(run_path, {"format": FORMAT, "flags": flags, "identity": run.identity})
+    if config_stands != run.model_config:
+        write_json(config_path, run.model_config.to_dict())
+
+
+def begin(run: Run, checkpoint: Checkpoint | None, computed_with: str) -> Progression:
+    """Where training begins.
+
+    Args:
+        run: whose.
+        checkpoint: to go on from.
+        computed_with: the backend and its precision.
+    """
+    from bert_ko.training.loop import Progression
+
+    if checkpoint is None:
+        return Progression()
+    names = [field.name for field in dataclasses.fields(Progression)]
+    progression = Progression(**{name: checkpoint.state[name] for name in names})
+    print(f"going on from step {progression.step:,}", flush=True)
+    before = checkpoint.state.get("computed_with", computed_with)
+    if before != computed_with:
+        warn(
+            run.command,
+            f"the run was computed with {before}, now with {computed_with}: it goes on, but not "
+            "to the last bit.",
+        )
+    return progression
+
+
+def check_batch_size(flag: str, size: int, backend: Backend, parts: int = 1) -> None:
+    """Refuses a batch that cannot be split.
+
+    Args:
+        flag: its name.
+        size: sequences of a batch.
+        backend: with devices.
+        parts: --gradient_accumulation_steps.
+
+    Raises:
+        ValueError: with the numbers.
+    """
+    if size % (parts * backend.num_devices) == 0:
+        return
+    if parts == 1:
+        raise ValueError(
+            f"--{flag}={size} must be a multiple of the {backend.num_devices} devices."
+        )
+    raise ValueError(
+        f"--{flag}={size} must be a multiple of {parts * backend.num_devices}: {parts} parts on "
+        f"{backend.num_devices} devices."
+    )
+
+
+def format_results(results: dict[str, Any]) -> str:
+    """Lines of eval_results.txt, sorted, as Google's."""
+    return "".join(f"{name} = {results[name]}\n" for name in sorted(results))
+
+
+def write_results(folder: str, results: dict[str, Any]) -> None:
+    """Writes and prints eval_results.txt."""
+    text = format_results(results)
+    files.write_atomic(os.path.join(folder, RESULTS_NAME), text)
+    print(text, end="")
