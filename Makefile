@@ -1,4 +1,4 @@
-# make quickstart   a vocabulary, pre-training records and a tiny model from samples/corpus.txt
+# make quickstart   samples to a vocabulary, pre-training records, a tiny model and a reader
 # make test         all tests
 # make check        what a change must pass: format, lint, types, fast tests
 # make bench        the benchmarks
@@ -27,7 +27,12 @@ quickstart: $(INSTALLED)
 	    --bert_config_file=samples/bert_config.json --vocab_file=$(QUICKSTART)/vocab \
 	    --output_dir=$(QUICKSTART)/model --learning_rate=1e-3 \
 	    --num_train_steps=100 --num_warmup_steps=10
-	@ls $(QUICKSTART)/model
+	$(BIN)/python bin/run_squad --do_train --do_predict \
+	    --train_file=samples/korquad.json --predict_file=samples/korquad.json \
+	    --bert_config_file=samples/bert_config.json --vocab_file=$(QUICKSTART)/vocab \
+	    --init_checkpoint=$(QUICKSTART)/model --output_dir=$(QUICKSTART)/reader \
+	    --max_seq_length=256 --train_batch_size=8 --learning_rate=1e-3 --num_train_epochs=25
+	@ls $(QUICKSTART)/model $(QUICKSTART)/reader
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2

@@ -1,7 +1,9 @@
-"""What several tests share: real data where there is some, and small vocabularies."""
+"""What several tests share: real data where there is some, small vocabularies, gradients."""
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +19,9 @@ hypothesis.settings.load_profile("any_machine")
 REPOSITORY = Path(__file__).parents[1]
 SAMPLE_CORPUS = REPOSITORY / "samples" / "corpus.txt"
 SAMPLE_VOCAB_SIZE = 1500
+
+Tensors = Mapping[str, Any]
+ValueAndGradients = Callable[[Callable[[Tensors], Any], Tensors], tuple[Any, dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +93,25 @@ def tokenizer(vocab_folder: str) -> Tokenizer:
 def sample_lines() -> list[str]:
     """Lines of samples/corpus.txt, the blank ones left out."""
     return [line for line in SAMPLE_CORPUS.read_text(encoding="utf-8").split("\n") if line]
+
+
+@pytest.fixture(scope="session")
+def value_and_gradients() -> ValueAndGradients:
+    """(function of named tensors to a scalar, the tensors) to (its value, gradients by name)."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return lambda function, tensors: jax.value_and_grad(function)(dict(tensors))
+
+    import tensorflow as tf
+
+    def differentiate(function: Callable[[Tensors], Any], tensors: Tensors) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(tensors)
+        gradients = tape.gradient(value, tensors, unconnected_gradients="zero")
+        return value, {name: tf.convert_to_tensor(g) for name, g in gradients.items()}
+
+    return differentiate

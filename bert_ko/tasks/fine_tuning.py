@@ -20,6 +20,7 @@ from bert_ko.training.backend import (
 )
 from bert_ko.training.checkpoints import (
     Checkpoint,
+    identity_differences,
     list_checkpoints,
     load_checkpoint,
     remove_unfinished,
@@ -66,7 +67,9 @@ class FineTuningFlags(TokenizerFlags, OptimizerFlags, DeviceFlags, LoopFlags):
         help="Compute a batch in so many parts, to save memory; the update is that of the whole.",
     )
     length_buckets: bool = flag(
-        True, help="Batches of about equally long examples, padded to a multiple of 64 alone."
+        True,
+        help="Batches of about equally long examples, padded to one of 8 lengths; else all are "
+        "padded to --max_seq_length.",
     )
     eval_every_steps: int | None = flag(
         None,
@@ -200,7 +203,7 @@ class FineTuner:
         remove_unfinished(run.folder)
         checkpoint = find_checkpoint(run, self._config.do_train)
         if not self._config.do_train:
-            found = _load_best(run.folder) or checkpoint
+            found = _load_best(run, is_training=False) or checkpoint
             arrays = found.parameters if found else self._new_parameters(run, seed)
             self._place(run, arrays, seed)
             return found.state["step"] if found else 0
@@ -209,7 +212,8 @@ class FineTuner:
         if checkpoint is not None:
             program.restore(checkpoint.parameters, checkpoint.slots)
         step = self._train(run, seed, checkpoint)
-        best = _load_best(run.folder) if self._config.eval_every_steps is not None else None
+        evaluates = self._config.eval_every_steps is not None
+        best = _load_best(run, is_training=True) if evaluates else None
         if best is not None:
             program.restore(best.parameters, program.slots())
             step = best.state["step"]
@@ -221,7 +225,8 @@ class FineTuner:
         return self._predict(batch)
 
     def _new_parameters(self, run: Run, seed: int) -> Any:
-        return new_parameters(run, self._task.specs, self._config.init_checkpoint, seed)
+        config = self._config
+        return new_parameters(run, self._task.specs, config.init_checkpoint, seed, config.do_train)
 
     def _place(self, run: Run, arrays: Any, seed: int) -> TrainProgram:
         """Moves weights onto the devices; what was compiled for the first seed stays."""
@@ -297,7 +302,7 @@ class _BestKeeper:
     ):
         self._run, self._metric = run, metric
         self._compute, self._program = evaluate, program
-        best = _load_best(run.folder)
+        best = _load_best(run, is_training=True)
         self._best = best.state["metrics"][metric] if best else None
 
     def evaluate(self, step: int) -> Metrics:
@@ -313,6 +318,24 @@ class _BestKeeper:
         return metrics
 
 
-def _load_best(folder: str) -> Checkpoint | None:
-    paths = list_checkpoints(folder, "best")
-    return load_checkpoint(paths[-1], with_slots=False) if paths else None
+def _load_best(run: Run, is_training: bool) -> Checkpoint | None:
+    """The best of a run.
+
+    Args:
+        run: whose it must be.
+        is_training: all of the identity must agree.
+
+    Raises:
+        ValueError: it is of another run, which was killed before its first checkpoint.
+    """
+    paths = list_checkpoints(run.folder, "best")
+    if not paths:
+        return None
+    best = load_checkpoint(paths[-1], with_slots=False)
+    differences = identity_differences(best.state["identity"], run.identity)
+    if is_training and differences:
+        raise ValueError(
+            f"{paths[-1]} is of another run: {'; '.join(differences)}. Give the same flags to go "
+            "on, or choose another --output_dir."
+        )
+    return best

@@ -125,7 +125,9 @@ def _is_other(fingerprint: str | None, other: str | None) -> bool:
     return None not in (fingerprint, other) and fingerprint != other
 
 
-def new_parameters(run: Run, specs: Specs, init_checkpoint: str | None, seed: int) -> Arrays:
+def new_parameters(
+    run: Run, specs: Specs, init_checkpoint: str | None, seed: int, is_training: bool = True
+) -> Arrays:
     """Weights to begin with: random ones, and those of a checkpoint in their place.
 
     Args:
@@ -133,15 +135,21 @@ def new_parameters(run: Run, specs: Specs, init_checkpoint: str | None, seed: in
         specs: the model's variables.
         init_checkpoint: see ``read_source``.
         seed: of random weights.
+        is_training: else the checkpoint must have all weights.
 
     Raises:
-        ValueError: the checkpoint is of another model or another tokenizer.
+        ValueError: the checkpoint is of another model or another tokenizer, or lacks weights.
     """
     new = initial_parameters(specs, run.model_config.initializer_range, seed)
     if init_checkpoint is None:
         return new
     source = read_source(init_checkpoint)
     found = initialize(specs, new, source, run.config_file)
+    if found.new and not is_training:
+        raise ValueError(
+            f"--init_checkpoint: {source.path} lacks {', '.join(found.new[:3])}; it was not "
+            "trained for this task. Give --do_train."
+        )
     print(describe(found, source), flush=True)
     _compare(run, source)
     return found.arrays

@@ -7,6 +7,7 @@ between them inside, each compiled with a gradient of its own. On a GPU or TPU X
 from __future__ import annotations
 
 import functools
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any, Literal
@@ -45,6 +46,7 @@ class TensorFlowBackend:
 
     def __init__(self, config: DeviceConfig):
         tf.config.experimental.enable_op_determinism()
+        tf.get_logger().addFilter(_is_no_news)
         self.strategy, kind = _find_devices(config)
         self.num_devices = self.strategy.num_replicas_in_sync if self.strategy else 1
         is_cpu = kind == "CPU"
@@ -74,6 +76,11 @@ class TensorFlowBackend:
     ) -> TensorFlowProgram:
         """See Backend."""
         return TensorFlowProgram(self, config, loss, optimizer, arrays, seed)
+
+
+def _is_no_news(record: logging.LogRecord) -> bool:
+    """Batches of several lengths are compiled one by one on purpose."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _find_devices(config: DeviceConfig) -> tuple[Any, str]:

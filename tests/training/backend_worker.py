@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 MANY_DEVICES = {"tensorflow": 2, "jax": 4}
 BATCH, LENGTH, PREDICTIONS = 8, 12, 3
 OPTIMIZERS = ("adam_weight_decay", "adamw", "lamb")
+DECAYED = "layer_decay"  # adamw with a learning rate for each layer
 SHORT = 8  # updates where devices and parts are compared
 LONG = 50  # updates where backends are compared
 DRAW_ROWS, DRAW_UNITS = 8, 20_000
@@ -80,12 +81,14 @@ def make_batch(seed: int) -> Batch:
 
 def toy_optimizer(name: str) -> OptimizerConfig:
     return OptimizerConfig(
-        name=name,  # type: ignore[arg-type]
+        name="adamw" if name == DECAYED else name,  # type: ignore[arg-type]
         learning_rate=0.01,
         num_train_steps=30,
         num_warmup_steps=4,
         weight_decay=0.1,
         clip_norm=2.0,
+        layer_decay=0.7 if name == DECAYED else 1.0,
+        num_hidden_layers=2,
     )
 
 
@@ -125,6 +128,8 @@ def write_results(folder: Path) -> None:
         experiments.messages, experiments.long_run, experiments.parts, experiments.devices,
         experiments.evaluation, experiments.overfit, experiments.bfloat16, experiments.dropout,
         experiments.draws, experiments.restore, experiments.copies, experiments.optimizers,
+        experiments.prediction, experiments.restart, experiments.untrained,
+        experiments.layer_decay,
     ):  # fmt: skip
         began = time.perf_counter()
         values.update(experiment())
@@ -377,7 +382,7 @@ class Experiments:
             values[f"trained_{key}"] = [n for n in now if (now[n] != kept[n]).any()]
         return values
 
-    def optimizers(self) -> dict[str, Any]:
+    def optimizers(self, names: Iterable[str] = OPTIMIZERS) -> dict[str, Any]:
         from keras import ops
 
         def loss(model: Any, features: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -390,7 +395,7 @@ class Experiments:
             return total, {"rows": ops.sum(ops.ones_like(next(iter(features.values()))))}
 
         values: dict[str, Any] = {}
-        for name in OPTIMIZERS:
+        for name in names:
             for key, backend in (("one", self.one), ("many", self.many)):
                 config, arrays = toy_optimizer(name), toy_arrays()
                 program = backend.train_program(tiny_config(), loss, config, arrays, 3)
@@ -404,6 +409,127 @@ class Experiments:
                 for array, value in {**program.parameters(), **program.slots()}.items():
                     values[f"{name}_{key}/{array}"] = np.array(value)
         return values
+
+    def prediction(self) -> dict[str, Any]:
+        """One compiled function, while the variables that it reads change."""
+        values: dict[str, Any] = {}
+        for key, program in (("one", self.plain), ("many", self.spread)):
+            traces: list[int] = []
+            predict = program.predictor(_counting(pretraining_outputs, traces))
+            self.reset(program)
+            batch = predicted_features(self.batches[0])
+            values.update(_named(f"predicted_{key}", predict(batch)))
+            compiled = len(traces)
+            self.train(program, range(1, 4))
+            values.update(_named(f"predicted_{key}_trained", predict(batch)))
+            values[f"evaluation_{key}_trained"] = self.evaluate(program)
+            parameters, slots = program.parameters(), program.slots()
+            self.train(program, range(4, 6))
+            values.update(_named(f"predicted_{key}_further", predict(batch)))
+            program.restore(parameters, slots)
+            values.update(_named(f"predicted_{key}_restored", predict(batch)))
+            program.restart(tiny_arrays(), 5)
+            values.update(_named(f"predicted_{key}_restarted", predict(batch)))
+            values[f"predictor_{key}_traces"] = [compiled, len(traces)]
+        return values
+
+    def evaluate(self, program: Any) -> dict[str, float]:
+        """The sums of the first batch."""
+        from bert_ko.training.losses import pretraining_denominators
+
+        batch = self.batches[0]
+        sums: dict[str, float] = program.eval_step(batch, pretraining_denominators(batch))
+        return sums
+
+    def restart(self) -> dict[str, Any]:
+        """A program that has trained with another seed begins again with that of ``dropping``."""
+        from bert_ko.training.losses import pretraining_loss
+
+        self.reset(self.dropping)
+        values: dict[str, Any] = {"restart_fresh": self.train(self.dropping, range(1, 5))}
+        traces: list[int] = []
+        arrays = {name: value + np.float32(0.01) for name, value in tiny_arrays().items()}
+        program = self.one.train_program(
+            tiny_config(0.1), _counting(pretraining_loss, traces), self.optimizer, arrays, seed=7
+        )
+        values["restart_other_seed"] = self.train(program, range(1, 5))
+        compiled, given = len(traces), tiny_arrays()
+        program.restart(given, 3)
+        values["restart_slots"] = float(sum(np.abs(s).sum() for s in program.slots().values()))
+        values["restart_again"] = self.train(program, range(1, 5))
+        values["restart_differing"] = list(_differing(self.dropping, program))
+        values["restart_traces"] = [compiled, len(traces)]
+        original = tiny_arrays()
+        values["restart_given_changed"] = [n for n in given if (given[n] != original[n]).any()]
+        program.restart(given, 4)
+        values["restart_next_seed"] = self.train(program, range(1, 5))
+        self.spread.restart(tiny_arrays(), 3)
+        values["restart_many"] = self.train(self.spread, range(SHORT))
+        return values
+
+    def untrained(self) -> dict[str, Any]:
+        """Programs without an optimizer."""
+        from bert_ko.training.losses import pretraining_loss
+
+        values: dict[str, Any] = {}
+        for key, backend in (("one", self.one), ("many", self.many)):
+            program = backend.train_program(
+                tiny_config(0.1), pretraining_loss, None, tiny_arrays(), seed=3
+            )
+            predict = program.predictor(pretraining_outputs)
+            batch = predicted_features(self.batches[0])
+            values[f"untrained_{key}_slots"] = list(program.slots())
+            values.update(_named(f"untrained_{key}", predict(batch)))
+            values[f"untrained_{key}_evaluation"] = self.evaluate(program)
+            moved = {name: value * np.float32(1.5) for name, value in tiny_arrays().items()}
+            program.restore(moved, {})
+            values.update(_named(f"untrained_{key}_moved", predict(batch)))
+            program.restart(tiny_arrays(), 4)
+            values.update(_named(f"untrained_{key}_restarted", predict(batch)))
+            values[f"untrained_{key}_slots"] += list(program.slots())
+        return values
+
+    def layer_decay(self) -> dict[str, Any]:
+        """Updates in the toy's two layers; see optimizers."""
+        return self.optimizers((DECAYED,))
+
+
+def predicted_features(batch: Batch) -> Batch:
+    """What pretraining_outputs reads."""
+    names = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
+    return {name: batch[name] for name in names}
+
+
+def pretraining_outputs(model: Any, batch: Any) -> dict[str, Any]:
+    """Logits of masked pieces [B, P, V] and of the next sentence [B, 2]."""
+    from keras import ops
+
+    from bert_ko.modeling import parameters as names
+    from bert_ko.modeling.bert import encode, masked_lm_logits, next_sentence_logits, pool
+
+    output = encode(model, batch)
+    logits = masked_lm_logits(model, output, batch["masked_lm_positions"])
+    logits = logits + model.params[names.OUTPUT_BIAS]
+    relationship = next_sentence_logits(model, pool(model, output))
+    return {
+        "masked_lm": ops.reshape(logits, (-1, PREDICTIONS, tiny_config().vocab_size)),
+        "next_sentence": relationship + model.params[names.RELATIONSHIP_BIAS],
+    }
+
+
+def _counting(function: Callable[..., Any], traces: list[int]) -> Callable[..., Any]:
+    """Notes when the function runs, which it does while it is compiled alone."""
+
+    def counted(*args: Any) -> Any:
+        traces.append(1)
+        return function(*args)
+
+    return counted
+
+
+def _named(key: str, arrays: Batch) -> dict[str, Array]:
+    assert all(isinstance(array, np.ndarray) for array in arrays.values())
+    return {f"{key}/{name}": array for name, array in arrays.items()}
 
 
 def _differing(a: Any, b: Any) -> Iterator[str]:

@@ -3,18 +3,23 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bert_ko.training.backend import DeviceConfig, cpu_has_bfloat16, no_tpu_message
 from bert_ko.training.devices import choose_backend, load_backend
 from tests.training.backend_worker import (
+    BATCH,
     DRAW_ROWS,
     DRAW_UNITS,
     LONG,
     MANY_DEVICES,
+    PREDICTIONS,
     SHORT,
     Losses,
     load_results,
+    make_batch,
+    tiny_config,
 )
 
 Results = dict[str, Any]
@@ -161,6 +166,118 @@ def test_dropout_bits_under_jax_do_not_depend_on_the_devices(both: dict[str, Res
 def test_restore_continues_to_the_last_bit(results: Results) -> None:
     assert results["restore_again"] == results["restore_straight"]
     assert results["restore_differing"] == []
+
+
+def named(results: Results, key: str) -> dict[str, Any]:
+    prefix = f"{key}/"
+    found = {k.removeprefix(prefix): v for k, v in results.items() if k.startswith(prefix)}
+    assert found.keys() == {"masked_lm", "next_sentence"}
+    return found
+
+
+def assert_same_outputs(found: dict[str, Any], wanted: dict[str, Any], tolerance: float) -> None:
+    for name, value in wanted.items():
+        assert found[name].shape == value.shape and found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance, err_msg=name)
+
+
+def cross_entropy(logits: Any, labels: Any, weights: Any) -> float:
+    """A sum over [...], of logits [..., C]."""
+    exact = logits.astype(np.float64)
+    chosen = np.take_along_axis(exact, labels[..., None], axis=-1)[..., 0]
+    return float(((np.log(np.exp(exact).sum(axis=-1)) - chosen) * weights).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "evaluation"),
+    [
+        ("predicted_one", "evaluation"),
+        ("predicted_many", "evaluation_many"),
+        ("predicted_one_trained", "evaluation_one_trained"),
+        ("predicted_many_trained", "evaluation_many_trained"),
+        ("untrained_one", "untrained_one_evaluation"),
+        ("untrained_many", "untrained_many_evaluation"),
+    ],
+)
+def test_predictor_outputs_have_the_loss_of_eval_step(
+    results: Results, key: str, evaluation: str
+) -> None:
+    found, batch, sums = named(results, key), make_batch(0), results[evaluation]
+    assert found["masked_lm"].shape == (BATCH, PREDICTIONS, tiny_config().vocab_size)
+    labels, weights = batch["masked_lm_ids"], batch["masked_lm_weights"]
+    masked_lm = cross_entropy(found["masked_lm"], labels, weights)
+    assert masked_lm == pytest.approx(sums["masked_lm_loss"], abs=1e-4)
+    labels, weights = batch["next_sentence_labels"][:, 0], batch["next_sentence_weights"]
+    next_sentence = cross_entropy(found["next_sentence"], labels, weights)
+    assert next_sentence == pytest.approx(sums["next_sentence_loss"], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["one", "many"])
+def test_predictor_sees_the_variables_as_they_are_when_called(results: Results, key: str) -> None:
+    first, trained, further, restored, restarted = (
+        named(results, f"predicted_{key}{when}")
+        for when in ("", "_trained", "_further", "_restored", "_restarted")
+    )
+    for name in first:
+        assert np.abs(trained[name] - first[name]).max() > 1e-3
+        assert np.abs(further[name] - trained[name]).max() > 1e-3
+    assert_same_outputs(restored, trained, 0)
+    assert_same_outputs(restarted, first, 0)
+    before, after = results[f"predictor_{key}_traces"]
+    assert before == after > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["", "_trained", "_restored"])
+def test_predictor_many_devices_give_the_rows_of_one_in_order(results: Results, when: str) -> None:
+    one, many = (named(results, f"predicted_{key}{when}") for key in ("one", "many"))
+    assert_same_outputs(many, one, 1e-5)
+    rows = one["masked_lm"].reshape(BATCH, -1)
+    gaps = np.abs(rows[:, None] - rows[None]).max(axis=-1) + np.eye(BATCH)
+    assert gaps.min() > 0.01  # else another order would not show
+
+
+@pytest.mark.slow
+def test_predictor_both_backends_say_the_same(both: dict[str, Results]) -> None:
+    for key in ("predicted_one", "predicted_many_trained"):
+        first, second = (named(results, key) for results in both.values())
+        assert_same_outputs(first, second, 1e-4)
+
+
+@pytest.mark.slow
+def test_restart_trains_as_a_new_program_of_that_seed_to_the_last_bit(results: Results) -> None:
+    assert results["restart_slots"] == 0
+    assert results["restart_again"] == results["restart_fresh"]
+    assert results["restart_differing"] == []
+    assert results["restart_other_seed"][-1] != results["restart_fresh"][-1]
+    assert results["restart_next_seed"][0] != results["restart_fresh"][0]  # dropout alone
+    assert results["restart_given_changed"] == []
+
+
+@pytest.mark.slow
+def test_restart_compiles_nothing_again(results: Results) -> None:
+    before, after = results["restart_traces"]
+    assert before == after > 0
+
+
+@pytest.mark.slow
+def test_restart_many_devices_train_as_at_first(results: Results) -> None:
+    assert results["restart_many"] == results["losses_many"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["one", "many"])
+def test_train_program_without_optimizer_has_no_slots_and_predicts(
+    results: Results, key: str
+) -> None:
+    assert results[f"untrained_{key}_slots"] == []
+    found = named(results, f"untrained_{key}")
+    assert_same_outputs(found, named(results, "predicted_one"), 1e-5)
+    moved = named(results, f"untrained_{key}_moved")
+    assert all(np.abs(moved[name] - found[name]).max() > 1e-3 for name in found)
+    assert_same_outputs(named(results, f"untrained_{key}_restarted"), found, 0)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, pretraining_specs
 from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 from tests.training.backend_worker import (
+    DECAYED,
     OPTIMIZERS,
     load_results,
     toy_arrays,
@@ -32,6 +33,14 @@ GOOGLES_EXCLUSIONS = ("LayerNorm", "layer_norm", "bias")
 
 def googles_decay(name: str) -> bool:
     return not any(re.search(pattern, name) for pattern in GOOGLES_EXCLUSIONS)
+
+
+def layers_above(name: str, num_hidden_layers: int) -> int:
+    """As large as the distance to the head: 0 for the pooler and the heads."""
+    scopes = ["bert/embeddings/"]
+    scopes += [f"bert/encoder/layer_{layer}/" for layer in range(num_hidden_layers)]
+    found = [number for number, scope in enumerate(scopes) if name.startswith(scope)]
+    return len(scopes) - found[0] if found else 0
 
 
 def reference(
@@ -56,6 +65,7 @@ def reference(
         else:
             rate = config.learning_rate * (1 - step / config.num_train_steps)
         for name, value in values.items():
+            multiple = config.layer_decay ** layers_above(name, config.num_hidden_layers)
             g = raw[name] * factor
             m[name] = config.beta_1 * m[name] + (1 - config.beta_1) * g
             v[name] = config.beta_2 * v[name] + (1 - config.beta_2) * g**2
@@ -70,7 +80,7 @@ def reference(
                 norms_of = np.linalg.norm(value), np.linalg.norm(update)
                 if config.name == "lamb" and min(norms_of) > 0:
                     ratio = norms_of[0] / norms_of[1]
-            values[name] = value - rate * ratio * update
+            values[name] = value - rate * multiple * ratio * update
     slots = {f"{name}/adam_m": array for name, array in m.items()}
     return values, {**slots, **{f"{name}/adam_v": array for name, array in v.items()}}, norms
 
@@ -137,8 +147,38 @@ def test_update_equals_the_formulas(name: Any, clip_norm: float, weight_decay: f
     assert_near(slots, wanted_slots)
 
 
-@pytest.mark.parametrize("devices", ["one", "many"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
+def test_update_layer_decay_equals_the_formulas(name: Any) -> None:
+    config = OptimizerConfig(
+        name=name,
+        learning_rate=0.05,
+        num_train_steps=30,
+        num_warmup_steps=5,
+        weight_decay=0.1,
+        clip_norm=1.0,
+        layer_decay=0.6,
+        num_hidden_layers=12,
+    )
+    names = [
+        "bert/embeddings/word_embeddings", "bert/embeddings/LayerNorm/beta",
+        "bert/encoder/layer_0/output/dense/kernel", "bert/encoder/layer_1/output/dense/bias",
+        "bert/encoder/layer_10/attention/self/query/kernel",
+        "bert/encoder/layer_11/output/LayerNorm/gamma", "bert/pooler/dense/kernel",
+        "cls/squad/output_weights", "cls/squad/output_bias",
+    ]  # fmt: skip
+    assert [layers_above(n, 12) for n in names] == [13, 13, 12, 11, 2, 1, 0, 0, 0]
+    rng = np.random.default_rng(3)
+    arrays = {n: rng.standard_normal((4, 3), np.float32) for n in names}
+    values, slots, _ = run(config, arrays)
+    wanted_values, wanted_slots, _ = reference(config, arrays, random_gradients)
+    assert_near(values, wanted_values)
+    assert_near(slots, wanted_slots)
+    moved = [float(np.abs(values[n] - arrays[n]).mean()) for n in names]
+    assert 0 < moved[0] < 0.1 * moved[-1]
+
+
+@pytest.mark.parametrize("devices", ["one", "many"])
+@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_train_step_equals_the_formulas(
     tmp_path_factory: pytest.TempPathFactory, backend: str, name: str, devices: str

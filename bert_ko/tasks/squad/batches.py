@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from bert_ko.tasks.squad.features import Features, Ints
 
-BUCKET = 64  # lengths of batches are multiples: every new shape has to be compiled
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -25,23 +24,18 @@ class BatchPlan:
     Attributes:
         batch_size: B.
         special_ids: of [PAD], [CLS] and [SEP].
-        max_seq_length: of the windows.
-        length_buckets: batches are as long as their longest window, in multiples of 64; else all
-            have max_seq_length.
+        lengths: ascending; a batch is padded to the first of them that holds its longest window.
         seed: of the order.
     """
 
     batch_size: int
     special_ids: tuple[int, int, int]
-    max_seq_length: int
-    length_buckets: bool = True
+    lengths: tuple[int, ...]
     seed: int = 0
 
     def length(self, longest: int) -> int:
         """L, of a batch with a window of so many pieces."""
-        if not self.length_buckets:
-            return self.max_seq_length
-        return min(-(-longest // BUCKET) * BUCKET, self.max_seq_length)
+        return next(length for length in self.lengths if length >= longest)
 
 
 def epoch_batches(features: Features, plan: BatchPlan, epoch: int) -> list[Ints]:
@@ -53,9 +47,7 @@ def epoch_batches(features: Features, plan: BatchPlan, epoch: int) -> list[Ints]
     rng = np.random.default_rng([plan.seed, epoch])
     lengths = features.window_lengths
     order = rng.permutation(len(lengths)).astype(np.int32)
-    if not plan.length_buckets:
-        return _cut(order, plan.batch_size)
-    buckets = -(-lengths[order] // BUCKET)
+    buckets = np.searchsorted(plan.lengths, lengths[order])
     batches: list[Ints] = []
     left = order[:0]
     for bucket in np.unique(buckets):

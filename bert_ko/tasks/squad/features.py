@@ -147,8 +147,8 @@ class Features:
         is_context = (column >= query + 2) & (column < total - 1)
         ids = np.where(
             is_question,
-            self.question_ids.take(from_question, mode="clip"),
-            self.context_ids.take(from_context, mode="clip"),
+            _take(self.question_ids, from_question),
+            _take(self.context_ids, from_context),
         )
         ids = np.where(is_question | is_context, ids, pad)
         ids = np.where((column == query + 1) | (column == total - 1), sep, ids)
@@ -159,6 +159,11 @@ class Features:
             "input_mask": mask.astype(np.int32),
             "segment_ids": ((column >= query + 2) & mask).astype(np.int32),
         }
+
+
+def _take(ids: Ints, places: Ints) -> Ints:
+    """The ids there; anything for a place that is outside."""
+    return ids.take(places, mode="clip") if len(ids) else np.zeros_like(places)
 
 
 def build_features(dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig) -> Features:

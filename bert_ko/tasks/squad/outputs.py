@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,9 @@ def write_predictions(folder: str, reading: Reading, is_version_2: bool) -> None
     _write(folder, PREDICTIONS_NAME, reading.stripped.texts)
     _write(folder, NBEST_NAME, {p.qas_id: _nbest(p) for p in reading.predictions})
     if is_version_2:
-        _write(folder, NULL_ODDS_NAME, {p.qas_id: p.null_odds for p in reading.predictions})
+        # JSON has no infinity, which they are where the context has no pieces.
+        odds = {p.qas_id: min(p.null_odds, sys.float_info.max) for p in reading.predictions}
+        _write(folder, NULL_ODDS_NAME, odds)
 
 
 def _nbest(prediction: Prediction) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from bert_ko import files
@@ -28,15 +28,15 @@ def read_pairs(path: str) -> list[Pair]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a line is neither, with its number.
+        ValueError: a line is neither, or not UTF-8, with its number; or an id repeats.
     """
     pairs: list[Pair] = []
-    with files.open_binary(path) as stream:
-        lines = stream.read().decode("utf-8-sig", errors="replace").split("\n")
-    for number, line in enumerate(lines, start=1):
+    parse: Callable[[str, int, str], Pair] | None = None
+    for number, line in enumerate(_lines(path), start=1):
         line = line.removesuffix("\r")
         if line.strip():
-            parse = _parse_json if line.lstrip().startswith("{") else _parse_columns
+            if parse is None:
+                parse = _parse_json if line.lstrip().startswith("{") else _parse_columns
             pairs.append(parse(line, number, f"{path}:{number}"))
     if not pairs:
         raise ValueError(f"{path} has no line with a question and a context.")
@@ -46,6 +46,19 @@ def read_pairs(path: str) -> list[Pair]:
             raise ValueError(f"{path}: the id {pair.qas_id!r} stands there twice.")
         seen.add(pair.qas_id)
     return pairs
+
+
+def _lines(path: str) -> list[str]:
+    with files.open_binary(path) as stream:
+        data = stream.read()
+    try:
+        return data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        # Replaced characters would come out again as parts of answers.
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}:{line}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
+        ) from None
 
 
 def _parse_columns(line: str, number: int, place: str) -> Pair:
@@ -58,14 +71,15 @@ def _parse_columns(line: str, number: int, place: str) -> Pair:
 def _parse_json(line: str, number: int, place: str) -> Pair:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not JSON: {error}.") from None
     for name in ("question", "context"):
         text = value.get(name)
         if not (isinstance(text, str) and text.strip()):
-            got = "nothing" if name not in value else kind_of(text)
+            got = "nothing" if name not in value or isinstance(text, str) else kind_of(text)
             raise ValueError(f"{place}: {name} must be a text, got {got}.")
-    return Pair(str(value.get("id", number)), value["question"], value["context"])
+    qas_id = value.get("id")
+    return Pair(str(number if qas_id is None else qas_id), value["question"], value["context"])
 
 
 def to_dataset(pairs: Sequence[Pair]) -> Dataset:

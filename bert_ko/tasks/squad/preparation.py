@@ -10,17 +10,23 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.data.manifest import read_json, write_json
+from bert_ko.modeling.config import BertConfig
 from bert_ko.progress import warn
+from bert_ko.tasks.lengths import choose_lengths
+from bert_ko.tasks.squad.batches import BatchPlan
 from bert_ko.tasks.squad.changes import shown, shown_list
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
 from bert_ko.tasks.squad.features import Features, cached_features
 from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_policy import HelpfulStripper, learn_endings
 from bert_ko.tasks.squad.josa_report import Stripper
+from bert_ko.tasks.squad.outputs import write_problems
+from bert_ko.tasks.squad.reader import ReaderSettings
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 ENDINGS_NAME = "josa_endings.json"
+_STEP = 64  # between the lengths of batches whose questions are not known before
 
 
 class Questions(NamedTuple):
@@ -51,6 +57,26 @@ class Questions(NamedTuple):
         is_usable = impossible | (self.features.answer_first >= 0)
         chosen = self.features.select(is_usable[self.features.window_questions])
         return chosen, int((~is_usable).sum())
+
+
+class Setting(NamedTuple):
+    """What a command line has led to, before anything is computed.
+
+    Attributes:
+        config: flags.
+        model_config: of the model.
+        tokenizer: of the model.
+        training: to train on, or to learn from which josa to strip; None for neither.
+        asked: to be answered; None for nothing.
+        reader: how it reads.
+    """
+
+    config: SquadFlags
+    model_config: BertConfig
+    tokenizer: Tokenizer
+    training: Questions | None
+    asked: Questions | None
+    reader: ReaderSettings
 
 
 def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer, cache: str) -> Questions:
@@ -135,3 +161,56 @@ def choose_stripper(
         )
         return None
     return HelpfulStripper(stripper, stands["endings"])
+
+
+def prepare(
+    config: SquadFlags, command: str, model_config: BertConfig, tokenizer: Tokenizer
+) -> Setting:
+    """Reads and cuts the files that a command line needs.
+
+    Args:
+        config: flags.
+        command: for messages.
+        model_config: of the model.
+        tokenizer: of the model.
+
+    Raises:
+        ValueError: see ``read_questions``.
+    """
+
+    def questions(path: str | None, is_needed: bool) -> Questions | None:
+        if path is None or not is_needed:
+            return None
+        return read_questions(config, path, tokenizer, config.output_dir)
+
+    evaluates = config.do_predict or (config.do_train and config.eval_every_steps is not None)
+    answers = evaluates or config.is_trial
+    learns = answers and config.strip_josa == "auto"
+    training = questions(config.train_file, config.do_train or learns)
+    asked = questions(config.predict_file, evaluates)
+    found = [part for part in (training, asked) if part is not None]
+    for part in found:
+        describe_questions(config, command, part)
+    write_problems(config.output_dir, {part.path: part.dataset for part in found})
+    vocab = tokenizer.vocab
+    reader = ReaderSettings(
+        tokenizer,
+        config.window_config,
+        BatchPlan(
+            config.predict_batch_size,
+            (vocab.pad_id, vocab.cls_id, vocab.sep_id),
+            batch_lengths(config, asked.features if asked is not None else None),
+        ),
+        config.prediction_config,
+        choose_stripper(config, command, training) if answers else None,
+    )
+    return Setting(config, model_config, tokenizer, training, asked, reader)
+
+
+def batch_lengths(config: SquadFlags, features: Features | None) -> tuple[int, ...]:
+    """To which windows are padded; features are None where the questions are not known yet."""
+    if not config.length_buckets:
+        return (config.max_seq_length,)
+    if features is None:
+        return (*range(_STEP, config.max_seq_length, _STEP), config.max_seq_length)
+    return choose_lengths(features.window_lengths, config.max_seq_length)

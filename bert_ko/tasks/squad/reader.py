@@ -126,12 +126,12 @@ def _logits(
     plan: BatchPlan,
     label: str | None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Start and end, float32 [W, max_seq_length]."""
-    shape = (len(features.window_counts), plan.max_seq_length)
+    """Start and end, float32 [W, longest window]."""
+    shape = (len(features.window_counts), int(features.window_lengths.max(initial=1)))
     start, end = (np.full(shape, _FAR_BELOW) for _ in range(2))
     for windows, found in _computed(features, compute, plan, label):
         for target, name in ((start, "start_logits"), (end, "end_logits")):
-            values = found[name][: len(windows)]
+            values = found[name][: len(windows), : shape[1]]
             target[windows, : values.shape[1]] = values
     return start, end
 

@@ -14,14 +14,14 @@ from bert_ko.tasks.squad.batches import (
 )
 from bert_ko.tasks.squad.features import Features
 
-PLAN = BatchPlan(batch_size=4, special_ids=(0, 2, 3), max_seq_length=96, seed=7)
+PLAN = BatchPlan(batch_size=4, special_ids=(0, 2, 3), lengths=(64, 96), seed=7)
 
 
-@pytest.mark.parametrize("length_buckets", [True, False])
+@pytest.mark.parametrize("lengths", [(64, 96), (96,)])
 def test_epoch_batches_have_every_window_once(
-    squad_features: Features, length_buckets: bool
+    squad_features: Features, lengths: tuple[int, ...]
 ) -> None:
-    plan = BatchPlan(4, (0, 2, 3), 96, length_buckets, 7)
+    plan = BatchPlan(4, (0, 2, 3), lengths, 7)
     total = len(squad_features.window_questions)
     for epoch in range(2):
         batches = epoch_batches(squad_features, plan, epoch)
@@ -34,13 +34,12 @@ def test_epoch_batches_differ_between_epochs_and_seeds(squad_features: Features)
     first = np.concatenate(epoch_batches(squad_features, PLAN, 0)).tolist()
     assert first == np.concatenate(epoch_batches(squad_features, PLAN, 0)).tolist()
     assert first != np.concatenate(epoch_batches(squad_features, PLAN, 1)).tolist()
-    other = BatchPlan(4, (0, 2, 3), 96, True, 8)
+    other = BatchPlan(4, (0, 2, 3), (64, 96), 8)
     assert first != np.concatenate(epoch_batches(squad_features, other, 0)).tolist()
 
 
-def test_length_is_a_multiple_of_64_or_the_longest() -> None:
+def test_length_is_the_first_that_holds_the_window() -> None:
     assert [PLAN.length(n) for n in (1, 64, 65, 96)] == [64, 64, 96, 96]
-    assert BatchPlan(4, (0, 2, 3), 96, length_buckets=False).length(5) == 96
 
 
 def test_sorted_batches_begin_with_the_longest(squad_features: Features) -> None:

@@ -1,0 +1,48 @@
+"""To which lengths the examples of a task are padded."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+COUNT = 8  # every length more is compiled once more
+MULTIPLE = 16
+
+
+def choose_lengths(
+    lengths: npt.NDArray[np.int32], max_length: int, count: int = COUNT, multiple: int = MULTIPLE
+) -> tuple[int, ...]:
+    """The lengths with which padding is least, if each example is padded to the next of them.
+
+    Args:
+        lengths: pieces of each example, none above max_length.
+        max_length: of the model's input.
+        count: so many lengths at most.
+        multiple: of which all but max_length are.
+
+    Returns:
+        Ascending; max_length alone where there are no examples.
+
+    >>> choose_lengths(np.array([3, 3, 3, 20, 21, 64], np.int32), 64, count=2, multiple=8)
+    (24, 64)
+    """
+    tops = np.minimum(-(-lengths // multiple) * multiple, max_length)
+    values, counts = np.unique(tops, return_counts=True)
+    if not len(values):
+        return (max_length,)
+    up_to = np.concatenate([[0], np.cumsum(counts)])
+    # padded[j]: least pieces for the examples of the first j values, the last length being values[j
+    # - 1]; with one length more in each round.
+    padded = up_to[1:] * values
+    ends = np.zeros((1, len(values)), np.int64)
+    for _ in range(min(count, len(values)) - 1):
+        # [i, j]: examples up to value i padded before, those behind it up to j padded to j.
+        total = padded[:, None] + (up_to[None, 1:] - up_to[1:, None]) * values[None]
+        total[np.tril_indices(len(values), -1)] = np.iinfo(np.int64).max
+        ends = np.concatenate([ends, total.argmin(axis=0)[None]])
+        padded = total.min(axis=0)
+    chosen, last = [], len(values) - 1
+    for previous in reversed(ends):
+        chosen.append(int(values[last]))
+        last = int(previous[last])
+    return tuple(sorted(set(chosen)))

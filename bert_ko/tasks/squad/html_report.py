@@ -1,0 +1,303 @@
+"""report.html of run_squad: scores, curves and every question with its answer in its context."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bert_ko import files
+from bert_ko.tasks.html_curves import curves, metric_series
+from bert_ko.tasks.html_report import (
+    Choice,
+    Html,
+    Section,
+    asset,
+    element,
+    fact_list,
+    filtered_list,
+    finite,
+    headline,
+    join,
+    json_script,
+    korean,
+    number,
+    page,
+    table,
+)
+from bert_ko.tasks.squad.changes import Change, count_effects, score_values, shown
+from bert_ko.tasks.squad.examples import Answer, Dataset, Question
+from bert_ko.tasks.squad.josa_report import JosaReport
+from bert_ko.tasks.squad.predictions import Prediction
+from bert_ko.tasks.squad.scores import AnswerScore, Scores
+
+Outcome = Literal["exact", "partly", "wrong", "unscored"]
+
+_SCORE_NAMES = {"exact_match": "Exact match", "f1": "F1"}
+_OUTCOME_LABELS: dict[Outcome, str] = {
+    "exact": "Exact",
+    "partly": "Partly right",
+    "wrong": "Wrong",
+    "unscored": "Without a score",
+}
+_EFFECT_LABELS = {
+    "better": "Better by stripping",
+    "worse": "Worse by stripping",
+    "same": "Stripped, same score",
+}
+_ORDERS = (
+    Choice("file", "As in the file"),
+    Choice("lowest", "Lowest F1 first"),
+    Choice("highest", "Highest F1 first"),
+)
+_MAX_ENDINGS = 10  # that are seen at once
+_CURVES = {
+    "Loss": {"loss": "training", "eval_loss": "evaluation"},
+    "Learning rate": {"learning_rate": "learning rate"},
+    "Evaluation, percent": {"eval_exact_match": "exact match", "eval_f1": "F1"},
+}
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a report shows.
+
+    Attributes:
+        title: of the page.
+        facts: of the run, in order: name and value.
+        dataset: contexts and questions.
+        predictions: candidates, in the order of the dataset; a question may have none.
+        josa: the scores without and with stripping; None where nothing was stripped.
+        answers: question id to the final answer's first character in its context and the one
+            behind its last; (0, 0) for no answer.
+        scores: of the final answers; None where the dataset has no golds.
+        metrics: records of metrics.jsonl.
+        seeds: (seed, exact match, F1) of runs that differ in their seed alone, in percent.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    dataset: Dataset
+    predictions: Sequence[Prediction]
+    josa: JosaReport | None
+    answers: Mapping[str, tuple[int, int]]
+    scores: Scores | None
+    metrics: Sequence[Mapping[str, Any]]
+    seeds: Sequence[tuple[int, float, float]]
+
+
+def write_report(path: str, data: ReportData) -> None:
+    """Writes the report: one file that needs no network and no other file.
+
+    Args:
+        path: local or remote; its folder must exist.
+        data: what it shows.
+    """
+    files.write_atomic(path, render_report(data))
+
+
+def render_report(data: ReportData) -> str:
+    """Returns the report as HTML.
+
+    Args:
+        data: what it shows.
+    """
+    values = report_values(data)
+    drawings = _curves(data.metrics)
+    sections = [
+        Section("scores", "Scores", _scores(data)),
+        Section("run", "Run", join(fact_list(data.facts), _seeds(data.seeds))),
+        *([Section("curves", "Curves", drawings)] if drawings else []),
+        Section("questions", "Questions", _questions(values["questions"])),
+    ]
+    return page(
+        data.title,
+        sections,
+        style=asset(__package__, "html_report.css"),
+        script=asset(__package__, "html_report.js"),
+        data=json_script("data", values),
+    )
+
+
+def report_values(data: ReportData) -> dict[str, Any]:
+    """Returns what the script of the page lists.
+
+    Args:
+        data: what the report shows.
+
+    Returns:
+        contexts, and questions with the number of theirs. An answer is [start, end] in characters
+        of the context, a gold that is not there its text; a candidate [start, end, probability].
+    """
+    candidates = {
+        prediction.qas_id: [
+            [c.start, c.end, finite(c.probability, 5)] for c in prediction.candidates
+        ]
+        for prediction in data.predictions
+    }
+    scores = data.scores.by_question if data.scores else {}
+    changes = {change.qas_id: change for change in data.josa.changes} if data.josa else {}
+    questions = []
+    for place, paragraph in enumerate(data.dataset.paragraphs):
+        for question in paragraph.questions:
+            qas_id = question.qas_id
+            score = scores.get(qas_id)
+            questions.append(
+                {
+                    "id": qas_id,
+                    "context": place,
+                    "question": question.question,
+                    "golds": _golds(question),
+                    "answer": data.answers.get(qas_id),
+                    "outcome": outcome(score),
+                    "em": score.exact_match if score else None,
+                    "f1": round(score.f1, 6) if score else None,
+                    "change": _change(changes.get(qas_id)),
+                    "candidates": candidates.get(qas_id, []),
+                }
+            )
+    contexts = [{"title": p.title, "text": p.context} for p in data.dataset.paragraphs]
+    return {"contexts": contexts, "questions": questions}
+
+
+def outcome(score: AnswerScore | None) -> Outcome:
+    """Says in a word how good an answer is; an F1 of 1 with other spaces is only partly right."""
+    if score is None:
+        return "unscored"
+    if score.exact_match:
+        return "exact"
+    return "partly" if score.f1 else "wrong"
+
+
+def _golds(question: Question) -> list[list[int] | str]:
+    """The golds that differ in text or place."""
+    distinct: dict[Answer, list[int] | str] = {
+        answer: answer.text if answer.start is None else [answer.start, answer.end or 0]
+        for answer in question.answers
+    }
+    return list(distinct.values())
+
+
+def _change(change: Change | None) -> dict[str, Any] | None:
+    if change is None:
+        return None
+    em, f1 = change.score_before
+    return {"before": change.before, "em": em, "f1": round(f1, 6), "effect": change.effect}
+
+
+def _scores(data: ReportData) -> Html:
+    total = sum(len(paragraph.questions) for paragraph in data.dataset.paragraphs)
+    contexts = f"{len(data.dataset.paragraphs):,} contexts"
+    figures = [("Questions", f"{total:,}", contexts)]
+    if data.scores is None:
+        return join(headline(figures), element("p", "Without gold answers there are no scores."))
+    josa = data.josa
+    before = score_values(josa.without) if josa else {}
+    for name, value in reversed(score_values(data.scores).items()):
+        note = f"{before[name]:.2f} without stripping" if josa else ""
+        figures.insert(0, (_SCORE_NAMES[name], f"{value:.2f}", note))
+    parts = [headline(figures), _remarks(data.scores, data.dataset)]
+    if josa:
+        parts += [_two_scores(josa), _endings(josa)]
+    return join(*parts)
+
+
+def _remarks(scores: Scores, dataset: Dataset) -> Html:
+    """What the scores leave out, and what was wrong with the dataset."""
+    rows = [
+        (len(scores.missing), "questions have no prediction and score 0"),
+        *(
+            (count, f"times in the dataset: {kind.replace('_', ' ')}")
+            for kind, count in dataset.problem_counts().items()
+        ),
+    ]
+    remarks = [element("li", f"{count:,} {text}") for count, text in rows if count]
+    return element("ul", *remarks) if remarks else Html("")
+
+
+def _two_scores(josa: JosaReport) -> Html:
+    before, after = score_values(josa.without), score_values(josa.stripped)
+    rows = [
+        [
+            _SCORE_NAMES[name],
+            number(before[name]),
+            number(after[name]),
+            number(after[name] - before[name], "+,.2f"),
+        ]
+        for name in before
+    ]
+    headers = ["Percent", "Not stripped", "Stripped", "Difference"]
+    return table("Stripping of josa and endings", headers, rows)
+
+
+def _endings(josa: JosaReport) -> Html:
+    effects = count_effects(josa.changes)
+    total = f"{len(josa.changes):,} answers shortened: " + ", ".join(
+        f"{count:,} {name}" for name, count in effects.items()
+    )
+    if not josa.changes:
+        return element("p", total)
+    rows = [
+        [
+            korean(shown(row.ending)),
+            row.rule,
+            *(number(count, ",d") for count in (row.answers, row.better, row.worse)),
+        ]
+        for row in josa.endings()
+    ]
+    headers = ["Ending", "Rule", "Answers", "Better", "Worse"]
+    parts = [element("p", total), table("Endings cut off", headers, rows[:_MAX_ENDINGS])]
+    if rest := rows[_MAX_ENDINGS:]:
+        others = table("Other endings cut off", headers, rest)
+        parts.append(element("details", element("summary", f"{len(rest):,} others"), others))
+    return join(*parts)
+
+
+def _seeds(seeds: Sequence[tuple[int, float, float]]) -> Html:
+    if not seeds:
+        return Html("")
+    rows = [[str(seed), number(em), number(f1)] for seed, em, f1 in seeds]
+    columns = [[em for _, em, _ in seeds], [f1 for _, _, f1 in seeds]]
+    foot = [["Mean", *(number(statistics.fmean(column)) for column in columns)]]
+    if len(seeds) > 1:
+        deviations = (number(statistics.stdev(column)) for column in columns)
+        foot.append(["Standard deviation", *deviations])
+    headers = ["Seed", *_SCORE_NAMES.values()]
+    return table("Runs that differ in their seed alone, in percent", headers, rows, foot)
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]]) -> Html:
+    figures = [
+        curves(title, [metric_series(metrics, key, name) for key, name in lines.items()])
+        for title, lines in _CURVES.items()
+    ]
+    drawn = join(*figures)
+    return element("div", drawn, class_="figures") if drawn else drawn
+
+
+def _questions(questions: Sequence[Mapping[str, Any]]) -> Html:
+    outcomes = Counter(question["outcome"] for question in questions)
+    effects = Counter(question["change"]["effect"] for question in questions if question["change"])
+    filters = [Choice("all", f"All ({len(questions):,})")]
+    filters += [
+        Choice(value, f"{label} ({outcomes[value]:,})")
+        for value, label in _OUTCOME_LABELS.items()
+        if value != "unscored" or outcomes[value]
+    ]
+    filters += [
+        Choice(value, f"{label} ({effects[value]:,})")
+        for value, label in _EFFECT_LABELS.items()
+        if effects.total()
+    ]
+    legend = element(
+        "p",
+        element("mark", "gold answer", class_="gold"),
+        " (solid line below), ",
+        element("mark", "predicted answer", class_="answer"),
+        " (dashed line above), ",
+        element("mark", "both", class_="answer gold"),
+        class_="key",
+    )
+    return filtered_list("questions", filters, _ORDERS, legend)

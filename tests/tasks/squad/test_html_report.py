@@ -1,0 +1,374 @@
+"""report.html: what it lists, its markup, and what a browser makes of it."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Problem, Question
+from bert_ko.tasks.squad.html_report import (
+    ReportData,
+    outcome,
+    render_report,
+    report_values,
+    write_report,
+)
+from bert_ko.tasks.squad.josa_report import Removal, StrippedAnswers, make_josa_report
+from bert_ko.tasks.squad.predictions import Candidate, Prediction
+from bert_ko.tasks.squad.scores import AnswerScore, score_predictions
+
+Parse = Callable[[str], Any]
+
+INJECTED = "</script><img src=x onerror=\"document.title='나'\"><b>굵게</b>"
+EMOJI = "😀 도서관은 👩‍👧 언덕 위에 있다. 강가에는 다리가 있다."
+NASTY = f"배는 {INJECTED} 섬에 \ud800 닿는다."
+
+
+def question(qas_id: str, context: str, *golds: str, text: str = "어디인가?") -> Question:
+    answers = tuple(
+        Answer(gold, context.index(gold) if gold in context else None) for gold in golds
+    )
+    return Question(qas_id, text, answers, not golds)
+
+
+DATASET = Dataset(
+    "v2.0",
+    (
+        Paragraph(
+            "마을",
+            EMOJI,
+            (
+                question("exact", EMOJI, "언덕", "언덕", "산 위"),
+                question("partly", EMOJI, "언덕 위"),
+                question("wrong", EMOJI, "도서관"),
+                question("null", EMOJI),
+            ),
+        ),
+        Paragraph(INJECTED, NASTY, (question("nasty", NASTY, "섬", text=INJECTED),)),
+    ),
+    (),
+)
+BEFORE = {"exact": "언덕 위에", "partly": "위에", "wrong": "다리", "null": "", "nasty": "섬에"}
+AFTER = BEFORE | {"exact": "언덕", "partly": "위", "nasty": "섬"}
+
+
+def spans(dataset: Dataset, texts: dict[str, str]) -> dict[str, tuple[int, int]]:
+    places = {}
+    for paragraph, asked in dataset.questions():
+        text = texts[asked.qas_id]
+        start = paragraph.context.index(text)
+        places[asked.qas_id] = (start, start + len(text))
+    return places
+
+
+def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
+    removals = {
+        qas_id: Removal("에", "josa") for qas_id in AFTER if AFTER[qas_id] != BEFORE[qas_id]
+    }
+    answers = StrippedAnswers(AFTER, removals, [], [])
+    josa = make_josa_report(dataset.golds(), BEFORE, answers)
+    predictions = []
+    for number, paragraph in enumerate(dataset.paragraphs):
+        for asked in paragraph.questions:
+            start, end = spans(dataset, BEFORE)[asked.qas_id]
+            best = Candidate(BEFORE[asked.qas_id], start, end, 2.0, 0.75, 1.0, 1.0)
+            other = Candidate(paragraph.context[:1], 0, 1, 1.0, 0.25, 1.0, 0.0)
+            predictions.append(Prediction(asked.qas_id, number, [best, other], 0.0))
+    data = ReportData(
+        title="질의응답 <1>",
+        facts=[("model", "base & large")],
+        dataset=dataset,
+        predictions=predictions,
+        josa=josa,
+        answers=spans(dataset, AFTER),
+        scores=josa.stripped,
+        metrics=[
+            {"step": 1, "loss": 3.0, "learning_rate": 1e-5},
+            {"step": 2, "loss": 2.0, "learning_rate": 2e-5},
+            {"step": 2, "eval_exact_match": 50.0, "eval_f1": 75.0, "eval_loss": 2.5},
+        ],
+        seeds=[(1, 60.0, 80.0), (2, 62.0, 84.0)],
+    )
+    return replace(data, **more)
+
+
+def no_golds() -> ReportData:
+    paragraphs = tuple(
+        replace(
+            p, questions=tuple(replace(q, answers=(), is_impossible=False) for q in p.questions)
+        )
+        for p in DATASET.paragraphs
+    )
+    return replace(make_data(), dataset=Dataset("", paragraphs, ()), josa=None, scores=None)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        (AnswerScore(True, 1.0), "exact"),
+        (AnswerScore(True, 0.0), "exact"),  # both normalise to nothing
+        (AnswerScore(False, 1.0), "partly"),  # other spaces
+        (AnswerScore(False, 0.1), "partly"),
+        (AnswerScore(False, 0.0), "wrong"),
+        (None, "unscored"),
+    ],
+)
+def test_outcome_is_a_word(score: AnswerScore | None, expected: str) -> None:
+    assert outcome(score) == expected
+
+
+def test_report_values_of_a_stripped_answer() -> None:
+    values = report_values(make_data())
+    assert values["contexts"][0] == {"title": "마을", "text": EMOJI}
+    assert len(values["contexts"]) == 2
+    assert values["questions"][0] == {
+        "id": "exact",
+        "context": 0,
+        "question": "어디인가?",
+        "golds": [[11, 13], "산 위"],
+        "answer": (11, 13),
+        "outcome": "exact",
+        "em": True,
+        "f1": 1.0,
+        "change": {"before": "언덕 위에", "em": False, "f1": 0.666667, "effect": "better"},
+        "candidates": [[11, 16, 0.75], [0, 1, 0.25]],
+    }
+    assert [value["outcome"] for value in values["questions"]] == [
+        "exact", "partly", "wrong", "exact", "exact",
+    ]  # fmt: skip
+
+
+def test_report_values_question_without_prediction_and_probability() -> None:
+    data = make_data()
+    candidate = data.predictions[1].candidates[0]._replace(probability=math.nan)
+    prediction = data.predictions[1]._replace(candidates=[candidate])
+    first, second, *_ = report_values(replace(data, predictions=[prediction], answers={}))[
+        "questions"
+    ]
+    assert (first["answer"], first["candidates"]) == (None, [])
+    assert second["candidates"] == [[candidate.start, candidate.end, None]]
+
+
+def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
+    root = parse(render_report(make_data()))
+    main = root.all("main")[0]
+    assert [dd.text for dd in main.all("dd", "figure")] == ["60.00", "70.00", "5"]
+    assert [dd.text for dd in main.all("dd", "note")] == [
+        "20.00 without stripping", "54.67 without stripping", "2 contexts",
+    ]  # fmt: skip
+    rows = {table.all("caption")[0].text: table_rows(table) for table in main.all("table")}
+    assert rows == {
+        "Stripping of josa and endings": [
+            ["Percent", "Not stripped", "Stripped", "Difference"],
+            ["Exact match", "20.00", "60.00", "+40.00"],
+            ["F1", "54.67", "70.00", "+15.33"],
+        ],
+        "Endings cut off": [
+            ["Ending", "Rule", "Answers", "Better", "Worse"],
+            ["에", "josa", "3", "3", "0"],
+        ],
+        "Runs that differ in their seed alone, in percent": [
+            ["Seed", "Exact match", "F1"],
+            ["1", "60.00", "80.00"],
+            ["2", "62.00", "84.00"],
+            ["Mean", "61.00", "82.00"],
+            ["Standard deviation", "1.41", "2.83"],
+        ],
+    }
+    drawings = [svg for svg in main.all("svg") if "role" in svg.attributes]
+    assert [svg.attributes["aria-label"] for svg in drawings] == [
+        "Loss by step", "Learning rate by step", "Evaluation, percent by step",
+    ]  # fmt: skip
+    assert main.all("dl", "facts")[0].text == "modelbase & large"
+
+
+def table_rows(table: Any) -> list[list[str]]:
+    return [[cell.text for cell in tr if cell.tag in ("th", "td")] for tr in table.all("tr")]
+
+
+def test_render_report_filters_count_the_questions(parse: Parse) -> None:
+    root = parse(render_report(make_data()))
+    assert {o.attributes["value"]: o.text for o in root.by_id("filter").all("option")} == {
+        "all": "All (5)",
+        "exact": "Exact (3)",
+        "partly": "Partly right (1)",
+        "wrong": "Wrong (1)",
+        "better": "Better by stripping (3)",
+        "worse": "Worse by stripping (0)",
+        "same": "Stripped, same score (0)",
+    }
+
+
+def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -> None:
+    data = make_data()
+    root = parse(render_report(data))
+    assert json.loads(root.by_id("data").text)["contexts"][1] == {
+        "title": INJECTED,
+        "text": NASTY.replace("\ud800", "\ufffd"),
+    }
+    assert root.all("img") == root.all("b") == []
+    assert len(root.all("script")) == 2
+    assert root.all("h1")[0].text == "질의응답 <1>"
+
+
+def test_render_report_many_endings_are_folded(parse: Parse) -> None:
+    data = make_data()
+    assert data.josa
+    josa = make_josa_report(
+        {str(i): ["강"] for i in range(12)},
+        {str(i): f"강{i}" for i in range(12)},
+        StrippedAnswers(
+            {str(i): "강" for i in range(12)},
+            {str(i): Removal(str(i), "josa") for i in range(12)},
+            [],
+            [],
+        ),
+    )
+    root = parse(render_report(replace(data, josa=josa)))
+    assert root.all("summary")[0].text == "2 others"
+    assert len(root.all("details")[0].all("tbody")[0].all("tr")) == 2
+
+
+def test_render_report_without_golds_has_no_scores(parse: Parse) -> None:
+    root = parse(render_report(no_golds()))
+    assert [dd.text for dd in root.all("dd", "figure")] == ["5"]
+    options = [option.text for option in root.by_id("filter").all("option")]
+    assert options[-1] == "Without a score (5)"
+    assert not any("stripping" in option for option in options)
+
+
+def test_render_report_empty_dataset_is_a_page(parse: Parse) -> None:
+    empty = ReportData("빈 글", [], Dataset("", (), ()), [], None, {}, None, [], [])
+    root = parse(render_report(empty))
+    assert [dd.text for dd in root.all("dd", "figure")] == ["0"]
+    assert root.all("h2")[-1].text == "Questions"
+    assert root.all("svg") == []
+    scored = replace(empty, scores=score_predictions({}, {}))
+    assert [dd.text for dd in parse(render_report(scored)).all("dd", "figure")] == [
+        "0.00",
+        "0.00",
+        "0",
+    ]
+
+
+def test_render_report_one_seed_has_no_deviation(parse: Parse) -> None:
+    root = parse(render_report(make_data(seeds=[(7, 60.0, 80.0)])))
+    assert "Standard deviation" not in root.all("main")[0].text
+
+
+def test_render_report_what_was_wrong_is_counted(parse: Parse) -> None:
+    problems = (Problem("answer_moved", "exact", "x"), Problem("answer_moved", "wrong", "y"))
+    data = make_data(
+        dataset=replace(DATASET, problems=problems), scores=score_predictions(DATASET.golds(), {})
+    )
+    items = [item.text for item in parse(render_report(data)).by_id("scores").all("li")]
+    assert items == [
+        "5 questions have no prediction and score 0",
+        "2 times in the dataset: answer moved",
+    ]
+
+
+def test_write_report_is_the_page_in_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    write_report(str(path), make_data())
+    assert path.read_text(encoding="utf-8") == render_report(make_data())
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def marks(item: Any) -> list[tuple[str, str]]:
+    return [(mark.attributes["class"], mark.text) for mark in item.all("mark")]
+
+
+def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> None:
+    root = browser.show(render_report(make_data()))
+    items = root.by_id("items").all("li")
+    assert [marks(item) for item in items] == [
+        [("answer gold", "언덕")],
+        [("gold", "언덕 "), ("answer gold", "위")],
+        [("gold", "도서관"), ("answer", "다리")],
+        [],
+        [("answer gold", "섬")],
+    ]
+    assert [item.all("dl", "answers")[0].text for item in items] == [
+        "Gold언덕 / 산 위Answer언덕Not stripped언덕 위에 (EM 0, F1 66.67; stripping: better)",
+        "Gold언덕 위Answer위Not stripped위에 (EM 0, F1 40.00; stripping: better)",
+        "Gold도서관Answer다리",
+        "Goldno answerAnswerno answer",
+        "Gold섬Answer섬Not stripped섬에 (EM 0, F1 66.67; stripping: better)",
+    ]
+    assert [item.all("p", "about")[0].text for item in items][1:3] == [
+        "partlyEM 0, F1 50.00마을partly", "wrongEM 0, F1 0.00마을wrong",
+    ]  # fmt: skip
+    assert items[4].all("h3")[0].text == INJECTED
+    assert root.all("title")[0].text == "질의응답 <1>"
+    assert root.all("img") == []
+    assert browser.requests == ["/report.html"]
+
+
+def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -> None:
+    script = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
+    root = browser.show(render_report(make_data()), script=script)
+    assert root.all("title")[0].text == "질의응답 <1>"
+    assert root.all("img") == []
+    assert browser.requests == ["/report.html"]
+
+
+def test_browser_details_are_built_when_opened(browser: Any) -> None:
+    page = render_report(make_data())
+    assert browser.show(page).by_id("items").all("table") == []
+    script = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
+    root = browser.show(page, "q=exact", script)
+    (item,) = root.by_id("items").all("li")
+    assert table_rows(item.all("table")[0]) == [
+        ["rank", "answer", "probability", "characters"],
+        ["1", "언덕 위에", "75.00 %", "11–16"],
+        ["2", "😀", "25.00 %", "0–1"],
+    ]
+    assert item.all("p", "context")[1].text == EMOJI
+    assert marks(item) == [("answer gold", "언덕")] * 2
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("filter=better&order=lowest", ["partly", "exact", "nasty"]),
+        ("filter=wrong", ["wrong"]),
+        ("order=highest", ["exact", "null", "nasty", "partly", "wrong"]),
+        ("q=닿는다", ["nasty"]),
+        ("q=산 위", ["exact"]),
+        ("q=마을&filter=exact", ["exact", "null"]),
+    ],
+)
+def test_browser_address_chooses_questions(browser: Any, state: str, expected: list[str]) -> None:
+    root = browser.show(render_report(make_data()), state)
+    assert [link.text for link in root.by_id("items").all("a")] == expected
+
+
+def test_browser_without_golds_and_answers_says_so(browser: Any) -> None:
+    root = browser.show(render_report(replace(no_golds(), answers={})), "q=null")
+    (item,) = root.by_id("items").all("li")
+    assert item.all("dl", "answers")[0].text == "GoldunknownAnswerno prediction"
+    assert item.all("p", "about")[0].text == "마을null"
+
+
+def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any) -> None:
+    context = "".join(f"{i}번 집은 비어 있다. " for i in range(100))
+    asked = (question("far", context, "70번"), question("none", context))
+    data = replace(
+        make_data(),
+        dataset=Dataset("v2.0", (Paragraph("", context, asked),), ()),
+        predictions=[],
+        josa=None,
+        scores=None,
+        answers={"far": (0, 0), "none": (0, 0)},
+    )
+    far, none = browser.show(render_report(data)).by_id("items").all("li")
+    assert marks(far) == [("gold", "70번")]
+    place = context.index("70번")
+    around = context[place - 80 : place + 83]
+    assert far.all("p", "context")[0].text == f"… {around} …"
+    assert none.all("p", "context")[0].text == f"{context[:80]} …"

@@ -1,0 +1,267 @@
+"""What run_squad has before it computes, from small files."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_policy import HelpfulStripper
+from bert_ko.tasks.squad.preparation import (
+    Questions,
+    choose_stripper,
+    describe_questions,
+    file_identity,
+    read_questions,
+)
+from bert_ko.tasks.squad.settings import SquadFlags
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
+
+PIECES = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "마을", "도서관", "##은", "언덕", "위에"),
+    *("있", "##다", ".", "강가에", "무엇", "##인가", "?"),
+)
+CONTEXT = "마을 도서관은 언덕 위에 있다. 강가에 언덕 있다."
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Tokenizer:
+    # Blanks alone part words, so that the pieces do not hang on MeCab's dictionary.
+    config = TokenizerConfig("wordpiece", "morpheme", normalization="google")
+    return Tokenizer(Vocabulary(PIECES), config, fingerprint="0123")
+
+
+def flags(folder: Path, **values: Any) -> SquadFlags:
+    known: dict[str, Any] = {
+        "vocab_file": "v",
+        "bert_config_file": "c",
+        "output_dir": str(folder),
+        "do_predict": True,
+        "predict_file": "p",
+        "max_seq_length": 24,
+        "max_query_length": 8,
+        "doc_stride": 4,
+    }
+    return SquadFlags(**{**known, **values})
+
+
+def write(folder: Path, golds: dict[str, str | None], name: str = "questions.json") -> str:
+    """Questions by id; None for one without an answer, a text that is not there for a lost one."""
+    qas = [
+        {
+            "id": qas_id,
+            "question": "무엇인가?",
+            "is_impossible": gold is None,
+            "answers": [{"text": gold, "answer_start": CONTEXT.find(gold)}] if gold else [],
+        }
+        for qas_id, gold in golds.items()
+    ]
+    data = [{"title": "마을", "paragraphs": [{"context": CONTEXT, "qas": qas}]}]
+    path = folder / name
+    path.write_text(json.dumps({"version": "1.1", "data": data}), encoding="utf-8")
+    return str(path)
+
+
+def questions(
+    folder: Path, tokenizer: Tokenizer, golds: dict[str, str | None], **values: Any
+) -> Questions:
+    return read_questions(flags(folder, **values), write(folder, golds), tokenizer, str(folder))
+
+
+# Questions
+
+
+def test_read_questions_cuts_them_and_keeps_the_windows(tmp_path: Path, tiny: Tokenizer) -> None:
+    found = questions(tmp_path, tiny, {"q1": "언덕", "q2": "강가에"})
+    assert found.path == str(tmp_path / "questions.json")
+    assert found.qas_ids == ["q1", "q2"]
+    assert found.features.answer_first.tolist() == [3, 8]
+    (cache,) = tmp_path.glob("features-*.npz")
+    written = cache.stat().st_mtime_ns
+    again = questions(tmp_path, tiny, {"q1": "언덕", "q2": "강가에"})
+    assert np.array_equal(again.features.context_ids, found.features.context_ids)
+    assert cache.stat().st_mtime_ns == written
+
+
+def test_read_questions_impossible_ones_must_be_announced(tmp_path: Path, tiny: Tokenizer) -> None:
+    golds = {"q1": "언덕", "q2": None, "q3": None}
+    with pytest.raises(ValueError) as error:
+        questions(tmp_path, tiny, golds)
+    assert str(error.value) == (
+        f"{tmp_path}/questions.json has 2 questions without an answer (is_impossible); give "
+        "--version_2_with_negative."
+    )
+    assert questions(tmp_path, tiny, golds, version_2_with_negative=True).qas_ids[2] == "q3"
+    assert questions(tmp_path, tiny, golds, oracle=True).qas_ids[2] == "q3"
+
+
+def test_read_questions_none_there_is_an_error(tmp_path: Path, tiny: Tokenizer) -> None:
+    with pytest.raises(ValueError) as error:
+        questions(tmp_path, tiny, {})
+    assert str(error.value) == f"{tmp_path}/questions.json has no question."
+    assert list(tmp_path.glob("features-*")) == []
+
+
+def test_questions_trainable_leaves_out_answers_that_are_not_there(
+    tmp_path: Path, tiny: Tokenizer
+) -> None:
+    golds = {"q1": "바다", "q2": "언덕", "q3": None, "q4": "하늘", "q5": "강가"}
+    found = questions(tmp_path, tiny, golds, version_2_with_negative=True, max_seq_length=16)
+    features, left_out = found.trainable()
+    assert left_out == 2
+    before = found.features
+    assert before.window_questions.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert features.window_questions.tolist() == [1, 1, 2, 2, 4, 4]
+    assert features.window_first.tolist() == [0, 4] * 3
+    assert features.window_counts.tolist() == [10, 9] * 3
+    windows = np.arange(6, dtype=np.int32)
+    starts, _ = features.targets(windows)
+    assert (starts > 0).tolist() == [True, False, False, False, True, True]
+    assert features.gather(windows, 16, (0, 2, 3))["input_ids"][0].tolist() == (
+        before.gather(windows[2:3], 16, (0, 2, 3))["input_ids"][0].tolist()
+    )
+
+
+def test_questions_trainable_nothing_left_out(tmp_path: Path, tiny: Tokenizer) -> None:
+    found = questions(tmp_path, tiny, {"q1": "언덕", "q2": "강가"})
+    features, left_out = found.trainable()
+    assert left_out == 0
+    assert features.window_questions.tolist() == found.features.window_questions.tolist()
+
+
+def test_questions_trainable_nothing_to_train_on(tmp_path: Path, tiny: Tokenizer) -> None:
+    features, left_out = questions(tmp_path, tiny, {"q1": "바다"}).trainable()
+    assert (len(features.window_counts), left_out) == (0, 1)
+
+
+# What is printed
+
+
+def test_describe_questions_counts_and_names_problems(
+    tmp_path: Path, tiny: Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golds: dict[str, str | None] = {"q1": "언덕", **{f"x{n}": "바다" for n in range(7)}}
+    found = questions(tmp_path, tiny, golds)
+    describe_questions(flags(tmp_path), "run_squad", found)
+    printed = capsys.readouterr()
+    assert printed.out == f"{found.path}: 8 questions on 1 contexts, 8 windows\n"
+    assert printed.err == (
+        f"run_squad: warning: {found.path}: answer_not_found: 7 (x0, x1, x2, x3, x4 and 2 more)\n"
+    )
+
+
+def test_describe_questions_verbose_has_every_problem(
+    tmp_path: Path, tiny: Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = questions(tmp_path, tiny, {"q1": "바다", "q2": ""})
+    capsys.readouterr()
+    describe_questions(flags(tmp_path, verbose_logging=True), "run_squad", found)
+    start = f"run_squad: warning: {found.path}: "
+    place = f"{found.path}: data[0].paragraphs[0].qas"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{start}answer_not_found: 1 (q1)",
+        f"{start}{place}[0]: '바다' is not in the context",
+        f"{start}no_answers: 1 (q2)",
+        f"{start}{place}[1] has no answers; it can't be scored",
+    ]
+
+
+def test_describe_questions_problem_of_the_file_says_its_detail(
+    tmp_path: Path, tiny: Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(write(tmp_path, {"q1": "언덕"}))
+    path.write_text(path.read_text().replace('"1.1"', '"\\u2028x"'), encoding="utf-8")
+    found = read_questions(flags(tmp_path), str(path), tiny, str(tmp_path))
+    describe_questions(flags(tmp_path), "run_squad", found)
+    assert capsys.readouterr().err == (
+        f"run_squad: warning: {path}: unknown_version: 1 (the version '\\\\u2028x' is unknown; "
+        "read as SQuAD's form)\n"
+    )
+
+
+# Files
+
+
+def test_file_identity_is_name_and_content(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for path in (tmp_path / "train.json", tmp_path / "a" / "train.json"):
+        path.write_bytes(b"{}")
+        digest = hashlib.sha256(b"{}").hexdigest()[:16]
+        assert file_identity(str(path)) == ["train.json", digest]
+    path.write_bytes(b"{ }")
+    assert file_identity(str(path)) != ["train.json", digest]
+
+
+# Stripping
+
+
+HELPED: dict[str, str | None] = {f"q{n}": "강가" for n in range(3)}
+
+
+def test_choose_stripper_never_is_none(tmp_path: Path, tiny: Tokenizer) -> None:
+    training = questions(tmp_path, tiny, HELPED)
+    assert choose_stripper(flags(tmp_path, strip_josa="never"), "run_squad", training) is None
+    assert not (tmp_path / "josa_endings.json").exists()
+
+
+def test_choose_stripper_always_learns_nothing(tmp_path: Path, tiny: Tokenizer) -> None:
+    training = questions(tmp_path, tiny, HELPED)
+    found = choose_stripper(flags(tmp_path, strip_josa="always"), "run_squad", training)
+    assert type(found) is JosaStripper
+    assert not (tmp_path / "josa_endings.json").exists()
+
+
+def test_choose_stripper_auto_learns_writes_and_is_found_again(
+    tmp_path: Path, tiny: Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 강가에 is one piece, so that a reader that means 강가 answers it.
+    training = questions(tmp_path, tiny, {**HELPED, "q4": "도서관"})
+    found = choose_stripper(flags(tmp_path), "run_squad", training)
+    assert isinstance(found, HelpfulStripper)
+    assert found.endings == {"josa 에"}
+    digest = hashlib.sha256((tmp_path / "questions.json").read_bytes()).hexdigest()[:16]
+    assert json.loads((tmp_path / "josa_endings.json").read_text(encoding="utf-8")) == {
+        "file": ["questions.json", digest],
+        "endings": ["josa 에"],
+    }
+    again = choose_stripper(flags(tmp_path), "run_squad", None)
+    assert isinstance(again, HelpfulStripper)
+    assert again.endings == found.endings
+    place = CONTEXT.index("강가에")
+    stripped = again.strip(again.analyze(CONTEXT), place, place + 3)
+    assert (stripped.start, stripped.end, stripped.removed) == (place, place + 2, "에")
+    assert capsys.readouterr().err == ""
+
+
+def test_choose_stripper_auto_what_does_not_help_is_not_cut(
+    tmp_path: Path, tiny: Tokenizer
+) -> None:
+    golds: dict[str, str | None] = {**HELPED, **{f"w{n}": "강가에" for n in range(2)}}
+    found = choose_stripper(flags(tmp_path), "run_squad", questions(tmp_path, tiny, golds))
+    assert isinstance(found, HelpfulStripper)
+    assert found.endings == set()  # 3 better and 2 worse are too few
+
+
+def test_choose_stripper_auto_without_anything_learnt_warns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert choose_stripper(flags(tmp_path), "run_squad", None) is None
+    assert capsys.readouterr().err == (
+        "run_squad: warning: --strip_josa=auto strips nothing: what helps is learnt from "
+        f"--train_file, and {tmp_path}/josa_endings.json does not exist.\n"
+    )
+
+
+def test_choose_stripper_auto_damaged_file_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "josa_endings.json"
+    path.write_text('{"endings": [')
+    with pytest.raises(ValueError) as error:
+        choose_stripper(flags(tmp_path), "run_squad", None)
+    assert str(error.value) == (
+        f"{path}: not a JSON object; delete it, or write to another folder."
+    )

@@ -1,0 +1,409 @@
+"""Reading, with a model that knows by heart which pieces are the answer."""
+
+import unicodedata
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bert_ko.tasks.squad.batches import BatchPlan
+from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Question
+from bert_ko.tasks.squad.features import WindowConfig, build_features
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_report import Removal, StrippedAnswers, Stripper
+from bert_ko.tasks.squad.predictions import PredictionConfig
+from bert_ko.tasks.squad.reader import ReaderSettings, Reading, ask, evaluate, read
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
+
+PIECES = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    *("마을", "도서관", "##은", "언덕", "위", "##에", "있", "##다", "##.", "강가", "##는"),
+    *("어디", "##인가", "##?", "무엇", "누구", "종이배", "##가", "뜬", "##뜬", "b", "##b", "<"),
+    *("##>", "##<", "##/", "##마을", "##도서관", "##&", "##nbsp", "##;", "##위"),
+)
+CONTEXT = "마을 도서관은 언덕 위에 있다."
+Batch = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Tokenizer:
+    return Tokenizer(Vocabulary(PIECES), TokenizerConfig())
+
+
+class FakeModel:
+    """Gives 10 to the ends of a question's answer wherever a window has it, elsewhere less.
+
+    Args:
+        tokenizer: of the batches.
+        answers: question to answer; None, or one that a window does not have, is [CLS].
+    """
+
+    def __init__(self, tokenizer: Tokenizer, answers: dict[str, str | None]):
+        self.shapes: list[tuple[int, ...]] = []
+        self.rows: list[list[int]] = []
+        self.answers = {
+            tuple(tokenizer.encode(question).ids): tokenizer.encode(answer or "").ids
+            for question, answer in answers.items()
+        }
+
+    def __call__(self, batch: Batch) -> Batch:
+        assert list(batch) == ["input_ids", "input_mask", "segment_ids"]
+        assert {array.dtype for array in batch.values()} == {np.dtype(np.int32)}
+        self.shapes.append(batch["input_ids"].shape)
+        logits = np.where(batch["input_mask"], 0, -10000).astype(np.float32)
+        start, end = logits.copy(), logits.copy()
+        for row, (ids, segments) in enumerate(
+            zip(batch["input_ids"].tolist(), batch["segment_ids"].tolist(), strict=True)
+        ):
+            self.rows.append([i for i in ids if i])
+            question = tuple(ids[1 : ids.index(3)])
+            first, last = self.find(ids, segments, self.answers[question])
+            start[row, first] = end[row, last] = 10
+        return {"start_logits": start, "end_logits": end}
+
+    @staticmethod
+    def find(ids: list[int], segments: list[int], answer: list[int]) -> tuple[int, int]:
+        size = len(answer)
+        for first in range(segments.index(1), len(ids)) if size else ():
+            if ids[first : first + size] == answer:
+                return first, first + size - 1
+        return 0, 0
+
+
+def dataset(*contexts: str, questions: tuple[str, ...] = ("어디인가?",)) -> Dataset:
+    """Every question on every context, numbered from q1 on."""
+    paragraphs = []
+    for i, context in enumerate(contexts):
+        numbers = range(i * len(questions) + 1, (i + 1) * len(questions) + 1)
+        asked = (
+            Question(f"q{number}", question, (), False)
+            for number, question in zip(numbers, questions, strict=True)
+        )
+        paragraphs.append(Paragraph("", context, tuple(asked)))
+    return Dataset("", tuple(paragraphs), ())
+
+
+def settings(
+    tokenizer: Tokenizer,
+    batch_size: int = 4,
+    length_buckets: bool = True,
+    max_seq_length: int = 96,
+    doc_stride: int = 8,
+    stripper: Stripper | None = None,
+    **answers: float,
+) -> ReaderSettings:
+    return ReaderSettings(
+        tokenizer,
+        WindowConfig(max_seq_length, doc_stride, max_query_length=8),
+        BatchPlan(batch_size, (0, 2, 3), max_seq_length, length_buckets),
+        PredictionConfig(**answers),  # type: ignore[arg-type]
+        stripper,
+    )
+
+
+def answer_to(tokenizer: Tokenizer, context: str, answer: str) -> Reading:
+    model = FakeModel(tokenizer, {"어디인가?": answer})
+    return ask(dataset(context), model, settings(tokenizer))
+
+
+# What stands in the context
+
+
+def test_ask_clean_context_answers_the_pieces(tiny: Tokenizer) -> None:
+    reading = answer_to(tiny, CONTEXT, "언덕 위")
+    assert reading.chosen == {"q1": "언덕 위"}
+    assert reading.spans == {"q1": (8, 12)}
+    assert reading.stripped == StrippedAnswers({"q1": "언덕 위"}, {}, [], [], {"q1": (8, 12)})
+    (prediction,) = reading.predictions
+    assert (prediction.qas_id, prediction.context, prediction.null_odds) == ("q1", 0, 0.0)
+    best = prediction.candidates[0]
+    assert (best.text, best.score, best.start_logit, best.end_logit) == ("언덕 위", 20, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "span"),
+    [
+        ("마을  도서관은 언덕  위에   있다.", "언덕  위", (9, 14)),
+        ("  \n마을 도서관은 언덕 위에 있다. ", "언덕 위", (11, 15)),
+        ("마을\t도서관은\t언덕\t\t위에 있다.", "언덕\t\t위", (8, 13)),
+        ("마을\u00a0도서관은\u00a0언덕\u00a0위에 있다.", "언덕\u00a0위", (8, 12)),
+        ("마을 도서관은\u3000언덕\u3000위에 있다.", "언덕\u3000위", (8, 12)),
+        ("\ufeff마을 도서관은 언덕\r\n위에 있다.", "언덕\r\n위", (9, 14)),
+        # What stands between two characters of the answer belongs to it, what stands around not.
+        ("마을 도서관은 \u200e언\u200e덕 위\u200e에 있다.", "언\u200e덕 위", (9, 14)),
+        ("마을 도서관은 언덕\u200b \u00ad위에 있다.", "언덕\u200b \u00ad위", (8, 14)),
+        ("마을 도서관은 언\x00덕 위에 있다.", "언\x00덕 위", (8, 13)),
+        ("마을 도서관은 언\ud800덕 위에 있다.", "언\ud800덕 위", (8, 13)),
+    ],
+)
+def test_ask_strange_blanks_and_invisible_characters_are_answered_as_they_stand(
+    context: str, answer: str, span: tuple[int, int], tiny: Tokenizer
+) -> None:
+    assert tiny.encode(context).ids == tiny.encode(CONTEXT).ids
+    reading = answer_to(tiny, context, "언덕 위")
+    assert reading.chosen == reading.stripped.texts == {"q1": answer}
+    assert reading.spans == {"q1": span}
+    assert context[slice(*span)] == answer
+
+
+def test_ask_decomposed_context_is_answered_decomposed(tiny: Tokenizer) -> None:
+    context = unicodedata.normalize("NFD", CONTEXT)
+    reading = answer_to(tiny, context, "언덕 위")
+    assert reading.chosen == {"q1": unicodedata.normalize("NFD", "언덕 위")}
+    assert len(reading.chosen["q1"]) == 9
+    assert reading.spans == {"q1": (17, 26)}
+
+
+def test_ask_html_remnants_are_answered_as_they_stand(tiny: Tokenizer) -> None:
+    context = "<b>마을</b> 도서관은 언덕&nbsp;위에 있다.<br/>"
+    assert answer_to(tiny, context, "언덕&nbsp;위").spans == {"q1": (15, 24)}
+    reading = answer_to(tiny, context, "<b>마을</b>")
+    assert (reading.chosen, reading.spans) == ({"q1": "<b>마을</b>"}, {"q1": (0, 9)})
+
+
+def test_ask_emoji_count_as_their_code_points(tiny: Tokenizer) -> None:
+    # A family is five characters, of which the two joiners are no part of a piece.
+    context = "👩‍👩‍👧 마을 도서관은 언덕 🏠 위에 있다."
+    reading = answer_to(tiny, context, "언덕 🏠 위")
+    assert reading.chosen == {"q1": "언덕 🏠 위"}
+    assert reading.spans == {"q1": (14, 20)}
+
+
+@pytest.mark.parametrize("context", ["", " ", "\u00a0\t\n", "\u200e\ufeff"])
+def test_ask_context_without_pieces_alone_has_no_answer(context: str, tiny: Tokenizer) -> None:
+    model = FakeModel(tiny, {"어디인가?": "언덕"})
+    reading = ask(dataset(context), model, settings(tiny))
+    assert (reading.chosen, reading.spans) == ({"q1": ""}, {"q1": (0, 0)})
+    assert model.rows == [[2, 16, 17, 18, 3, 3]] * 4
+
+
+@pytest.mark.parametrize("context", ["", " ", "\u00a0\t\n", "\u200e\ufeff"])
+def test_ask_context_without_pieces_has_no_answer(context: str, tiny: Tokenizer) -> None:
+    for version_2 in (False, True):
+        model = FakeModel(tiny, {"어디인가?": "언덕"})
+        config = settings(tiny, version_2_with_negative=version_2)
+        reading = ask(dataset(context, CONTEXT), model, config)
+        assert reading.chosen == reading.stripped.texts == {"q1": "", "q2": "언덕"}
+        assert reading.spans == {"q1": (0, 0), "q2": (8, 10)}
+        assert reading.stripped.spans == {"q2": (8, 10)}
+
+
+def test_ask_question_without_pieces_is_answered(tiny: Tokenizer) -> None:
+    model = FakeModel(tiny, {"": "강가"})
+    data = dataset("강가에 종이배가 뜬다.", questions=("\u200e ",))
+    assert ask(data, model, settings(tiny)).chosen == {"q1": "강가"}
+    assert model.rows[0][:2] == [2, 3]
+
+
+def test_ask_question_too_long_is_cut(tiny: Tokenizer) -> None:
+    model = FakeModel(tiny, {"마을 " * 8: "강가"})
+    data = dataset("강가에 종이배가 뜬다.", questions=("마을 " * 9,))
+    assert ask(data, model, settings(tiny)).chosen == {"q1": "강가"}
+
+
+def test_ask_no_questions_computes_nothing(tiny: Tokenizer) -> None:
+    model = FakeModel(tiny, {})
+    for data in (Dataset("", (), ()), dataset(CONTEXT, questions=())):
+        reading = ask(data, model, settings(tiny, stripper=JosaStripper()))
+        assert (reading.predictions, reading.chosen, reading.spans) == ([], {}, {})
+    assert model.shapes == []
+
+
+# Windows and batches
+
+
+def test_read_answer_in_a_later_window_is_found_and_placed(tiny: Tokenizer) -> None:
+    context = "강가에 종이배가 뜬다. " * 6 + CONTEXT
+    model = FakeModel(tiny, {"어디인가?": "언덕 위"})
+    reading = ask(dataset(context), model, settings(tiny, max_seq_length=24, doc_stride=8))
+    assert model.shapes == [(4, 24), (4, 24)]  # 8 windows, two of which have the answer
+    assert reading.chosen == {"q1": "언덕 위"}
+    assert reading.spans == {"q1": (6 * 13 + 8, 6 * 13 + 12)}
+
+
+QUESTIONS = ("어디인가?", "무엇인가?", "누구인가?")
+ANSWERS: dict[str, str | None] = {
+    "어디인가?": "언덕 위에",
+    "무엇인가?": "도서관",
+    "누구인가?": "종이배가",
+}
+LONG = f"{CONTEXT} " + "강가는 마을 위에 있다. " * 7 + "종이배가 뜬다."
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 100])
+@pytest.mark.parametrize("length_buckets", [True, False])
+def test_read_batches_change_no_answer(
+    batch_size: int, length_buckets: bool, tiny: Tokenizer
+) -> None:
+    model = FakeModel(tiny, ANSWERS)
+    config = settings(tiny, batch_size, length_buckets)
+    reading = ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, config)
+    assert list(reading.chosen.items())[:5] == [
+        ("q1", "언덕 위에"), ("q2", "도서관"), ("q3", "종이배가"), ("q4", "언덕 위에"),
+        ("q5", "도서관"),
+    ]  # fmt: skip
+    place = LONG.index("종이배가")
+    assert [reading.spans[f"q{number}"] for number in range(1, 6)] == [
+        (8, 13), (3, 6), (place, place + 4), (8, 13), (3, 6),
+    ]  # fmt: skip
+    assert reading.spans["q6"] != (0, 0)  # it must say something
+    assert {rows for rows, _ in model.shapes} == {batch_size}
+
+
+def test_read_short_contexts_make_short_batches(tiny: Tokenizer) -> None:
+    model = FakeModel(tiny, ANSWERS)
+    ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, settings(tiny, 3))
+    assert model.shapes == [(3, 96), (3, 64)]
+    model = FakeModel(tiny, ANSWERS)
+    ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, settings(tiny, 3, False))
+    assert model.shapes == [(3, 96), (3, 96)]
+
+
+def test_read_last_batch_is_filled_and_its_filling_says_nothing(tiny: Tokenizer) -> None:
+    class Spoiling(FakeModel):
+        def __call__(self, batch: Batch) -> Batch:
+            outputs = super().__call__(batch)
+            for array in outputs.values():
+                array[2:] = 99  # of rows that no window stands for
+            return outputs
+
+    model = Spoiling(tiny, ANSWERS)
+    reading = ask(dataset(CONTEXT, questions=QUESTIONS[:2]), model, settings(tiny, 5))
+    assert reading.chosen == {"q1": "언덕 위에", "q2": "도서관"}
+    assert model.shapes == [(5, 64)]
+    assert model.rows[2:] == [model.rows[0]] * 3
+
+
+def test_read_label_shows_the_windows(tiny: Tokenizer, capsys: pytest.CaptureFixture[str]) -> None:
+    data = dataset(CONTEXT, LONG, questions=QUESTIONS)
+    config = settings(tiny)
+    features = build_features(data, tiny, config.windows)
+    read(data, features, FakeModel(tiny, ANSWERS), config)
+    assert capsys.readouterr().err == ""
+    read(data, features, FakeModel(tiny, ANSWERS), config, "answering")
+    assert capsys.readouterr().err.startswith("answering: 6/6 windows (100 %), ")
+
+
+# Version 2
+
+
+def test_read_version_2_no_answer_is_empty_everywhere(tiny: Tokenizer) -> None:
+    answers = {**ANSWERS, "무엇인가?": None}
+    config = settings(tiny, version_2_with_negative=True, stripper=JosaStripper())
+    data = dataset(CONTEXT, questions=QUESTIONS[:2])
+    reading = ask(data, FakeModel(tiny, answers), config)
+    assert reading.chosen == {"q1": "언덕 위에", "q2": ""}
+    assert reading.stripped.texts == {"q1": "언덕 위", "q2": ""}
+    assert reading.spans == {"q1": (8, 12), "q2": (0, 0)}
+    assert [p.null_odds for p in reading.predictions] == [-20, 20]
+
+
+@pytest.mark.parametrize(("threshold", "answer"), [(19.5, ""), (20, "마을"), (21, "마을")])
+def test_read_version_2_threshold_decides(threshold: float, answer: str, tiny: Tokenizer) -> None:
+    config = settings(tiny, version_2_with_negative=True, null_score_diff_threshold=threshold)
+    reading = ask(dataset(CONTEXT), FakeModel(tiny, {"어디인가?": None}), config)
+    assert reading.chosen == {"q1": answer}
+
+
+def test_read_version_1_always_answers(tiny: Tokenizer) -> None:
+    reading = ask(dataset(CONTEXT), FakeModel(tiny, {"어디인가?": None}), settings(tiny))
+    assert reading.chosen == {"q1": "마을"}
+
+
+# Stripping and scores
+
+
+class FixedStripper:
+    """Cuts the last character of answers that end in 은, 에 or 가."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, int]] = []
+
+    def analyze(self, context: str) -> str:
+        return context
+
+    def strip(self, context: str, start: int, end: int) -> "Cut":
+        self.seen.append((context[start:end], start, end))
+        if context[end - 1] in "은에가":
+            return Cut(start, end - 1, context[end - 1], "josa")
+        return Cut(start, end, "", "")
+
+
+class Cut:
+    def __init__(self, start: int, end: int, removed: str, rule: str):
+        self.start, self.end, self.removed, self.rule = start, end, removed, rule
+
+
+def test_read_stripper_shortens_texts_and_spans_and_nothing_else(tiny: Tokenizer) -> None:
+    stripper = FixedStripper()
+    reading = ask(
+        dataset(CONTEXT, questions=QUESTIONS[:2]),
+        FakeModel(tiny, ANSWERS),
+        settings(tiny, stripper=stripper),
+    )
+    assert reading.chosen == {"q1": "언덕 위에", "q2": "도서관"}
+    assert reading.stripped == StrippedAnswers(
+        {"q1": "언덕 위", "q2": "도서관"},
+        {"q1": Removal("에", "josa")},
+        [],
+        [],
+        {"q1": (8, 12), "q2": (3, 6)},
+    )
+    assert reading.spans == {"q1": (8, 12), "q2": (3, 6)}
+    assert reading.predictions[0].candidates[0].text == "언덕 위에"
+
+
+def test_read_stripper_gets_the_place_of_the_pieces_not_the_first(tiny: Tokenizer) -> None:
+    context = "언덕은 마을 위에 있다. 마을 도서관은 언덕 위에 있다."
+    stripper = FixedStripper()
+    reading = ask(
+        dataset(context, questions=("어디인가?",)),
+        lambda batch: last_place(FakeModel(tiny, {"어디인가?": "언덕"}), batch),
+        settings(tiny, stripper=stripper),
+    )
+    place = context.rindex("언덕")
+    assert stripper.seen == [("언덕", place, place + 2)]
+    assert reading.spans == {"q1": (place, place + 2)}
+    assert reading.stripped.ambiguous == []
+
+
+def last_place(model: Callable[[Batch], Batch], batch: Batch) -> Batch:
+    """The last occurrence of the first piece of the answer is the answer."""
+    start = model(batch)["start_logits"]
+    found = {"start_logits": np.zeros_like(start), "end_logits": np.zeros_like(start)}
+    for row, ids in enumerate(batch["input_ids"]):
+        place = np.flatnonzero(ids == ids[start[row].argmax()])[-1]
+        found["start_logits"][row, place] = found["end_logits"][row, place] = 10
+    return found
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_read_real_stripper_keeps_to_the_original(form: str, tiny: Tokenizer) -> None:
+    context = unicodedata.normalize(form, "마을\u00a0도서관은  언덕  위에 있다.")  # type: ignore[arg-type]
+    answer = unicodedata.normalize(form, "언덕  위")  # type: ignore[arg-type]
+    model = FakeModel(tiny, {"어디인가?": "언덕 위에"})
+    reading = ask(dataset(context), model, settings(tiny, stripper=JosaStripper()))
+    assert reading.stripped.texts == {"q1": answer}
+    start = context.index(answer)
+    assert reading.spans == {"q1": (start, start + len(answer))}
+
+
+def test_evaluate_scores_the_stripped_answers_and_reports_both(tiny: Tokenizer) -> None:
+    asked = tuple(
+        Question(f"q{number}", question, (Answer(gold, CONTEXT.index(gold)),), False)
+        for number, (question, gold) in enumerate(
+            zip(QUESTIONS[:2], ("언덕 위", "마을 도서관"), strict=True), 1
+        )
+    )
+    unscored = Question("q3", "누구인가?", (), False)
+    data = Dataset("1.1", (Paragraph("", CONTEXT, (*asked, unscored)),), ())
+    reading = ask(data, FakeModel(tiny, ANSWERS), settings(tiny, stripper=FixedStripper()))
+    scores, report = evaluate(data, reading)
+    assert (scores.exact_match, scores.total, scores.extra) == (50, 2, 1)
+    assert scores.f1 == 50 * (1 + 2 * 3 / (3 + 5))
+    assert report.without.exact_match == 0
+    assert [(c.qas_id, c.before, c.after, c.effect) for c in report.changes] == [
+        ("q1", "언덕 위에", "언덕 위", "better")
+    ]

@@ -1,0 +1,375 @@
+"""A run's folder: what is found there, what is refused, and what it begins with."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import ParameterSpec, initial_parameters
+from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.loop import Progression
+from bert_ko.training.runs import (
+    Run,
+    begin,
+    check_batch_size,
+    find_checkpoint,
+    format_results,
+    new_parameters,
+    read_model_config,
+    write_results,
+    write_run,
+)
+
+CONFIG = BertConfig(vocab_size=50, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+IDENTITY = {"learning_rate": 0.5, "random_seed": 3, "bert_config_file": CONFIG.to_dict()}
+SPECS = {"a": ParameterSpec((2, 3), "normal"), "b": ParameterSpec((3,), "ones")}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def make_run(folder: Path, **changes: Any) -> Run:
+    run = Run(
+        "run_task", str(folder), CONFIG, "model.json", IDENTITY, "0123",
+        "the shards were made with",
+    )  # fmt: skip
+    return run._replace(**changes)
+
+
+def other_model(**changes: Any) -> dict[str, Any]:
+    """What a run with another model has else."""
+    config = dataclasses.replace(CONFIG, **changes)
+    return {
+        "model_config": config,
+        "identity": {**IDENTITY, "bert_config_file": config.to_dict()},
+    }
+
+
+def save(run: Run, step: int, **state: Any) -> str:
+    arrays = {
+        "a": np.full((2, 3), step, np.float32), "b": np.full(3, -step, np.float32),
+    }  # fmt: skip
+    slots = {f"{name}/adam_m": array + 1 for name, array in arrays.items()}
+    values = {**run.state, "step": step, **state}
+    return save_checkpoint(
+        run.folder, step, Checkpoint(arrays, slots, values), run.model_config, keep=0
+    )
+
+
+def refusal(run: Run, is_training: bool = True) -> str:
+    with pytest.raises(ValueError) as error:
+        find_checkpoint(run, is_training)
+    return str(error.value)
+
+
+ADVICE = (
+    " Give the same flags to go on, or choose another --output_dir, with this one as "
+    "--init_checkpoint to begin from its weights."
+)
+
+
+# The model's configuration
+
+
+def test_read_model_config_reads_and_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(CONFIG.to_dict()))
+    assert read_model_config(str(path)) == CONFIG
+    path.write_text('{"vocab_size": 0}')
+    with pytest.raises(ValueError) as error:
+        read_model_config(str(path))
+    assert str(error.value) == f"{path}: vocab_size must be a positive integer, got 0."
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+        read_model_config(str(tmp_path / "none.json"))
+
+
+# Finding a checkpoint
+
+
+def test_run_state_says_whose_a_checkpoint_is(tmp_path: Path) -> None:
+    assert make_run(tmp_path).state == {
+        "format": 1, "identity": IDENTITY, "tokenizer_fingerprint": "0123",
+    }  # fmt: skip
+
+
+def test_find_checkpoint_empty_folder_has_none(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        for is_training in (True, False):
+            assert find_checkpoint(make_run(folder), is_training) is None
+
+
+def test_find_checkpoint_takes_the_last_and_slots_for_training_alone(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for step in (8, 12, 4):
+        save(run, step)
+    found = find_checkpoint(run, is_training=True)
+    assert found is not None
+    assert found.state == {**run.state, "step": 12}
+    assert found.parameters["a"].tolist() == [[12] * 3] * 2
+    assert found.slots["b/adam_m"].tolist() == [-11] * 3
+    os.unlink(tmp_path / "checkpoint-00000012" / "optimizer.safetensors")
+    found = find_checkpoint(run, is_training=False)
+    assert found is not None
+    assert (found.state["step"], found.slots) == (12, {})
+
+
+def test_find_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4, format=0)
+    for is_training in (True, False):
+        assert refusal(run, is_training) == (
+            f"{path} was written by another version; choose another --output_dir."
+        )
+
+
+def test_find_checkpoint_of_another_run_names_all_differences(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4)
+    other = run._replace(identity={**IDENTITY, "learning_rate": 0.25, "random_seed": 4})
+    assert refusal(other) == (
+        f"{path} is of another run: --learning_rate was 0.5, now 0.25; --random_seed was 3, now 4."
+        f"{ADVICE}"
+    )
+    assert find_checkpoint(other, is_training=False) is not None  # they decide no answer
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_find_checkpoint_of_another_model_is_refused(is_training: bool, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4)
+    other = run._replace(**other_model(hidden_size=16))
+    assert refusal(other, is_training) == (
+        f"{path} is of another run: --bert_config_file: hidden_size was 8, now 16.{ADVICE}"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"]
+)
+def test_find_checkpoint_dropout_matters_to_training_alone(name: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    save(run, 4)
+    other = run._replace(**other_model(**{name: 0.5}))
+    assert f"--bert_config_file: {name} was 0." in refusal(other)
+    assert find_checkpoint(other, is_training=False) is not None
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_find_checkpoint_of_another_tokenizer_is_refused(is_training: bool, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4)
+    assert refusal(run._replace(fingerprint="4567"), is_training) == (
+        f"{path} is of another run: the shards were made with another tokenizer.{ADVICE}"
+    )
+
+
+@pytest.mark.parametrize(("stands", "asked"), [(None, "0123"), ("0123", None), (None, None)])
+def test_find_checkpoint_unknown_tokenizer_is_accepted(
+    stands: str | None, asked: str | None, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path, fingerprint=stands)
+    save(run, 4)
+    assert find_checkpoint(run._replace(fingerprint=asked), True) is not None
+
+
+# Weights to begin with
+
+
+def test_new_parameters_are_random_by_seed(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    found = new_parameters(run, SPECS, None, seed=5)
+    wanted = initial_parameters(SPECS, 0.02, 5)
+    assert all(found[name].tobytes() == wanted[name].tobytes() for name in SPECS)
+    assert found["a"].tolist() != new_parameters(run, SPECS, None, seed=6)["a"].tolist()
+
+
+def test_new_parameters_of_a_checkpoint_replace_the_random_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_run(tmp_path / "source")
+    os.mkdir(source.folder)
+    save(source, 4)
+    specs = {**SPECS, "new": ParameterSpec((2,), "zeros")}
+    found = new_parameters(make_run(tmp_path / "run"), specs, source.folder, seed=5)
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "a": [[4] * 3] * 2, "b": [-4] * 3, "new": [0, 0],
+    }  # fmt: skip
+    printed = capsys.readouterr()
+    assert f"{source.folder}/checkpoint-00000004" in printed.out
+    assert printed.err == ""
+
+
+def test_new_parameters_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4)
+    with pytest.raises(ValueError) as error:
+        new_parameters(run._replace(fingerprint="4567"), SPECS, run.folder, seed=5)
+    assert str(error.value) == (
+        f"--init_checkpoint: {path} was trained with another tokenizer than the shards were made "
+        "with; its pieces would mean other words. Prepare the data with its vocabulary."
+    )
+    assert new_parameters(run._replace(fingerprint=None), SPECS, run.folder, seed=5)["a"][0, 0] == 4
+
+
+def test_new_parameters_of_another_activation_warn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4)
+    new_parameters(run._replace(**other_model(hidden_act="gelu_erf")), SPECS, run.folder, seed=5)
+    assert capsys.readouterr().err == (
+        f"run_task: warning: {path} was trained with hidden_act gelu, model.json says gelu_erf.\n"
+    )
+
+
+# What a run writes down
+
+
+def test_write_run_has_flags_identity_and_model(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    write_run(run, {"learning_rate": 0.5, "output_dir": "여기"})
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {
+        "format": 1,
+        "flags": {"learning_rate": 0.5, "output_dir": "여기"},
+        "identity": IDENTITY,
+    }
+    assert read_model_config(str(tmp_path / "bert_config.json")) == CONFIG
+    assert sorted(os.listdir(tmp_path)) == ["bert_config.json", "run.json"]
+
+
+def test_write_run_same_run_again_touches_nothing(tmp_path: Path) -> None:
+    write_run(make_run(tmp_path), {"log_every_steps": 10})
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    write_run(make_run(tmp_path), {"log_every_steps": 20})
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_write_run_other_run_without_checkpoints_takes_the_folder(tmp_path: Path) -> None:
+    write_run(make_run(tmp_path), {"seed": 3})
+    run = make_run(tmp_path, **other_model(hidden_size=16))
+    write_run(run, {"seed": 4})
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert (found["flags"], found["identity"]) == ({"seed": 4}, run.identity)
+    assert read_model_config(str(tmp_path / "bert_config.json")) == run.model_config
+
+
+def test_write_run_model_of_the_user_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "bert_config.json"
+    text = json.dumps(dataclasses.replace(CONFIG, hidden_size=16).to_dict())
+    path.write_text(text)
+    with pytest.raises(ValueError) as error:
+        write_run(make_run(tmp_path), {})
+    assert str(error.value) == (
+        f"{path} is of another model and would be written over; choose another --output_dir."
+    )
+    assert path.read_text() == text
+    assert os.listdir(tmp_path) == ["bert_config.json"]
+
+
+def test_write_run_same_model_of_the_user_stays_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "bert_config.json"
+    text = json.dumps(CONFIG.to_dict(), indent=8)
+    path.write_text(text)
+    write_run(make_run(tmp_path), {})
+    assert path.read_text() == text
+    assert (tmp_path / "run.json").exists()
+
+
+# Where training begins
+
+
+STATE = {
+    "step": 1200,
+    "position": {"epoch": 1, "batch": 7},
+    "seconds": 5.5,
+    "sums": {"loss": 2.0},
+    "steps_in_sums": 3,
+}
+
+
+def test_begin_without_a_checkpoint_is_the_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert begin(make_run(tmp_path), None, "1 CPU, float32") == Progression()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("before", [{}, {"computed_with": "1 CPU, float32"}])
+def test_begin_goes_on_where_the_checkpoint_stands(
+    before: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint({}, {}, {"format": 1, **STATE, **before})
+    found = begin(make_run(tmp_path), checkpoint, "1 CPU, float32")
+    assert vars(found) == STATE
+    assert capsys.readouterr() == ("going on from step 1,200\n", "")
+
+
+def test_begin_with_other_devices_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = Checkpoint({}, {}, {**STATE, "computed_with": "1 CPU, float32"})
+    begin(make_run(tmp_path), checkpoint, "2 GPUs, bfloat16")
+    assert capsys.readouterr().err == (
+        "run_task: warning: the run was computed with 1 CPU, float32, now with 2 GPUs, bfloat16: "
+        "it goes on, but not to the last bit.\n"
+    )
+
+
+# Devices
+
+
+class Devices(NamedTuple):
+    """As much of a backend as is looked at."""
+
+    num_devices: int
+
+
+@pytest.mark.parametrize(
+    ("size", "devices", "parts"), [(8, 1, 1), (8, 4, 2), (8, 8, 1), (7, 1, 7), (8, 2, 4)]
+)
+def test_check_batch_size_that_can_be_split_is_accepted(
+    size: int, devices: int, parts: int
+) -> None:
+    check_batch_size("train_batch_size", size, Devices(devices), parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "devices", "parts", "message"),
+    [
+        (6, 4, 1, "--eval_batch_size=6 must be a multiple of the 4 devices."),
+        (2, 4, 1, "--eval_batch_size=2 must be a multiple of the 4 devices."),
+        (8, 4, 4, "--eval_batch_size=8 must be a multiple of 16: 4 parts on 4 devices."),
+        (8, 1, 3, "--eval_batch_size=8 must be a multiple of 3: 3 parts on 1 devices."),
+    ],
+)
+def test_check_batch_size_that_cannot_be_split_says_the_numbers(
+    size: int, devices: int, parts: int, message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        check_batch_size("eval_batch_size", size, Devices(devices), parts)  # type: ignore[arg-type]
+    assert str(error.value) == message
+
+
+# Results
+
+
+def test_format_results_is_sorted_as_googles() -> None:
+    results = {"loss": 0.5, "global_step": 10, "f1": 66.0}
+    assert format_results(results) == "f1 = 66.0\nglobal_step = 10\nloss = 0.5\n"
+    assert format_results({}) == ""
+
+
+def test_write_results_writes_and_prints_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "eval_results.txt").write_text("old = 1\n")
+    write_results(str(tmp_path), {"b": 2, "a": 1.5})
+    assert (tmp_path / "eval_results.txt").read_text() == "a = 1.5\nb = 2\n"
+    assert capsys.readouterr().out == "a = 1.5\nb = 2\n"
+    assert os.listdir(tmp_path) == ["eval_results.txt"]
