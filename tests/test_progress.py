@@ -9,6 +9,7 @@ from bert_ko.progress import (
     format_rate,
     format_seconds,
     format_table,
+    warn,
 )
 
 
@@ -174,3 +175,10 @@ def test_format_table_no_rows_has_headers_only() -> None:
 def test_format_table_ragged_row_raises() -> None:
     with pytest.raises(ValueError, match="2 cells, got 1"):
         format_table([["a"]], ["a", "b"])
+
+
+def test_warn_names_the_command_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("run_squad", "train.json: 2 questions are not trained on")
+    assert capsys.readouterr() == (
+        "", "run_squad: warning: train.json: 2 questions are not trained on\n",
+    )  # fmt: skip

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -1125,3 +1127,156 @@ def test_command_help_answers_without_a_framework() -> None:
     # Of the processor's time, which other programs do not change; TensorFlow alone takes 3 s.
     used = after.children_user - before.children_user + after.children_system
     assert used - before.children_system < 1.5
+
+
+# With TensorFlow and JAX, in processes of their own
+
+
+def sample_arguments(vocab: str, config: str, output: Path, *flags: str) -> list[str]:
+    """The questions of samples/ in windows of two or three lengths, with dropout."""
+    return [
+        f"--train_file={SAMPLE_QUESTIONS}", f"--predict_file={SAMPLE_QUESTIONS}",
+        f"--vocab_file={vocab}", f"--bert_config_file={config}", f"--output_dir={output}",
+        "--precision=float32", "--log_every_steps=1", *flags,
+    ]  # fmt: skip
+
+
+class Command:
+    """Runs the command with a backend; JAX keeps what it has compiled for the next run."""
+
+    def __init__(self, backend: str, vocab: str, folder: Path):
+        self.vocab = vocab
+        self.config = write_config(folder / "bert_config.json", max_position_embeddings=160)
+        self.environment = {
+            **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }  # fmt: skip
+
+    def start(self, output: Path, *flags: str, code: str = "") -> "subprocess.Popen[str]":
+        """Begins a run; what it prints is appended to OUTPUT.log."""
+        program = ["-c", code] if code else [str(REPOSITORY / "bin/run_squad")]
+        arguments = sample_arguments(self.vocab, self.config, output, *flags)
+        with open(f"{output}.log", "a") as log:
+            return subprocess.Popen(
+                [sys.executable, *program, *arguments],
+                stdout=log, stderr=log, text=True, env=self.environment, cwd=REPOSITORY,
+            )  # fmt: skip
+
+    def run(self, output: Path, *flags: str, code: str = "") -> str:
+        """Runs to the end; returns all that the runs have printed."""
+        process = self.start(output, *flags, code=code)
+        assert process.wait(300) == 0, printed(output)
+        return printed(output)
+
+
+def printed(output: Path) -> str:
+    return Path(f"{output}.log").read_text(encoding="utf-8")
+
+
+def stop_when(process: "subprocess.Popen[str]", is_reached: Callable[[], bool], number: int) -> int:
+    """Sends a signal in a state of the folder; returns the exit status."""
+    deadline = time.monotonic() + 300
+    while not is_reached():
+        assert process.poll() is None, "the run has ended before"
+        assert time.monotonic() < deadline, "the run hangs"
+        time.sleep(0.0005)
+    process.send_signal(number)
+    return process.wait(60)
+
+
+def has_records(output: Path, count: int) -> Callable[[], bool]:
+    """Whether the run has come so far."""
+    path = output / "metrics.jsonl"
+    return lambda: path.exists() and path.read_bytes().count(b"\n") >= count
+
+
+def assert_same_run(output: Path, undisturbed: Path) -> None:
+    """Every record, weight, slot and answer of the two, to the last bit."""
+    assert metrics(output) == metrics(undisturbed)
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (last(output) / name).read_bytes() == (last(undisturbed) / name).read_bytes()
+    for name in ("predictions.json", "nbest_predictions.json", "eval_results.txt"):
+        assert (output / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert written(output) == written(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def tensorflow(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    return Command("tensorflow", vocab_folder, tmp_path_factory.mktemp("tensorflow"))
+
+
+@pytest.fixture(scope="module")
+def jax(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    return Command("jax", vocab_folder, tmp_path_factory.mktemp("jax"))
+
+
+# Windows of 64, 128 and 160 pieces; 7 does not divide the 48 updates.
+SHORT_RUN = (
+    "--do_train", "--do_predict", "--max_seq_length=160", "--doc_stride=40",
+    "--max_query_length=32", "--train_batch_size=8", "--num_train_epochs=3",
+    "--save_checkpoints_steps=7", "--keep_checkpoint_max=2", "--learning_rate=1e-3",
+)  # fmt: skip
+# With JAX nothing imports TensorFlow, and torch has no place in either.
+JAX_ALONE = """
+import sys
+from bert_ko.run_squad import main
+code = main()
+assert "jax" in sys.modules
+assert not {"tensorflow", "torch"} & set(sys.modules)
+sys.exit(code)
+"""
+
+
+def assert_complete(output: Path) -> None:
+    """What a run over the sample leaves, and that it has learnt something."""
+    trained = [record for record in metrics(output) if "loss" in record]
+    steps = int(last(output).name[-8:])
+    assert [record["step"] for record in trained] == list(range(1, steps + 1))
+    losses = [record["loss"] for record in trained]
+    # The logarithm of 160 places is 5.08.
+    assert losses[0] == pytest.approx(4.9, abs=0.4)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+    questions = read_json(SAMPLE_QUESTIONS)["data"]
+    contexts = {
+        qa["id"]: paragraph["context"]
+        for article in questions for paragraph in article["paragraphs"] for qa in paragraph["qas"]
+    }  # fmt: skip
+    found = answers(output)
+    assert found.keys() == contexts.keys() and len(found) == 45
+    assert all(answer and answer in contexts[qas_id] for qas_id, answer in found.items())
+    assert results(output)["total"] == 45 and results(output)["global_step"] == steps
+    assert (output / "eval_results.txt").read_text() in printed(output)
+
+
+@pytest.mark.slow
+def test_command_tensorflow_killed_and_stopped_goes_on_to_the_same_bits(
+    tensorflow: Command, tmp_path: Path
+) -> None:
+    undisturbed, output = tmp_path / "undisturbed", tmp_path / "run"
+    tensorflow.run(undisturbed, *SHORT_RUN)
+    assert_complete(undisturbed)
+    for count, number, status in ((9, signal.SIGKILL, -9), (25, signal.SIGTERM, 143)):
+        process = tensorflow.start(output, *SHORT_RUN)
+        assert stop_when(process, has_records(output, count), number) == status
+        assert not (output / "predictions.json").exists()
+    (stop,) = re.findall(r"stopped at step (\d+); run the same command to go on", printed(output))
+    assert int(last(output).name[-8:]) == int(stop)
+    tensorflow.run(output, *SHORT_RUN)
+    assert "Traceback" not in printed(output)
+    starts = re.findall(r"going on from step (\d+)", printed(output))
+    assert starts[0] in ("7", "14", "21") and starts[1] == stop
+    assert_same_run(output, undisturbed)
+
+
+@pytest.mark.slow
+def test_command_jax_killed_goes_on_to_the_same_bits(jax: Command, tmp_path: Path) -> None:
+    undisturbed, output = tmp_path / "undisturbed", tmp_path / "run"
+    jax.run(undisturbed, *SHORT_RUN, code=JAX_ALONE)
+    assert_complete(undisturbed)
+    process = jax.start(output, *SHORT_RUN)
+    assert stop_when(process, has_records(output, 17), signal.SIGKILL) == -signal.SIGKILL
+    jax.run(output, *SHORT_RUN)
+    assert re.search(r"going on from step (14|21|28|35)", printed(output))
+    assert_same_run(output, undisturbed)

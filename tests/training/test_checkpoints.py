@@ -145,6 +145,60 @@ def test_remove_unfinished_takes_what_kills_leave_and_nothing_else(tmp_path: Pat
     assert sorted(os.listdir(tmp_path)) == sorted([*stay, "checkpoint-00000002"])
 
 
+# The best
+
+
+def save_best(folder: Path, step: int, keep: int = 1) -> str:
+    best = checkpoint(step)._replace(slots={})
+    return save_checkpoint(str(folder), step, best, CONFIG, keep, kind="best")
+
+
+def test_save_checkpoint_best_has_no_slots_and_reads_back(tmp_path: Path) -> None:
+    path = save_best(tmp_path, 900)
+    assert path == str(tmp_path / "best-00000900")
+    assert sorted(os.listdir(path)) == ["bert_config.json", "model.safetensors", "state.json"]
+    wanted = checkpoint(900)._replace(slots={})
+    assert_equal(load_checkpoint(path, with_slots=False), wanted)
+    with pytest.raises(ValueError, match=r"optimizer\.safetensors is damaged or no safetensors"):
+        load_checkpoint(path)
+
+
+def test_list_checkpoints_kinds_are_apart(tmp_path: Path) -> None:
+    for step in (5, 20):
+        save(tmp_path, step)
+    save_best(tmp_path, 7)
+    for name in ("best-00000030", "best-x", "the-best-00000031"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "best-x/state.json").write_text("{}")
+    (tmp_path / "the-best-00000031/state.json").write_text("{}")
+    assert list_checkpoints(str(tmp_path), "best") == [str(tmp_path / "best-00000007")]
+    assert steps(tmp_path) == [5, 20]
+    assert list_checkpoints(str(tmp_path / "nowhere"), "best") == []
+
+
+def test_save_checkpoint_keeps_each_kind_by_itself(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        save(tmp_path, step, keep=2)
+        save_best(tmp_path, step + 1)
+    assert sorted(os.listdir(tmp_path)) == [
+        "best-00000031", "checkpoint-00000020", "checkpoint-00000030",
+    ]  # fmt: skip
+    save(tmp_path, 40, keep=1)
+    assert sorted(os.listdir(tmp_path)) == ["best-00000031", "checkpoint-00000040"]
+
+
+def test_remove_unfinished_takes_half_of_a_best_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / ".best-00000003.tmp"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    save_best(tmp_path, 2)
+    stay = [".best-x.tmp", ".best.tmp", "best-00000003.tmp", ".worst-00000003.tmp"]
+    for name in stay:
+        (tmp_path / name).write_text("x")
+    remove_unfinished(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted([*stay, "best-00000002"])
+
+
 class Killed(BaseException):
     """After it nothing more is done, as after SIGKILL."""
 
@@ -192,6 +246,31 @@ def test_save_checkpoint_killed_at_every_call_leaves_a_good_one(
             break
     assert call > 10
     assert found == sorted(found) and set(found) == {2, 3}
+
+
+def test_save_checkpoint_best_killed_at_every_call_leaves_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    for call in itertools.count():
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        save_best(folder, 1)
+        with killed_at(call, monkeypatch) as done:
+            save_best(folder, 2)
+        is_over = len(done) < call
+        remove_unfinished(str(folder))
+        paths = list_checkpoints(str(folder), "best")
+        for path in paths:
+            wanted = checkpoint(int(path[-8:]))._replace(slots={})
+            assert_equal(load_checkpoint(path, with_slots=False), wanted)
+        found.append(int(paths[-1][-8:]))
+        save_best(folder, 2)
+        assert list_checkpoints(str(folder), "best") == [str(folder / "best-00000002")]
+        if is_over:
+            break
+    assert call > 10
+    assert found == sorted(found) and set(found) == {1, 2}
 
 
 def test_save_checkpoint_killed_over_the_folder_of_a_user_leaves_a_good_one(

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_ko.tasks.squad.examples import Answer, Dataset, read_dataset
+from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Question, read_dataset
 from bert_ko.tasks.squad.features import (
     Features,
     WindowConfig,
@@ -102,6 +102,40 @@ def test_pieces_of_the_answer_slice_the_original_context(
         start = squad_features.context_starts[offset + squad_features.answer_first[number]]
         end = squad_features.context_ends[offset + squad_features.answer_last[number]]
         assert question.answers[0].text in squad.paragraphs[context].context[start:end]
+
+
+def test_select_keeps_questions_and_contexts_and_the_chosen_windows(
+    squad_features: Features,
+) -> None:
+    total = len(squad_features.window_questions)
+    chosen = np.arange(total) % 3 == 1
+    selected = squad_features.select(chosen)
+    whole = np.flatnonzero(chosen).astype(np.int32)
+    windows = np.arange(len(whole), dtype=np.int32)
+    special = (0, 2, 3)
+    assert 0 < len(whole) < total
+    assert selected.window_lengths.tolist() == squad_features.window_lengths[whole].tolist()
+    for ours, theirs in zip(selected.targets(windows), squad_features.targets(whole), strict=True):
+        assert ours.tolist() == theirs.tolist()
+    ours, theirs = (
+        features.gather(numbers, 96, special)["input_ids"]
+        for features, numbers in ((selected, windows), (squad_features, whole))
+    )
+    assert np.array_equal(ours, theirs)
+    for name, array in vars(squad_features).items():
+        if not name.startswith("window_"):
+            assert getattr(selected, name) is array
+    assert len(squad_features.select(np.zeros(total, np.bool_)).window_lengths) == 0
+
+
+def test_gather_without_any_piece_of_a_question_or_context(tokenizer: Tokenizer) -> None:
+    # Nothing to take from: neither array may be indexed.
+    data = Dataset("", (Paragraph("", "\u200e", (Question("q", " ", (), False),)),), ())
+    features = build_features(data, tokenizer, WindowConfig())
+    batch = features.gather(np.zeros(2, np.int32), 5, (0, 2, 3))
+    assert batch["input_ids"].tolist() == [[2, 3, 3, 0, 0]] * 2
+    assert batch["input_mask"].tolist() == [[1, 1, 1, 0, 0]] * 2
+    assert batch["segment_ids"].tolist() == [[0, 0, 1, 0, 0]] * 2
 
 
 def test_project_takes_the_pieces_that_the_answer_touches() -> None:

@@ -100,6 +100,14 @@ def test_strip_answers_analyzes_no_context_without_answers() -> None:
     assert (answers.texts, answers.not_found) == ({"a": "", "b": "바다에"}, ["b"])
 
 
+def test_strip_answers_spans_are_of_what_was_found() -> None:
+    predictions = {"a": " 도서관은 ", "b": "바다에", "c": "", "d": "강가에"}
+    last = CONTEXT.rindex("강가에")
+    answers = strip_answers(dataset(GOLDS), predictions, {"d": last}, FakeStripper())
+    assert answers.spans == {"a": (0, 3), "d": (last, last + 2)}
+    assert answers.texts == {"a": "도서관", "b": "바다에", "c": "", "d": "강가"}
+
+
 def test_strip_answers_place_is_taken_from_answer_start_or_the_first() -> None:
     class Recorder(FakeStripper):
         def strip(self, analysis: str, start: int, end: int) -> Cut:
