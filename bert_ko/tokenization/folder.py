@@ -27,14 +27,9 @@ MODEL_NAME = "spm.model"
 
 
 @dataclass(frozen=True)
-class TokenizerFlags:
-    """Flags of every command that takes a vocabulary; None means as the vocabulary says."""
+class TokenizerSettings:
+    """How a vocabulary is used; None means as the vocabulary says."""
 
-    vocab_file: str = flag(
-        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either. "
-        "tokenizer_config.json beside it is found.",
-        affects_output=False,
-    )
     tokenizer_type: TokenizerType | None = flag(
         None,
         help="What cuts text into words. Default: as tokenizer_config.json says, else mecab.",
@@ -64,6 +59,17 @@ class TokenizerFlags:
     )
 
 
+@dataclass(frozen=True)
+class TokenizerFlags(TokenizerSettings):
+    """Flags of every command that takes a vocabulary."""
+
+    vocab_file: str = flag(
+        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either. "
+        "tokenizer_config.json beside it is found.",
+        affects_output=False,
+    )
+
+
 _SETTINGS = (
     "tokenizer_type",
     "do_lower_case",
@@ -73,7 +79,7 @@ _SETTINGS = (
 )
 
 
-def load_tokenizer(vocab_file: str, flags: TokenizerFlags | None = None) -> Tokenizer:
+def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> Tokenizer:
     """Opens a vocabulary.
 
     Args:

@@ -12,10 +12,9 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.data.manifest import read_json
+from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import (
     OUTPUT_BIAS,
-    SPAN_BIAS,
-    SPAN_WEIGHTS,
     WORD_EMBEDDINGS,
     Arrays,
     ParameterSpec,
@@ -27,6 +26,7 @@ from bert_ko.training.checkpoints import (
     list_checkpoints,
     load_arrays,
 )
+from bert_ko.training.hugging_face import from_hugging_face, from_hugging_face_config
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _TF_STATE = re.compile(r"(^|/)(global_step|beta[12]_power|adam_[mv]|lamb_[mv]|Adam(_1)?)$")
@@ -41,14 +41,16 @@ class Source(NamedTuple):
         kind: what it was, for people.
         arrays: by Google's names.
         fingerprint: of the tokenizer, where it is known.
-        hidden_act: in our terms, where it is known.
+        config: of the model, where it is known.
+        folder: where a vocabulary may stand.
     """
 
     path: str
     kind: str
     arrays: Arrays
     fingerprint: str | None = None
-    hidden_act: str | None = None
+    config: BertConfig | None = None
+    folder: str = "."
 
 
 class Initialization(NamedTuple):
@@ -96,14 +98,13 @@ def _read_folder(path: str) -> Source:
     has_model = os.path.isfile(whole)
     state = read_json(os.path.join(folder, STATE_NAME))
     if state is not None and "step" in state and has_model:
-        config = read_json(os.path.join(folder, CONFIG_NAME)) or {}
-        arrays = load_arrays(whole)
         return Source(
             folder,
             f"checkpoint of step {state['step']:,}",
-            arrays,
+            load_arrays(whole),
             state.get("tokenizer_fingerprint"),
-            config.get("hidden_act"),
+            _read_config(folder),
+            path if checkpoints else os.path.dirname(os.path.abspath(folder)),
         )
     parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model-*-of-*.safetensors")))
     parts = [whole] if has_model else parts
@@ -123,6 +124,14 @@ def _read_folder(path: str) -> Source:
     if pickles:
         raise ValueError(_pickle_message(os.path.join(path, pickles[0])))
     raise FileNotFoundError(f"--init_checkpoint: no weights in the folder {path}.")
+
+
+def _read_config(folder: str) -> BertConfig | None:
+    path = os.path.join(folder, CONFIG_NAME)
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return BertConfig.from_json(file.read(), path)
 
 
 def _pickle_message(path: str) -> str:
@@ -149,17 +158,19 @@ def _read_tensorflow(prefix: str) -> Source:
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"--init_checkpoint: {prefix} can't be read: {reason}") from None
     floats = {k: v.astype(np.float32) for k, v in arrays.items() if v.dtype.kind == "f"}
-    return Source(prefix, "TF1 checkpoint", floats)
+    folder = os.path.dirname(prefix) or "."
+    return Source(prefix, "TF1 checkpoint", floats, None, _read_config(folder), folder)
 
 
 def _read_hugging_face(folder: str, parts: list[str]) -> Source:
-    config = read_json(os.path.join(folder, "config.json"))
-    if config is None:
+    path = os.path.join(folder, "config.json")
+    values = read_json(path)
+    if values is None:
         raise FileNotFoundError(f"--init_checkpoint: {folder} has {parts[0]}, but no config.json.")
-    if config.get("model_type") not in (None, "bert"):
-        raise ValueError(
-            f"--init_checkpoint: {folder} holds a {config['model_type']} model; only bert is read."
-        )
+    try:
+        config = from_hugging_face_config(values, path)
+    except ValueError as error:
+        raise ValueError(f"--init_checkpoint: {error}") from None
     arrays: Arrays = {}
     for part in parts:
         for name, value in load_arrays(part).items():
@@ -167,40 +178,7 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
             if converted is not None:
                 target, transpose = converted
                 arrays[target] = np.asarray(value.T if transpose else value, np.float32)
-    act = {"gelu": "gelu_erf", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
-    hidden_act = config.get("hidden_act", "gelu")
-    return Source(folder, "Hugging Face folder", arrays, None, act.get(hidden_act, hidden_act))
-
-
-def from_hugging_face(name: str) -> tuple[str, bool] | None:
-    """Google's name for a weight of transformers' BertForPreTraining and its kin.
-
-    Returns:
-        The name and whether the matrix is transposed; None for copies and buffers.
-    """
-    if name.endswith("position_ids") or name.startswith("cls.predictions.decoder."):
-        return None
-    exact = {
-        "cls.predictions.bias": OUTPUT_BIAS,
-        "cls.seq_relationship.weight": "cls/seq_relationship/output_weights",
-        "cls.seq_relationship.bias": "cls/seq_relationship/output_bias",
-        "qa_outputs.weight": SPAN_WEIGHTS,
-        "qa_outputs.bias": SPAN_BIAS,
-    }
-    if name in exact:
-        return exact[name], False
-    if name.startswith(("embeddings.", "encoder.", "pooler.")):  # BertModel alone
-        name = f"bert.{name}"
-    path = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", name)
-    scope, _, leaf = path.rpartition(".")
-    scope = scope.replace(".", "/")
-    if scope.endswith("LayerNorm"):
-        return f"{scope}/{ {'weight': 'gamma', 'bias': 'beta'}.get(leaf, leaf) }", False
-    if scope.startswith("bert/embeddings/"):
-        return scope, False
-    if leaf == "weight":
-        return f"{scope}/kernel", True
-    return f"{scope}/{leaf}", False
+    return Source(folder, "Hugging Face folder", arrays, None, config, folder)
 
 
 def initialize(

@@ -162,11 +162,12 @@ def _compare(run: Run, source: Source) -> None:
             f"{run.tokenized}; its pieces would mean other words. Prepare the data with its "
             "vocabulary."
         )
-    if source.hidden_act not in (None, run.model_config.hidden_act):
+    act = source.config.hidden_act if source.config is not None else None
+    if act not in (None, run.model_config.hidden_act):
         warn(
             run.command,
-            f"{source.path} was trained with hidden_act {source.hidden_act}, {run.config_file} "
-            f"says {run.model_config.hidden_act}.",
+            f"{source.path} was trained with hidden_act {act}, {run.config_file} says "
+            f"{run.model_config.hidden_act}.",
         )
 
 

@@ -11,7 +11,7 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, initial_parameters, pretraining_specs
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
-from bert_ko.training.initialization import from_hugging_face
+from bert_ko.training.hugging_face import from_hugging_face
 
 Array = npt.NDArray[Any]
 

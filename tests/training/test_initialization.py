@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.hugging_face import from_hugging_face
 from bert_ko.training.initialization import (
     Source,
     describe,
-    from_hugging_face,
     initialize,
     read_source,
 )
@@ -62,7 +62,8 @@ def test_read_source_run_folder_is_its_last_checkpoint(tmp_path: Path, weights: 
     for path in (str(tmp_path), last, f"{last}/model.safetensors"):
         source = read_source(path)
         assert (source.path, source.kind) == (last, "checkpoint of step 1,000")
-        assert (source.fingerprint, source.hidden_act) == ("abc", "gelu")
+        assert (source.fingerprint, source.config) == ("abc", CONFIG)
+        assert source.folder == str(tmp_path)
         found = initialize(SPECS, new(), source, "model.json")
         assert_equal(found.arrays, weights)
         assert (found.loaded, found.new, found.unused) == (list(SPECS), [], [])
@@ -198,7 +199,8 @@ def to_hugging_face(weights: Arrays) -> Arrays:
 def hugging_face_folder(folder: Path, arrays: Arrays, **config: Any) -> str:
     folder.mkdir(exist_ok=True)
     save_file(arrays, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert", **config}))
+    values = {"model_type": "bert", **SIZES, **config}
+    (folder / "config.json").write_text(json.dumps(values))
     return str(folder)
 
 
@@ -255,19 +257,19 @@ def test_read_source_hugging_face_in_parts(tmp_path: Path, weights: Arrays) -> N
         ("gelu_new", "gelu"),
         ("gelu_pytorch_tanh", "gelu"),
         ("relu", "relu"),
-        ("silu", "silu"),
     ],
 )
 def test_read_source_hugging_face_activation_in_our_terms(
     theirs: str, ours: str, tmp_path: Path
 ) -> None:
     folder = hugging_face_folder(tmp_path, {}, hidden_act=theirs)
-    assert read_source(folder).hidden_act == ours
+    config = read_source(folder).config
+    assert config is not None and config.hidden_act == ours
 
 
 def test_read_source_hugging_face_other_models_are_refused(tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path, {}, model_type="roberta")
-    with pytest.raises(ValueError, match="holds a roberta model; only bert is read"):
+    with pytest.raises(ValueError, match="is of a roberta model; only bert is read"):
         read_source(folder)
     (tmp_path / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"but no config\.json"):

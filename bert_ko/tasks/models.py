@@ -1,0 +1,107 @@
+"""A trained model as it is found: weights, configuration and tokenizer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bert_ko.flags import flag
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import Arrays, Specs
+from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, TokenizerSettings, load_tokenizer
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.handshake import compare_vocab_size
+from bert_ko.training.initialization import Source, initialize, read_source
+from bert_ko.training.runs import read_model_config
+from bert_ko.training.settings import DeviceFlags
+
+
+@dataclass(frozen=True)
+class ModelFlags(TokenizerSettings, DeviceFlags):
+    """Flags of commands that use a trained model."""
+
+    init_checkpoint: str = flag(
+        help="The model: a folder of run_pretraining or run_squad, the prefix of a TF1 checkpoint "
+        "(bert_model.ckpt), or a Hugging Face folder with safetensors."
+    )
+    bert_config_file: str | None = flag(
+        None, help="bert_config.json of the model. Default: as it stands beside the weights."
+    )
+    vocab_file: str | None = flag(
+        None,
+        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either. Default: "
+        "as it stands beside the weights.",
+    )
+
+
+class TrainedModel(NamedTuple):
+    """Ready to be used.
+
+    Attributes:
+        source: what was read.
+        config: of the model.
+        config_file: where that was found, for messages.
+        tokenizer: of the model.
+    """
+
+    source: Source
+    config: BertConfig
+    config_file: str
+    tokenizer: Tokenizer
+
+    def arrays(self, specs: Specs) -> Arrays:
+        """The variables that a task needs.
+
+        Raises:
+            ValueError: some are missing, or have another shape.
+        """
+        missing = [name for name in specs if name not in self.source.arrays]
+        if missing:
+            raise ValueError(
+                f"--init_checkpoint: {self.source.path} lacks {', '.join(missing[:3])}; it was not "
+                "trained for this."
+            )
+        return initialize(specs, self.source.arrays, self.source, self.config_file).arrays
+
+
+def open_model(flags: ModelFlags) -> TrainedModel:
+    """Reads a model.
+
+    Args:
+        flags: where it is.
+
+    Raises:
+        FileNotFoundError: no weights, no configuration or no vocabulary there.
+        ValueError: they do not fit together, or are damaged.
+    """
+    source = read_source(flags.init_checkpoint)
+    config, config_file = _config(flags, source)
+    vocab_file = _vocab_file(flags, source)
+    tokenizer = load_tokenizer(vocab_file, flags)
+    compare_vocab_size(len(tokenizer.vocab), "the vocabulary", vocab_file, config, config_file)
+    if source.fingerprint not in (None, tokenizer.fingerprint):
+        raise ValueError(
+            f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
+            "with; its pieces would mean other words."
+        )
+    return TrainedModel(source, config, config_file, tokenizer)
+
+
+def _config(flags: ModelFlags, source: Source) -> tuple[BertConfig, str]:
+    if flags.bert_config_file is not None:
+        return read_model_config(flags.bert_config_file), flags.bert_config_file
+    if source.config is None:
+        raise FileNotFoundError(
+            f"--bert_config_file: no bert_config.json beside {source.path}; name it."
+        )
+    return source.config, f"the configuration of {source.path}"
+
+
+def _vocab_file(flags: ModelFlags, source: Source) -> str:
+    if flags.vocab_file is not None:
+        return flags.vocab_file
+    names = (MODEL_NAME, VOCAB_NAME)
+    if any(os.path.isfile(os.path.join(source.folder, name)) for name in names):
+        return source.folder
+    raise FileNotFoundError(f"--vocab_file: no vocabulary in {source.folder}; name it.")
