@@ -64,6 +64,7 @@ class FlagError(ValueError):
 class _FlagSpec:
     """One flag: what the dataclass field and its type say."""
 
+    field: str  # of the dataclass
     name: str
     kind: str  # a value of _KINDS, or "enum"
     choices: tuple[str, ...]  # of an enum
@@ -134,7 +135,7 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
     }
     given.update(_take_positional(specs.values(), positional_arguments))
     _require(specs.values(), given)
-    return config_class(**given)
+    return config_class(**{specs[name].field: value for name, value in given.items()})
 
 
 def help_text(config_class: type[C], program: str, description: str) -> str:
@@ -190,7 +191,7 @@ def run_command(
 def to_json(config: DataclassInstance) -> dict[str, Any]:
     """Returns the fields that affect the output, as values for JSON (tuples become lists)."""
     return {
-        spec.name: list(value) if isinstance(value := getattr(config, spec.name), tuple) else value
+        spec.name: list(value) if isinstance(value := getattr(config, spec.field), tuple) else value
         for spec in _flag_specs(type(config))
         if spec.affects_output
     }
@@ -209,7 +210,8 @@ def _flag_spec(field: dataclasses.Field[Any], hint: object) -> _FlagSpec:
     if not kind or (field.metadata["positional"] and kind != "list"):
         raise TypeError(f"Flag {field.name} has a type that no flag can have: {hint!r}.")
     return _FlagSpec(
-        name=field.name,
+        field=field.name,
+        name=field.name.removesuffix("_"),  # from_ is --from
         kind=kind,
         choices=choices,
         default=REQUIRED if is_required else field.default,

@@ -67,14 +67,22 @@ def encoder_specs(config: BertConfig, has_pooler: bool = True) -> Specs:
     return specs
 
 
+def masked_lm_specs(config: BertConfig, has_pooler: bool = False) -> Specs:
+    """The encoder with the head for masked pieces."""
+    h = config.hidden_size
+    return {
+        **encoder_specs(config, has_pooler),
+        **dict(_dense(f"{TRANSFORM}/dense", h, h)),
+        **dict(_norm(f"{TRANSFORM}/LayerNorm", h)),
+        OUTPUT_BIAS: ParameterSpec((config.vocab_size,), "zeros"),
+    }
+
+
 def pretraining_specs(config: BertConfig) -> Specs:
     """The encoder with the heads for masked pieces and next sentences."""
     h = config.hidden_size
     return {
-        **encoder_specs(config),
-        **dict(_dense(f"{TRANSFORM}/dense", h, h)),
-        **dict(_norm(f"{TRANSFORM}/LayerNorm", h)),
-        OUTPUT_BIAS: ParameterSpec((config.vocab_size,), "zeros"),
+        **masked_lm_specs(config, has_pooler=True),
         RELATIONSHIP_WEIGHTS: ParameterSpec((2, h), "normal"),
         RELATIONSHIP_BIAS: ParameterSpec((2,), "zeros"),
     }
@@ -102,6 +110,11 @@ def _norm(scope: str, units: int) -> Iterator[tuple[str, ParameterSpec]]:
 def count_parameters(specs: Mapping[str, ParameterSpec]) -> int:
     """Numbers in all variables."""
     return sum(int(np.prod(spec.shape)) for spec in specs.values())
+
+
+def count_parameters_of(arrays: Arrays) -> int:
+    """Numbers in all arrays."""
+    return sum(array.size for array in arrays.values())
 
 
 def initial_parameters(

@@ -65,6 +65,15 @@ class TrainedModel(NamedTuple):
         return initialize(specs, self.source.arrays, self.source, self.config_file).arrays
 
 
+class Parts(NamedTuple):
+    """What belongs to weights, and where it was found."""
+
+    config: BertConfig
+    config_file: str
+    tokenizer: Tokenizer
+    vocab_file: str
+
+
 def open_model(flags: ModelFlags) -> TrainedModel:
     """Reads a model.
 
@@ -76,21 +85,50 @@ def open_model(flags: ModelFlags) -> TrainedModel:
         ValueError: they do not fit together, or are damaged.
     """
     source = read_source(flags.init_checkpoint)
-    config, config_file = _config(flags, source)
-    vocab_file = _vocab_file(flags, source)
-    tokenizer = load_tokenizer(vocab_file, flags)
+    vocab_file = flags.vocab_file or _vocabulary_beside(source)
+    parts = _open_parts(source, flags.bert_config_file, vocab_file, flags)
+    return TrainedModel(source, parts.config, parts.config_file, parts.tokenizer)
+
+
+def open_parts(
+    source: Source,
+    bert_config_file: str | None,
+    vocab_file: str | None,
+    settings: TokenizerSettings,
+) -> Parts:
+    """Finds the configuration and the vocabulary that weights were trained with.
+
+    Args:
+        source: the weights.
+        bert_config_file: where no configuration stands beside them.
+        vocab_file: where no vocabulary stands beside them.
+        settings: of the tokenizer.
+
+    Raises:
+        FileNotFoundError: one of them is nowhere.
+        ValueError: they do not fit together.
+    """
+    beside = _vocabulary_beside(source, vocab_file)
+    return _open_parts(source, bert_config_file, beside, settings)
+
+
+def _open_parts(
+    source: Source, bert_config_file: str | None, vocab_file: str, settings: TokenizerSettings
+) -> Parts:
+    config, config_file = _config(bert_config_file, source)
+    tokenizer = load_tokenizer(vocab_file, settings)
     compare_vocab_size(len(tokenizer.vocab), "the vocabulary", vocab_file, config, config_file)
     if source.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
             f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
             "with; its pieces would mean other words."
         )
-    return TrainedModel(source, config, config_file, tokenizer)
+    return Parts(config, config_file, tokenizer, vocab_file)
 
 
-def _config(flags: ModelFlags, source: Source) -> tuple[BertConfig, str]:
-    if flags.bert_config_file is not None:
-        return read_model_config(flags.bert_config_file), flags.bert_config_file
+def _config(bert_config_file: str | None, source: Source) -> tuple[BertConfig, str]:
+    if bert_config_file is not None:
+        return read_model_config(bert_config_file), bert_config_file
     if source.config is None:
         raise FileNotFoundError(
             f"--bert_config_file: no bert_config.json beside {source.path}; name it."
@@ -98,10 +136,10 @@ def _config(flags: ModelFlags, source: Source) -> tuple[BertConfig, str]:
     return source.config, f"the configuration of {source.path}"
 
 
-def _vocab_file(flags: ModelFlags, source: Source) -> str:
-    if flags.vocab_file is not None:
-        return flags.vocab_file
+def _vocabulary_beside(source: Source, otherwise: str | None = None) -> str:
     names = (MODEL_NAME, VOCAB_NAME)
     if any(os.path.isfile(os.path.join(source.folder, name)) for name in names):
         return source.folder
-    raise FileNotFoundError(f"--vocab_file: no vocabulary in {source.folder}; name it.")
+    if otherwise is None:
+        raise FileNotFoundError(f"--vocab_file: no vocabulary in {source.folder}; name it.")
+    return otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -103,26 +104,38 @@ class Tokenizer:
             else BasicSegmenter()
         )
         self._wordpiece = WordPiece(vocab)
-        self._kept = self._kept_tokens()
-        self._kept_pattern = (
-            re.compile(" *(?:" + "|".join(map(re.escape, sorted(self._kept, reverse=True))) + ")")
-            if self._kept
-            else None
-        )
+        self._keep(config.additional_special_tokens)
         self._cut_words: dict[tuple[str, bool], CutWord] = {}
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cut_words": {}}
 
-    def _kept_tokens(self) -> dict[str, str]:
-        tokens = self.config.additional_special_tokens
+    def keeping(self, token: str) -> Tokenizer:
+        """The same tokenizer, which keeps one token more whole, such as [MASK] in a text.
+
+        Raises:
+            ValueError: the type is sentencepiece, whose model alone decides.
+        """
+        if self.model is not None:
+            raise ValueError(f"{token} in a text is not known to a SentencePiece model.")
+        other = copy.copy(self)
+        other._cut_words = {}
+        other._keep((*self.config.additional_special_tokens, token))
+        return other
+
+    def _keep(self, tokens: Iterable[str]) -> None:
         kept = {self.clean_lines(token)[0]: token for token in tokens}
         if "" in kept:
             raise ValueError(
                 f"--additional_special_tokens: nothing is left of {kept['']!r} when a text is "
                 "cleaned; choose visible characters."
             )
-        return kept
+        self._kept = kept
+        self._kept_pattern = (
+            re.compile(" *(?:" + "|".join(map(re.escape, sorted(kept, reverse=True))) + ")")
+            if kept
+            else None
+        )
 
     @property
     def has_morphemes(self) -> bool:

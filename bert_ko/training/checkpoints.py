@@ -92,9 +92,9 @@ def save_checkpoint(
     temporary = os.path.join(folder, f".{kind}-{step:08d}.tmp")
     try:
         os.makedirs(temporary, exist_ok=True)
-        _save_arrays(os.path.join(temporary, MODEL_NAME), checkpoint.parameters)
+        save_arrays(os.path.join(temporary, MODEL_NAME), checkpoint.parameters)
         if checkpoint.slots:
-            _save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
+            save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
         _save_json(os.path.join(temporary, CONFIG_NAME), config.to_dict())
         _save_json(os.path.join(temporary, STATE_NAME), checkpoint.state)
     except BaseException:  # the disk is full, for example
@@ -107,13 +107,19 @@ def save_checkpoint(
     return path
 
 
-def _save_arrays(path: str, arrays: Arrays) -> None:
-    """Writes a safetensors file.
+def save_arrays(path: str, arrays: Arrays, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file, which is on the disk when this returns.
+
+    Args:
+        path: of the file.
+        arrays: float32, by name.
+        metadata: for other readers.
 
     Differs: safetensors' own writer goes by way of a file of another name that only its owner may
     read, and has errors that are no OSError.
     """
-    header, end = {}, 0
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
     for name, array in arrays.items():
         assert array.dtype == np.float32
         start, end = end, end + array.nbytes

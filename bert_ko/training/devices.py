@@ -47,14 +47,14 @@ def load_backend(config: DeviceConfig) -> Backend:
         from bert_ko.training.jax_backend import JaxBackend
 
         return JaxBackend(config)
-    with _without_noise():
+    with without_noise():
         from bert_ko.training.tensorflow_backend import TensorFlowBackend
 
         return TensorFlowBackend(config)
 
 
 @contextlib.contextmanager
-def _without_noise() -> Iterator[None]:
+def without_noise() -> Iterator[None]:
     """Holds standard error back, of C++ code too, and drops the lines of _NOISE from it."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -26,10 +26,11 @@ from bert_ko.training.checkpoints import (
     list_checkpoints,
     load_arrays,
 )
+from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import from_hugging_face, from_hugging_face_config
 
+HUGGING_FACE = "Hugging Face folder"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-_TF_STATE = re.compile(r"(^|/)(global_step|beta[12]_power|adam_[mv]|lamb_[mv]|Adam(_1)?)$")
 _TF_FILE = re.compile(r"(.+)\.(index|meta|data-\d+-of-\d+)")
 
 
@@ -43,6 +44,7 @@ class Source(NamedTuple):
         fingerprint: of the tokenizer, where it is known.
         config: of the model, where it is known.
         folder: where a vocabulary may stand.
+        step: updates that the weights have seen; 0 where that is not known.
     """
 
     path: str
@@ -51,6 +53,7 @@ class Source(NamedTuple):
     fingerprint: str | None = None
     config: BertConfig | None = None
     folder: str = "."
+    step: int = 0
 
 
 class Initialization(NamedTuple):
@@ -105,6 +108,7 @@ def _read_folder(path: str) -> Source:
             state.get("tokenizer_fingerprint"),
             _read_config(folder),
             path if checkpoints else os.path.dirname(os.path.abspath(folder)),
+            state["step"],
         )
     parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model-*-of-*.safetensors")))
     parts = [whole] if has_model else parts
@@ -143,23 +147,12 @@ def _pickle_message(path: str) -> str:
 
 
 def _read_tensorflow(prefix: str) -> Source:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import tensorflow as tf
-    except ImportError:
-        raise ValueError(
-            f"--init_checkpoint: reading {prefix} needs TensorFlow: pip install tensorflow"
-        ) from None
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        names = [name for name in reader.get_variable_to_shape_map() if not _TF_STATE.search(name)]
-        arrays = {name: np.asarray(reader.get_tensor(name)) for name in sorted(names)}
-    except (tf.errors.OpError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"--init_checkpoint: {prefix} can't be read: {reason}") from None
-    floats = {k: v.astype(np.float32) for k, v in arrays.items() if v.dtype.kind == "f"}
+        arrays, step = read_tensorflow(prefix)
+    except ValueError as error:
+        raise ValueError(f"--init_checkpoint: {error}") from None
     folder = os.path.dirname(prefix) or "."
-    return Source(prefix, "TF1 checkpoint", floats, None, _read_config(folder), folder)
+    return Source(prefix, "TF1 checkpoint", arrays, None, _read_config(folder), folder, step)
 
 
 def _read_hugging_face(folder: str, parts: list[str]) -> Source:
@@ -178,7 +171,7 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
             if converted is not None:
                 target, transpose = converted
                 arrays[target] = np.asarray(value.T if transpose else value, np.float32)
-    return Source(folder, "Hugging Face folder", arrays, None, config, folder)
+    return Source(folder, HUGGING_FACE, arrays, None, config, folder)
 
 
 def initialize(

@@ -376,7 +376,7 @@ class TensorFlowProgram:
         """See TrainProgram."""
         slots = {
             f"{name}/{slot}": np.zeros_like(parameters[name])
-            for name in self._names
+            for name, _ in zip(self._names, self._slots, strict=False)  # none untrained
             for slot in SLOTS
         }
         self.restore(parameters, slots)

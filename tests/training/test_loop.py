@@ -1,13 +1,15 @@
 """The training loop with a model of numpy: resuming, records, signals, and how it ends."""
 
+import itertools
 import json
 import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig, ShardSource
 from bert_ko.data.tfrecord import ExampleEncoder
 from bert_ko.modeling.config import BertConfig
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
-from bert_ko.training.loop import LoopConfig, Progression, TrainingLoop, evaluate
+from bert_ko.training.loop import Evaluate, LoopConfig, Progression, TrainingLoop, evaluate
 from bert_ko.training.metrics import read_metrics
 from bert_ko.training.objective import Objective
 from bert_ko.training.schedule import OptimizerConfig, learning_rate
@@ -231,6 +233,26 @@ def test_run_evaluates_after_every_few_steps(tmp_path: Path, reader: ReaderConfi
     assert [r for r in metrics(tmp_path) if "loss" in r] == metrics(tmp_path / "without")
 
 
+@pytest.mark.parametrize(
+    ("eval_steps", "evaluated"), [(12, [12, 24, 30]), (10, [10, 20, 30]), (99, [30]), (None, [])]
+)
+def test_run_evaluates_at_the_end_too_and_once(
+    eval_steps: int | None, evaluated: list[int], tmp_path: Path, reader: ReaderConfig
+) -> None:
+    settings = {"eval_steps": eval_steps, "eval_at_end": True}
+    train(tmp_path, reader, None, True, log_steps=30, **settings)
+    assert [r["step"] for r in metrics(tmp_path) if "eval_loss" in r] == evaluated
+    train(tmp_path, reader, None, True, log_steps=30, **settings)  # all is done
+    assert [r["step"] for r in metrics(tmp_path) if "eval_loss" in r] == evaluated
+
+
+def test_run_stopped_before_the_end_does_not_evaluate(tmp_path: Path, reader: ReaderConfig) -> None:
+    slow = NumpyProgram(lambda step: time.sleep(0.02))
+    stopped = train(tmp_path, reader, slow, True, max_seconds=0.05, eval_steps=99, eval_at_end=True)
+    assert 0 < stopped.step < 30
+    assert not any("eval_loss" in record for record in metrics(tmp_path))
+
+
 def test_run_waits_for_no_more_steps_than_allowed(tmp_path: Path, reader: ReaderConfig) -> None:
     for allowed, most in ((3, 3), (1000, 10)):
         program = NumpyProgram()
@@ -238,6 +260,127 @@ def test_run_waits_for_no_more_steps_than_allowed(tmp_path: Path, reader: Reader
         train(folder, reader, program, log_steps=10, save_steps=1000, steps_under_way=allowed)
         assert program.most_waiting == most
     assert_same_run(tmp_path / "3", tmp_path / "1000")
+
+
+# Batches of another kind
+
+
+class PlainBatch(NamedTuple):
+    """As little as a batch may be."""
+
+    features: Arrays
+    position: dict[str, Any]
+    epoch: int
+
+
+class PlainSource:
+    """Batches without end whose lengths alternate, from no shard; epochs have four."""
+
+    def __init__(self, position: dict[str, Any] | None):
+        self.first = position["number"] if position else 0
+
+    def batches(self) -> Iterator[PlainBatch]:
+        for number in itertools.count(self.first):
+            shape = (6, 3 * L if number % 2 else L)
+            ids = np.random.default_rng(number).integers(1, VOCAB, (2, *shape))
+            features = {
+                "input_ids": ids[0],
+                "masked_lm_ids": ids[1],
+                "masked_lm_weights": np.ones(shape, np.float32),
+            }
+            yield PlainBatch(features, {"number": number + 1}, number // 4)
+
+    def place(self, batch: PlainBatch) -> str:
+        return f"It is batch {batch.position['number'] - 1} of a hat"
+
+
+def train_plainly(
+    folder: Path, program: NumpyProgram, evaluate: Evaluate | None = None, **settings: Any
+) -> Progression:
+    progression = Progression()
+    paths = list_checkpoints(str(folder))
+    if paths:
+        checkpoint = load_checkpoint(paths[-1])
+        program.restore(checkpoint.parameters, checkpoint.slots)
+        state = checkpoint.state
+        progression = Progression(**{name: state[name] for name in vars(progression)})
+    values: dict[str, Any] = {"num_train_steps": 10, "save_steps": 4, "log_steps": 2, **settings}
+    config = LoopConfig(folder=str(folder), **values)
+    loop: TrainingLoop[PlainBatch] = TrainingLoop(
+        program, OBJECTIVE, OPTIMIZER, CONFIG, config, evaluate
+    )
+    return loop.run(PlainSource(progression.position), progression)
+
+
+def test_run_other_source_is_trained_on_and_resumed(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    program = NumpyProgram()
+    assert train_plainly(tmp_path / "whole", program).position == {"number": 10}
+    assert program.shapes == {(1, 6, L), (1, 6, 3 * L)}
+    assert [record["epoch"] for record in metrics(tmp_path / "whole")] == [0, 0, 1, 1, 2]
+    with pytest.raises(Killed):
+        train_plainly(tmp_path / "killed", NumpyProgram(dies_at(7)))
+    assert last(tmp_path / "killed").state["position"] == {"number": 4}
+    train_plainly(tmp_path / "killed", NumpyProgram())
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_run_other_source_and_warmup_flag_are_in_the_message(tmp_path: Path) -> None:
+    program = NumpyProgram()
+    program.spoiled = {4: {"objective": np.nan}}
+    with pytest.raises(ValueError) as error:
+        train_plainly(tmp_path, program, warmup_flag="--warmup_proportion")
+    message = str(error.value)
+    assert message.startswith("step 5: the loss is nan and the norm of the gradients ")
+    assert message.endswith(
+        f". It is batch 4 of a hat. Nothing of this step was saved; {tmp_path}/checkpoint-00000004 "
+        "is kept. Lower --learning_rate, lengthen --warmup_proportion, or use --precision=float32."
+    )
+
+
+def test_run_warmup_flag_is_that_of_pre_training_by_default(tmp_path: Path) -> None:
+    program = NumpyProgram()
+    program.spoiled = {0: {"objective": np.nan}}
+    with pytest.raises(ValueError, match="lengthen --num_warmup_steps, or use"):
+        train_plainly(tmp_path, program)
+
+
+def test_run_tokens_per_second_are_those_of_each_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def takes_half_a_second(step: int) -> None:
+        now[0] += 0.5
+
+    def takes_long(step: int) -> dict[str, float]:
+        now[0] += 1000
+        return {"loss": 1.0}
+
+    # Neither what is saved nor what is evaluated is training.
+    train_plainly(
+        tmp_path, NumpyProgram(takes_half_a_second), takes_long, log_steps=1, eval_steps=3
+    )
+    found = read_metrics(str(tmp_path / "metrics.jsonl"))
+    rates = [r["tokens_per_second"] for r in found if "tokens_per_second" in r]
+    assert rates == [2 * 6 * L, 2 * 6 * 3 * L] * 5
+    monkeypatch.setattr(NumpyProgram, "parameters", slow_parameters(now))
+    (tmp_path / "pairs").mkdir()
+    train_plainly(tmp_path / "pairs", NumpyProgram(takes_half_a_second), save_steps=2)
+    found = read_metrics(str(tmp_path / "pairs" / "metrics.jsonl"))
+    assert [r["tokens_per_second"] for r in found] == [6 * L + 6 * 3 * L] * 5
+
+
+def slow_parameters(now: list[float]) -> Callable[[NumpyProgram], Arrays]:
+    plain = NumpyProgram.parameters
+
+    def parameters(self: NumpyProgram) -> Arrays:
+        now[0] += 1000
+        return plain(self)
+
+    return parameters
 
 
 # Resuming
@@ -354,8 +497,6 @@ def test_run_time_over_saves_and_goes_on_with_more(
     tmp_path: Path, reader: ReaderConfig, undisturbed: Callable[[int], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    import time
-
     slow = NumpyProgram(lambda step: time.sleep(0.02))
     stopped = train(tmp_path, reader, slow, True, max_seconds=0.1, log_steps=3, eval_steps=5)
     assert 0 < stopped.step < 15

@@ -207,6 +207,19 @@ def test_new_parameters_of_a_checkpoint_replace_the_random_ones(
     assert printed.err == ""
 
 
+def test_new_parameters_without_training_must_all_be_there(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4)
+    assert new_parameters(run, SPECS, run.folder, 5, is_training=False)["a"][0, 0] == 4
+    more = {f"head/{number}": ParameterSpec((2,), "zeros") for number in range(4)}
+    with pytest.raises(ValueError) as error:
+        new_parameters(run, {**SPECS, **more}, run.folder, 5, is_training=False)
+    assert str(error.value) == (
+        f"--init_checkpoint: {path} lacks head/0, head/1, head/2; it was not trained for this "
+        "task. Give --do_train."
+    )
+
+
 def test_new_parameters_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = save(run, 4)

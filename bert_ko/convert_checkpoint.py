@@ -1,0 +1,164 @@
+"""convert_checkpoint: a trained BERT as our folder, Google's TF1 checkpoint or Hugging Face's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from bert_ko.flags import flag, run_command
+from bert_ko.modeling.parameters import WORD_EMBEDDINGS, count_parameters_of
+from bert_ko.tasks.comparison import (
+    LIMIT,
+    can_run_transformers,
+    largest_difference,
+    our_outputs,
+    prepare_sentences,
+    their_outputs,
+)
+from bert_ko.tasks.conversion import (
+    Conversion,
+    Form,
+    grow,
+    known_form,
+    optimizer_slots,
+    refuse_existing,
+    set_vocab_size,
+    write,
+)
+from bert_ko.tasks.models import open_parts
+from bert_ko.tokenization.folder import TokenizerSettings, load_tokenizer
+from bert_ko.training.initialization import HUGGING_FACE, Source, read_source
+
+
+@dataclass(frozen=True)
+class ConvertCheckpointConfig(TokenizerSettings):
+    """Converts a trained model among three forms, and compares the outputs of both sides.
+
+    The forms are our folder, Google's TF1 checkpoint, and a folder for Hugging Face transformers.
+    """
+
+    from_: str = flag(
+        help="The model: a folder of run_pretraining or run_squad or one of its checkpoints, the "
+        "prefix of a TF1 checkpoint (bert_model.ckpt), or a Hugging Face folder with safetensors."
+    )
+    to: str = flag(help="What to write: a new folder, or the prefix of a TF1 checkpoint.")
+    to_format: Form | None = flag(
+        None,
+        help="The form to write. Default: tf1 where --to ends in .ckpt; else it must be given.",
+    )
+    bert_config_file: str | None = flag(
+        None, help="bert_config.json of the model. Default: as it stands beside the weights."
+    )
+    vocab_file: str | None = flag(
+        None,
+        help="The vocabulary. Default: as it stands beside the weights. If one stands there, this "
+        "may have more pieces: behind the last one, or in the place of [unusedN]; their "
+        "embeddings begin as the mean of those of their old pieces.",
+    )
+    vocab_size: int | None = flag(
+        None, help="Cut or pad the embeddings to so many rows, as for a multiple of 64."
+    )
+    with_optimizer: bool = flag(
+        False, help="Write the optimizer's slots too, from a checkpoint of ours to TF1."
+    )
+    compare: bool = flag(True, help="Compare what both sides say of a few Korean sentences.")
+
+    @property
+    def form(self) -> Form:
+        """What is written."""
+        form = self.to_format or known_form(self.to)
+        if form is None:
+            raise ValueError(
+                "--to_format must be given: bert_ko, tf1 or huggingface (--to ends in no .ckpt)."
+            )
+        return form
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: flags that do not fit together."""
+        if self.with_optimizer and self.form != "tf1":
+            raise ValueError("--with_optimizer goes with --to_format=tf1 alone.")
+
+
+def run(config: ConvertCheckpointConfig) -> None:
+    """Reads, changes, writes, compares."""
+    form = config.form
+    refuse_existing(form, config.to)
+    source = read_source(config.from_)
+    if WORD_EMBEDDINGS not in source.arrays:
+        raise ValueError(f"--from: {source.path} has no {WORD_EMBEDDINGS}; it is no BERT.")
+    before = _open(config, source)
+    after = _with_vocabulary(config, before)
+    slots = optimizer_slots(source) if config.with_optimizer else {}
+    write(after, form, config.to, slots)
+    _describe(config, before, after)
+    if config.compare:
+        _compare(config, before, after)
+
+
+def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
+    """With the vocabulary that stands beside the weights, or else the one that is named."""
+    parts = open_parts(source, config.bert_config_file, config.vocab_file, config)
+    arrays = {name: source.arrays[name] for name in sorted(source.arrays)}
+    return Conversion(source, arrays, parts.config, parts.tokenizer, parts.vocab_file)
+
+
+def _with_vocabulary(config: ConvertCheckpointConfig, conversion: Conversion) -> Conversion:
+    if config.vocab_file is not None:
+        new = load_tokenizer(config.vocab_file, config)
+        if new.vocab.pieces != conversion.tokenizer.vocab.pieces:
+            conversion = grow(conversion, new, config.vocab_file)
+    if config.vocab_size is not None:
+        conversion = set_vocab_size(conversion, config.vocab_size)
+    return conversion
+
+
+def _describe(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
+    millions = count_parameters_of(after.arrays) / 1e6
+    print(f"{before.source.path} ({before.source.kind}) → {config.to} ({config.form})")
+    print(f"{len(after.arrays)} variables, {millions:.1f} million parameters")
+    if after.new_pieces:
+        known = sum(bool(piece.parts) for piece in after.new_pieces)
+        print(
+            f"{len(after.new_pieces):,} new pieces, {known:,} of them from their old pieces, the "
+            "others from the mean of all"
+        )
+    if after.config.vocab_size != before.config.vocab_size:
+        print(f"vocab_size {before.config.vocab_size:,} → {after.config.vocab_size:,}")
+    spare = after.config.vocab_size - len(after.tokenizer.vocab)
+    if spare:
+        print(f"{spare:,} rows of the embeddings belong to no piece")
+
+
+def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
+    """Raises: ValueError: the two sides differ by more than 1e-4."""
+    length = before.config.max_position_embeddings
+    batch = prepare_sentences(before.tokenizer, length)
+    is_transformers = {"huggingface": can_run_transformers()}
+    if before.source.kind == HUGGING_FACE and can_run_transformers():
+        one, of_one = their_outputs(before.source.path, before.arrays, batch), "transformers"
+    else:
+        one, of_one = our_outputs(before.arrays, before.config, batch), "bert_ko"
+    if is_transformers.get(config.form):
+        other, of_other = their_outputs(config.to, after.arrays, batch), "transformers"
+    else:
+        written = read_source(config.to)
+        arrays = {name: written.arrays[name] for name in after.arrays}
+        other, of_other = our_outputs(arrays, after.config, batch), "bert_ko"
+    new = {piece.id for piece in after.new_pieces}
+    kept = [i for i in range(len(before.tokenizer.vocab)) if i not in new]
+    found = largest_difference(one, other, batch["input_mask"], kept)
+    shown = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+    print(f"largest difference, {of_one} before and {of_other} after: {shown}")
+    if config.form == "huggingface" and of_other != "transformers":
+        print("transformers and torch are not installed: what they say was not compared")
+    worst = max(found, key=lambda name: found[name])
+    if not found[worst] <= LIMIT:
+        raise ValueError(
+            f"{os.fspath(config.to)} differs from {before.source.path} by {found[worst]:.1e} in "
+            f"{worst}, more than {LIMIT:.0e}; do not use it."
+        )
+
+
+def main() -> int:
+    """Runs the command."""
+    return run_command(ConvertCheckpointConfig, run)

@@ -1,0 +1,129 @@
+"""fill_mask: what a pre-trained BERT expects where [MASK] stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bert_ko import files
+from bert_ko.flags import flag, run_command
+from bert_ko.modeling.parameters import masked_lm_specs
+from bert_ko.progress import format_table
+from bert_ko.tasks.masked_lm import MASK, Mask, MaskedText, fill, prepare
+from bert_ko.tasks.models import ModelFlags, open_model
+from bert_ko.training.devices import load_backend
+from bert_ko.training.runs import check_batch_size
+
+_MANY = 1024  # texts that are read before the first of them is answered
+
+
+@dataclass(frozen=True)
+class FillMaskConfig(ModelFlags):
+    """Shows the pieces that a pre-trained model finds likely where [MASK] stands in texts.
+
+    Texts are arguments, lines of --input_file, or lines of standard input. Several masks of a text
+    are filled each by itself.
+    """
+
+    text: tuple[str, ...] = flag((), help="Texts with [MASK].", positional=True)
+    input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
+    top_k: int = flag(5, help="Pieces to show for a mask.")
+    batch_size: int = flag(8, help="Texts of a batch.")
+    output_format: Literal["table", "json"] = flag(
+        "table", help="table: for people; json: one object a line."
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a value out of range, by the flag's name."""
+        for name in ("top_k", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+        if self.text and self.input_file is not None:
+            raise ValueError("give texts as arguments or --input_file, not both.")
+
+
+def run(config: FillMaskConfig) -> None:
+    """Opens the model, reads texts, fills their masks."""
+    model = open_model(config)
+    tokenizer = model.tokenizer.keeping(MASK)
+    arrays = model.arrays(masked_lm_specs(model.config))
+    texts = _texts(config)
+    first = next(texts, None)
+    if first is None:
+        return
+    backend = load_backend(config.device_config)
+    check_batch_size("batch_size", config.batch_size, backend)
+    from bert_ko.tasks.masked_lm_head import masked_lm_outputs
+    from bert_ko.training.losses import pretraining_loss
+
+    program = backend.train_program(model.config, pretraining_loss, None, arrays, 0)
+    compute = program.predictor(masked_lm_outputs)
+    show = _show_json if config.output_format == "json" else _show_table
+    for chunk in _chunks(first, texts):
+        prepared = [
+            prepare(text, tokenizer, model.config.max_position_embeddings, place)
+            for place, text in chunk
+        ]
+        filled = fill(prepared, compute, tokenizer, config.top_k, config.batch_size)
+        for text, masks in zip(prepared, filled, strict=True):
+            show(text, masks)
+
+
+def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
+    """Where each text is from, and the text."""
+    if config.text:
+        yield from ((f"argument {i}", text) for i, text in enumerate(config.text, start=1))
+        return
+    if config.input_file in (None, "-"):
+        yield from _lines(sys.stdin.buffer, "standard input")
+        return
+    assert config.input_file is not None
+    with files.open_binary(config.input_file) as stream:
+        yield from _lines(stream, config.input_file)
+
+
+def _lines(stream: Iterator[bytes], source: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(stream, start=1):
+        text = line.decode(errors="replace").rstrip("\r\n")
+        if text.strip():
+            yield f"{source}:{number}", text
+
+
+def _chunks(
+    first: tuple[str, str], rest: Iterator[tuple[str, str]]
+) -> Iterator[Sequence[tuple[str, str]]]:
+    """From a terminal each line is answered before the next one is read."""
+    size = 1 if sys.stdin.isatty() else _MANY
+    chunk = [first]
+    for text in rest:
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+        chunk.append(text)
+    yield chunk
+
+
+def _show_json(text: MaskedText, masks: list[Mask]) -> None:
+    value = {
+        "text": text.text,
+        "masks": [
+            {"start": mask.start, "candidates": [c._asdict() for c in mask.candidates]}
+            for mask in masks
+        ],
+    }
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def _show_table(text: MaskedText, masks: list[Mask]) -> None:
+    rows = [[c.piece, f"{c.probability:.4f}", c.text] for mask in masks for c in mask.candidates]
+    print(text.text)
+    print(format_table(rows, ["piece", "probability", "text"]) + os.linesep, flush=True)
+
+
+def main() -> int:
+    """Runs the command."""
+    return run_command(FillMaskConfig, run)

@@ -1,0 +1,182 @@
+"""Models from one form to another: our folder, Google's TF1 checkpoint, a Hugging Face folder."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, NamedTuple
+
+from bert_ko import files
+from bert_ko.data.manifest import write_json
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.growth import NewPiece, add_pieces, resize
+from bert_ko.modeling.parameters import Arrays
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.checkpoints import (
+    CONFIG_NAME,
+    MODEL_NAME,
+    OPTIMIZER_NAME,
+    Checkpoint,
+    load_arrays,
+    save_arrays,
+    save_checkpoint,
+)
+from bert_ko.training.google import write_tensorflow
+from bert_ko.training.handshake import copy_vocabulary
+from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
+from bert_ko.training.initialization import Source
+
+Form = Literal["bert_ko", "tf1", "huggingface"]
+_FORMAT = 1
+
+
+class Conversion(NamedTuple):
+    """What is to be written.
+
+    Attributes:
+        source: where it is from.
+        arrays: by Google's names.
+        config: of the model.
+        tokenizer: of the model.
+        vocab_file: where that was found.
+        new_pieces: that the model has not been trained on.
+    """
+
+    source: Source
+    arrays: Arrays
+    config: BertConfig
+    tokenizer: Tokenizer
+    vocab_file: str
+    new_pieces: tuple[NewPiece, ...] = ()
+
+
+def known_form(path: str) -> Form | None:
+    """The form that a path to write to says by itself.
+
+    >>> known_form("out/bert_model.ckpt"), known_form("out")
+    ('tf1', None)
+    """
+    return "tf1" if path.endswith(".ckpt") else None
+
+
+def grow(conversion: Conversion, new: Tokenizer, vocab_file: str) -> Conversion:
+    """Takes another vocabulary: pieces in the place of [unusedN], and behind the last one.
+
+    Args:
+        conversion: with the old vocabulary.
+        new: the new one.
+        vocab_file: where that was found.
+
+    Raises:
+        ValueError: a piece stands at another place, or is missing.
+    """
+    old_pieces, pieces = conversion.tokenizer.vocab.pieces, new.vocab.pieces
+    if len(pieces) < len(old_pieces):
+        raise ValueError(
+            f"--vocab_file: {vocab_file} has {len(pieces):,} pieces, the model's vocabulary "
+            f"{len(old_pieces):,}; pieces can be added, but not taken away."
+        )
+    for i, (old, piece) in enumerate(zip(old_pieces, pieces, strict=False)):
+        if old != piece and not conversion.tokenizer.vocab.is_unused(old):
+            raise ValueError(
+                f"--vocab_file: {vocab_file}, line {i + 1}: {piece!r}, but the model has {old!r} "
+                "there. Put new pieces in the place of [unusedN] or behind the last one."
+            )
+    changed = [i for i, piece in enumerate(pieces) if old_pieces[i : i + 1] != (piece,)]
+    added = tuple(NewPiece(i, _parts(conversion.tokenizer, pieces[i])) for i in changed)
+    rows = max(conversion.config.vocab_size, len(pieces))
+    arrays = add_pieces(resize(conversion.arrays, rows), added)
+    config = BertConfig(**{**conversion.config.to_dict(), "vocab_size": rows})
+    return Conversion(conversion.source, arrays, config, new, vocab_file, added)
+
+
+def _parts(tokenizer: Tokenizer, piece: str) -> list[int]:
+    """The old pieces of a new one; none where they are not all known."""
+    word = piece.removeprefix("##")
+    ids = tokenizer.cut_ids(word, starts_eojeol=word == piece)
+    return [] if tokenizer.vocab.unk_id in ids else ids
+
+
+def set_vocab_size(conversion: Conversion, rows: int) -> Conversion:
+    """Cuts or pads the embeddings, as for a multiple of 64.
+
+    Raises:
+        ValueError: pieces would lose their rows.
+    """
+    pieces = len(conversion.tokenizer.vocab)
+    if rows < pieces:
+        raise ValueError(
+            f"--vocab_size={rows:,}, but the vocabulary has {pieces:,} pieces, which all need a "
+            "row."
+        )
+    config = BertConfig(**{**conversion.config.to_dict(), "vocab_size": rows})
+    return conversion._replace(arrays=resize(conversion.arrays, rows), config=config)
+
+
+def optimizer_slots(source: Source) -> Arrays:
+    """Of a checkpoint of ours.
+
+    Raises:
+        ValueError: the source has none.
+    """
+    path = os.path.join(source.path, OPTIMIZER_NAME)
+    if not os.path.isfile(path):
+        raise ValueError(f"--with_optimizer: {source.path} has no {OPTIMIZER_NAME}.")
+    return load_arrays(path)
+
+
+def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
+    """Writes a model.
+
+    Args:
+        conversion: what.
+        form: how.
+        path: a folder, or the prefix of a TF1 checkpoint; nothing there is written over.
+        slots: of the optimizer, for a TF1 checkpoint.
+
+    Raises:
+        ValueError: there is something already.
+    """
+    folder = os.path.dirname(path) or "." if form == "tf1" else path
+    files.require_writable_folder(folder)
+    if form == "huggingface":
+        _write_hugging_face(conversion, folder)
+        return
+    step = conversion.source.step
+    copy_vocabulary(conversion.tokenizer, conversion.vocab_file, folder)
+    if form == "tf1":
+        write_tensorflow(path, {**conversion.arrays, **slots}, step)
+    else:
+        state = {
+            "format": _FORMAT,
+            "step": step,
+            "tokenizer_fingerprint": conversion.tokenizer.fingerprint,
+            "converted_from": conversion.source.kind,
+        }
+        checkpoint = Checkpoint(conversion.arrays, {}, state)
+        save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
+    write_json(os.path.join(folder, CONFIG_NAME), conversion.config.to_dict())
+
+
+def _write_hugging_face(conversion: Conversion, folder: str) -> None:
+    from bert_ko.tokenization.hugging_face import write_hugging_face_tokenizer
+
+    values = to_hugging_face_config(conversion.config, conversion.arrays)
+    values["pad_token_id"] = conversion.tokenizer.vocab.pad_id
+    arrays = to_hugging_face_arrays(conversion.arrays)
+    save_arrays(os.path.join(folder, MODEL_NAME), arrays, {"format": "pt"})
+    write_hugging_face_tokenizer(folder, conversion.tokenizer, conversion.vocab_file)
+    write_json(os.path.join(folder, "config.json"), values)
+
+
+def refuse_existing(form: Form, path: str) -> None:
+    """Nothing of the user's is written over.
+
+    Raises:
+        ValueError: there is something already.
+    """
+    if form == "tf1":
+        found = os.path.isfile(f"{path}.index")
+    else:
+        found = os.path.isdir(path) and bool(os.listdir(path))
+    if found:
+        raise ValueError(f"--to: {path} exists; choose another place, or remove it.")

@@ -1,0 +1,1 @@
+"""Features: what the layers of a model say of the pieces of sentences, and files of that."""

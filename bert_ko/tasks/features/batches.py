@@ -1,0 +1,91 @@
+"""Sentences to padded batches of about equal length.
+
+Legend: B batch, L length of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_ko.tasks.features.sentences import NOWHERE, Ints, Sentences
+from bert_ko.tasks.lengths import COUNT, choose_lengths
+from bert_ko.training.backend import HostBatch
+
+_BATCHES_OF_A_LENGTH = 4  # fewer would not be worth compiling for
+
+
+class Plan(NamedTuple):
+    """How sentences are put into batches.
+
+    Attributes:
+        batch_size: B.
+        lengths: ascending; a batch is padded to the first of them that holds its longest sentence.
+    """
+
+    batch_size: int
+    lengths: tuple[int, ...]
+
+    def length(self, longest: int) -> int:
+        """L, of a batch with a sentence of so many pieces."""
+        return next(length for length in self.lengths if length >= longest)
+
+
+def make_plan(
+    first: Sentences, batch_size: int, max_seq_length: int, num_devices: int = 1
+) -> Plan:
+    """Chooses lengths for all sentences from the first of them.
+
+    Args:
+        first: a window of sentences, like which the others may be.
+        batch_size: B; less where there are fewer sentences.
+        max_seq_length: of all sentences.
+        num_devices: B divides by it.
+    """
+    needed = -(-len(first) // num_devices) * num_devices
+    size = min(batch_size, max(needed, num_devices))
+    count = min(COUNT, max(1, -(-len(first) // size) // _BATCHES_OF_A_LENGTH))
+    lengths = choose_lengths(first.lengths, max_seq_length, count)
+    return Plan(size, tuple(sorted({*lengths, max_seq_length})))
+
+
+def sorted_batches(sentences: Sentences, batch_size: int) -> Iterator[Ints]:
+    """Every sentence once, the longest first; the last batch may be short."""
+    order = np.argsort(-sentences.lengths, kind="stable").astype(np.int32)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def gather_batch(
+    sentences: Sentences, rows: Ints, plan: Plan, pad_id: int, has_weights: bool
+) -> HostBatch:
+    """The arrays of a batch.
+
+    Args:
+        sentences: of which some are taken.
+        rows: their numbers; fewer than batch_size are filled up with the first.
+        plan: how batches are made.
+        pad_id: of [PAD].
+        has_weights: with the weights of a mean.
+
+    Returns:
+        input_ids, input_mask, segment_ids int32 [B, L]; piece_weights float32 [B, L], which add up
+        to 1 over the pieces that are neither [CLS] nor [SEP], or are all 0 where there are none.
+    """
+    rows = np.concatenate([rows, np.repeat(rows[:1], plan.batch_size - len(rows))])
+    starts, lengths = sentences.sentence_offsets[rows], sentences.lengths[rows]
+    columns = np.arange(plan.length(int(lengths.max())))
+    mask = columns < lengths[:, None]  # [B, L]
+    places = np.where(mask, starts[:, None] + columns, 0)
+    batch: HostBatch = {
+        "input_ids": np.where(mask, sentences.input_ids[places], np.int32(pad_id)),
+        "input_mask": mask.astype(np.int32),
+        "segment_ids": np.where(mask, sentences.segment_ids[places], np.int32(0)),
+    }
+    if has_weights:
+        is_text = mask & (sentences.eojeol_ids[places] != NOWHERE)
+        counts = np.maximum(is_text.sum(axis=1, keepdims=True), 1)
+        batch["piece_weights"] = (is_text / counts).astype(np.float32)
+    return batch
