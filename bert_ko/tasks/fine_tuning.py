@@ -207,6 +207,7 @@ class FineTuner:
             arrays = found.parameters if found else self._new_parameters(run, seed)
             self._place(run, arrays, seed)
             return found.state["step"] if found else 0
+        checkpoint = find_checkpoint(run, is_training=True)
         arrays = checkpoint.parameters if checkpoint else self._new_parameters(run, seed)
         program = self._place(run, dict(arrays), seed)
         if checkpoint is not None:

@@ -102,7 +102,9 @@ def save_checkpoint(
         raise
     _publish(temporary, path)
     _sync(folder)
-    for old in list_checkpoints(folder, kind)[:-keep] if keep else []:
+    # A run that goes on from before its best evaluation may write a best one of fewer updates.
+    others = [other for other in list_checkpoints(folder, kind) if other != path]
+    for old in others[: len(others) + 1 - keep] if keep else []:
         _remove(old)
     return path
 

@@ -95,7 +95,7 @@ def read_source(path: str) -> Source:
 
 
 def _read_folder(path: str) -> Source:
-    checkpoints = list_checkpoints(path)
+    checkpoints = list_checkpoints(path, "best") or list_checkpoints(path)
     folder = checkpoints[-1] if checkpoints else path
     whole = os.path.join(folder, MODEL_NAME)
     has_model = os.path.isfile(whole)

@@ -23,6 +23,7 @@ from bert_ko.training.backend import Backend
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     Checkpoint,
+    Kind,
     identity_differences,
     list_checkpoints,
     load_checkpoint,
@@ -82,17 +83,18 @@ def read_model_config(path: str) -> BertConfig:
         return BertConfig.from_json(stream.read(), path)
 
 
-def find_checkpoint(run: Run, is_training: bool) -> Checkpoint | None:
+def find_checkpoint(run: Run, is_training: bool, kind: Kind = "checkpoint") -> Checkpoint | None:
     """The last one in the folder.
 
     Args:
         run: whose it must be.
         is_training: all of the identity must agree, and slots are needed; else only the model.
+        kind: the first part of its name.
 
     Raises:
         ValueError: it is of another run.
     """
-    paths = list_checkpoints(run.folder)
+    paths = list_checkpoints(run.folder, kind)
     if not paths:
         return None
     path = paths[-1]

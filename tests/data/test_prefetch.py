@@ -29,7 +29,8 @@ def test_prefetcher_gives_everything_in_order_and_ends() -> None:
         assert list(items) == list(range(100))
         assert list(items) == []  # and does not wait for more
     assert seen == [*range(100), -1]
-    with Prefetcher(iter([])) as items:
+    nothing: Iterator[int] = iter([])
+    with Prefetcher(nothing) as items:
         assert list(items) == []
 
 

@@ -416,6 +416,25 @@ def test_fine_tuner_killed_keeps_the_best_of_before(
     assert tune(config, task) == (3, 3.0)  # nor is it lost where all is done
 
 
+def test_fine_tuner_best_of_another_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Killed before its first checkpoint, so that the folder has nothing else of it.
+    task = make_task({3: 70.0})
+    revive = kill_at(3, monkeypatch)
+    with pytest.raises(Killed):
+        tune(flags(tmp_path, eval_every_steps=3), task)
+    revive()
+    assert names(tmp_path) == ["best-00000003"]
+    with pytest.raises(ValueError) as error:
+        tune(flags(tmp_path, eval_every_steps=3, learning_rate=0.25), task)
+    assert str(error.value) == (
+        f"{tmp_path}/best-00000003 is of another run: --learning_rate was 5e-05, now 0.25. Give "
+        "the same flags to go on, or choose another --output_dir."
+    )
+    assert tune(flags(tmp_path, eval_every_steps=3), task) == (3, 3.0)
+
+
 def test_fine_tuner_prediction_takes_best_then_last_then_new_weights(
     tmp_path: Path, backend: FakeBackend
 ) -> None:

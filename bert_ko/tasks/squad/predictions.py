@@ -6,7 +6,7 @@ Legend: W windows, L max_seq_length, K n_best_size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ class Prediction(NamedTuple):
     def best(self, config: PredictionConfig) -> Candidate:
         """The answer; empty where no answer is more likely, in version 2."""
         if config.version_2_with_negative and self.null_odds > config.null_score_diff_threshold:
-            return _EMPTY
+            return next((c for c in self.candidates if not c.text), _EMPTY)
         return next((c for c in self.candidates if c.text), self.candidates[0])
 
 
@@ -114,10 +114,11 @@ def predict(
         for question in paragraph.questions:
             here = slice(window_bounds[number], window_bounds[number + 1])
             null_score = float(null[here].min())
-            found = [
+            # As many as are wanted are made, which are few of all.
+            found = (
                 _candidate(features, paragraph.context, context, pairs, i, start_logits, end_logits)
                 for i in range(bounds[number], bounds[number + 1])
-            ]
+            )
             yield _prediction(question.qas_id, context, found, null_score, config)
             number += 1
 
@@ -189,7 +190,7 @@ def _candidate(
 def _prediction(
     qas_id: str,
     context: int,
-    found: list[Candidate],
+    found: Iterable[Candidate],
     null_score: float,
     config: PredictionConfig,
 ) -> Prediction:

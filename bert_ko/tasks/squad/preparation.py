@@ -150,7 +150,10 @@ def choose_stripper(
     path = os.path.join(config.output_dir, ENDINGS_NAME)
     if training is not None:
         endings = learn_endings(training.dataset, training.features, stripper)
-        write_json(path, {"file": file_identity(training.path), "endings": endings})
+        for folder in {config.output_dir, *map(config.folder, config.seeds)}:
+            os.makedirs(folder, exist_ok=True)
+            learnt = {"file": file_identity(training.path), "endings": endings}
+            write_json(os.path.join(folder, ENDINGS_NAME), learnt)
         return HelpfulStripper(stripper, endings)
     stands = read_json(path)
     if stands is None:
@@ -160,7 +163,10 @@ def choose_stripper(
             f"{path} does not exist.",
         )
         return None
-    return HelpfulStripper(stripper, stands["endings"])
+    found = stands.get("endings")
+    if not (isinstance(found, list) and all(isinstance(ending, str) for ending in found)):
+        raise ValueError(f"{path} has no list of endings; delete it, and give --train_file.")
+    return HelpfulStripper(stripper, found)
 
 
 def prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from bert_ko.flags import flag
@@ -75,6 +76,8 @@ class SquadFlags(FineTuningFlags):
         for name in ("predict_batch_size", "n_best_size", "max_answer_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+        if math.isnan(self.null_score_diff_threshold):
+            raise ValueError("--null_score_diff_threshold must be a number, got nan.")
         _ = self.window_config  # which checks its lengths
         if self.oracle:
             if self.predict_file is None and self.train_file is None:

@@ -39,14 +39,14 @@ def _records(setting: Setting, predict: Predict, pairs: list[Pair]) -> Iterator[
     reading = ask(to_dataset(pairs), predict, settings)
     for prediction in reading.predictions:
         start, end = reading.spans[prediction.qas_id]
+        best = prediction.best(setting.reader.answers)
+        others = [candidate for candidate in prediction.candidates if candidate != best]
         yield {
             "answer": reading.stripped.texts[prediction.qas_id],
             "answer_start": start,
             "answer_end": end,
-            "probability": prediction.best(setting.reader.answers).probability,
-            "others": [
-                {"text": c.text, "probability": c.probability} for c in prediction.candidates[1:4]
-            ],
+            "probability": best.probability,
+            "others": [{"text": c.text, "probability": c.probability} for c in others[:3]],
         }
 
 

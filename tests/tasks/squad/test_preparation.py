@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert_ko.modeling.config import BertConfig
+from bert_ko.tasks.squad.batches import BatchPlan
+from bert_ko.tasks.squad.features import Features
 from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_policy import HelpfulStripper
 from bert_ko.tasks.squad.preparation import (
     Questions,
+    Setting,
+    batch_lengths,
     choose_stripper,
     describe_questions,
     file_identity,
+    prepare,
     read_questions,
 )
 from bert_ko.tasks.squad.settings import SquadFlags
@@ -265,3 +271,82 @@ def test_choose_stripper_auto_damaged_file_is_an_error(tmp_path: Path) -> None:
     assert str(error.value) == (
         f"{path}: not a JSON object; delete it, or write to another folder."
     )
+
+
+# Everything together
+
+
+def prepared(folder: Path, tokenizer: Tokenizer, **values: Any) -> Setting:
+    """Of a training file of three questions and a file of one to be answered."""
+    files = {
+        "train_file": write(folder, HELPED, "train.json"),
+        "predict_file": write(folder, {"p1": "언덕"}, "dev.json"),
+    }
+    config = flags(folder, **{"do_predict": False, **files, **values})
+    return prepare(config, "run_squad", BertConfig(vocab_size=17), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_trained_on", "is_asked", "is_stripped"),
+    [
+        ({"do_train": True}, True, False, False),
+        ({"do_train": True, "eval_every_steps": 5}, True, True, True),
+        ({"do_train": True, "do_predict": True}, True, True, True),
+        # To learn what helps, and for nothing else:
+        ({"do_predict": True}, True, True, True),
+        ({"do_predict": True, "strip_josa": "always"}, False, True, True),
+        ({"do_predict": True, "strip_josa": "never"}, False, True, False),
+        ({"interactive": True}, True, False, True),
+        ({"interactive": True, "strip_josa": "never"}, False, False, False),
+    ],
+)
+def test_prepare_reads_what_is_needed_and_nothing_else(
+    values: dict[str, Any], is_trained_on: bool, is_asked: bool, is_stripped: bool,
+    tmp_path: Path, tiny: Tokenizer, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    setting = prepared(tmp_path, tiny, **values)
+    assert (setting.training is not None, setting.asked is not None) == (is_trained_on, is_asked)
+    assert (setting.reader.stripper is not None) == is_stripped
+    printed = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    wanted = [tmp_path / "train.json"] * is_trained_on + [tmp_path / "dev.json"] * is_asked
+    assert printed == [str(path) for path in wanted]
+
+
+def test_prepare_reader_has_the_flags_and_the_special_ids(tmp_path: Path, tiny: Tokenizer) -> None:
+    setting = prepared(tmp_path, tiny, do_predict=True, predict_batch_size=5, n_best_size=2)
+    assert setting.reader.plan == BatchPlan(5, (0, 2, 3), (24,))
+    assert setting.reader.windows == setting.config.window_config
+    assert setting.reader.answers == setting.config.prediction_config
+    assert setting.reader.tokenizer is tiny
+
+
+def test_prepare_problems_of_both_files_are_written(tmp_path: Path, tiny: Tokenizer) -> None:
+    for name in ("train.json", "dev.json"):
+        write(tmp_path, {"x": "바다"}, name)
+    config = flags(
+        tmp_path, do_train=True, train_file=str(tmp_path / "train.json"),
+        predict_file=str(tmp_path / "dev.json"), strip_josa="never",
+    )  # fmt: skip
+    prepare(config, "run_squad", BertConfig(vocab_size=17), tiny)
+    lines = (tmp_path / "dataset_problems.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [(r["file"], r["id"]) for r in map(json.loads, lines)] == [
+        (str(tmp_path / "train.json"), "x"),
+        (str(tmp_path / "dev.json"), "x"),
+    ]
+
+
+def test_batch_lengths_are_known_beforehand_or_chosen_for_the_windows(
+    tmp_path: Path, tiny: Tokenizer
+) -> None:
+    features: Features = questions(tmp_path, tiny, HELPED).features
+    assert features.window_lengths.tolist() == [19] * 3
+    for longest, step_lengths in (
+        (64, (64,)), (100, (64, 100)), (128, (64, 128)), (384, (64, 128, 192, 256, 320, 384)),
+    ):  # fmt: skip
+        config = flags(tmp_path, max_seq_length=longest)
+        assert batch_lengths(config, None) == step_lengths
+        assert batch_lengths(config, features) == (32,)
+        whole = flags(tmp_path, max_seq_length=longest, length_buckets=False)
+        assert batch_lengths(whole, None) == batch_lengths(whole, features) == (longest,)
+    assert batch_lengths(flags(tmp_path, max_seq_length=20), None) == (20,)
+    assert batch_lengths(flags(tmp_path, max_seq_length=20), features) == (20,)

@@ -88,16 +88,15 @@ def dataset(*contexts: str, questions: tuple[str, ...] = ("어디인가?",)) -> 
 def settings(
     tokenizer: Tokenizer,
     batch_size: int = 4,
-    length_buckets: bool = True,
-    max_seq_length: int = 96,
+    lengths: tuple[int, ...] = (64, 96),
     doc_stride: int = 8,
     stripper: Stripper | None = None,
     **answers: float,
 ) -> ReaderSettings:
     return ReaderSettings(
         tokenizer,
-        WindowConfig(max_seq_length, doc_stride, max_query_length=8),
-        BatchPlan(batch_size, (0, 2, 3), max_seq_length, length_buckets),
+        WindowConfig(lengths[-1], doc_stride, max_query_length=8),
+        BatchPlan(batch_size, (0, 2, 3), lengths),
         PredictionConfig(**answers),  # type: ignore[arg-type]
         stripper,
     )
@@ -217,7 +216,7 @@ def test_ask_no_questions_computes_nothing(tiny: Tokenizer) -> None:
 def test_read_answer_in_a_later_window_is_found_and_placed(tiny: Tokenizer) -> None:
     context = "강가에 종이배가 뜬다. " * 6 + CONTEXT
     model = FakeModel(tiny, {"어디인가?": "언덕 위"})
-    reading = ask(dataset(context), model, settings(tiny, max_seq_length=24, doc_stride=8))
+    reading = ask(dataset(context), model, settings(tiny, lengths=(24,), doc_stride=8))
     assert model.shapes == [(4, 24), (4, 24)]  # 8 windows, two of which have the answer
     assert reading.chosen == {"q1": "언덕 위"}
     assert reading.spans == {"q1": (6 * 13 + 8, 6 * 13 + 12)}
@@ -233,12 +232,12 @@ LONG = f"{CONTEXT} " + "강가는 마을 위에 있다. " * 7 + "종이배가 �
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 100])
-@pytest.mark.parametrize("length_buckets", [True, False])
+@pytest.mark.parametrize("lengths", [(96,), (16, 96), (64, 128)])
 def test_read_batches_change_no_answer(
-    batch_size: int, length_buckets: bool, tiny: Tokenizer
+    batch_size: int, lengths: tuple[int, ...], tiny: Tokenizer
 ) -> None:
     model = FakeModel(tiny, ANSWERS)
-    config = settings(tiny, batch_size, length_buckets)
+    config = settings(tiny, batch_size, lengths)
     reading = ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, config)
     assert list(reading.chosen.items())[:5] == [
         ("q1", "언덕 위에"), ("q2", "도서관"), ("q3", "종이배가"), ("q4", "언덕 위에"),
@@ -257,7 +256,7 @@ def test_read_short_contexts_make_short_batches(tiny: Tokenizer) -> None:
     ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, settings(tiny, 3))
     assert model.shapes == [(3, 96), (3, 64)]
     model = FakeModel(tiny, ANSWERS)
-    ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, settings(tiny, 3, False))
+    ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, settings(tiny, 3, (96,)))
     assert model.shapes == [(3, 96), (3, 96)]
 
 
@@ -298,6 +297,14 @@ def test_read_version_2_no_answer_is_empty_everywhere(tiny: Tokenizer) -> None:
     assert reading.stripped.texts == {"q1": "언덕 위", "q2": ""}
     assert reading.spans == {"q1": (8, 12), "q2": (0, 0)}
     assert [p.null_odds for p in reading.predictions] == [-20, 20]
+
+
+def test_read_version_2_window_that_has_the_answer_outdoes_those_without(tiny: Tokenizer) -> None:
+    context = "강가에 종이배가 뜬다. " * 6 + CONTEXT
+    config = settings(tiny, lengths=(24,), version_2_with_negative=True)
+    reading = ask(dataset(context), FakeModel(tiny, {"어디인가?": "언덕 위"}), config)
+    assert reading.chosen == {"q1": "언덕 위"}
+    assert reading.predictions[0].null_odds == -20  # of the window where silence is least likely
 
 
 @pytest.mark.parametrize(("threshold", "answer"), [(19.5, ""), (20, "마을"), (21, "마을")])
