@@ -15,6 +15,7 @@ from bert_ko.modeling.parameters import masked_lm_specs
 from bert_ko.progress import format_table
 from bert_ko.tasks.masked_lm import MASK, Mask, MaskedText, fill, prepare
 from bert_ko.tasks.models import ModelFlags, open_model
+from bert_ko.training.backend import Precision
 from bert_ko.training.devices import load_backend
 from bert_ko.training.runs import check_batch_size
 
@@ -33,6 +34,9 @@ class FillMaskConfig(ModelFlags):
     input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
     top_k: int = flag(5, help="Pieces to show for a mask.")
     batch_size: int = flag(8, help="Texts of a batch.")
+    precision: Precision = flag(
+        "float32", help="Of matrix products; bfloat16 and auto are faster and less exact."
+    )
     output_format: Literal["table", "json"] = flag(
         "table", help="table: for people; json: one object a line."
     )

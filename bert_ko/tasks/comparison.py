@@ -77,6 +77,7 @@ def their_outputs(
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     name = architecture(arrays)
     model = getattr(transformers, name).from_pretrained(folder, attn_implementation="eager")
     model.eval()

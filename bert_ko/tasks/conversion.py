@@ -10,6 +10,7 @@ from bert_ko.data.manifest import write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.growth import NewPiece, add_pieces, resize
 from bert_ko.modeling.parameters import Arrays
+from bert_ko.tasks.model_card import model_card
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
@@ -22,7 +23,11 @@ from bert_ko.training.checkpoints import (
 )
 from bert_ko.training.google import write_tensorflow
 from bert_ko.training.handshake import copy_vocabulary
-from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
+from bert_ko.training.hugging_face import (
+    architecture,
+    to_hugging_face_arrays,
+    to_hugging_face_config,
+)
 from bert_ko.training.initialization import Source
 
 Form = Literal["bert_ko", "tf1", "huggingface"]
@@ -164,7 +169,16 @@ def _write_hugging_face(conversion: Conversion, folder: str) -> None:
     values["pad_token_id"] = conversion.tokenizer.vocab.pad_id
     arrays = to_hugging_face_arrays(conversion.arrays)
     save_arrays(os.path.join(folder, MODEL_NAME), arrays, {"format": "pt"})
-    write_hugging_face_tokenizer(folder, conversion.tokenizer, conversion.vocab_file)
+    length = conversion.config.max_position_embeddings
+    write_hugging_face_tokenizer(folder, conversion.tokenizer, conversion.vocab_file, length)
+    card = model_card(
+        architecture(conversion.arrays),
+        conversion.config,
+        conversion.tokenizer.config,
+        len(conversion.tokenizer.vocab),
+        conversion.source.folder,
+    )
+    files.write_atomic(os.path.join(folder, "README.md"), card)
     write_json(os.path.join(folder, "config.json"), values)
 
 

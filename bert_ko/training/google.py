@@ -54,12 +54,13 @@ def write_tensorflow(prefix: str, arrays: Arrays, step: int) -> None:
     tf = _tensorflow(f"writing {prefix}")
     values = {**arrays, _STEP: np.int64(step)}
     names = sorted(values)
-    tf.raw_ops.SaveV2(
-        prefix=prefix,
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.constant(values[name]) for name in names],
-    )
+    with without_noise():
+        tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[tf.constant(values[name]) for name in names],
+        )
 
 
 def _tensorflow(what: str) -> Any:

@@ -1,0 +1,107 @@
+"""README.md of a Hugging Face folder: what the model is, how it was trained, what it scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from bert_ko.modeling.config import BertConfig
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.training.runs import RESULTS_NAME, RUN_NAME
+
+_PIPELINES = {
+    "BertForPreTraining": ("fill-mask", "AutoModelForMaskedLM"),
+    "BertForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
+    "BertForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
+    "BertModel": ("feature-extraction", "AutoModel"),
+}
+# Flags that say nothing of a training: places and devices of one machine.
+_LEFT_OUT = ("output_dir", "use_tpu", "num_tpu_cores", "log_every_steps", "iterations_per_loop")
+_WORDS = {
+    "mecab": "MeCab's morphemes in WordPiece",
+    "sentencepiece": "SentencePiece",
+    "wordpiece": "WordPiece",
+}
+
+
+def model_card(
+    architecture: str, config: BertConfig, tokenizer: TokenizerConfig, pieces: int, folder: str
+) -> str:
+    """Writes the card's text; what only people know is left to them.
+
+    Args:
+        architecture: transformers' class.
+        config: of the model.
+        tokenizer: its settings.
+        pieces: of the vocabulary.
+        folder: of the run, whose flags and scores are taken where they stand there.
+    """
+    task, auto_class = _PIPELINES[architecture]
+    rows = {
+        "layers": config.num_hidden_layers,
+        "hidden size": config.hidden_size,
+        "attention heads": config.num_attention_heads,
+        "longest input": f"{config.max_position_embeddings} pieces",
+        "vocabulary": f"{pieces:,} pieces, {_WORDS[tokenizer.tokenizer_type]}",
+    }
+    needs = "pip install transformers torch"
+    if tokenizer.tokenizer_type == "mecab":
+        needs += " python-mecab-ko"
+    elif tokenizer.tokenizer_type == "sentencepiece":
+        needs += " sentencepiece"
+    code = "" if tokenizer.tokenizer_type == "wordpiece" else ", trust_remote_code=True"
+    return "\n".join(
+        [
+            f"---\nlanguage: ko\nlibrary_name: transformers\npipeline_tag: {task}\n---\n",
+            f"# A Korean BERT ({architecture})\n",
+            "| | |\n|---|---|",
+            *(f"| {name} | {value} |" for name, value in rows.items()),
+            f"\n## Use\n\n```bash\n{needs}\n```\n\n```python",
+            f"from transformers import {auto_class}, AutoTokenizer\n",
+            f'tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER"{code})',
+            f'model = {auto_class}.from_pretrained("THIS FOLDER")\n```',
+            *_training(folder),
+            *_scores(folder),
+            "\n## Data and licence\n",
+            "To be completed: what text the model was trained on, and under which licence it is.\n",
+        ]
+    )
+
+
+def _training(folder: str) -> list[str]:
+    path = os.path.join(folder, RUN_NAME)
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        run = json.load(file)
+    flags = run.get("flags", {}) if isinstance(run, Mapping) else {}
+    given = [_flag(name, value) for name, value in sorted(flags.items()) if _says(name, value)]
+    return ["\n## Training\n\n```text", *given, "```"]
+
+
+def _says(name: str, value: Any) -> bool:
+    return name not in _LEFT_OUT and value not in (None, False, [], "")
+
+
+def _flag(name: str, value: Any) -> str:
+    if value is True:
+        return f"--{name}"
+    items = value if isinstance(value, list) else [value]
+    # Places of files are of one machine; their names say what was used.
+    shown = [os.path.basename(str(item)) if os.sep in str(item) else str(item) for item in items]
+    return f"--{name}={shlex.quote(','.join(shown))}"
+
+
+def _scores(folder: str) -> list[str]:
+    path = os.path.join(folder, RESULTS_NAME)
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        pairs = [line.rstrip("\n").partition(" = ") for line in file if " = " in line]
+    return [
+        "\n## Scores\n\n| | |\n|---|---|",
+        *(f"| {name} | {value} |" for name, _, value in pairs),
+    ]
