@@ -34,7 +34,7 @@ from bert_ko.tasks.squad.trial import try_reader
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.handshake import compare_vocab_size, copy_vocabulary
-from bert_ko.training.runs import Run, read_model_config, write_run
+from bert_ko.training.runs import Run, read_model_config, refuse_other_run, write_run
 
 if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
@@ -172,6 +172,8 @@ def _run_seed(setting: Setting, tuner: FineTuner, seed: int) -> Outcome | None:
     }
     if setting.training is not None:
         identity["train_file"] = file_identity(setting.training.path)
+    if config.eval_every_steps is not None and setting.asked is not None:
+        identity["predict_file"] = file_identity(setting.asked.path)  # it decides what is best
     task_run = Run(
         _COMMAND,
         folder,
@@ -179,8 +181,10 @@ def _run_seed(setting: Setting, tuner: FineTuner, seed: int) -> Outcome | None:
         config.bert_config_file,
         identity,
         tokenizer.fingerprint,
-        "--vocab_file, the questions are cut with,",
+        "the questions are cut with",
     )
+    for kind in ("checkpoint", "best"):
+        refuse_other_run(task_run, config.do_train, kind)
     if config.do_train:
         copy_vocabulary(tokenizer, config.vocab_file, folder)
         write_run(task_run, dataclasses.asdict(config))

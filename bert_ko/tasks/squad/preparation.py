@@ -95,7 +95,7 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer, cache: s
     impossible = sum(question.is_impossible for _, question in dataset.questions())
     if impossible and not (config.version_2_with_negative or config.oracle):
         raise ValueError(
-            f"{path} has {impossible:,} questions without an answer (is_impossible); give "
+            f"{path}: questions without an answer (is_impossible): {impossible:,}; give "
             "--version_2_with_negative."
         )
     if not any(True for _ in dataset.questions()):
@@ -194,6 +194,8 @@ def prepare(
     learns = answers and config.strip_josa == "auto"
     training = questions(config.train_file, config.do_train or learns)
     asked = questions(config.predict_file, evaluates)
+    if config.do_train and config.eval_every_steps and asked and not asked.dataset.golds():
+        raise ValueError(f"--eval_every_steps: {asked.path} has no gold answers to score with.")
     found = [part for part in (training, asked) if part is not None]
     for part in found:
         describe_questions(config, command, part)

@@ -99,7 +99,7 @@ def test_read_questions_impossible_ones_must_be_announced(tmp_path: Path, tiny: 
     with pytest.raises(ValueError) as error:
         questions(tmp_path, tiny, golds)
     assert str(error.value) == (
-        f"{tmp_path}/questions.json has 2 questions without an answer (is_impossible); give "
+        f"{tmp_path}/questions.json: questions without an answer (is_impossible): 2; give "
         "--version_2_with_negative."
     )
     assert questions(tmp_path, tiny, golds, version_2_with_negative=True).qas_ids[2] == "q3"
