@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from bert_ko.flags import flag, run_command
 from bert_ko.modeling.parameters import WORD_EMBEDDINGS, count_parameters_of
@@ -18,6 +22,7 @@ from bert_ko.tasks.comparison import (
 from bert_ko.tasks.conversion import (
     Conversion,
     Form,
+    check_shapes,
     grow,
     known_form,
     optimizer_slots,
@@ -83,21 +88,35 @@ def run(config: ConvertCheckpointConfig) -> None:
     """Reads, changes, writes, compares."""
     form = config.form
     refuse_existing(form, config.to)
-    source = read_source(config.from_)
-    if WORD_EMBEDDINGS not in source.arrays:
-        raise ValueError(f"--from: {source.path} has no {WORD_EMBEDDINGS}; it is no BERT.")
-    before = _open(config, source)
+    with _named_from():
+        source = read_source(config.from_)
+        if WORD_EMBEDDINGS not in source.arrays:
+            raise ValueError(f"--from: {source.path} has no {WORD_EMBEDDINGS}; it is no BERT.")
+        before = _open(config, source)
     after = _with_vocabulary(config, before)
-    slots = optimizer_slots(source) if config.with_optimizer else {}
+    slots = optimizer_slots(source, after.config.vocab_size) if config.with_optimizer else {}
     write(after, form, config.to, slots)
     _describe(config, before, after)
     if config.compare:
         _compare(config, before, after)
 
 
+@contextlib.contextmanager
+def _named_from() -> Iterator[None]:
+    """What other commands call --init_checkpoint is --from here."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        message = str(error)
+        if not message.startswith("--init_checkpoint"):
+            raise
+        raise ValueError(message.replace("--init_checkpoint", "--from", 1)) from None
+
+
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
     """With the vocabulary that stands beside the weights, or else the one that is named."""
     parts = open_parts(source, config.bert_config_file, config.vocab_file, config)
+    check_shapes(source, parts.config, parts.config_file)
     arrays = {name: source.arrays[name] for name in sorted(source.arrays)}
     return Conversion(source, arrays, parts.config, parts.tokenizer, parts.vocab_file)
 
@@ -105,7 +124,7 @@ def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
 def _with_vocabulary(config: ConvertCheckpointConfig, conversion: Conversion) -> Conversion:
     if config.vocab_file is not None:
         new = load_tokenizer(config.vocab_file, config)
-        if new.vocab.pieces != conversion.tokenizer.vocab.pieces:
+        if new.fingerprint != conversion.tokenizer.fingerprint:
             conversion = grow(conversion, new, config.vocab_file)
     if config.vocab_size is not None:
         conversion = set_vocab_size(conversion, config.vocab_size)
@@ -142,6 +161,9 @@ def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Convers
         other, of_other = their_outputs(config.to, after.arrays, batch), "transformers"
     else:
         written = read_source(config.to)
+        missing = [name for name in after.arrays if name not in written.arrays]
+        if missing:
+            raise ValueError(f"{config.to} lacks {', '.join(missing[:3])}; do not use it.")
         arrays = {name: written.arrays[name] for name in after.arrays}
         other, of_other = our_outputs(arrays, after.config, batch), "bert_ko"
     new = {piece.id for piece in after.new_pieces}
@@ -151,7 +173,7 @@ def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Convers
     print(f"largest difference, {of_one} before and {of_other} after: {shown}")
     if config.form == "huggingface" and of_other != "transformers":
         print("transformers and torch are not installed: what they say was not compared")
-    worst = max(found, key=lambda name: found[name])
+    worst = max(found, key=lambda name: np.nan_to_num(found[name], nan=np.inf))
     if not found[worst] <= LIMIT:
         raise ValueError(
             f"{os.fspath(config.to)} differs from {before.source.path} by {found[worst]:.1e} in "

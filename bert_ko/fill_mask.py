@@ -66,13 +66,11 @@ def run(config: FillMaskConfig) -> None:
 
     program = backend.train_program(model.config, pretraining_loss, None, arrays, 0)
     compute = program.predictor(masked_lm_outputs)
+    length = model.config.max_position_embeddings
     show = _show_json if config.output_format == "json" else _show_table
     for chunk in _chunks(first, texts):
-        prepared = [
-            prepare(text, tokenizer, model.config.max_position_embeddings, place)
-            for place, text in chunk
-        ]
-        filled = fill(prepared, compute, tokenizer, config.top_k, config.batch_size)
+        prepared = [prepare(text, tokenizer, length, place) for place, text in chunk]
+        filled = fill(prepared, compute, tokenizer, config.top_k, config.batch_size, length)
         for text, masks in zip(prepared, filled, strict=True):
             show(text, masks)
 

@@ -157,6 +157,36 @@ def test_parse_inherited_flags_work() -> None:
     assert config == InheritedConfig(output_file="o", random_seed=1)
 
 
+@dataclass(frozen=True)
+class KeywordConfig:
+    """Its flags are keywords of Python."""
+
+    from_: str = flag(help="Where from.")
+    import_: tuple[str, ...] = flag((), help="Names.", positional=True)
+    is_: bool = flag(True, help="Whether.")
+
+
+def test_parse_field_with_a_trailing_underscore_is_the_flag_without() -> None:
+    found = parse(KeywordConfig, ["--from=here", "--nois", "가", "나"])
+    assert found == KeywordConfig(from_="here", import_=("가", "나"), is_=False)
+    assert to_json(found) == {"from": "here", "import": ["가", "나"], "is": False}
+
+
+def test_parse_trailing_underscore_is_never_typed() -> None:
+    with pytest.raises(FlagError, match=r"^unknown flag --from_; did you mean --from\?$"):
+        parse(KeywordConfig, ["--from_=here"])
+    with pytest.raises(FlagError, match=r"^--from: this must be given, got nothing; see --help\.$"):
+        parse(KeywordConfig, [])
+
+
+def test_help_text_shows_no_trailing_underscore() -> None:
+    text = help_text(KeywordConfig, "move", "")
+    assert text.startswith("usage: move [flags] IMPORT...\n")
+    for line in ("  --from (str, required)", "  --[no]is (bool, default true)"):
+        assert f"\n{line}\n" in text
+    assert "_" not in text
+
+
 def test_parse_twice_shares_nothing() -> None:
     parse(Config, [*REQUIRED, "--max_seq_length=64"])
     assert parse(Config, REQUIRED).max_seq_length == 128

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from bert_ko import files
 from bert_ko.data.manifest import write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.growth import NewPiece, add_pieces, resize
-from bert_ko.modeling.parameters import Arrays
+from bert_ko.modeling.parameters import Arrays, encoder_specs, pretraining_specs, span_specs
 from bert_ko.tasks.model_card import model_card
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.wordpiece import CONTINUATION, WordPiece
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     MODEL_NAME,
@@ -28,10 +32,13 @@ from bert_ko.training.hugging_face import (
     to_hugging_face_arrays,
     to_hugging_face_config,
 )
-from bert_ko.training.initialization import Source
+from bert_ko.training.initialization import Source, initialize
+from bert_ko.training.runs import read_model_config
 
 Form = Literal["bert_ko", "tf1", "huggingface"]
 _FORMAT = 1
+# Settings of a tokenizer that a new vocabulary can't change.
+_SETTINGS = ("tokenizer_type", "subword_prefix_unit", "do_lower_case")
 
 
 class Conversion(NamedTuple):
@@ -63,6 +70,30 @@ def known_form(path: str) -> Form | None:
     return "tf1" if path.endswith(".ckpt") else None
 
 
+def check_shapes(source: Source, config: BertConfig, config_file: str) -> None:
+    """Refuses weights that are of another model than the configuration.
+
+    Args:
+        source: the weights.
+        config: of the model.
+        config_file: where that was found, for messages.
+
+    Raises:
+        ValueError: variables are missing, are of a layer too many, or have another shape.
+    """
+    specs = {**pretraining_specs(config), **span_specs(config)}
+    missing = [n for n in encoder_specs(config, has_pooler=False) if n not in source.arrays]
+    surplus = [n for n in source.arrays if n.startswith("bert/encoder/") and n not in specs]
+    if missing or surplus:
+        raise ValueError(
+            f"--from: {source.path} {'lacks' if missing else 'has'} {[*missing, *surplus][0]}, but "
+            f"num_hidden_layers is {config.num_hidden_layers} by {config_file}. Use the "
+            "bert_config.json of the checkpoint."
+        )
+    here = {name: spec for name, spec in specs.items() if name in source.arrays}
+    initialize(here, source.arrays, source, config_file)
+
+
 def grow(conversion: Conversion, new: Tokenizer, vocab_file: str) -> Conversion:
     """Takes another vocabulary: pieces in the place of [unusedN], and behind the last one.
 
@@ -72,8 +103,9 @@ def grow(conversion: Conversion, new: Tokenizer, vocab_file: str) -> Conversion:
         vocab_file: where that was found.
 
     Raises:
-        ValueError: a piece stands at another place, or is missing.
+        ValueError: a piece stands at another place, or is missing; or a setting differs.
     """
+    _refuse_other_settings(conversion.tokenizer.config, new.config, vocab_file)
     old_pieces, pieces = conversion.tokenizer.vocab.pieces, new.vocab.pieces
     if len(pieces) < len(old_pieces):
         raise ValueError(
@@ -87,18 +119,40 @@ def grow(conversion: Conversion, new: Tokenizer, vocab_file: str) -> Conversion:
                 "there. Put new pieces in the place of [unusedN] or behind the last one."
             )
     changed = [i for i, piece in enumerate(pieces) if old_pieces[i : i + 1] != (piece,)]
-    added = tuple(NewPiece(i, _parts(conversion.tokenizer, pieces[i])) for i in changed)
+    parts = _old_parts(conversion.tokenizer, [pieces[i] for i in changed])
+    added = tuple(map(NewPiece, changed, parts))
     rows = max(conversion.config.vocab_size, len(pieces))
-    arrays = add_pieces(resize(conversion.arrays, rows), added)
+    arrays = add_pieces(resize(conversion.arrays, rows), added, len(old_pieces))
     config = BertConfig(**{**conversion.config.to_dict(), "vocab_size": rows})
     return Conversion(conversion.source, arrays, config, new, vocab_file, added)
 
 
-def _parts(tokenizer: Tokenizer, piece: str) -> list[int]:
-    """The old pieces of a new one; none where they are not all known."""
-    word = piece.removeprefix("##")
-    ids = tokenizer.cut_ids(word, starts_eojeol=word == piece)
-    return [] if tokenizer.vocab.unk_id in ids else ids
+def _refuse_other_settings(old: TokenizerConfig, new: TokenizerConfig, vocab_file: str) -> None:
+    """A vocab.txt alone takes the defaults, which may not be what the model was trained with."""
+    differ = [name for name in _SETTINGS if getattr(old, name) != getattr(new, name)]
+    if set(old.additional_special_tokens) - set(new.additional_special_tokens):
+        differ.append("additional_special_tokens")
+    names = [set(map(os.path.basename, c.mecab_user_dictionary)) for c in (old, new)]
+    if names[0] != names[1]:
+        differ.append("mecab_user_dictionary")
+    for name in differ:
+        raise ValueError(
+            f"--vocab_file: {vocab_file} has {name} {getattr(new, name)}, but the model "
+            f"{getattr(old, name)}; put the model's tokenizer_config.json beside it."
+        )
+
+
+def _old_parts(tokenizer: Tokenizer, pieces: list[str]) -> Iterator[list[int]]:
+    """The old pieces of each new one; none where they are not all known."""
+    wordpiece = WordPiece(tokenizer.vocab)
+    for piece in pieces:
+        if tokenizer.model is not None:
+            (ids,) = tokenizer.model.encode_ids([piece.replace(BLANK, " ")])
+            yield [] if tokenizer.vocab.unk_id in ids else ids
+        else:
+            word = piece.removeprefix(CONTINUATION)
+            lowered = word.lower() if tokenizer.config.do_lower_case else word
+            yield wordpiece.split_ids(lowered, continues=word != piece) or []
 
 
 def set_vocab_size(conversion: Conversion, rows: int) -> Conversion:
@@ -117,8 +171,12 @@ def set_vocab_size(conversion: Conversion, rows: int) -> Conversion:
     return conversion._replace(arrays=resize(conversion.arrays, rows), config=config)
 
 
-def optimizer_slots(source: Source) -> Arrays:
+def optimizer_slots(source: Source, rows: int) -> Arrays:
     """Of a checkpoint of ours.
+
+    Args:
+        source: the checkpoint.
+        rows: vocab_size of what is written.
 
     Raises:
         ValueError: the source has none.
@@ -126,7 +184,7 @@ def optimizer_slots(source: Source) -> Arrays:
     path = os.path.join(source.path, OPTIMIZER_NAME)
     if not os.path.isfile(path):
         raise ValueError(f"--with_optimizer: {source.path} has no {OPTIMIZER_NAME}.")
-    return load_arrays(path)
+    return resize(load_arrays(path), rows)
 
 
 def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
@@ -143,6 +201,13 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
     """
     folder = os.path.dirname(path) or "." if form == "tf1" else path
     files.require_writable_folder(folder)
+    config_path = os.path.join(folder, CONFIG_NAME)
+    has_config = os.path.isfile(config_path)
+    if has_config and read_model_config(config_path) != conversion.config:
+        raise ValueError(
+            f"--to: {config_path} is of another model and would be written over; choose another "
+            "folder."
+        )
     if form == "huggingface":
         _write_hugging_face(conversion, folder)
         return
@@ -159,7 +224,8 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         }
         checkpoint = Checkpoint(conversion.arrays, {}, state)
         save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
-    write_json(os.path.join(folder, CONFIG_NAME), conversion.config.to_dict())
+    if not has_config:
+        write_json(config_path, conversion.config.to_dict())
 
 
 def _write_hugging_face(conversion: Conversion, folder: str) -> None:

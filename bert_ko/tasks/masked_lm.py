@@ -87,6 +87,7 @@ def fill(
     tokenizer: Tokenizer,
     top_k: int,
     batch_size: int,
+    max_seq_length: int,
 ) -> Iterator[list[Mask]]:
     """Finds the best pieces for each mask of each text; every mask by itself.
 
@@ -97,13 +98,16 @@ def fill(
         tokenizer: of the model.
         top_k: pieces for a mask.
         batch_size: B.
+        max_seq_length: of the model.
 
     Yields:
         The masks of each text, in the order of the texts.
     """
     for start in range(0, len(texts), batch_size):
         here = texts[start : start + batch_size]
-        found = compute(_batch(here, batch_size, tokenizer.vocab.pad_id))["probabilities"]
+        longest = max(len(text.ids) for text in here)
+        shape = batch_size, min(-(-longest // _STEP) * _STEP, max_seq_length)
+        found = compute(_batch(here, shape, tokenizer.vocab.pad_id))["probabilities"]
         for text, probabilities in zip(here, found, strict=False):  # the rest is filling
             yield [
                 Mask(at, _candidates(text.text, at, values, tokenizer, top_k))
@@ -111,13 +115,11 @@ def fill(
             ]
 
 
-def _batch(texts: Sequence[MaskedText], batch_size: int, pad_id: int) -> Batch:
-    longest = max(len(text.ids) for text in texts)
-    length = -(-longest // _STEP) * _STEP
+def _batch(texts: Sequence[MaskedText], shape: tuple[int, int], pad_id: int) -> Batch:
     masks = max(len(text.positions) for text in texts)
-    ids = np.full((batch_size, length), pad_id, np.int32)
-    mask = np.zeros((batch_size, length), np.int32)
-    positions = np.zeros((batch_size, masks), np.int32)
+    ids = np.full(shape, pad_id, np.int32)
+    mask = np.zeros(shape, np.int32)
+    positions = np.zeros((shape[0], masks), np.int32)
     for row, text in enumerate(texts):
         ids[row, : len(text.ids)] = text.ids
         mask[row, : len(text.ids)] = 1

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 CONFIG_NAME = "tokenizer_config.json"
+# In a Hugging Face folder of ours, the settings stand under this key of the file.
+HUGGING_FACE_KEY = "bert_ko"
 TokenizerType = Literal["mecab", "sentencepiece", "wordpiece"]
 PrefixUnit = Literal["eojeol", "morpheme"]
 # Hugging Face folders use the same file name; these classes are WordPiece as Google wrote it.
@@ -86,6 +88,8 @@ def read_config(folder: str) -> TokenizerConfig | None:
             raise ValueError(f"{path}: not JSON: {error}.") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: must be a JSON object, got {type(values).__name__}.")
+    if isinstance(values.get(HUGGING_FACE_KEY), dict):
+        return _from_values(values[HUGGING_FACE_KEY], path)
     if "tokenizer_type" not in values:
         return _from_hugging_face(values)
     return _from_values(values, path)

@@ -164,6 +164,51 @@ def test_tokenizer_bad_special_token_raises(token: str, words: str) -> None:
         Tokenizer(vocab, TokenizerConfig(additional_special_tokens=(token,)))
 
 
+@pytest.mark.parametrize("config", [EOJEOL, MORPHEME, WORDPIECE], ids=["eojeol", "morpheme", "wp"])
+def test_keeping_keeps_one_token_more_and_leaves_the_tokenizer_alone(
+    config: TokenizerConfig,
+) -> None:
+    tokenizer = make(config)
+    text = "책 [MASK]을 책[MASK]"
+    before = tokenizer.encode(text)
+    other = tokenizer.keeping("[MASK]")
+    assert (other.vocab, other.config) == (tokenizer.vocab, tokenizer.config)
+    found = rows(other.encode(text))
+    josa = "을" if config in (MORPHEME, WORDPIECE) else "##을"
+    assert found == [
+        ("책", 0, 1), ("[MASK]", 2, 8), (josa, 8, 9), ("책", 10, 11), ("[MASK]", 11, 17),
+    ]  # fmt: skip
+    assert tokenizer.encode(text) == before
+    assert "[MASK]" not in before.pieces
+
+
+def test_keeping_keeps_the_tokens_of_the_vocabulary_too() -> None:
+    tokenizer = make(TokenizerConfig(additional_special_tokens=KEPT))
+    other = tokenizer.keeping("[MASK]").keeping("[MASK]")
+    pieces = ["[이름]", "##은", "[MASK]", "[unused0]"]
+    assert other.tokenize("[이름]은 [MASK] [unused0]") == pieces
+    assert make().keeping("[MASK]").tokenize("[이름]") != ["[이름]"]
+
+
+def test_keeping_words_that_were_cut_before_are_cut_anew() -> None:
+    tokenizer = make()
+    word = "##가"  # cut as a word, then kept
+    assert tokenizer.tokenize(word) != [word]
+    assert tokenizer.keeping(word).tokenize(word) == [word]
+    assert tokenizer.tokenize(word) != [word]
+
+
+def test_keeping_pickle_keeps_too() -> None:
+    copy = pickle.loads(pickle.dumps(make().keeping("[MASK]")))
+    assert copy.tokenize("책 [MASK]") == ["책", "[MASK]"]
+
+
+def test_keeping_sentencepiece_is_refused(sentencepiece_folder: str) -> None:
+    with pytest.raises(ValueError) as error:
+        load_tokenizer(sentencepiece_folder).keeping("[MASK]")
+    assert str(error.value) == "[MASK] in a text is not known to a SentencePiece model."
+
+
 def test_encode_lower_case_off_looks_up_as_written() -> None:
     assert make(TokenizerConfig(do_lower_case=False)).tokenize("GPU gpu") == ["[UNK]", "gpu"]
     assert make().tokenize("GPU gpu") == ["gpu", "gpu"]

@@ -1,0 +1,216 @@
+"""Small models of every kind in a folder, and numpy in the place of TensorFlow and Keras."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bert_ko.modeling import parameters as names
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import (
+    Arrays,
+    Specs,
+    encoder_specs,
+    initial_parameters,
+    masked_lm_specs,
+    pretraining_specs,
+    span_specs,
+)
+from bert_ko.tasks.comparison import SENTENCES
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.folder import load_tokenizer, write_folder
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
+from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+
+LETTERS = sorted({letter for text in SENTENCES for letter in text.lower() if letter.strip()})
+# Every sentence that is compared has pieces.
+PIECES = (*SPECIAL_TOKENS, "[unused0]", "[unused1]", *LETTERS, *(f"##{x}" for x in LETTERS))
+SIZES = {
+    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+    "max_position_embeddings": 40,
+}  # fmt: skip
+CONFIG = BertConfig(vocab_size=len(PIECES), **SIZES)  # type: ignore[arg-type]
+STEP = 300
+
+
+def specs_of(kind: str, config: BertConfig = CONFIG) -> Specs:
+    return {
+        "pretraining": pretraining_specs,
+        "masked_lm": masked_lm_specs,
+        "spans": span_specs,
+        "encoder": encoder_specs,
+    }[kind](config)
+
+
+def arrays_of(kind: str, config: BertConfig = CONFIG) -> Arrays:
+    """Far from initial values, so that every variable shows in what the model says.
+
+    Variables of the same name and shape are the same in all kinds.
+    """
+    found = {}
+    for name, value in initial_parameters(specs_of(kind, config), 0.2, seed=4).items():
+        rng = np.random.default_rng([4, *name.encode()])
+        found[name] = value + rng.normal(0, 0.1, value.shape).astype("f")
+    return found
+
+
+def slots_of(arrays: Arrays) -> Arrays:
+    return {
+        f"{name}/{slot}": array * scale
+        for name, array in arrays.items()
+        for slot, scale in (("adam_m", np.float32(0.5)), ("adam_v", np.float32(0.25)))
+    }
+
+
+def write_vocabulary(folder: Path, pieces: Any = PIECES, **settings: Any) -> str:
+    write_folder(str(folder), list(pieces), TokenizerConfig(**settings))
+    return str(folder)
+
+
+def save_model(
+    folder: Path,
+    kind: str = "pretraining",
+    arrays: Arrays | None = None,
+    config: BertConfig = CONFIG,
+    **settings: Any,
+) -> str:
+    """A folder as a run leaves it: vocabulary and a checkpoint with slots."""
+    fingerprint = load_tokenizer(write_vocabulary(folder, **settings)).fingerprint
+    arrays = arrays_of(kind, config) if arrays is None else arrays
+    state = {"step": STEP, "tokenizer_fingerprint": fingerprint}
+    checkpoint = Checkpoint(arrays, slots_of(arrays), state)
+    save_checkpoint(str(folder), STEP, checkpoint, config, keep=0)
+    return str(folder)
+
+
+def assert_same_bits(found: Arrays, wanted: Arrays) -> None:
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert found[name].dtype == np.float32, name
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+# In the place of TensorFlow's checkpoints
+
+
+class NumpyReader:
+    def __init__(self, prefix: str):
+        try:
+            with np.load(f"{prefix}.index") as values:
+                self.values = dict(values)
+        except ValueError as error:
+            raise ValueError(f"no index\n{error}") from None
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        return {name: list(value.shape) for name, value in self.values.items()}
+
+    def get_tensor(self, name: str) -> Any:
+        return self.values[name]
+
+
+def install_tensorflow(patch: pytest.MonkeyPatch) -> None:
+    """What google.py uses of TensorFlow; a checkpoint is one file of numpy's."""
+
+    def save(prefix: str, tensor_names: Any, shape_and_slices: Any, tensors: Any) -> None:
+        assert len(tensor_names) == len(shape_and_slices) == len(tensors)
+        with open(f"{prefix}.index", "wb") as file:
+            np.savez(file, **dict(zip(tensor_names, tensors, strict=True)))
+
+    module: Any = ModuleType("tensorflow")
+    module.train = SimpleNamespace(load_checkpoint=NumpyReader)
+    module.raw_ops = SimpleNamespace(SaveV2=save)
+    module.errors = SimpleNamespace(OpError=RuntimeError)
+    module.constant = np.asarray
+    patch.setitem(sys.modules, "tensorflow", module)
+
+
+# In the place of the backend
+
+
+class NumpyBackend:
+    """What load_backend returns.
+
+    Attributes:
+        num_devices: to be set.
+        configs: what each call asked for.
+        batches: shapes that were computed.
+    """
+
+    num_devices = 1
+
+    def __init__(self) -> None:
+        self.configs: list[Any] = []
+        self.batches: list[tuple[int, ...]] = []
+
+    def load(self, config: Any) -> "NumpyBackend":
+        self.configs.append(config)
+        return self
+
+    def train_program(
+        self, config: BertConfig, loss: Any, optimizer: Any, arrays: Arrays, seed: int
+    ) -> Any:
+        assert optimizer is None
+        return SimpleNamespace(
+            predictor=lambda outputs: lambda batch: self.compute(outputs, arrays, batch)
+        )
+
+    def compute(self, outputs: Any, arrays: Arrays, batch: Any) -> Any:
+        self.batches.append(batch["input_ids"].shape)
+        found: Any = outputs(arrays, batch)
+        return found
+
+
+def all_outputs(arrays: Arrays, batch: Any) -> dict[str, Any]:
+    """No BERT, but as there every variable changes it."""
+    ids, length = batch["input_ids"], batch["input_ids"].shape[1]
+    words = arrays[names.WORD_EMBEDDINGS]
+    inner = [name for name in arrays if "/dense/" in name or "/LayerNorm/" in name]
+    inner += [name for name in arrays if "/attention/self/" in name]
+    number = np.float32(sum(_weighted(arrays[name]) for name in sorted(inner)))
+    output = words[ids] + arrays[names.POSITION_EMBEDDINGS][:length] + number
+    output += arrays[names.SEGMENT_EMBEDDINGS][batch["segment_ids"]]
+    found = {"sequence_output": output}
+    if names.OUTPUT_BIAS in arrays:
+        found["masked_lm_logits"] = output @ words.T + arrays[names.OUTPUT_BIAS]
+    for name, weights, bias in (
+        ("next_sentence_logits", names.RELATIONSHIP_WEIGHTS, names.RELATIONSHIP_BIAS),
+        ("start_logits", names.SPAN_WEIGHTS, names.SPAN_BIAS),
+    ):
+        if weights in arrays:
+            rows = output[:, 0] if name == "next_sentence_logits" else output
+            found[name] = rows @ arrays[weights].T + arrays[bias]
+    return found
+
+
+def _weighted(array: Any) -> float:
+    return float(array.ravel() @ np.linspace(0, 1, array.size))
+
+
+def next_pieces(arrays: Arrays, batch: Any) -> dict[str, Any]:
+    """The piece whose id is one above that of the left neighbour is the likeliest for a mask."""
+    positions = batch["masked_lm_positions"]
+    left = np.take_along_axis(batch["input_ids"], np.maximum(positions - 1, 0), axis=1)
+    size = len(arrays[names.WORD_EMBEDDINGS])
+    weights = 0.5 ** np.abs(np.arange(size) - left[..., None] - 1.0)
+    return {"probabilities": (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)}
+
+
+def install_backend(patch: pytest.MonkeyPatch, *modules: Any) -> NumpyBackend:
+    """Puts numpy in the place of TensorFlow and JAX in modules; nothing imports Keras."""
+    patch.setattr(os, "fsync", lambda descriptor: None)
+    backend = NumpyBackend()
+    for name, values in (
+        ("bert_ko.tasks.comparison_head", {"all_outputs": all_outputs, "no_loss": None}),
+        ("bert_ko.tasks.masked_lm_head", {"masked_lm_outputs": next_pieces}),
+        ("bert_ko.training.losses", {"pretraining_loss": None}),
+    ):
+        module = ModuleType(name)
+        module.__dict__.update(values)
+        patch.setitem(sys.modules, name, module)
+    for module in modules:
+        patch.setattr(module, "load_backend", backend.load)
+    return backend

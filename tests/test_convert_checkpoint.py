@@ -1,0 +1,741 @@
+"""convert_checkpoint from end to end: with numpy in the place of TensorFlow, then with TensorFlow
+and transformers.
+"""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bert_ko import convert_checkpoint, files
+from bert_ko.convert_checkpoint import ConvertCheckpointConfig, run
+from bert_ko.flags import run_command
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import (
+    OUTPUT_BIAS,
+    RELATIONSHIP_BIAS,
+    WORD_EMBEDDINGS,
+    Arrays,
+    count_parameters_of,
+)
+from bert_ko.tasks import comparison, conversion
+from bert_ko.tokenization import hugging_face
+from bert_ko.tokenization.folder import load_tokenizer, write_folder
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint, save_arrays
+from bert_ko.training.initialization import Source, read_source
+from tests.small_models import (
+    CONFIG,
+    PIECES,
+    STEP,
+    arrays_of,
+    assert_same_bits,
+    install_backend,
+    install_tensorflow,
+    save_model,
+    slots_of,
+    write_vocabulary,
+)
+
+REPOSITORY = Path(__file__).parents[1]
+KINDS = ["pretraining", "masked_lm", "spans", "encoder"]
+SIZE = CONFIG.vocab_size
+Captured = pytest.CaptureFixture[str]
+Convert = Callable[..., Source]
+Refusal = Callable[..., str]
+
+
+def write_tokenizer(folder: str, tokenizer: Tokenizer, *_: object) -> list[str]:
+    """In the place of the files for transformers: ours."""
+    write_folder(folder, list(tokenizer.vocab.pieces), tokenizer.config)
+    return []
+
+
+@pytest.fixture
+def numpy_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_tensorflow(monkeypatch)
+    install_backend(monkeypatch, comparison)
+    monkeypatch.setattr(convert_checkpoint, "can_run_transformers", lambda: False)
+    monkeypatch.setattr(hugging_face, "write_hugging_face_tokenizer", write_tokenizer)
+
+
+def command(source: Path | str, to: Path | str, *flags: str) -> int:
+    arguments = [f"--from={source}", f"--to={to}", *flags]
+    return run_command(ConvertCheckpointConfig, run, arguments)
+
+
+def flag_of(form: str) -> str:
+    return f"--to_format={form}"
+
+
+@pytest.fixture
+def convert(numpy_only: None) -> Convert:
+    """Runs the command, which must succeed; returns what it wrote."""
+
+    def convert(source: Path | str, to: Path | str, *flags: str) -> Source:
+        assert command(source, to, *flags) == 0
+        return read_source(str(to))
+
+    return convert
+
+
+@pytest.fixture
+def refusal(numpy_only: None, capsys: Captured) -> Refusal:
+    """The error of the command, which writes nothing before it."""
+
+    def refuse(source: Path | str, to: Path | str, *flags: str) -> str:
+        before = contents(Path(to).parent)
+        assert command(source, to, *flags) == 1
+        assert contents(Path(to).parent) == before
+        return error_of(capsys)
+
+    return refuse
+
+
+def error_of(capsys: Captured) -> str:
+    line = capsys.readouterr().err
+    assert line.startswith("convert_checkpoint: error: ") and line.count("\n") == 1
+    return line.removeprefix("convert_checkpoint: error: ").rstrip("\n")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def names_of(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def model_config(folder: Path) -> BertConfig:
+    return BertConfig.from_json((folder / "bert_config.json").read_text(), "bert_config.json")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A folder of each kind."""
+    folder = tmp_path_factory.mktemp("models")
+    return {kind: save_model(folder / kind, kind) for kind in KINDS}
+
+
+@pytest.fixture
+def model(models: dict[str, str]) -> str:
+    return models["pretraining"]
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_convert_to_tf1_and_back_changes_no_bit(
+    kind: str, models: dict[str, str], tmp_path: Path, convert: Convert
+) -> None:
+    prefix, back = tmp_path / "google" / "bert_model.ckpt", tmp_path / "back"
+    there = convert(models[kind], prefix)
+    assert (there.kind, there.step, there.config) == ("TF1 checkpoint", STEP, CONFIG)
+    assert_same_bits(there.arrays, arrays_of(kind))
+    again = convert(prefix, back, flag_of("bert_ko"))
+    assert (again.kind, again.step, again.config) == ("checkpoint of step 300", STEP, CONFIG)
+    assert_same_bits(again.arrays, arrays_of(kind))
+    assert again.fingerprint == load_tokenizer(models[kind]).fingerprint
+    assert load_tokenizer(str(back)).fingerprint == again.fingerprint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_convert_to_hugging_face_and_back_changes_no_bit(
+    kind: str, models: dict[str, str], tmp_path: Path, convert: Convert
+) -> None:
+    there = convert(models[kind], tmp_path / "theirs", flag_of("huggingface"))
+    assert (there.kind, there.step, there.config) == ("Hugging Face folder", 0, CONFIG)
+    assert_same_bits(there.arrays, arrays_of(kind))
+    again = convert(tmp_path / "theirs", tmp_path / "back", flag_of("bert_ko"))
+    assert_same_bits(again.arrays, arrays_of(kind))
+    assert again.config == CONFIG and again.step == 0
+    assert again.fingerprint == load_tokenizer(models[kind]).fingerprint
+    google = convert(tmp_path / "theirs", tmp_path / "google" / "bert_model.ckpt")
+    assert_same_bits(google.arrays, arrays_of(kind))
+    assert google.config == CONFIG
+
+
+def test_convert_writes_what_the_readers_of_each_form_look_for(
+    model: str, tmp_path: Path, convert: Convert
+) -> None:
+    convert(model, tmp_path / "bert_model.ckpt")
+    vocabulary = ["tokenizer_config.json", "vocab.txt"]
+    assert names_of(tmp_path) == ["bert_config.json", "bert_model.ckpt.index", *vocabulary]
+    convert(model, tmp_path / "ours", flag_of("bert_ko"))
+    parts = [f"checkpoint-00000300/{name}" for name in (
+        "bert_config.json", "model.safetensors", "state.json",
+    )]  # fmt: skip
+    assert names_of(tmp_path / "ours") == ["bert_config.json", *parts, *vocabulary]
+    convert(model, tmp_path / "theirs", flag_of("huggingface"))
+    assert names_of(tmp_path / "theirs") == [
+        "README.md", "config.json", "model.safetensors", *vocabulary,
+    ]  # fmt: skip
+    values = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    assert values["architectures"] == ["BertForPreTraining"]
+    assert (values["pad_token_id"], values["hidden_act"]) == (0, "gelu_new")
+    for folder in ("", "ours"):
+        assert model_config(tmp_path / folder) == CONFIG
+        assert (tmp_path / folder / "vocab.txt").read_text() == "".join(f"{p}\n" for p in PIECES)
+
+
+def test_convert_state_of_our_folder_says_where_it_is_from(
+    model: str, tmp_path: Path, convert: Convert
+) -> None:
+    convert(model, tmp_path / "bert_model.ckpt")
+    convert(tmp_path / "bert_model.ckpt", tmp_path / "ours", flag_of("bert_ko"))
+    state = load_checkpoint(list_checkpoints(str(tmp_path / "ours"))[0], with_slots=False).state
+    assert state == {
+        "format": 1,
+        "step": STEP,
+        "tokenizer_fingerprint": load_tokenizer(model).fingerprint,
+        "converted_from": "TF1 checkpoint",
+    }
+
+
+def test_convert_checkpoint_and_run_folder_are_the_same(
+    model: str, tmp_path: Path, convert: Convert
+) -> None:
+    one = convert(model, tmp_path / "one", flag_of("bert_ko"))
+    other = convert(list_checkpoints(model)[-1], tmp_path / "other", flag_of("bert_ko"))
+    assert_same_bits(one.arrays, other.arrays)
+    assert names_of(tmp_path / "one") == names_of(tmp_path / "other")
+
+
+def test_convert_says_what_it_did(model: str, tmp_path: Path, capsys: Captured) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        install_backend(patch, comparison)
+        assert command(model, tmp_path / "ours", flag_of("bert_ko")) == 0
+    arrays = arrays_of("pretraining")
+    assert capsys.readouterr().out.splitlines() == [
+        f"{model}/checkpoint-00000300 (checkpoint of step 300) → {tmp_path}/ours (bert_ko)",
+        f"{len(arrays)} variables, {count_parameters_of(arrays) / 1e6:.1f} million parameters",
+        "largest difference, bert_ko before and bert_ko after: masked_lm_logits 0.0e+00, "
+        "next_sentence_logits 0.0e+00, sequence_output 0.0e+00",
+    ]
+
+
+@pytest.mark.usefixtures("numpy_only")
+def test_convert_without_transformers_says_that_it_was_not_compared(
+    model: str, tmp_path: Path, capsys: Captured
+) -> None:
+    assert command(model, tmp_path / "theirs", flag_of("huggingface")) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "transformers and torch are not installed: what they say was not compared"
+
+
+def test_convert_hugging_face_folder_opens_again_with_its_own_tokenizer(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the stub for the tokenizer's files."""
+    assert command(model, tmp_path / "theirs", flag_of("huggingface"), "--nocompare") == 0
+    theirs = tmp_path / "theirs"
+    assert load_tokenizer(str(theirs)).fingerprint == load_tokenizer(model).fingerprint
+    values = json.loads((theirs / "tokenizer_config.json").read_text())
+    assert values["model_max_length"] == CONFIG.max_position_embeddings
+    assert command(theirs, tmp_path / "back", flag_of("bert_ko"), "--nocompare") == 0
+    back = read_source(str(tmp_path / "back"))
+    assert_same_bits(back.arrays, arrays_of("pretraining"))
+
+
+# Both sides are compared
+
+
+Change = Callable[[Arrays], Arrays]
+
+
+def damage(name: str, value: float) -> Change:
+    """Adds a number to all of a variable."""
+    return lambda arrays: {**arrays, name: arrays[name] + np.float32(value)}
+
+
+def damage_what_is_written(patch: pytest.MonkeyPatch, change: Change) -> None:
+    write = conversion.write_tensorflow
+    patch.setattr(
+        conversion, "write_tensorflow", lambda path, arrays, step: write(path, change(arrays), step)
+    )
+
+
+@pytest.mark.usefixtures("numpy_only")
+@pytest.mark.parametrize("kind", ["pretraining", "spans"])
+def test_convert_every_variable_that_changes_is_noticed(
+    kind: str, models: dict[str, str], tmp_path: Path, capsys: Captured
+) -> None:
+    names = [name for name in arrays_of(kind) if "layer_0" not in name]
+    for number, name in enumerate(names):
+        to = tmp_path / str(number) / "bert_model.ckpt"
+        with pytest.MonkeyPatch.context() as patch:
+            damage_what_is_written(patch, damage(name, 0.01))
+            assert command(models[kind], to) == 1, name
+        assert re.fullmatch(
+            rf"{to} differs from {models[kind]}/checkpoint-00000300 by \d\.\de[-+]\d\d in \w+, "
+            r"more than 1e-04; do not use it\.",
+            error_of(capsys),
+        ), name
+
+
+@pytest.mark.usefixtures("numpy_only")
+@pytest.mark.parametrize(
+    ("value", "status", "printed"),
+    [(5.5e-5, 0, "5."), (1.05e-4, 1, "1."), (float("nan"), 1, "nan")],
+)
+def test_convert_limit_is_one_in_ten_thousand(
+    value: float, status: int, printed: str, model: str, tmp_path: Path, capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    damage_what_is_written(monkeypatch, damage(RELATIONSHIP_BIAS, value))
+    assert command(model, tmp_path / "bert_model.ckpt") == status
+    out, error = capsys.readouterr()
+    assert "masked_lm_logits 0.0e+00, " in out and "sequence_output 0.0e+00" in out
+    assert f"next_sentence_logits {printed}" in out
+    assert ("in next_sentence_logits, more than 1e-04; do not use it." in error) == bool(status)
+
+
+@pytest.mark.usefixtures("numpy_only")
+def test_convert_variable_that_is_not_written_is_noticed(
+    model: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "bert/pooler/dense/bias"
+    damage_what_is_written(
+        monkeypatch, lambda arrays: {k: v for k, v in arrays.items() if k != name}
+    )
+    assert command(model, tmp_path / "bert_model.ckpt") == 1
+    assert error_of(capsys) == f"{tmp_path}/bert_model.ckpt lacks {name}; do not use it."
+
+
+def test_convert_nocompare_loads_no_backend(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(comparison, "load_backend", None)
+    assert command(model, tmp_path / "ours", flag_of("bert_ko"), "--nocompare") == 0
+    assert "largest difference" not in capsys.readouterr().out
+
+
+# The optimizer
+
+
+def test_convert_with_optimizer_writes_its_slots(
+    model: str, tmp_path: Path, convert: Convert
+) -> None:
+    prefix = tmp_path / "bert_model.ckpt"
+    arrays = arrays_of("pretraining")
+    assert_same_bits(convert(model, prefix, "--with_optimizer").arrays, arrays)
+    with np.load(f"{prefix}.index") as values:
+        written = dict(values)
+    assert written.pop("global_step") == STEP
+    assert_same_bits(written, {**arrays, **slots_of(arrays)})
+    # They go no further: a model alone is read.
+    again = convert(prefix, tmp_path / "ours", flag_of("bert_ko"))
+    assert_same_bits(again.arrays, arrays)
+    assert not list((tmp_path / "ours").rglob("optimizer.safetensors"))
+
+
+def test_convert_with_optimizer_slots_are_as_large_as_their_variables(
+    model: str, tmp_path: Path, convert: Convert
+) -> None:
+    prefix = tmp_path / "bert_model.ckpt"
+    convert(model, prefix, "--with_optimizer", "--vocab_size=192")
+    with np.load(f"{prefix}.index") as values:
+        for name, array in values.items():
+            if "/adam_" in name:
+                assert array.shape == values[name.rpartition("/")[0]].shape, name
+        slots = values[f"{WORD_EMBEDDINGS}/adam_m"]
+    assert len(slots) == 192 and not slots[SIZE:].any() and slots[:SIZE].any()
+
+
+@pytest.mark.parametrize("form", ["bert_ko", "huggingface"])
+def test_convert_with_optimizer_is_for_tf1_alone(
+    form: str, model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    message = "--with_optimizer goes with --to_format=tf1 alone."
+    assert refusal(model, tmp_path / "to", flag_of(form), "--with_optimizer") == message
+
+
+def test_convert_with_optimizer_of_a_source_without_is_refused(
+    model: str, tmp_path: Path, convert: Convert, refusal: Refusal
+) -> None:
+    convert(model, tmp_path / "one.ckpt")
+    found = refusal(tmp_path / "one.ckpt", tmp_path / "two.ckpt", "--with_optimizer")
+    assert found == f"--with_optimizer: {tmp_path}/one.ckpt has no optimizer.safetensors."
+
+
+# Sizes of the vocabulary
+
+
+@pytest.mark.usefixtures("numpy_only")
+@pytest.mark.parametrize("form", ["bert_ko", "tf1", "huggingface"])
+def test_convert_vocab_size_pads_and_cuts_again(
+    form: str, model: str, tmp_path: Path, capsys: Captured
+) -> None:
+    padded, cut = tmp_path / "padded" / "to", tmp_path / "cut" / "to"
+    assert command(model, padded, flag_of(form), "--vocab_size=192") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == [
+        f"vocab_size {SIZE} → 192",
+        f"{192 - SIZE} rows of the embeddings belong to no piece",
+    ]
+    found = read_source(str(padded))
+    assert found.config == dataclasses.replace(CONFIG, vocab_size=192)
+    for name, array in arrays_of("pretraining").items():
+        has_rows = name in (WORD_EMBEDDINGS, OUTPUT_BIAS)
+        assert len(found.arrays[name]) == (192 if has_rows else len(array))
+        np.testing.assert_array_equal(found.arrays[name][: len(array)], array)
+        assert not found.arrays[name][len(array) :].any()
+    assert command(padded, cut, flag_of("bert_ko"), f"--vocab_size={SIZE}") == 0
+    assert_same_bits(read_source(str(cut)).arrays, arrays_of("pretraining"))
+    assert "belong to no piece" not in capsys.readouterr().out
+
+
+def test_convert_vocab_size_below_the_pieces_is_refused(
+    model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    found = refusal(model, tmp_path / "to", flag_of("bert_ko"), f"--vocab_size={SIZE - 1}")
+    assert found == (
+        f"--vocab_size={SIZE - 1}, but the vocabulary has {SIZE} pieces, which all need a row."
+    )
+
+
+# New pieces
+
+
+def grown_vocabulary(folder: Path) -> str:
+    """One piece in the place of [unused0], two behind the last one."""
+    pieces = list(PIECES)
+    pieces[pieces.index("[unused0]")] = "도서관"
+    return write_vocabulary(folder, [*pieces, "##으로", "뷁"])
+
+
+@pytest.mark.usefixtures("numpy_only")
+@pytest.mark.parametrize("form", ["bert_ko", "tf1", "huggingface"])
+def test_convert_new_vocabulary_grows_model_config_and_tokenizer(
+    form: str, model: str, tmp_path: Path, capsys: Captured
+) -> None:
+    vocab = grown_vocabulary(tmp_path / "vocab")
+    to = tmp_path / "new" / "to"
+    assert command(model, to, flag_of(form), f"--vocab_file={vocab}") == 0
+    out = capsys.readouterr().out
+    assert "3 new pieces, 2 of them from their old pieces, the others from the mean of all" in out
+    assert f"vocab_size {SIZE} → {SIZE + 2}" in out
+    found = read_source(str(to))
+    assert found.config == dataclasses.replace(CONFIG, vocab_size=SIZE + 2)
+    folder = to.parent if form == "tf1" else to
+    new = load_tokenizer(vocab)
+    assert load_tokenizer(str(folder)).fingerprint == new.fingerprint
+    assert found.fingerprint == (new.fingerprint if form == "bert_ko" else None)
+    for name in (WORD_EMBEDDINGS, OUTPUT_BIAS):
+        old, grown = arrays_of("pretraining")[name], found.arrays[name]
+        place = PIECES.index("[unused0]")
+        parts = [PIECES.index(piece) for piece in ("도", "##서", "##관")]
+        np.testing.assert_array_equal(grown[place], old[parts].mean(axis=0))
+        parts = [PIECES.index(piece) for piece in ("##으", "##로")]
+        np.testing.assert_array_equal(grown[SIZE], old[parts].mean(axis=0))
+        others = np.delete(np.arange(SIZE), place)
+        np.testing.assert_array_equal(grown[SIZE + 1], old[others].mean(axis=0))
+        np.testing.assert_array_equal(grown[others], old[others])
+
+
+def test_convert_new_vocabulary_and_vocab_size_together(
+    model: str, tmp_path: Path, convert: Convert
+) -> None:
+    vocab = grown_vocabulary(tmp_path / "vocab")
+    flags = (flag_of("bert_ko"), f"--vocab_file={vocab}", "--vocab_size=192")
+    found = convert(model, tmp_path / "to", *flags)
+    assert found.config is not None and found.config.vocab_size == 192
+    assert len(found.arrays[WORD_EMBEDDINGS]) == 192
+    assert not found.arrays[WORD_EMBEDDINGS][SIZE + 2 :].any()
+
+
+def test_convert_vocabulary_that_stands_nowhere_else_is_the_models(
+    model: str, tmp_path: Path, convert: Convert, refusal: Refusal
+) -> None:
+    google = tmp_path / "google"
+    convert(model, google / "bert_model.ckpt")
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (google / name).unlink()
+    flags = (google / "bert_model.ckpt", tmp_path / "new" / "ours", flag_of("bert_ko"))
+    (tmp_path / "new").mkdir()
+    assert refusal(*flags) == f"--vocab_file: no vocabulary in {google}; name it."
+    vocab = write_vocabulary(tmp_path / "vocab")
+    found = convert(*flags, f"--vocab_file={vocab}")
+    assert found.fingerprint == load_tokenizer(vocab).fingerprint
+    larger = write_vocabulary(tmp_path / "larger", (*PIECES, "뷁"))
+    (tmp_path / "newer").mkdir()
+    to = tmp_path / "newer" / "ours"
+    assert refusal(flags[0], to, flag_of("bert_ko"), f"--vocab_file={larger}") == (
+        f"vocab_size is {SIZE} in the configuration of {google}/bert_model.ckpt, but {SIZE + 1} in "
+        f"the vocabulary ({larger}); set vocab_size in the config to that."
+    )
+
+
+def test_convert_vocabulary_with_pieces_taken_away_is_refused(
+    model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    vocab = write_vocabulary(tmp_path / "vocab", PIECES[:-1])
+    found = refusal(model, tmp_path / "to", flag_of("bert_ko"), f"--vocab_file={vocab}")
+    assert found == (
+        f"--vocab_file: {vocab} has {SIZE - 1} pieces, the model's vocabulary {SIZE}; pieces can "
+        "be added, but not taken away."
+    )
+
+
+def test_convert_vocabulary_alone_does_not_change_the_type_of_the_tokenizer(
+    tmp_path: Path, refusal: Refusal
+) -> None:
+    """A vocab.txt without its settings would be one of MeCab."""
+    settings = {"tokenizer_type": "wordpiece", "subword_prefix_unit": "morpheme"}
+    model = save_model(tmp_path / "model", normalization="google", **settings)
+    path = tmp_path / "vocab.txt"
+    path.write_text("".join(f"{piece}\n" for piece in (*PIECES, "뷁")))
+    found = refusal(model, tmp_path / "to", flag_of("bert_ko"), f"--vocab_file={path}")
+    assert found == (
+        f"--vocab_file: {path} has tokenizer_type mecab, but the model wordpiece; put the model's "
+        "tokenizer_config.json beside it."
+    )
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("form", ["bert_ko", "huggingface"])
+def test_convert_folder_that_holds_something_is_not_written_into(
+    form: str, model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "thesis.txt").write_text("만 시간")
+    found = refusal(model, tmp_path / "to", flag_of(form))
+    assert found == f"--to: {tmp_path}/to exists; choose another place, or remove it."
+
+
+def test_convert_tf1_checkpoint_is_not_written_over(
+    model: str, tmp_path: Path, convert: Convert, refusal: Refusal
+) -> None:
+    prefix = tmp_path / "bert_model.ckpt"
+    convert(model, prefix)
+    found = refusal(model, prefix)
+    assert found == f"--to: {prefix} exists; choose another place, or remove it."
+    # Another one of the same model may stand beside it.
+    before = contents(tmp_path)
+    convert(prefix, tmp_path / "again.ckpt")
+    assert contents(tmp_path).items() >= before.items()
+
+
+def test_convert_configuration_of_another_model_is_not_written_over(
+    model: str, tmp_path: Path, convert: Convert, refusal: Refusal
+) -> None:
+    """Else the checkpoint that stands there could not be read any more."""
+    prefix = tmp_path / "bert_model.ckpt"
+    convert(model, prefix)
+    assert refusal(prefix, tmp_path / "padded.ckpt", "--vocab_size=192") == (
+        f"--to: {tmp_path}/bert_config.json is of another model and would be written over; choose "
+        "another folder."
+    )
+
+
+def test_convert_vocabulary_of_another_model_is_not_written_over(
+    model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    write_vocabulary(tmp_path, (*PIECES, "뷁"))
+    found = refusal(model, tmp_path / "bert_model.ckpt")
+    assert f"{tmp_path}/vocab.txt differs" in found
+
+
+def test_convert_file_in_the_place_of_the_folder_is_refused(
+    model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    (tmp_path / "to").touch()
+    found = refusal(model, tmp_path / "to", flag_of("bert_ko"))
+    assert found == f"{tmp_path}/to must be a folder, but it or a part of it is a file."
+
+
+def test_convert_form_that_nothing_says_is_asked_for(
+    model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    assert refusal(model, tmp_path / "to") == (
+        "--to_format must be given: bert_ko, tf1 or huggingface (--to ends in no .ckpt)."
+    )
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pth", "bert.ckpt"])
+@pytest.mark.parametrize("in_folder", [True, False])
+def test_convert_pickle_is_never_opened(
+    name: str, in_folder: bool, tmp_path: Path, refusal: Refusal
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / name).write_text(f"cos\nsystem\n(S'touch {tmp_path}/trapped'\ntR.")
+    (folder / "config.json").write_text("{}")
+    source = folder if in_folder else folder / name
+    assert refusal(source, tmp_path / "to", flag_of("bert_ko")) == (
+        f"--from: {folder}/{name} is a pickle, which can run any code when it is opened, and is "
+        "not read. Convert it where you trust it: load it with transformers and call "
+        "save_pretrained(folder, safe_serialization=True)."
+    )
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_convert_no_source_is_named_by_the_flag_of_this_command(
+    tmp_path: Path, refusal: Refusal
+) -> None:
+    found = refusal(tmp_path / "none", tmp_path / "to", flag_of("bert_ko"))
+    assert found.startswith(f"--from: nothing at {tmp_path}/none: ")
+
+
+def test_convert_other_model_is_refused(tmp_path: Path, refusal: Refusal) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    save_arrays(str(folder / "model.safetensors"), {"x": np.zeros(1, np.float32)})
+    for values, message in (
+        ({"model_type": "bert", "vocab_size": 9}, f"{folder} has no {WORD_EMBEDDINGS}; it is no"),
+        ({"model_type": "t5"}, f"{folder}/config.json is of a t5 model; only bert is read."),
+        ({"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05, but BERT's is 1e-12."),
+    ):
+        (folder / "config.json").write_text(json.dumps(values))
+        found = refusal(folder, tmp_path / "to", flag_of("bert_ko"))
+        assert found.startswith("--from: ") and message in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 4},
+         "--from: {} lacks bert/encoder/layer_2/attention/self/query/kernel, but num_hidden_layers "
+         "is 4 by {}. Use the bert_config.json of the checkpoint."),
+        ({"vocab_size": 192},
+         f"--from: {WORD_EMBEDDINGS} has shape [{SIZE}, 16] in {{}}, but [192, 16] by {{}}; likely "
+         f"vocab_size: the checkpoint has {SIZE} pieces, the config 192. Use the bert_config.json "
+         "of the checkpoint, or another checkpoint."),
+    ],
+)  # fmt: skip
+def test_convert_other_configuration_is_refused_with_the_numbers(
+    changes: dict[str, int], message: str, model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({**CONFIG.to_dict(), **changes}))
+    flags = (f"--bert_config_file={path}", flag_of("bert_ko"))
+    found = refusal(model, tmp_path / "to", *flags)
+    assert found == message.format(f"{model}/checkpoint-00000300", path)
+
+
+def test_convert_disk_that_is_full_is_one_line(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def fail(path: str, data: object) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(files, "write_atomic", fail)
+    assert command(model, tmp_path / "to", flag_of("bert_ko")) == 1
+    assert error_of(capsys).endswith(": No space left on device")
+
+
+def test_convert_help_answers_without_a_framework() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(REPOSITORY / "bin" / "convert_checkpoint"),
+         "--help"], capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    assert "--from (str, required)" in done.stdout
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not modules & {"tensorflow", "keras", "jax", "torch", "transformers"}
+
+
+# With TensorFlow and transformers
+
+
+def compared(capsys: Captured) -> tuple[str, dict[str, float]]:
+    """Who was compared, and the differences by output."""
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith("largest difference, ")]
+    who, _, found = line.removeprefix("largest difference, ").partition(": ")
+    pairs = [part.rsplit(" ", 1) for part in found.split(", ")]
+    return who, {name: float(value) for name, value in pairs}
+
+
+@pytest.fixture
+def both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(hugging_face, "write_hugging_face_tokenizer", write_tokenizer)
+
+
+OUTPUTS = {
+    "pretraining": {"masked_lm_logits", "next_sentence_logits", "sequence_output"},
+    "masked_lm": {"masked_lm_logits", "sequence_output"},
+    "spans": {"start_logits", "end_logits", "sequence_output"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("both_sides")
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_convert_around_all_forms_transformers_says_the_same(
+    kind: str, models: dict[str, str], tmp_path: Path, capsys: Captured
+) -> None:
+    theirs, google, ours = tmp_path / "theirs", tmp_path / "google" / "m.ckpt", tmp_path / "ours"
+    for source, to, form, sides in (
+        (models[kind], theirs, "huggingface", "bert_ko before and transformers after"),
+        (theirs, google, "tf1", "transformers before and bert_ko after"),
+        (google, ours, "bert_ko", "bert_ko before and bert_ko after"),
+    ):
+        assert command(source, to, flag_of(form)) == 0
+        who, differences = compared(capsys)
+        assert who == sides and differences.keys() == OUTPUTS[kind]
+        assert max(differences.values()) < 1e-5
+        assert_same_bits(read_source(str(to)).arrays, arrays_of(kind))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("both_sides")
+def test_convert_grown_model_says_the_same_of_old_pieces(
+    model: str, tmp_path: Path, capsys: Captured
+) -> None:
+    vocab = grown_vocabulary(tmp_path / "vocab")
+    flags = (flag_of("huggingface"), f"--vocab_file={vocab}", "--vocab_size=192")
+    assert command(model, tmp_path / "theirs", *flags) == 0
+    who, differences = compared(capsys)
+    assert who == "bert_ko before and transformers after"
+    assert differences.keys() == OUTPUTS["pretraining"] and max(differences.values()) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("both_sides")
+def test_convert_damaged_hugging_face_folder_is_noticed_by_transformers(
+    model: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = damage("bert.encoder.layer.0.attention.self.value.weight", 0.5)
+    monkeypatch.setattr(
+        conversion,
+        "save_arrays",
+        lambda path, arrays, metadata: save_arrays(path, change(arrays), metadata),
+    )
+    assert command(model, tmp_path / "theirs", flag_of("huggingface")) == 1
+    assert re.search(
+        rf"{tmp_path}/theirs differs from {model}/checkpoint-00000300 by \d\.\de[-+]\d\d in \w+, "
+        r"more than 1e-04; do not use it\.$",
+        capsys.readouterr().err.strip(),
+    )
+
+
+@pytest.mark.slow
+def test_convert_tf1_checkpoint_is_restored_by_googles_way(model: str, tmp_path: Path) -> None:
+    """A graph of TF1 with the optimizer's variables goes on where the run stood."""
+    import tensorflow as tf
+
+    prefix = str(tmp_path / "bert_model.ckpt")
+    assert command(model, prefix, "--with_optimizer", "--nocompare") == 0
+    arrays = arrays_of("pretraining")
+    wanted = {**arrays, **slots_of(arrays)}
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        zeros = v1.zeros_initializer()  # operations are deterministic here
+        variables = {
+            name: v1.get_variable(name, array.shape, initializer=zeros)
+            for name, array in wanted.items()
+        }
+        step = v1.train.get_or_create_global_step()
+        v1.train.Saver().restore(session, prefix)
+        assert session.run(step) == STEP
+        assert_same_bits(session.run(variables), wanted)

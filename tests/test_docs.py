@@ -1,0 +1,99 @@
+"""The command lists of docs/, run as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
+from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.handshake import copy_vocabulary
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("google_checkpoint", "publish_hugging_face", "pytorch")
+_BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
+SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+    "max_position_embeddings": 384,
+}  # fmt: skip
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and code of each block."""
+    return _BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_korean_page_has_the_same_commands(page: str) -> None:
+    found = blocks(f"{page}.md")
+    assert found and blocks(f"{page}.ko.md") == found
+
+
+@pytest.fixture(scope="module")
+def model(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a tiny model with random weights."""
+    folder = tmp_path_factory.mktemp("docs") / "model"
+    tokenizer = load_tokenizer(vocab_folder)
+    config = BertConfig(vocab_size=len(tokenizer.vocab), **SIZES)  # type: ignore[arg-type]
+    arrays = initial_parameters(pretraining_specs(config), 0.02, 1)
+    state = {"format": 1, "step": 5, "tokenizer_fingerprint": tokenizer.fingerprint}
+    folder.mkdir()
+    save_checkpoint(str(folder), 5, Checkpoint(arrays, {}, state), config, 0)
+    copy_vocabulary(tokenizer, vocab_folder, str(folder))
+    return folder
+
+
+def command(arguments: list[str], cwd: Path) -> None:
+    """Runs a program quietly."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(cwd / "modules")}
+    done = subprocess.run(
+        arguments, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+
+
+def prepare(folder: Path, model: Path) -> None:
+    """What the pages take for granted: a checkpoint of Google's, a model and a reader."""
+    for name in ("bin", "samples", "bert_ko"):
+        (folder / name).symlink_to(ROOT / name)
+    python = [sys.executable, "bin/convert_checkpoint", "--nocompare", f"--from={model}"]
+    command([*python, "--to=google/bert_model.ckpt"], folder)
+
+
+def run_page(page: str, folder: Path) -> None:
+    """Runs every block in its order."""
+    for language, code in blocks(f"{page}.md"):
+        if language == "python":
+            command([sys.executable, "-c", code], folder)
+            continue
+        for line in code.replace("\\\n", " ").splitlines():
+            words = re.findall(r'(?:[^\s"]|"[^"]*")+', line)
+            command([sys.executable, *(word.replace('"', "") for word in words)], folder)
+
+
+@pytest.mark.slow
+def test_google_page_runs_as_it_stands(model: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, model)
+    run_page("google_checkpoint", tmp_path)
+    assert (tmp_path / "back" / "bert_model.ckpt.index").is_file()
+
+
+@pytest.mark.slow
+def test_hugging_face_pages_run_as_they_stand(model: Path, tmp_path: Path) -> None:
+    for name in ("bin", "samples", "bert_ko"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "model").symlink_to(model)
+    run_page("publish_hugging_face", tmp_path)
+    flags = (
+        "--do_train", "--num_train_epochs=1", "--max_seq_length=256", "--output_dir=reader",
+        "--train_file=samples/korquad.json", f"--vocab_file={model}", f"--init_checkpoint={model}",
+        f"--bert_config_file={model}/checkpoint-00000005/bert_config.json",
+    )  # fmt: skip
+    command([sys.executable, "bin/run_squad", *flags], tmp_path)
+    run_page("pytorch", tmp_path)
+    assert (tmp_path / "answers" / "report.html").is_file()

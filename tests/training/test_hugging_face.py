@@ -1,0 +1,177 @@
+"""Names, arrays and settings of transformers' models in ours, and back."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_ko.modeling.config import ACTIVATIONS, BertConfig
+from bert_ko.modeling.parameters import (
+    Arrays,
+    Specs,
+    encoder_specs,
+    masked_lm_specs,
+    pretraining_specs,
+    span_specs,
+)
+from bert_ko.training.hugging_face import (
+    architecture,
+    from_hugging_face,
+    from_hugging_face_config,
+    to_hugging_face,
+    to_hugging_face_arrays,
+    to_hugging_face_config,
+)
+
+SPECS = {
+    "BertForPreTraining": pretraining_specs,
+    "BertForMaskedLM": masked_lm_specs,
+    "BertForQuestionAnswering": span_specs,
+    "BertModel": encoder_specs,
+}
+CONFIG = BertConfig(
+    vocab_size=30, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=12,
+    hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.05, max_position_embeddings=20,
+    type_vocab_size=3, initializer_range=0.01,
+)  # fmt: skip
+THEIRS = {
+    "vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "intermediate_size": 12, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.05,
+    "max_position_embeddings": 20, "type_vocab_size": 3, "initializer_range": 0.01,
+}  # fmt: skip
+
+
+def arrays_of(specs: Specs) -> Arrays:
+    rng = np.random.default_rng(3)
+    return {name: rng.standard_normal(spec.shape, np.float32) for name, spec in specs.items()}
+
+
+# Names
+
+
+@given(layers=st.integers(1, 24), kind=st.sampled_from(list(SPECS)))
+def test_names_there_and_back_are_the_same(layers: int, kind: str) -> None:
+    config = BertConfig(vocab_size=9, num_hidden_layers=layers)
+    specs = SPECS[kind](config)
+    theirs = {name: to_hugging_face(name) for name in specs}
+    assert {name: from_hugging_face(new) for name, (new, _) in theirs.items()} == {
+        name: (name, transpose) for name, (_, transpose) in theirs.items()
+    }
+    assert len({new for new, _ in theirs.values()}) == len(specs)
+
+
+def test_to_hugging_face_transposes_kernels_alone() -> None:
+    specs = {**pretraining_specs(CONFIG), **span_specs(CONFIG)}
+    turned = {name for name in specs if to_hugging_face(name)[1]}
+    assert turned == {name for name in specs if name.endswith("/kernel")}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("bert/embeddings/word_embeddings", "bert.embeddings.word_embeddings.weight"),
+        ("bert/embeddings/LayerNorm/gamma", "bert.embeddings.LayerNorm.weight"),
+        ("bert/encoder/layer_11/attention/self/key/bias",
+         "bert.encoder.layer.11.attention.self.key.bias"),
+        ("bert/encoder/layer_0/output/LayerNorm/beta",
+         "bert.encoder.layer.0.output.LayerNorm.bias"),
+        ("bert/pooler/dense/kernel", "bert.pooler.dense.weight"),
+        ("cls/predictions/transform/dense/kernel", "cls.predictions.transform.dense.weight"),
+        ("cls/predictions/output_bias", "cls.predictions.bias"),
+        ("cls/seq_relationship/output_weights", "cls.seq_relationship.weight"),
+        ("cls/seq_relationship/output_bias", "cls.seq_relationship.bias"),
+        ("cls/squad/output_weights", "qa_outputs.weight"),
+        ("cls/squad/output_bias", "qa_outputs.bias"),
+    ],
+)  # fmt: skip
+def test_to_hugging_face_names(ours: str, theirs: str) -> None:
+    assert to_hugging_face(ours)[0] == theirs
+
+
+# Arrays
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_to_hugging_face_arrays_read_back_are_the_same_bits(kind: str) -> None:
+    arrays = arrays_of(SPECS[kind](CONFIG))
+    assert architecture(arrays) == kind
+    found: Arrays = {}
+    for name, array in to_hugging_face_arrays(arrays).items():
+        converted = from_hugging_face(name)
+        assert converted is not None
+        found[converted[0]] = array.T if converted[1] else array
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_to_hugging_face_arrays_model_without_head_has_no_prefix() -> None:
+    found = to_hugging_face_arrays(arrays_of(encoder_specs(CONFIG)))
+    assert {name.partition(".")[0] for name in found} == {"embeddings", "encoder", "pooler"}
+    kernel = "encoder.layer.2.intermediate.dense.weight"
+    assert found[kernel].shape == (CONFIG.intermediate_size, CONFIG.hidden_size)
+
+
+# Settings
+
+
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("gelu", "gelu_new"), ("gelu_erf", "gelu"), ("relu", "relu"), ("tanh", "tanh")],
+)
+def test_config_both_ways(ours: str, theirs: str, kind: str) -> None:
+    config = BertConfig(**{**CONFIG.to_dict(), "hidden_act": ours})
+    found = to_hugging_face_config(config, SPECS[kind](config))
+    assert found == {
+        **THEIRS,
+        "architectures": [kind],
+        "hidden_act": theirs,
+        "layer_norm_eps": 1e-12,
+        "model_type": "bert",
+    }
+    assert from_hugging_face_config(found, "config.json") == config
+
+
+def test_config_every_activation_of_ours_has_one_of_theirs() -> None:
+    for name in ACTIVATIONS:
+        config = BertConfig(vocab_size=9, hidden_act=name)
+        assert from_hugging_face_config(to_hugging_face_config(config, {}), "x") == config
+
+
+def test_from_hugging_face_config_what_is_missing_is_a_default_of_transformers() -> None:
+    config = from_hugging_face_config({"vocab_size": 9}, "config.json")
+    assert config == BertConfig(vocab_size=9, hidden_act="gelu_erf")
+    more = {"vocab_size": 9, "hidden_act": "gelu_pytorch_tanh", "torch_dtype": "float16"}
+    assert from_hugging_face_config(more, "config.json") == BertConfig(vocab_size=9)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model_type": "electra"}, "config.json is of a electra model; only bert is read."),
+        ({"position_embedding_type": "relative_key"},
+         "config.json: position_embedding_type relative_key is not known; only absolute."),
+        ({"layer_norm_eps": 1e-5}, "config.json: layer_norm_eps is 1e-05, but BERT's is 1e-12."),
+        ({"layer_norm_eps": 0}, "config.json: layer_norm_eps is 0, but BERT's is 1e-12."),
+        ({"hidden_act": "silu"},
+         "config.json: hidden_act silu is not known; known are gelu, gelu_new, gelu_pytorch_tanh, "
+         "relu, tanh."),
+        ({"num_attention_heads": 5},
+         "config.json: hidden_size must be a multiple of num_attention_heads, got 8 and 5."),
+        ({"vocab_size": 0}, "config.json: vocab_size must be a positive integer, got 0."),
+    ],
+)  # fmt: skip
+def test_from_hugging_face_config_what_ours_cannot_compute_is_refused(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        from_hugging_face_config({**THEIRS, **values}, "config.json")
+    assert str(error.value) == message
+
+
+def test_from_hugging_face_config_without_vocab_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^config\.json has no vocab_size\.$"):
+        from_hugging_face_config({"model_type": "bert"}, "config.json")
