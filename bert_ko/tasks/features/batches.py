@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_ko.tasks.features.sentences import NOWHERE, Ints, Sentences
-from bert_ko.tasks.lengths import COUNT, choose_lengths
+from bert_ko.tasks.lengths import choose_lengths
 from bert_ko.training.backend import HostBatch
 
-_BATCHES_OF_A_LENGTH = 4  # fewer would not be worth compiling for
+_MULTIPLE = 8
+_MOST_LENGTHS = 12
 
 
 class Plan(NamedTuple):
@@ -34,7 +35,11 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    first: Sentences, batch_size: int, max_seq_length: int, num_devices: int = 1
+    first: Sentences,
+    batch_size: int,
+    max_seq_length: int,
+    pieces_of_compiling: float,
+    num_devices: int = 1,
 ) -> Plan:
     """Chooses lengths for all sentences from the first of them.
 
@@ -42,13 +47,19 @@ def make_plan(
         first: a window of sentences, like which the others may be.
         batch_size: B; less where there are fewer sentences.
         max_seq_length: of all sentences.
+        pieces_of_compiling: for a length more, so much less padding is worth it.
         num_devices: B divides by it.
     """
-    needed = -(-len(first) // num_devices) * num_devices
-    size = min(batch_size, max(needed, num_devices))
-    count = min(COUNT, max(1, -(-len(first) // size) // _BATCHES_OF_A_LENGTH))
-    lengths = choose_lengths(first.lengths, max_seq_length, count)
-    return Plan(size, tuple(sorted({*lengths, max_seq_length})))
+    size = min(batch_size, -(-len(first) // num_devices) * num_devices)
+    found: tuple[int, ...] = ()
+    padded = np.inf
+    for count in range(1, _MOST_LENGTHS + 1):
+        lengths = choose_lengths(first.lengths, max_seq_length, count, _MULTIPLE)
+        pieces = np.take(lengths, np.searchsorted(lengths, first.lengths)).sum()
+        if padded - pieces <= pieces_of_compiling:
+            break
+        found, padded = lengths, pieces
+    return Plan(size, tuple(sorted({*found, max_seq_length})))
 
 
 def sorted_batches(sentences: Sentences, batch_size: int) -> Iterator[Ints]:

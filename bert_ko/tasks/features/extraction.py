@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import encoder_specs
+from bert_ko.modeling.parameters import count_parameters, encoder_specs
 from bert_ko.tasks.features.batches import Plan, gather_batch, make_plan, sorted_batches
 from bert_ko.tasks.features.sentences import Sentences, WindowSize
 from bert_ko.tasks.features.settings import FeatureSettings
@@ -26,6 +26,21 @@ from bert_ko.training.runs import check_batch_size
 Values = npt.NDArray[Any]
 _WINDOW_SENTENCES = 4096
 _WINDOW_BYTES = 1 << 28  # of values, which are in memory together
+# Operations done while a length is compiled: under a second on a CPU, seconds on a GPU.
+_CPU_COMPILING, _GPU_COMPILING = 1e11, 3e14
+
+
+class Device(NamedTuple):
+    """What computes: how many devices, and whether they are CPUs."""
+
+    num_devices: int
+    is_cpu: bool
+
+    def pieces_of_compiling(self, config: BertConfig) -> float:
+        """So many pieces go through the model while it is compiled for another length."""
+        layers = encoder_specs(config, has_pooler=False)
+        weights = count_parameters({k: v for k, v in layers.items() if k.endswith("/kernel")})
+        return (_CPU_COMPILING if self.is_cpu else _GPU_COMPILING) / (2 * weights)
 
 
 class Extractor:
@@ -37,7 +52,7 @@ class Extractor:
         config: BertConfig,
         pad_id: int,
         settings: FeatureSettings,
-        num_devices: int = 1,
+        device: Device,
     ):
         """Joins the parts; ``load_extractor`` makes them.
 
@@ -46,11 +61,12 @@ class Extractor:
             config: of the model.
             pad_id: of [PAD].
             settings: what is wanted.
-            num_devices: batches divide by it.
+            device: what computes.
         """
-        self._predict, self._pad_id, self._num_devices = predict, pad_id, num_devices
-        self._settings = settings
+        self._predict, self._config, self._pad_id = predict, config, pad_id
+        self._settings, self._device = settings, device
         self._shape = (len(settings.layers), config.hidden_size)
+        self._window_size = window_size(settings, config)
         self._plan: Plan | None = None
         self.num_not_finite = 0  # sentences
 
@@ -68,9 +84,7 @@ class Extractor:
         """
         settings = self._settings
         if self._plan is None:
-            self._plan = make_plan(
-                sentences, settings.batch_size, settings.max_seq_length, self._num_devices
-            )
+            self._plan = self._make_plan(sentences)
         is_pooled = settings.pooling != "none"
         count = len(sentences) if is_pooled else sentences.num_pieces
         values = np.empty((count, *self._shape), settings.dtype)
@@ -84,10 +98,23 @@ class Extractor:
                 start, end = (
                     (number, number + 1) if is_pooled else (offsets[number], offsets[number + 1])
                 )
-                values[start:end] = found[row] if is_pooled else found[row, : end - start]
+                with np.errstate(over="ignore"):  # it is counted
+                    values[start:end] = found[row] if is_pooled else found[row, : end - start]
                 self.num_not_finite += not np.isfinite(values[start:end]).all()
             update(len(rows))
         return values
+
+    def _make_plan(self, first: Sentences) -> Plan:
+        size, settings = self._window_size, self._settings
+        has_room = first.num_pieces + settings.max_seq_length <= size.pieces
+        is_all = len(first) < size.sentences and has_room
+        return make_plan(
+            first,
+            settings.batch_size,
+            settings.max_seq_length,
+            self._device.pieces_of_compiling(self._config) if is_all else 0,
+            self._device.num_devices,
+        )
 
 
 def window_size(settings: FeatureSettings, config: BertConfig) -> WindowSize:
@@ -119,9 +146,10 @@ def load_extractor(
     from bert_ko.tasks.features.head import feature_outputs
 
     program = backend.train_program(config, _no_loss, None, arrays, seed=0)
-    predict = program.predictor(feature_outputs(positions, settings.pooling, settings.dtype))
+    predict = program.predictor(feature_outputs(positions, settings.pooling))
     pad_id = model.tokenizer.vocab.pad_id
-    return Extractor(predict, config, pad_id, settings, backend.num_devices), backend
+    device = Device(backend.num_devices, "cpu" in backend.description.lower())
+    return Extractor(predict, config, pad_id, settings, device), backend
 
 
 def _no_loss(model: object, batch: object) -> NoReturn:

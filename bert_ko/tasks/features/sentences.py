@@ -5,7 +5,6 @@ Legend: S sentences, P pieces of all of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,8 +16,7 @@ from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
 
 Ints = npt.NDArray[np.int32]
 NOWHERE = -1  # character and word of [CLS] and [SEP]
-# The last separator counts, as in Google's code.
-_PAIR = re.compile(r"\s*(.*) \|\|\| (.*)", re.DOTALL)
+_SEPARATOR = " ||| "
 PIECE_COLUMNS = ("input_ids", "segment_ids", "starts", "ends", "eojeol_ids", "morpheme_ids")
 
 
@@ -175,15 +173,19 @@ def _add(columns: dict[str, list[int]], ids: list[int], segment: int, *places: l
 
 
 def split_pair(line: str) -> list[tuple[int, int]]:
-    """Spans of the one or two sentences of a line.
+    """Spans of the one or two sentences of a line; the last separator counts.
 
     >>> split_pair("나무 ||| 숲")
     [(0, 2), (7, 8)]
 
     Source: read_examples of extract_features.py of google-research/bert.
     """
-    pair = _PAIR.fullmatch(line.rstrip())
-    return [pair.span(1), pair.span(2)] if pair else [(0, len(line))]
+    text = line.strip()
+    start = len(line) - len(line.lstrip())
+    at = text.rfind(_SEPARATOR)
+    if at < 0:
+        return [(0, len(line))]
+    return [(start, start + at), (start + at + len(_SEPARATOR), start + len(text))]
 
 
 def truncate(counts: list[int], limit: int) -> list[int]:

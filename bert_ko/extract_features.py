@@ -1,0 +1,197 @@
+"""extract_features: what the layers of a model say of the pieces of sentences."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from bert_ko import files
+from bert_ko.compression import COMPRESSIONS
+from bert_ko.flags import flag, run_command
+from bert_ko.progress import Progress, warn
+from bert_ko.tasks.features.extraction import load_extractor, window_size
+from bert_ko.tasks.features.layout import make_layout
+from bert_ko.tasks.features.lines import Lines, open_lines
+from bert_ko.tasks.features.parquet import load_pyarrow
+from bert_ko.tasks.features.sentences import Sentences, encode_windows, join
+from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
+from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
+from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
+
+_COMMAND = "extract_features"
+_ENDINGS: dict[str, Format] = {
+    ".npz": "npz",
+    ".safetensors": "safetensors",
+    ".parquet": "parquet",
+}
+
+
+@dataclass(frozen=True)
+class ExtractFeaturesConfig(ModelFlags):
+    """Writes the vectors of a model's layers for every piece of sentences, or for every sentence.
+
+    The sentences keep their order, and every piece its characters and its words.
+    """
+
+    input_file: str = flag(
+        help="A sentence a line, or a pair: a ||| b. Local or remote, maybe compressed; - is "
+        "standard input."
+    )
+    output_file: str = flag(help="Where to write; it appears when all is done.")
+    layers: tuple[str, ...] = flag(
+        ("-1", "-2", "-3", "-4"),
+        help="Layers to write: -1 is the last one, 0 the first; one below the first, such as -13 "
+        "of 12, are the embeddings.",
+    )
+    output_format: Literal["auto", "json", "npz", "safetensors", "parquet"] = flag(
+        "auto",
+        help="json: Google's lines, large and slow. auto: by the ending of --output_file (.npz, "
+        ".safetensors, .parquet), else json.",
+    )
+    pooling: Pooling = flag(
+        "none",
+        help="none: a vector a piece; cls: a vector a sentence, that of [CLS]; mean: the mean "
+        "over its pieces without [CLS] and [SEP].",
+    )
+    dtype: DType = flag("float32", help="Of the values in all formats but json.")
+    max_seq_length: int = flag(
+        128, help="Pieces of a sentence or pair, [CLS] and [SEP] included; the rest is cut off."
+    )
+    batch_size: int = flag(32, help="Sentences that are computed together.")
+    use_one_hot_embeddings: bool = flag(
+        False, help="No effect; accepted because Google's script has it."
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a value out of range, by the flag's name."""
+        parse_layers(self.layers)
+        for name, least in (("max_seq_length", 3), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.format == "json" and self.dtype != "float32":
+            raise ValueError(
+                f"--dtype={self.dtype} has no effect on JSON; choose another --output_format, or "
+                "leave the flag out."
+            )
+        if os.path.splitext(self.output_file)[1] in COMPRESSIONS:
+            raise ValueError(
+                f"--output_file={self.output_file} would not be compressed; give another name."
+            )
+
+    @property
+    def format(self) -> Format:
+        """Of the output."""
+        if self.output_format != "auto":
+            return self.output_format
+        return _ENDINGS.get(os.path.splitext(self.output_file)[1].lower(), "json")
+
+    @property
+    def settings(self) -> FeatureSettings:
+        """What is extracted."""
+        return FeatureSettings(
+            parse_layers(self.layers),
+            self.pooling,
+            self.dtype,
+            self.max_seq_length,
+            self.batch_size,
+        )
+
+
+def run(config: ExtractFeaturesConfig) -> None:
+    """Reads sentences and a model, and writes features."""
+    if config.format == "parquet":
+        load_pyarrow()
+    _refuse_same_file(config)
+    with open_lines(config.input_file) as lines:
+        model = open_model(config)
+        _refuse_long_sentences(config, model)
+        outcome = _extract(config, model, lines)
+    _report(config, lines, outcome)
+
+
+def _refuse_same_file(config: ExtractFeaturesConfig) -> None:
+    paths = (config.input_file, config.output_file)
+    if all(map(os.path.isfile, paths)) and os.path.samefile(*paths):
+        raise ValueError(f"--output_file={config.output_file} is --input_file; name another.")
+
+
+def _refuse_long_sentences(config: ExtractFeaturesConfig, model: TrainedModel) -> None:
+    if config.max_seq_length > model.config.max_position_embeddings:
+        raise ValueError(
+            f"--max_seq_length={config.max_seq_length}, but the model has "
+            f"{model.config.max_position_embeddings} positions (max_position_embeddings in "
+            f"{model.config_file}); lower the flag."
+        )
+
+
+class _Outcome(NamedTuple):
+    """What is to be reported."""
+
+    num_sentences: int
+    num_pieces: int
+    num_cut: int
+    num_not_finite: int
+
+
+def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -> _Outcome:
+    settings = config.settings
+    with files.atomic_writer(config.output_file) as stream:
+        extractor, backend = load_extractor(model, settings, config.device_config)
+        computed_with = f"{backend.description}, {backend.precision}"
+        print(computed_with, file=sys.stderr, flush=True)
+        windows: Iterable[Sentences] = encode_windows(
+            lines, model.tokenizer, config.max_seq_length, window_size(settings, model.config)
+        )
+        whole = None
+        if config.format in WHOLE_FORMATS:
+            windows = list(windows)
+            whole = join(windows)
+        layout = make_layout(model, settings, config.init_checkpoint, computed_with)
+        total = len(whole) if whole is not None else None
+        num_pieces = num_cut = 0
+        with (
+            open_writer(config.format, stream, layout, whole) as write,
+            Progress(_COMMAND, total, "sentences") as progress,
+        ):
+            for window in windows:
+                write(window, extractor.compute(window, progress.update))
+                num_pieces += window.num_pieces
+                num_cut += window.num_cut
+    return _Outcome(lines.num_lines, num_pieces, num_cut, extractor.num_not_finite)
+
+
+def _report(config: ExtractFeaturesConfig, lines: Lines, outcome: _Outcome) -> None:
+    """On standard error: features may go to standard output."""
+    of_all = f"of {outcome.num_sentences:,} lines"
+    if outcome.num_cut:
+        warn(
+            _COMMAND,
+            f"{outcome.num_cut:,} {of_all} have more than --max_seq_length="
+            f"{config.max_seq_length} pieces and were cut.",
+        )
+    if lines.num_damaged:
+        warn(
+            _COMMAND,
+            f"{lines.num_damaged:,} {of_all} are not UTF-8; U+FFFD stands for what can't be read.",
+        )
+    if outcome.num_not_finite:
+        warn(
+            _COMMAND,
+            f"{outcome.num_not_finite:,} {of_all} have values that are not finite as "
+            f"{config.dtype}.",
+        )
+    if not outcome.num_sentences:
+        warn(_COMMAND, f"{config.input_file} has no lines.")
+    print(
+        f"{config.output_file}: {config.format}, {outcome.num_sentences:,} sentences, "
+        f"{outcome.num_pieces:,} pieces",
+        file=sys.stderr,
+    )
+
+
+def main() -> int:
+    """Runs the command."""
+    return run_command(ExtractFeaturesConfig, run)

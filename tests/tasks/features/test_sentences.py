@@ -1,0 +1,196 @@
+"""Lines to pieces, and the place of every piece in its line."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_ko.tasks.features.sentences import (
+    PIECE_COLUMNS,
+    Sentences,
+    WindowSize,
+    encode_windows,
+    join,
+    split_pair,
+    truncate,
+)
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "나무", "##는", "크", "##다", "숲"]
+LARGE = WindowSize(100, 1000)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Tokenizer:
+    return Tokenizer(Vocabulary(PIECES), TokenizerConfig(tokenizer_type="wordpiece"))
+
+
+def encode(tokenizer: Tokenizer, *lines: str, max_seq_length: int = 16) -> Sentences:
+    return join(encode_windows(lines, tokenizer, max_seq_length, LARGE))
+
+
+def rows(sentences: Sentences) -> dict[str, list[int]]:
+    return {name: array.tolist() for name, array in sentences.columns().items()}
+
+
+def test_encode_windows_pair_has_characters_and_words_of_the_line(tiny: Tokenizer) -> None:
+    found = encode(tiny, "나무는 크다", "  나무는 ||| 큰 숲")
+    assert found.sentence_offsets.tolist() == [0, 6, 13]
+    assert {name: values[:6] for name, values in rows(found).items()} == {
+        "input_ids": [2, 5, 6, 7, 8, 3],
+        "segment_ids": [0] * 6,
+        "starts": [-1, 0, 2, 4, 5, -1],
+        "ends": [-1, 2, 3, 5, 6, -1],
+        "eojeol_ids": [-1, 0, 0, 1, 1, -1],
+        "morpheme_ids": [-1, 0, 0, 1, 1, -1],
+    }
+    # [CLS] 나무 ##는 [SEP] [UNK] 숲 [SEP]; the words of the second sentence are counted on.
+    assert {name: values[6:] for name, values in rows(found).items()} == {
+        "input_ids": [2, 5, 6, 3, 1, 9, 3],
+        "segment_ids": [0, 0, 0, 0, 1, 1, 1],
+        "starts": [-1, 2, 4, -1, 10, 12, -1],
+        "ends": [-1, 4, 5, -1, 11, 13, -1],
+        "eojeol_ids": [-1, 0, 0, -1, 1, 2, -1],
+        "morpheme_ids": [-1, 0, 0, -1, 1, 2, -1],
+    }
+    assert found.num_cut == 0
+    assert found.lengths.tolist() == [6, 7] and len(found) == 2 and found.num_pieces == 13
+
+
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        ("", [2, 3]),
+        ("   ", [2, 3]),
+        ("\0", [2, 3]),
+        ("나무 ||| ", [2, 5, 1, 1, 1, 3]),  # stripped, as Google's: no second sentence
+        (" ||| 숲", [2, 1, 1, 1, 9, 3]),
+        ("나무 ||| \u200b\0 숲", [2, 5, 3, 9, 3]),
+        ("나무 ||| \ufffd", [2, 5, 3]),  # nothing is left of it
+        ("\ufffd ||| 숲", [2, 3, 9, 3]),
+        ("나무|||숲", [2, 5, 1, 1, 1, 1, 3]),
+        ("나무 ||| 크다 ||| 숲", [2, 5, 1, 1, 1, 7, 8, 3, 9, 3]),
+        ("[SEP]", [2, 1, 1, 1, 3]),
+    ],
+)
+def test_encode_windows_odd_lines(line: str, ids: list[int], tiny: Tokenizer) -> None:
+    assert encode(tiny, line).input_ids.tolist() == ids
+
+
+def test_encode_windows_lone_surrogate_moves_no_character(tiny: Tokenizer) -> None:
+    found = encode(tiny, "\ud800나무 \udfff숲")
+    assert found.input_ids.tolist() == [2, 5, 9, 3]
+    assert found.starts.tolist() == [-1, 1, 5, -1] and found.ends.tolist() == [-1, 3, 6, -1]
+
+
+def test_encode_windows_long_lines_are_cut_and_counted(tiny: Tokenizer) -> None:
+    found = encode(tiny, "숲 " * 9, "나무 ||| " + "숲 " * 9, "숲 숲", max_seq_length=6)
+    assert found.lengths.tolist() == [6, 6, 4]
+    assert found.input_ids.tolist() == [2, 9, 9, 9, 9, 3, 2, 5, 3, 9, 9, 3, 2, 9, 9, 3]
+    assert found.num_cut == 2
+
+
+def test_encode_windows_no_room_for_a_second_sentence(tiny: Tokenizer) -> None:
+    found = encode(tiny, "나무 ||| 숲", max_seq_length=4)
+    assert found.input_ids.tolist() == [2, 5, 3] and found.num_cut == 1
+    found = encode(tiny, "나무 ||| 숲", max_seq_length=3)
+    assert found.input_ids.tolist() == [2, 3]
+
+
+def test_encode_windows_offsets_give_the_text_of_the_pieces(
+    tokenizer: Tokenizer, sample_lines: list[str]
+) -> None:
+    lines = [f"  {a} ||| {b}" for a, b in itertools.pairwise(sample_lines)]
+    found = encode(tokenizer, *lines, max_seq_length=512)
+    assert found.num_cut == 0
+    checked = 0
+    spans = itertools.pairwise(found.sentence_offsets)
+    for line, (start, end) in zip(lines, spans, strict=True):
+        texts: dict[int, str] = {}
+        for i in range(start, end):
+            piece = tokenizer.vocab.pieces[found.input_ids[i]]
+            text = line[found.starts[i] : found.ends[i]]
+            if piece in ("[CLS]", "[SEP]"):
+                assert text == "" and found.starts[i] == found.eojeol_ids[i] == -1
+            elif piece != "[UNK]":
+                assert text.lower() == piece.removeprefix("##")
+                checked += 1
+            eojeol = int(found.eojeol_ids[i])
+            if eojeol >= 0:
+                texts[eojeol] = texts.get(eojeol, "") + text
+        eojeols = [word for a, b in split_pair(line) for word in line[a:b].split()]
+        assert [texts[i] for i in range(len(texts))] == eojeols
+    assert checked > 1000
+
+
+def test_encode_windows_are_bounded_and_keep_the_order(tiny: Tokenizer) -> None:
+    lines = ["숲 " * count for count in (1, 2, 3, 9, 1, 1, 1)]
+
+    def lengths(size: WindowSize) -> list[list[int]]:
+        return [w.lengths.tolist() for w in encode_windows(lines, tiny, 16, size)]
+
+    assert lengths(WindowSize(3, 1000)) == [[3, 4, 5], [11, 3, 3], [3]]
+    assert lengths(WindowSize(100, 9)) == [[3, 4], [5], [11], [3, 3, 3]]
+    assert lengths(LARGE) == [[3, 4, 5, 11, 3, 3, 3]]
+    assert list(encode_windows([], tiny, 16, LARGE)) == []
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 30))
+def test_join_is_one_window(counts: list[int], pieces: int) -> None:
+    tokenizer = Tokenizer(Vocabulary(PIECES), TokenizerConfig(tokenizer_type="wordpiece"))
+    lines = ["숲 " * count for count in counts]
+    small = join(encode_windows(lines, tokenizer, 8, WindowSize(4, pieces)))
+    (whole,) = encode_windows(lines, tokenizer, 8, LARGE)
+    assert small.sentence_offsets.tolist() == whole.sentence_offsets.tolist()
+    assert rows(small) == rows(whole) and small.num_cut == whole.num_cut
+
+
+def test_join_nothing_is_empty() -> None:
+    found = join([])
+    assert len(found) == 0 and found.sentence_offsets.tolist() == [0]
+    assert all(getattr(found, name).shape == (0,) for name in PIECE_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("line", "texts"),
+    [
+        ("나무", ["나무"]),
+        ("나무 ||| 숲", ["나무", "숲"]),
+        (" 가 ||| 나 ||| 다 ", ["가 ||| 나", "다"]),
+        ("가 ||| ||| 나", ["가 |||", "나"]),
+        ("가 |||", ["가 |||"]),
+        ("||| 가", ["||| 가"]),
+        ("", [""]),
+    ],
+)
+def test_split_pair_is_googles(line: str, texts: list[str]) -> None:
+    assert [line[start:end] for start, end in split_pair(line)] == texts
+
+
+def pop(counts: list[int], limit: int) -> list[int]:
+    """Google's loop."""
+    first, second = counts
+    while first + second > limit:
+        if first > second:
+            first -= 1
+        else:
+            second -= 1
+    return [first, second]
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 50))
+def test_truncate_pair_is_googles(first: int, second: int, limit: int) -> None:
+    assert truncate([first, second], limit) == pop([first, second], limit)
+    assert truncate([first], limit) == [min(first, limit)]
+
+
+def test_sentences_columns_have_the_same_type(tiny: Tokenizer) -> None:
+    found = encode(tiny, "숲")
+    arrays: list[Any] = list(found.columns().values())
+    assert {array.dtype for array in arrays} == {np.dtype(np.int32)}
+    assert found.sentence_offsets.dtype == np.int64
