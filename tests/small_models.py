@@ -14,11 +14,13 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import (
     Arrays,
     Specs,
+    class_specs,
     encoder_specs,
     initial_parameters,
     masked_lm_specs,
     pretraining_specs,
     span_specs,
+    tag_specs,
 )
 from bert_ko.tasks.comparison import SENTENCES
 from bert_ko.tokenization.config import TokenizerConfig
@@ -43,6 +45,8 @@ def specs_of(kind: str, config: BertConfig = CONFIG) -> Specs:
         "masked_lm": masked_lm_specs,
         "spans": span_specs,
         "encoder": encoder_specs,
+        "classes": lambda config: class_specs(config, 3),
+        "tags": lambda config: tag_specs(config, 5),
     }[kind](config)
 
 
@@ -179,9 +183,12 @@ def all_outputs(arrays: Arrays, batch: Any) -> dict[str, Any]:
     for name, weights, bias in (
         ("next_sentence_logits", names.RELATIONSHIP_WEIGHTS, names.RELATIONSHIP_BIAS),
         ("start_logits", names.SPAN_WEIGHTS, names.SPAN_BIAS),
+        ("class_logits", names.CLASS_WEIGHTS, names.CLASS_BIAS),
+        ("tag_logits", names.TAG_WEIGHTS, names.TAG_BIAS),
     ):
         if weights in arrays:
-            rows = output[:, 0] if name == "next_sentence_logits" else output
+            of_texts = name in ("next_sentence_logits", "class_logits")
+            rows = output[:, 0] if of_texts else output
             found[name] = rows @ arrays[weights].T + arrays[bias]
     return found
 

@@ -44,7 +44,7 @@ from tests.small_models import (
 )
 
 REPOSITORY = Path(__file__).parents[1]
-KINDS = ["pretraining", "masked_lm", "spans", "encoder"]
+KINDS = ["pretraining", "masked_lm", "spans", "classes", "tags", "encoder"]
 SIZE = CONFIG.vocab_size
 Captured = pytest.CaptureFixture[str]
 Convert = Callable[..., Source]
@@ -665,6 +665,8 @@ OUTPUTS = {
     "pretraining": {"masked_lm_logits", "next_sentence_logits", "sequence_output"},
     "masked_lm": {"masked_lm_logits", "sequence_output"},
     "spans": {"start_logits", "end_logits", "sequence_output"},
+    "classes": {"class_logits", "sequence_output"},
+    "tags": {"tag_logits", "sequence_output"},
 }
 
 

@@ -27,6 +27,10 @@ RELATIONSHIP_WEIGHTS = "cls/seq_relationship/output_weights"
 RELATIONSHIP_BIAS = "cls/seq_relationship/output_bias"
 SPAN_WEIGHTS = "cls/squad/output_weights"
 SPAN_BIAS = "cls/squad/output_bias"
+CLASS_WEIGHTS = "output_weights"  # as Google's run_classifier calls it
+CLASS_BIAS = "output_bias"
+TAG_WEIGHTS = "cls/tags/output_weights"
+TAG_BIAS = "cls/tags/output_bias"
 
 
 class ParameterSpec(NamedTuple):
@@ -94,6 +98,26 @@ def span_specs(config: BertConfig) -> Specs:
         **encoder_specs(config, has_pooler=False),
         SPAN_WEIGHTS: ParameterSpec((2, config.hidden_size), "normal"),
         SPAN_BIAS: ParameterSpec((2,), "zeros"),
+    }
+
+
+def class_specs(config: BertConfig, num_labels: int) -> Specs:
+    """The encoder with the head for a class of a text, on the pooler."""
+    return {**encoder_specs(config), **_labels(CLASS_WEIGHTS, CLASS_BIAS, config, num_labels)}
+
+
+def tag_specs(config: BertConfig, num_labels: int) -> Specs:
+    """The encoder with the head for a tag of every piece."""
+    return {
+        **encoder_specs(config, has_pooler=False),
+        **_labels(TAG_WEIGHTS, TAG_BIAS, config, num_labels),
+    }
+
+
+def _labels(weights: str, bias: str, config: BertConfig, num_labels: int) -> Specs:
+    return {
+        weights: ParameterSpec((num_labels, config.hidden_size), "normal"),
+        bias: ParameterSpec((num_labels,), "zeros"),
     }
 
 

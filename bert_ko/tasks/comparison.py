@@ -30,6 +30,12 @@ SENTENCES = (
 LIMIT = 1e-4
 Outputs = dict[str, npt.NDArray[np.float32]]
 _LENGTH = 64
+_LOGITS = {
+    "BertForMaskedLM": "masked_lm_logits",
+    "BertForSequenceClassification": "class_logits",
+    "BertForTokenClassification": "tag_logits",
+}
+_OF_TEXTS = ("next_sentence_logits", "class_logits")
 
 
 def prepare_sentences(tokenizer: Tokenizer, max_length: int) -> dict[str, npt.NDArray[np.int32]]:
@@ -94,8 +100,8 @@ def their_outputs(
         "start_logits": "start_logits",
         "end_logits": "end_logits",
     }
-    if name == "BertForMaskedLM":
-        names = {"logits": "masked_lm_logits"}
+    if name in _LOGITS:
+        names = {"logits": _LOGITS[name]}
     found = {ours: output[theirs].numpy() for theirs, ours in names.items() if theirs in output}
     return {"sequence_output": output.hidden_states[-1].numpy(), **found}
 
@@ -116,7 +122,7 @@ def largest_difference(
         a, b = one[name], other[name]
         if name == "masked_lm_logits" and pieces is not None:
             a, b = a[..., pieces], b[..., pieces]
-        if name != "next_sentence_logits":
+        if name not in _OF_TEXTS:
             a, b = a[mask > 0], b[mask > 0]
         found[name] = float(np.abs(a - b).max())
     return found

@@ -35,6 +35,12 @@ def all_outputs(model: Model, batch: Features) -> dict[str, Tensor]:
     if names.RELATIONSHIP_WEIGHTS in params:
         logits = next_sentence_logits(model, pool(model, output))
         found["next_sentence_logits"] = logits + params[names.RELATIONSHIP_BIAS]
+    if names.CLASS_WEIGHTS in params:
+        weights, bias = params[names.CLASS_WEIGHTS], params[names.CLASS_BIAS]
+        found["class_logits"] = ops.matmul(pool(model, output), ops.transpose(weights)) + bias
+    if names.TAG_WEIGHTS in params:
+        weights, bias = params[names.TAG_WEIGHTS], params[names.TAG_BIAS]
+        found["tag_logits"] = ops.matmul(output, ops.transpose(weights)) + bias
     if names.SPAN_WEIGHTS in params:
         found["start_logits"], found["end_logits"] = span_logits(model, batch)
     return found

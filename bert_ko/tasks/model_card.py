@@ -16,6 +16,11 @@ _PIPELINES = {
     "BertForPreTraining": ("fill-mask", "AutoModelForMaskedLM"),
     "BertForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
     "BertForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
+    "BertForSequenceClassification": (
+        "text-classification",
+        "AutoModelForSequenceClassification",
+    ),
+    "BertForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
     "BertModel": ("feature-extraction", "AutoModel"),
 }
 # Flags that say nothing of a training: places and devices of one machine.

@@ -8,11 +8,15 @@ from typing import Any
 
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import (
+    CLASS_BIAS,
+    CLASS_WEIGHTS,
     OUTPUT_BIAS,
     RELATIONSHIP_BIAS,
     RELATIONSHIP_WEIGHTS,
     SPAN_BIAS,
     SPAN_WEIGHTS,
+    TAG_BIAS,
+    TAG_WEIGHTS,
     Arrays,
 )
 
@@ -38,19 +42,29 @@ _HEADS = {
     "qa_outputs.weight": SPAN_WEIGHTS,
     "qa_outputs.bias": SPAN_BIAS,
 }
-_THEIR_HEADS = {ours: theirs for theirs, ours in _HEADS.items()}
+# Theirs has one name for both heads.
+_CLASSES = {"classifier.weight": CLASS_WEIGHTS, "classifier.bias": CLASS_BIAS}
+_TAGS = {"classifier.weight": TAG_WEIGHTS, "classifier.bias": TAG_BIAS}
+_THEIR_HEADS = {
+    ours: theirs for heads in (_HEADS, _CLASSES, _TAGS) for theirs, ours in heads.items()
+}
 
 
-def from_hugging_face(name: str) -> tuple[str, bool] | None:
+def from_hugging_face(name: str, has_tags: bool = False) -> tuple[str, bool] | None:
     """Google's name for a weight of transformers' BertForPreTraining and its kin.
+
+    Args:
+        name: theirs.
+        has_tags: the model is a BertForTokenClassification.
 
     Returns:
         The name and whether the matrix is transposed; None for copies and buffers.
     """
     if name.endswith("position_ids") or name.startswith("cls.predictions.decoder."):
         return None
-    if name in _HEADS:
-        return _HEADS[name], False
+    heads = {**_HEADS, **(_TAGS if has_tags else _CLASSES)}
+    if name in heads:
+        return heads[name], False
     if name.startswith(("embeddings.", "encoder.", "pooler.")):  # BertModel alone
         name = f"bert.{name}"
     path = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", name)
@@ -84,8 +98,13 @@ def to_hugging_face(name: str) -> tuple[str, bool]:
 
 def architecture(arrays: Mapping[str, Any]) -> str:
     """Transformers' class for the variables that there are."""
-    if SPAN_WEIGHTS in arrays:
-        return "BertForQuestionAnswering"
+    for weights, name in (
+        (SPAN_WEIGHTS, "BertForQuestionAnswering"),
+        (CLASS_WEIGHTS, "BertForSequenceClassification"),
+        (TAG_WEIGHTS, "BertForTokenClassification"),
+    ):
+        if weights in arrays:
+            return name
     if RELATIONSHIP_WEIGHTS in arrays:
         return "BertForPreTraining"
     return "BertForMaskedLM" if OUTPUT_BIAS in arrays else "BertModel"
@@ -142,10 +161,14 @@ def to_hugging_face_config(config: BertConfig, arrays: Mapping[str, Any]) -> dic
         arrays: its variables, which decide about the class.
     """
     values = config.to_dict()
+    labels = next((arrays[name] for name in (CLASS_BIAS, TAG_BIAS) if name in arrays), ())
+    names = [f"LABEL_{i}" for i in range(len(labels))]
     return {
         **{key: values[key] for key in _SAME_KEYS},
         "architectures": [architecture(arrays)],
         "hidden_act": _THEIR_ACTIVATIONS[config.hidden_act],
         "layer_norm_eps": _EPSILON,
         "model_type": "bert",
+        **({"id2label": dict(enumerate(names))} if names else {}),
+        **({"label2id": {name: i for i, name in enumerate(names)}} if names else {}),
     }

@@ -164,10 +164,11 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
         config = from_hugging_face_config(values, path)
     except ValueError as error:
         raise ValueError(f"--init_checkpoint: {error}") from None
+    has_tags = "BertForTokenClassification" in (values.get("architectures") or ())
     arrays: Arrays = {}
     for part in parts:
         for name, value in load_arrays(part).items():
-            converted = from_hugging_face(name)
+            converted = from_hugging_face(name, has_tags)
             if converted is not None:
                 target, transpose = converted
                 arrays[target] = np.asarray(value.T if transpose else value, np.float32)

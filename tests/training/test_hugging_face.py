@@ -1,5 +1,6 @@
 """Names, arrays and settings of transformers' models in ours, and back."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from bert_ko.modeling.config import ACTIVATIONS, BertConfig
 from bert_ko.modeling.parameters import (
     Arrays,
     Specs,
+    class_specs,
     encoder_specs,
     masked_lm_specs,
     pretraining_specs,
     span_specs,
+    tag_specs,
 )
 from bert_ko.training.hugging_face import (
     architecture,
@@ -25,10 +28,11 @@ from bert_ko.training.hugging_face import (
     to_hugging_face_config,
 )
 
-SPECS = {
+SPECS: dict[str, Callable[[BertConfig], Specs]] = {
     "BertForPreTraining": pretraining_specs,
     "BertForMaskedLM": masked_lm_specs,
     "BertForQuestionAnswering": span_specs,
+    "BertForSequenceClassification": lambda config: class_specs(config, 4),
     "BertModel": encoder_specs,
 }
 CONFIG = BertConfig(
@@ -60,6 +64,13 @@ def test_names_there_and_back_are_the_same(layers: int, kind: str) -> None:
         name: (name, transpose) for name, (_, transpose) in theirs.items()
     }
     assert len({new for new, _ in theirs.values()}) == len(specs)
+
+
+def test_names_of_tags_there_and_back_are_the_same() -> None:
+    for name in tag_specs(CONFIG, 4):
+        theirs, transpose = to_hugging_face(name)
+        assert from_hugging_face(theirs, has_tags=True) == (name, transpose)
+    assert to_hugging_face("cls/tags/output_weights") == ("classifier.weight", False)
 
 
 def test_to_hugging_face_transposes_kernels_alone() -> None:
@@ -124,7 +135,10 @@ def test_to_hugging_face_arrays_model_without_head_has_no_prefix() -> None:
 )
 def test_config_both_ways(ours: str, theirs: str, kind: str) -> None:
     config = BertConfig(**{**CONFIG.to_dict(), "hidden_act": ours})
-    found = to_hugging_face_config(config, SPECS[kind](config))
+    found = to_hugging_face_config(config, arrays_of(SPECS[kind](config)))
+    if kind == "BertForSequenceClassification":
+        assert found.pop("id2label") == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2", 3: "LABEL_3"}
+        assert found.pop("label2id") == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2, "LABEL_3": 3}
     assert found == {
         **THEIRS,
         "architectures": [kind],
