@@ -21,6 +21,7 @@ import numpy as np
 from common import VOCAB, corpus_files, machine, median_seconds
 from safetensors.numpy import save_file
 
+from bert_ko.data.prefetch import Prefetcher
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import encoder_specs, initial_parameters
 from bert_ko.tasks.features.extraction import Extractor, load_extractor, window_size
@@ -98,7 +99,8 @@ def extract(
     windows = encode_windows(
         lines, model.tokenizer, MAX_SEQ_LENGTH, window_size(settings, model.config)
     )
-    return sum(len(extractor.compute(window)) for window in windows)
+    with Prefetcher(windows, 1) as ahead:
+        return sum(len(extractor.compute(window)) for window in ahead)
 
 
 def compare(name: str, arguments: argparse.Namespace) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
+from bert_ko.data.prefetch import Prefetcher
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import Progress, warn
 from bert_ko.tasks.features.extraction import load_extractor, window_size
 from bert_ko.tasks.features.layout import make_layout
 from bert_ko.tasks.features.lines import Lines, open_lines
 from bert_ko.tasks.features.parquet import load_pyarrow
-from bert_ko.tasks.features.sentences import Sentences, encode_windows, join
+from bert_ko.tasks.features.sentences import encode_windows, join
 from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
 from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
 from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
@@ -142,19 +142,20 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -
         extractor, backend = load_extractor(model, settings, config.device_config)
         computed_with = f"{backend.description}, {backend.precision}"
         print(computed_with, file=sys.stderr, flush=True)
-        windows: Iterable[Sentences] = encode_windows(
+        encoded = encode_windows(
             lines, model.tokenizer, config.max_seq_length, window_size(settings, model.config)
         )
         whole = None
         if config.format in WHOLE_FORMATS:
-            windows = list(windows)
-            whole = join(windows)
+            parts = list(encoded)
+            whole, encoded = join(parts), iter(parts)
         layout = make_layout(model, settings, config.init_checkpoint, computed_with)
         total = len(whole) if whole is not None else None
         num_pieces = num_cut = 0
         with (
             open_writer(config.format, stream, layout, whole) as write,
             Progress(_COMMAND, total, "sentences") as progress,
+            Prefetcher(encoded, 1) as windows,  # the next ones are cut while these are computed
         ):
             for window in windows:
                 write(window, extractor.compute(window, progress.update))

@@ -24,7 +24,7 @@ from bert_ko.training.devices import load_backend
 from bert_ko.training.runs import check_batch_size
 
 Values = npt.NDArray[Any]
-_WINDOW_SENTENCES = 4096
+_WINDOW_SENTENCES = 1024
 _WINDOW_BYTES = 1 << 28  # of values, which are in memory together
 # Operations done while a length is compiled: under a second on a CPU, seconds on a GPU.
 _CPU_COMPILING, _GPU_COMPILING = 1e11, 3e14
