@@ -21,6 +21,7 @@ from typing import NamedTuple
 from bert_ko.tokenization import normalization
 from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme
 
+_SENTENCE_END = re.compile(r"(?<=[가-힣]다)\.")
 _RUN = re.compile(r"[^\W_]+")
 _OPENING = {
     ")": "(", "）": "（", "]": "[", "}": "{", "〉": "〈", "》": "《", "」": "「", "』": "『",
@@ -28,6 +29,7 @@ _OPENING = {
 }  # fmt: skip
 _CLOSING = {opening: closing for closing, opening in _OPENING.items()}
 _ROUND = ")）"
+_QUOTES = dict(zip("《〈「『“‘<\"'", "》〉」』”’>\"'", strict=True))
 _STRAIGHT_QUOTES = "'\""
 _PUNCTUATION = frozenset(".,!?;:·…、。~-–—")
 _SIGNS = frozenset("%℃°\"'")  # after which a particle may stand, besides letters and brackets
@@ -116,10 +118,18 @@ class JosaStripper:
         Returns:
             What is left, which is never nothing.
         """
+        if _is_enclosed(analysis.context, start, end):
+            return Stripped(start, end, "", "")
         tail = _Tail(analysis, start, end)
         while tail.cut_once():
             pass
         return tail.result()
+
+
+def _is_enclosed(text: str, start: int, end: int) -> bool:
+    """Whether quotes stand right around the answer: a particle would be outside, as in 《비》는."""
+    around = text[start - 1 : start], text[end : end + 1]
+    return around[0] != "" and around[1] == _QUOTES.get(around[0])
 
 
 class _Tail:
@@ -136,6 +146,10 @@ class _Tail:
 
     def result(self) -> Stripped:
         text = self._text
+        self._cut_sentence_before()
+        if self._is_wide:
+            self._cut_bracket_in_quotes()
+            self._cut_word_before_title()
         self._cut_left()
         start, end = self._start, self._end
         if not any(character.isalnum() for character in text[start:end]):
@@ -341,6 +355,35 @@ class _Tail:
     def _last_node(self) -> Morpheme | None:
         place = bisect_left(self._analysis.ends, self._end)
         return self._analysis.morphemes[place] if place < len(self._analysis.ends) else None
+
+    def _cut_bracket_in_quotes(self) -> None:
+        """A bracket at the end of quotes around the whole, with its content: ‘비(雨)’ is 비."""
+        text, start, end = self._text, self._start, self._end
+        if (
+            end - start < 4
+            or _QUOTES.get(text[start]) != text[end - 1]
+            or text[end - 2] not in _ROUND
+        ):
+            return
+        opening = _matching(text, start, end - 1)
+        if opening is not None and opening > start + 1 and text[opening - 1].isalnum():
+            self._start = start + 1
+            self._cut_to(opening, "bracket")
+
+    def _cut_sentence_before(self) -> None:
+        """The end of a sentence that the answer follows without a blank: 했다.《비》 is 《비》."""
+        found = _SENTENCE_END.search(self._text, self._start, self._end - 1)
+        if found and not self._text[found.end()].isspace():
+            self._start = found.end()
+
+    def _cut_word_before_title(self) -> None:
+        """What stands before a title without a blank: 장편《비》 is 비."""
+        text, end = self._text, self._end
+        if end - self._start < 3 or text[end - 1] not in "》〉":
+            return
+        opening = _matching(text, self._start, end)
+        if opening is not None and opening > self._start and text[opening - 1].isalnum():
+            self._start = opening
 
     def _cut_left(self) -> None:
         """Blanks, an opening bracket without its other half, and quotes around the whole."""

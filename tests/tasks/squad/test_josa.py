@@ -125,3 +125,31 @@ def test_strip_decomposed_context_is_cut_in_its_own_characters(stripper: JosaStr
     context = unicodedata.normalize("NFD", "그 배는 이순신의 지휘를 받았다.")
     answer = unicodedata.normalize("NFD", "이순신의")
     assert strip(stripper, context, answer) == unicodedata.normalize("NFD", "이순신")
+
+
+def test_strip_answer_inside_quotes_is_whole(stripper: JosaStripper) -> None:
+    for context in ("그는 《흰 구름이》를 읽었다.", '그는 "흰 구름이"라는 시를 읽었다.'):
+        start = context.index("흰")
+        span = stripper.strip(stripper.analyze(context), start, start + len("흰 구름이"))
+        assert (span.start, span.end, span.removed) == (start, start + 5, "")
+    context = "그는 흰 구름이 떠 있다고 했다."
+    span = stripper.strip(stripper.analyze(context), 3, 8)
+    assert context[span.start : span.end] == "흰 구름"
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "wanted"),
+    [
+        # A bracket inside quotes, once a particle was cut; alone it stays.
+        ("그는 ‘느티나무(櫸)’를 심었다.", "‘느티나무(櫸)’를", "느티나무"),
+        ("그는 ‘느티나무(櫸)’ 곁에 섰다.", "‘느티나무(櫸)’", "‘느티나무(櫸)’"),
+        # What stands before a title without a blank.
+        ("그는 장편《긴 강》으로 이름을 얻었다.", "장편《긴 강》으로", "《긴 강》"),
+        # The end of a sentence before the answer.
+        ("새 책을 냈다.《긴 강》은 그 다음이다.", "냈다.《긴 강》은", "《긴 강》"),
+    ],
+)
+def test_strip_quotes_titles_and_sentences(
+    stripper: JosaStripper, context: str, answer: str, wanted: str
+) -> None:
+    assert strip(stripper, context, answer) == wanted
