@@ -212,7 +212,7 @@ def test_read_source_hugging_face_folder(tmp_path: Path, weights: Arrays) -> Non
     source = read_source(hugging_face_folder(tmp_path, arrays))
     found = initialize(SPECS, new(), source, "x")
     assert_equal(found.arrays, weights)
-    assert (found.new, found.unused) == ([], ["classifier/kernel"])
+    assert (found.new, found.unused) == ([], ["output_weights"])
     assert (source.kind, source.fingerprint) == ("Hugging Face folder", None)
 
 
