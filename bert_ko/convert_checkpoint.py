@@ -152,12 +152,12 @@ def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Convers
     """Raises: ValueError: the two sides differ by more than 1e-4."""
     length = before.config.max_position_embeddings
     batch = prepare_sentences(before.tokenizer, length)
-    is_transformers = {"huggingface": can_run_transformers()}
-    if before.source.kind == HUGGING_FACE and can_run_transformers():
+    has_transformers = can_run_transformers()
+    if before.source.kind == HUGGING_FACE and has_transformers:
         one, of_one = their_outputs(before.source.path, before.arrays, batch), "transformers"
     else:
         one, of_one = our_outputs(before.arrays, before.config, batch), "bert_ko"
-    if is_transformers.get(config.form):
+    if config.form == "huggingface" and has_transformers:
         other, of_other = their_outputs(config.to, after.arrays, batch), "transformers"
     else:
         written = read_source(config.to)

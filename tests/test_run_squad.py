@@ -632,9 +632,10 @@ def test_run_best_of_another_run_is_refused(
     # As if it had been killed before its first checkpoint.
     for path in list_checkpoints(str(tmp_path)):
         shutil.rmtree(path)
-    assert refusal(tmp_path, *eval_flags(data, "--learning_rate=1e-3")).startswith(
+    assert refusal(tmp_path, *eval_flags(data, "--learning_rate=1e-3")) == (
         f"{tmp_path}/best-00000005 is of another run: --learning_rate was 5e-05, now 0.001. Give "
-        "the same flags to go on, or choose another --output_dir"
+        "the same flags to go on, or choose another --output_dir, with this one as "
+        "--init_checkpoint to begin from its weights."
     )
     assert command(tmp_path, *eval_flags(data)) == 0
     assert results(tmp_path)["global_step"] == 5

@@ -428,8 +428,10 @@ def test_fine_tuner_best_of_another_run_is_refused(
     assert names(tmp_path) == ["best-00000003"]
     with pytest.raises(ValueError) as error:
         tune(flags(tmp_path, eval_every_steps=3, learning_rate=0.25), task)
-    assert str(error.value).startswith(
+    assert str(error.value) == (
         f"{tmp_path}/best-00000003 is of another run: --learning_rate was 5e-05, now 0.25. Give "
+        "the same flags to go on, or choose another --output_dir, with this one as "
+        "--init_checkpoint to begin from its weights."
     )
     assert tune(flags(tmp_path, eval_every_steps=3), task) == (3, 3.0)
 
