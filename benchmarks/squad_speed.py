@@ -16,7 +16,7 @@ from common import DATA, VOCAB, machine
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import initial_parameters, span_specs
 from bert_ko.tasks.lengths import choose_lengths
-from bert_ko.tasks.squad.batches import BatchPlan, epoch_batches, gather_batch
+from bert_ko.tasks.batches import BatchPlan, epoch_batches, gather_batch
 from bert_ko.tasks.squad.examples import read_dataset
 from bert_ko.tasks.squad.features import Features, Ints, WindowConfig, build_features
 from bert_ko.tokenization.folder import load_tokenizer
@@ -38,7 +38,7 @@ class Timed(NamedTuple):
 
 def representative(features: Features, batches: list[Ints], count: int) -> list[Ints]:
     """Batches of all lengths in the proportion of the epoch, in an order that mixes them."""
-    ordered = sorted(batches, key=lambda windows: int(features.window_lengths[windows].max()))
+    ordered = sorted(batches, key=lambda windows: int(features.lengths[windows].max()))
     chosen = [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]
     return [chosen[i] for i in np.random.default_rng(1).permutation(count)]
 
@@ -84,11 +84,11 @@ def main() -> None:
     program = backend.train_program(config, span_loss, optimizer, dict(arrays), 1)
     special = (tokenizer.vocab.pad_id, tokenizer.vocab.cls_id, tokenizer.vocab.sep_id)
     plans = {
-        "length buckets": BatchPlan(BATCH, special, choose_lengths(features.window_lengths, 384)),
+        "length buckets": BatchPlan(BATCH, special, choose_lengths(features.lengths, 384)),
         "padded to 384": BatchPlan(BATCH, special, (384,)),
     }
     chosen = {
-        name: representative(features, epoch_batches(features, plan, 0), arguments.steps)
+        name: representative(features, epoch_batches(features.lengths, plan, 0), arguments.steps)
         for name, plan in plans.items()
     }
     print(f"{machine()}\n{backend.description}, {backend.precision}; BERT mini, batches of {BATCH}")

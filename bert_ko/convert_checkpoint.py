@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bert_ko.flags import flag, run_command
-from bert_ko.modeling.parameters import WORD_EMBEDDINGS, count_parameters_of
+from bert_ko.modeling.parameters import TAG_TRANSITIONS, WORD_EMBEDDINGS, count_parameters_of
+from bert_ko.progress import warn
 from bert_ko.tasks.comparison import (
     LIMIT,
     can_run_transformers,
@@ -28,6 +29,7 @@ from bert_ko.tasks.conversion import (
     optimizer_slots,
     refuse_existing,
     set_vocab_size,
+    without_crf,
     write,
 )
 from bert_ko.tasks.models import open_parts
@@ -94,6 +96,13 @@ def run(config: ConvertCheckpointConfig) -> None:
             raise ValueError(f"--from: {source.path} has no {WORD_EMBEDDINGS}; it is no BERT.")
         before = _open(config, source)
     after = _with_vocabulary(config, before)
+    if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
+        warn(
+            "convert_checkpoint",
+            "transformers has no CRF: its transitions are left out, and each piece is tagged by "
+            "itself there; train without --use_crf for equal tags.",
+        )
+        after = without_crf(after)
     slots = optimizer_slots(source, after.config.vocab_size) if config.with_optimizer else {}
     write(after, form, config.to, slots)
     _describe(config, before, after)

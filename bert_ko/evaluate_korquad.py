@@ -10,8 +10,9 @@ from typing import Any
 from bert_ko import files
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import format_table
+from bert_ko.tasks.shown import shown_list, to_json
 from bert_ko.tasks.squad.baseline_report import BaselineReport, make_baseline_report
-from bert_ko.tasks.squad.changes import score_values, shown_list, to_json
+from bert_ko.tasks.squad.changes import score_values
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
 from bert_ko.tasks.squad.josa_report import JosaReport, make_josa_report, strip_answers
 from bert_ko.tasks.squad.prediction_file import PredictionFile, read_predictions

@@ -16,10 +16,10 @@ from bert_ko.tasks.features.extraction import load_extractor, window_size
 from bert_ko.tasks.features.layout import make_layout
 from bert_ko.tasks.features.lines import Lines, open_lines
 from bert_ko.tasks.features.parquet import load_pyarrow
-from bert_ko.tasks.features.sentences import encode_windows, join
 from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
 from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
 from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
+from bert_ko.tasks.sentences import encode_windows, join
 
 _COMMAND = "extract_features"
 _ENDINGS: dict[str, Format] = {

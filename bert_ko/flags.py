@@ -72,6 +72,7 @@ class _FlagSpec:
     help: str
     positional: bool
     affects_output: bool
+    secret: bool
 
     @property
     def is_required(self) -> bool:
@@ -90,6 +91,7 @@ def flag(
     help: str,
     positional: bool = False,
     affects_output: bool = True,
+    secret: bool = False,
 ) -> Any:
     """Declares a flag as a field of a command's Config.
 
@@ -98,14 +100,21 @@ def flag(
         help: What the flag does, with the unit of its value.
         positional: The field, a tuple[str, ...], takes the arguments that are not flags.
         affects_output: False for what changes no output (workers, progress): not in `to_json`.
+        secret: The value must be printed and written nowhere; it changes no output either, and it
+            is not in the Config's repr. See `secret_flags`.
 
     Returns:
         A keyword-only dataclass field.
     """
-    metadata = {"help": help, "positional": positional, "affects_output": affects_output}
+    metadata = {
+        "help": help,
+        "positional": positional,
+        "affects_output": affects_output and not secret,
+        "secret": secret,
+    }
     if default is REQUIRED:
-        return dataclasses.field(kw_only=True, metadata=metadata)
-    return dataclasses.field(default=default, kw_only=True, metadata=metadata)
+        return dataclasses.field(kw_only=True, repr=not secret, metadata=metadata)
+    return dataclasses.field(default=default, kw_only=True, repr=not secret, metadata=metadata)
 
 
 def parse(config_class: type[C], argv: Sequence[str]) -> C:
@@ -180,11 +189,11 @@ def run_command(
         return 130
     except BrokenPipeError as error:
         if not _stdout_is_broken():
-            return _report(program, _error_message(error))
+            return _report(program, error_message(error))
         _silence_stdout()
         return 141  # 128 + SIGPIPE, as the shell reports it
     except (ValueError, OSError, BrokenExecutor) as error:
-        return _report(program, _error_message(error))
+        return _report(program, error_message(error))
     return 0
 
 
@@ -195,6 +204,11 @@ def to_json(config: DataclassInstance) -> dict[str, Any]:
         for spec in _flag_specs(type(config))
         if spec.affects_output
     }
+
+
+def secret_flags(config_class: type[DataclassInstance]) -> frozenset[str]:
+    """Returns the fields whose values must be written nowhere."""
+    return frozenset(spec.field for spec in _flag_specs(config_class) if spec.secret)
 
 
 def _flag_specs(config_class: type[DataclassInstance]) -> list[_FlagSpec]:
@@ -300,9 +314,16 @@ def _take_positional(
         if spec.positional:
             return {spec.name: tuple(arguments)}
     raise FlagError(
-        f"unexpected argument {arguments[0]!r}: only flags are allowed, as --name=value, or "
-        "--name and --noname for a bool."
+        f"unexpected argument {_without_secrets(arguments[0], specs)!r}: only flags are allowed, "
+        "as --name=value, or --name and --noname for a bool."
     )
+
+
+def _without_secrets(argument: str, specs: typing.Iterable[_FlagSpec]) -> str:
+    """Cuts a URL that was meant for a flag that is secret, after "--notify_url= https://…"."""
+    scheme, separator, _ = argument.partition("://")
+    is_cut = separator and any(spec.secret for spec in specs)
+    return f"{scheme}://..." if is_cut else argument
 
 
 def _require(specs: typing.Iterable[_FlagSpec], given: dict[str, Any]) -> None:
@@ -373,7 +394,8 @@ def _report(program: str, message: str) -> int:
     return 1
 
 
-def _error_message(error: Exception) -> str:
+def error_message(error: Exception) -> str:
+    """Returns the line that a command prints after an error of the user's or the machine's."""
     if isinstance(error, BrokenExecutor):
         return (
             "a worker process ended abruptly, most likely because memory ran out; use fewer "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from bert_ko import files
@@ -13,6 +12,7 @@ from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig
 from bert_ko.flags import flag, run_command, to_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, count_parameters, pretraining_specs
+from bert_ko.notification import Ending, at_step, notified
 from bert_ko.progress import warn
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, remove_unfinished
@@ -40,7 +40,7 @@ from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags
 
 if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
-    from bert_ko.training.loop import Evaluate
+    from bert_ko.training.objective import Metrics
 
 _COMMAND = "run_pretraining"
 
@@ -142,7 +142,7 @@ class _Data(NamedTuple):
         return next((a.fingerprint for a in self.known if a.fingerprint is not None), None)
 
 
-def run(config: RunPretrainingConfig) -> None:
+def run(config: RunPretrainingConfig) -> Ending:
     """Checks that everything fits, then trains and evaluates."""
     model_config = read_model_config(config.bert_config_file)
     data = _agree_on_data(config, model_config)
@@ -156,7 +156,7 @@ def run(config: RunPretrainingConfig) -> None:
         step = checkpoint.state["step"] if checkpoint is not None else 0
         if step >= config.num_train_steps and not config.do_eval:
             print(f"all {step:,} steps are done; --do_eval evaluates them")
-            return
+            return Ending()
         arrays = checkpoint.parameters if checkpoint else _initial(config, run)
         if config.do_train:
             if tokenizer is not None and config.vocab_file is not None:
@@ -166,12 +166,13 @@ def run(config: RunPretrainingConfig) -> None:
         _check_batch_sizes(config, backend)
         _describe(backend, model_config, data)
         program = _program(backend, config, model_config, arrays, checkpoint)
-        evaluate = partial(_evaluate, program, config, model_config, data.evaluation)
+        evaluate = _Evaluation(program, config, model_config, data.evaluation)
         if config.do_train:
             computed_with = f"{backend.description}, {backend.precision}"
             step = _train(program, config, run, data.train, checkpoint, computed_with, evaluate)
         if config.do_eval:
             write_results(config.output_dir, {"global_step": step, **evaluate(step)})
+    return _ending(config, step, evaluate.last)
 
 
 def _agree_on_data(config: RunPretrainingConfig, model_config: BertConfig) -> _Data:
@@ -315,7 +316,7 @@ def _train(
     data: Agreement | None,
     checkpoint: Checkpoint | None,
     computed_with: str,
-    evaluate: Evaluate,
+    evaluate: _Evaluation,
 ) -> int:
     """Returns the steps done."""
     from bert_ko.training.loop import LoopConfig, TrainingLoop
@@ -343,24 +344,44 @@ def _train(
         ),
         evaluate,
     )
-    return loop.run(InstanceReader(reader_config, progression.position), progression).step
+    try:
+        return loop.run(InstanceReader(reader_config, progression.position), progression).step
+    except SystemExit as stop:
+        stop.add_note(at_step(progression.step, config.num_train_steps))
+        raise
 
 
-def _evaluate(
-    program: TrainProgram,
-    config: RunPretrainingConfig,
-    model_config: BertConfig,
-    data: Agreement | None,
-    step: int,
-) -> dict[str, float]:
-    from bert_ko.training.loop import evaluate
-    from bert_ko.training.losses import PRETRAINING
+class _Evaluation:
+    """Computes metrics on held-out data, and keeps the last ones."""
 
-    assert data is not None
-    reader = InstanceReader(_reader_config(config, model_config, data, False))
-    return evaluate(program, PRETRAINING, reader.one_epoch(), config.max_eval_steps)
+    def __init__(
+        self,
+        program: TrainProgram,
+        config: RunPretrainingConfig,
+        model_config: BertConfig,
+        data: Agreement | None,
+    ):
+        self._program, self._config = program, config
+        self._model_config, self._data = model_config, data
+        self.last: Metrics = {}
+
+    def __call__(self, step: int) -> Metrics:
+        from bert_ko.training.loop import evaluate
+        from bert_ko.training.losses import PRETRAINING
+
+        assert self._data is not None
+        config = self._config
+        reader = InstanceReader(_reader_config(config, self._model_config, self._data, False))
+        self.last = evaluate(self._program, PRETRAINING, reader.one_epoch(), config.max_eval_steps)
+        return self.last
+
+
+def _ending(config: RunPretrainingConfig, step: int, metrics: Metrics) -> Ending:
+    name = "masked_lm_accuracy"
+    scores = {name: metrics[name]} if name in metrics else {}
+    return Ending(scores, step, config.num_train_steps) if config.do_train else Ending(scores)
 
 
 def main() -> int:
     """Runs the command."""
-    return run_command(RunPretrainingConfig, run)
+    return run_command(RunPretrainingConfig, notified(_COMMAND, run))

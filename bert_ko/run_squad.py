@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bert_ko import files
-from bert_ko.flags import run_command, to_json
-from bert_ko.modeling.config import BertConfig
+from bert_ko.flags import run_command
 from bert_ko.modeling.parameters import span_specs
+from bert_ko.notification import Ending, notified
 from bert_ko.progress import warn
-from bert_ko.tasks.fine_tuning import FineTuner, Head, Predict, Task
-from bert_ko.tasks.squad.batches import WindowBatches, steps_per_epoch
-from bert_ko.tasks.squad.changes import to_json as to_text
-from bert_ko.tasks.squad.evaluation import Outcome, answer_and_score, summarize
+from bert_ko.tasks.batches import Ints, batch_source, steps_per_epoch
+from bert_ko.tasks.command import (
+    Job,
+    Outcome,
+    file_identity,
+    open_parts,
+    refuse_no_weights,
+    run_job,
+)
+from bert_ko.tasks.fine_tuning import Head, Predict, Task
+from bert_ko.tasks.shown import to_json as to_text
+from bert_ko.tasks.squad.evaluation import answer_and_score
+from bert_ko.tasks.squad.features import Features
 from bert_ko.tasks.squad.oracle import consult_oracle
 from bert_ko.tasks.squad.outputs import result_values
 from bert_ko.tasks.squad.preparation import (
     Questions,
     Setting,
-    batch_lengths,
     describe_questions,
-    file_identity,
+    padded_lengths,
     prepare,
     read_questions,
 )
 from bert_ko.tasks.squad.reader import evaluate, read
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tasks.squad.trial import try_reader
-from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.training.checkpoints import list_checkpoints
-from bert_ko.training.handshake import compare_vocab_size, copy_vocabulary
-from bert_ko.training.runs import Run, read_model_config, refuse_other_run, write_run
 
 if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
@@ -52,59 +57,18 @@ class RunSquadConfig(SquadFlags):
     """
 
 
-def run(config: RunSquadConfig) -> None:
-    """Reads the questions, trains, answers and scores."""
-    model_config = read_model_config(config.bert_config_file)
-    tokenizer = load_tokenizer(config.vocab_file, config)
-    compare_vocab_size(
-        len(tokenizer.vocab),
-        "the vocabulary",
-        config.vocab_file,
-        model_config,
-        config.bert_config_file,
-    )
-    _refuse_long_windows(config, model_config)
-    files.require_writable_folder(config.output_dir)
+def run(config: RunSquadConfig) -> Ending:
+    """Reads the questions, trains, answers and scores; returns the main score."""
+    parts = open_parts(config, config.max_seq_length)
     with files.lock(os.path.join(config.output_dir, ".lock")):
         if config.oracle:
-            _consult_oracle(config, tokenizer)
-            return
-        _refuse_no_weights(config)
-        setting = prepare(config, _COMMAND, model_config, tokenizer)
-        tuner = FineTuner(
-            config,
-            _task(setting),
-            config.predict_batch_size if setting.asked or config.is_trial else None,
-        )
-        found = [_run_seed(setting, tuner, seed) for seed in config.seeds]
-        outcomes = [outcome for outcome in found if outcome is not None]
-        if len(outcomes) > 1:
-            summarize(config.output_dir, config.seeds, outcomes)
-        if config.is_trial:
-            try_reader(setting, tuner.predict)
+            return _consult_oracle(config, parts.tokenizer)
+        refuse_no_weights(config, "a reader")
+        setting = prepare(config, _COMMAND, parts.model_config, parts.tokenizer)
+        return run_job(_COMMAND, config, parts, _job(setting), "the questions are cut with")
 
 
-def _refuse_long_windows(config: RunSquadConfig, model_config: BertConfig) -> None:
-    if config.max_seq_length > model_config.max_position_embeddings:
-        raise ValueError(
-            f"--max_seq_length={config.max_seq_length}, but the model has "
-            f"{model_config.max_position_embeddings} positions (max_position_embeddings in "
-            f"{config.bert_config_file}); lower the flag."
-        )
-
-
-def _refuse_no_weights(config: RunSquadConfig) -> None:
-    if config.do_train or config.init_checkpoint:
-        return
-    for seed in config.seeds:
-        folder = config.folder(seed)
-        if not (list_checkpoints(folder) or list_checkpoints(folder, "best")):
-            raise ValueError(
-                f"no checkpoint in {folder}; give --do_train, or --init_checkpoint with a reader."
-            )
-
-
-def _consult_oracle(config: RunSquadConfig, tokenizer: Tokenizer) -> None:
+def _consult_oracle(config: RunSquadConfig, tokenizer: Tokenizer) -> Ending:
     path = config.predict_file or config.train_file
     assert path is not None
     questions = read_questions(config, path, tokenizer, config.output_dir)
@@ -113,6 +77,29 @@ def _consult_oracle(config: RunSquadConfig, tokenizer: Tokenizer) -> None:
     lines = "".join(to_text(record) + "\n" for record in report.unreachable())
     files.write_atomic(os.path.join(config.output_dir, "unreachable.jsonl"), lines)
     print(report.format())
+    return Ending()
+
+
+def _job(setting: Setting) -> Job:
+    config, training, asked = setting.config, setting.training, setting.asked
+    identity = {}
+    if training is not None:
+        identity["train_file"] = file_identity(training.path)
+    if config.eval_every_steps is not None and asked is not None:
+        identity["predict_file"] = file_identity(asked.path)  # it decides what is best
+    return Job(
+        task=_task(setting),
+        identity=identity,
+        batch_sizes=["predict_batch_size"] if asked is not None or config.is_trial else [],
+        finish=partial(_finish, setting),
+        attempt=partial(try_reader, setting) if config.is_trial else None,
+    )
+
+
+def _finish(setting: Setting, predict: Predict, folder: str, step: int) -> Outcome | None:
+    if not setting.config.do_predict or setting.asked is None:
+        return None
+    return answer_and_score(setting, setting.asked, predict, folder, step)
 
 
 def _task(setting: Setting) -> Task:
@@ -127,13 +114,10 @@ def _task(setting: Setting) -> Task:
         plan = dataclasses.replace(
             setting.reader.plan,
             batch_size=config.train_batch_size,
-            lengths=batch_lengths(config, features),
+            lengths=padded_lengths(config, features),
         )
-        steps = steps_per_epoch(len(features.window_counts), plan.batch_size)
-        qas_ids = training.qas_ids
-
-        def source(seed: int, position: dict[str, Any] | None) -> WindowBatches:
-            return WindowBatches(features, dataclasses.replace(plan, seed=seed), qas_ids, position)
+        steps = steps_per_epoch(len(features.lengths), plan.batch_size)
+        source = batch_source(features, plan, partial(_describe, features, training.qas_ids))
 
     return Task(
         specs=span_specs(setting.model_config),
@@ -143,6 +127,11 @@ def _task(setting: Setting) -> Task:
         evaluate=partial(_metrics, setting, asked) if asked is not None else None,
         main_metric="f1",
     )
+
+
+def _describe(features: Features, qas_ids: Sequence[str], windows: Ints) -> str:
+    names = ", ".join(qas_ids[question] for question in features.window_questions[windows])
+    return f"windows of the questions {names}"
 
 
 def _load_head() -> Head:
@@ -158,42 +147,6 @@ def _metrics(setting: Setting, asked: Questions, predict: Predict) -> Metrics:
     return result_values(scores, report, asked.dataset)
 
 
-def _run_seed(setting: Setting, tuner: FineTuner, seed: int) -> Outcome | None:
-    """Returns what came out, where something was scored."""
-    config, tokenizer = setting.config, setting.tokenizer
-    folder = config.folder(seed)
-    os.makedirs(folder, exist_ok=True)
-    if config.num_seeds > 1:
-        print(f"\nseed {seed}", flush=True)
-    identity: dict[str, Any] = {
-        **to_json(config),
-        "bert_config_file": setting.model_config.to_dict(),
-        "random_seed": seed,
-    }
-    if setting.training is not None:
-        identity["train_file"] = file_identity(setting.training.path)
-    if config.eval_every_steps is not None and setting.asked is not None:
-        identity["predict_file"] = file_identity(setting.asked.path)  # it decides what is best
-    task_run = Run(
-        _COMMAND,
-        folder,
-        setting.model_config,
-        config.bert_config_file,
-        identity,
-        tokenizer.fingerprint,
-        "the questions are cut with",
-    )
-    for kind in ("checkpoint", "best"):
-        refuse_other_run(task_run, config.do_train, kind)
-    if config.do_train:
-        copy_vocabulary(tokenizer, config.vocab_file, folder)
-        write_run(task_run, dataclasses.asdict(config))
-    step = tuner.run(task_run, seed)
-    if not config.do_predict or setting.asked is None:
-        return None
-    return answer_and_score(setting, setting.asked, tuner.predict, folder, step)
-
-
 def main() -> int:
     """Runs the command."""
-    return run_command(RunSquadConfig, run)
+    return run_command(RunSquadConfig, notified(_COMMAND, run))

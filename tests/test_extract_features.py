@@ -26,7 +26,7 @@ from bert_ko.flags import run_command
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, encoder_specs, initial_parameters
 from bert_ko.tasks.features import extraction, parquet
-from bert_ko.tasks.features.sentences import PIECE_COLUMNS
+from bert_ko.tasks.sentences import PIECE_COLUMNS
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 
 REPOSITORY = Path(__file__).parents[1]

@@ -24,6 +24,7 @@ from bert_ko.modeling.fused import (
     SOFTMAX_DROPOUT,
     SPLIT_HEADS,
     Tensor,
+    drop,
 )
 
 Parameters = Mapping[str, Tensor]
@@ -169,6 +170,13 @@ def pool(model: Model, sequence_output: Tensor) -> Tensor:
     first = ops.cast(sequence_output[:, 0], "float32")
     kernel, bias = (model.params[f"{names.POOLER}/{part}"] for part in ("kernel", "bias"))
     return ops.tanh(ops.matmul(first, kernel) + bias)
+
+
+def drop_units(model: Model, x: Tensor) -> Tensor:
+    """Dropout on the way to a head for labels, as in Google's run_classifier; any shape."""
+    rate = model.config.hidden_dropout_prob
+    bits = model.dropout.bits(rate, tuple(x.shape))
+    return drop(x, bits[0], rate) if bits else x
 
 
 def masked_lm_logits(model: Model, sequence_output: Tensor, positions: Tensor) -> Tensor:

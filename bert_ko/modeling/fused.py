@@ -45,8 +45,8 @@ def dropout_threshold(rate: float) -> int:
     return min(round(rate * 65536), 65535)
 
 
-def _drop(x: Tensor, bits: Tensor | None, rate: float) -> Tensor:
-    """Linear in x, and so its own gradient."""
+def drop(x: Tensor, bits: Tensor | None, rate: float) -> Tensor:
+    """Zeros where the bits say so, the rest scaled up; linear in x, and so its own gradient."""
     if bits is None:
         return x
     threshold = dropout_threshold(rate)
@@ -81,7 +81,7 @@ def _norm_gradients(dy: Tensor, x: Tensor, gamma: Tensor) -> tuple[Tensor, Tenso
 def _norm_dropout(
     x: Tensor, gamma: Tensor, beta: Tensor, bits: Tensor | None = None, *, rate: float, dtype: str
 ) -> Tensor:
-    return ops.cast(_drop(_norm(_float(x), gamma, beta), bits, rate), dtype)
+    return ops.cast(drop(_norm(_float(x), gamma, beta), bits, rate), dtype)
 
 
 def _norm_dropout_gradients(
@@ -94,7 +94,7 @@ def _norm_dropout_gradients(
     rate: float,
     dtype: str,
 ) -> tuple[Tensor, ...]:
-    dx, dgamma, dbeta = _norm_gradients(_drop(_float(dy), bits, rate), _float(x), gamma)
+    dx, dgamma, dbeta = _norm_gradients(drop(_float(dy), bits, rate), _float(x), gamma)
     return ops.cast(dx, x.dtype), dgamma, dbeta
 
 
@@ -109,7 +109,7 @@ def _dropout_add_norm(
     rate: float,
     dtype: str,
 ) -> Tensor:
-    total = _drop(_float(x) + bias, bits, rate) + _float(residual)
+    total = drop(_float(x) + bias, bits, rate) + _float(residual)
     return ops.cast(_norm(total, gamma, beta), dtype)
 
 
@@ -125,9 +125,9 @@ def _dropout_add_norm_gradients(
     rate: float,
     dtype: str,
 ) -> tuple[Tensor, ...]:
-    total = _drop(_float(x) + bias, bits, rate) + _float(residual)
+    total = drop(_float(x) + bias, bits, rate) + _float(residual)
     dtotal, dgamma, dbeta = _norm_gradients(_float(dy), total, gamma)
-    dx = _drop(dtotal, bits, rate)
+    dx = drop(dtotal, bits, rate)
     return (
         ops.cast(dx, x.dtype),
         ops.sum(dx, axis=0),
@@ -196,7 +196,7 @@ def _softmax_dropout(
     rate: float,
     dtype: str,
 ) -> Tensor:
-    return ops.cast(_drop(_attention_probs(scores, bias, scale), bits, rate), dtype)
+    return ops.cast(drop(_attention_probs(scores, bias, scale), bits, rate), dtype)
 
 
 def _softmax_dropout_gradients(
@@ -210,7 +210,7 @@ def _softmax_dropout_gradients(
     dtype: str,
 ) -> tuple[Tensor, ...]:
     probs = _attention_probs(scores, bias, scale)
-    dprobs = _drop(_float(dy), bits, rate)
+    dprobs = drop(_float(dy), bits, rate)
     inner = dprobs - ops.sum(dprobs * probs, axis=-1, keepdims=True)
     return (ops.cast(inner * probs * scale, scores.dtype),)
 

@@ -31,6 +31,20 @@ CLASS_WEIGHTS = "output_weights"  # as Google's run_classifier calls it
 CLASS_BIAS = "output_bias"
 TAG_WEIGHTS = "cls/tags/output_weights"
 TAG_BIAS = "cls/tags/output_bias"
+TAG_CRF = "cls/tags/crf/"
+TAG_TRANSITIONS = f"{TAG_CRF}transitions"
+TAG_START = f"{TAG_CRF}start"
+TAG_END = f"{TAG_CRF}end"
+# What means nothing without its labels.
+LABEL_HEADS = (
+    CLASS_WEIGHTS,
+    CLASS_BIAS,
+    TAG_WEIGHTS,
+    TAG_BIAS,
+    TAG_TRANSITIONS,
+    TAG_START,
+    TAG_END,
+)
 
 
 class ParameterSpec(NamedTuple):
@@ -106,11 +120,17 @@ def class_specs(config: BertConfig, num_labels: int) -> Specs:
     return {**encoder_specs(config), **_labels(CLASS_WEIGHTS, CLASS_BIAS, config, num_labels)}
 
 
-def tag_specs(config: BertConfig, num_labels: int) -> Specs:
-    """The encoder with the head for a tag of every piece."""
+def tag_specs(config: BertConfig, num_labels: int, use_crf: bool = False) -> Specs:
+    """The encoder with the head for a tag of every piece, and perhaps a CRF over them."""
+    crf: Specs = {
+        TAG_TRANSITIONS: ParameterSpec((num_labels, num_labels), "zeros"),
+        TAG_START: ParameterSpec((num_labels,), "zeros"),
+        TAG_END: ParameterSpec((num_labels,), "zeros"),
+    }
     return {
         **encoder_specs(config, has_pooler=False),
         **_labels(TAG_WEIGHTS, TAG_BIAS, config, num_labels),
+        **(crf if use_crf else {}),
     }
 
 

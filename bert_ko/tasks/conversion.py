@@ -10,7 +10,14 @@ from bert_ko import files
 from bert_ko.data.manifest import write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.growth import NewPiece, add_pieces, resize
-from bert_ko.modeling.parameters import Arrays, encoder_specs, pretraining_specs, span_specs
+from bert_ko.modeling.parameters import (
+    LABEL_HEADS,
+    TAG_CRF,
+    Arrays,
+    encoder_specs,
+    pretraining_specs,
+    span_specs,
+)
 from bert_ko.tasks.model_card import model_card
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.sentencepieces import BLANK
@@ -33,6 +40,7 @@ from bert_ko.training.hugging_face import (
     to_hugging_face_config,
 )
 from bert_ko.training.initialization import Source, initialize
+from bert_ko.training.labels import write_labels
 from bert_ko.training.runs import read_model_config
 
 Form = Literal["bert_ko", "tf1", "huggingface"]
@@ -171,6 +179,12 @@ def set_vocab_size(conversion: Conversion, rows: int) -> Conversion:
     return conversion._replace(arrays=resize(conversion.arrays, rows), config=config)
 
 
+def without_crf(conversion: Conversion) -> Conversion:
+    """For transformers, which has no CRF."""
+    arrays = {n: array for n, array in conversion.arrays.items() if not n.startswith(TAG_CRF)}
+    return conversion._replace(arrays=arrays)
+
+
 def optimizer_slots(source: Source, rows: int) -> Arrays:
     """Of a checkpoint of ours.
 
@@ -224,6 +238,9 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         }
         checkpoint = Checkpoint(conversion.arrays, {}, state)
         save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
+    has_labels = any(name in conversion.arrays for name in LABEL_HEADS)
+    if has_labels and conversion.source.labels is not None:
+        write_labels(folder, conversion.source.labels)
     if not has_config:
         write_json(config_path, conversion.config.to_dict())
 
@@ -231,7 +248,7 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
 def _write_hugging_face(conversion: Conversion, folder: str) -> None:
     from bert_ko.tokenization.hugging_face import write_hugging_face_tokenizer
 
-    values = to_hugging_face_config(conversion.config, conversion.arrays)
+    values = to_hugging_face_config(conversion.config, conversion.arrays, conversion.source.labels)
     values["pad_token_id"] = conversion.tokenizer.vocab.pad_id
     arrays = to_hugging_face_arrays(conversion.arrays)
     save_arrays(os.path.join(folder, MODEL_NAME), arrays, {"format": "pt"})

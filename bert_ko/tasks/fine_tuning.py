@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bert_ko import files
 from bert_ko.flags import flag
 from bert_ko.modeling.parameters import Specs, count_parameters
+from bert_ko.notification import at_step
 from bert_ko.tokenization.folder import TokenizerFlags
 from bert_ko.training.backend import (
     Backend,
@@ -145,6 +146,8 @@ class Task(NamedTuple):
         steps_per_epoch: batches of a pass; 0 where nothing is trained.
         evaluate: computes metrics with a function that predicts; None where nothing is known.
         main_metric: the larger it is, the better.
+        labels: of the head; None where it has none.
+        rate_multiples: see ``OptimizerConfig.multiples``.
     """
 
     specs: Specs
@@ -153,29 +156,36 @@ class Task(NamedTuple):
     steps_per_epoch: int
     evaluate: Callable[[Predict], Metrics] | None
     main_metric: str
+    labels: tuple[str, ...] | None = None
+    rate_multiples: tuple[tuple[str, float], ...] = ()
 
 
 class FineTuner:
-    """Trains a task's model and predicts with it, once for each seed, on the same devices."""
+    """Trains a task's model and predicts with it, once for each seed, on the same devices.
 
-    def __init__(self, config: FineTuningFlags, task: Task, predict_batch_size: int | None):
+    Attributes:
+        steps_trained: updates of the last run; 0 where nothing was trained.
+    """
+
+    def __init__(self, config: FineTuningFlags, task: Task, batch_sizes: Mapping[str, int]):
         """Finds the devices.
 
         Args:
             config: flags.
             task: to be trained.
-            predict_batch_size: must divide by the devices; None where nothing is predicted.
+            batch_sizes: of prediction, by flag; they must divide by the devices.
         """
         self._config, self._task = config, task
         self._backend: Backend = load_backend(config.device_config)
         self._head = task.load_head()
         self._program: TrainProgram | None = None
         self._predict: Predict | None = None
+        self.steps_trained = 0
         parts = config.gradient_accumulation_steps
         if config.do_train:
             check_batch_size("train_batch_size", config.train_batch_size, self._backend, parts)
-        if predict_batch_size is not None:
-            check_batch_size("predict_batch_size", predict_batch_size, self._backend)
+        for name, size in batch_sizes.items():
+            check_batch_size(name, size, self._backend)
         print(
             f"{self._backend.description}, {self._backend.precision}; "
             f"{count_parameters(task.specs) / 1e6:.1f} million parameters",
@@ -222,8 +232,10 @@ class FineTuner:
         return self._predict(batch)
 
     def _new_parameters(self, run: Run, seed: int) -> Any:
-        config = self._config
-        return new_parameters(run, self._task.specs, config.init_checkpoint, seed, config.do_train)
+        config, task = self._config, self._task
+        return new_parameters(
+            run, task.specs, config.init_checkpoint, seed, config.do_train, task.labels
+        )
 
     def _place(self, run: Run, arrays: Any, seed: int) -> TrainProgram:
         """Moves weights onto the devices; what was compiled for the first seed stays."""
@@ -242,12 +254,13 @@ class FineTuner:
 
     def _optimizer(self, run: Run) -> OptimizerConfig:
         warmup = int(self.num_train_steps * self._config.warmup_proportion)
-        return self._config.optimizer_config(
+        config = self._config.optimizer_config(
             self.num_train_steps,
             warmup,
             self._config.layer_decay,
             run.model_config.num_hidden_layers,
         )
+        return replace(config, multiples=self._task.rate_multiples)
 
     def _train(self, run: Run, seed: int, checkpoint: Checkpoint | None) -> int:
         from bert_ko.training.loop import TrainingLoop
@@ -265,7 +278,13 @@ class FineTuner:
             self._loop_config(run, {**run.state, "computed_with": computed_with}),
             keeper.evaluate if evaluates else None,
         )
-        return loop.run(self._task.source(seed, progression.position), progression).step
+        try:
+            loop.run(self._task.source(seed, progression.position), progression)
+        except SystemExit as stop:
+            stop.add_note(at_step(progression.step, self.num_train_steps))
+            raise
+        self.steps_trained = progression.step
+        return progression.step
 
     def _evaluate(self) -> Metrics:
         assert self._task.evaluate is not None

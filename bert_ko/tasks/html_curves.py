@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -35,20 +35,53 @@ class _Axis(NamedTuple):
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def metric_series(records: Iterable[Mapping[str, Any]], key: str, name: str) -> Series:
+def metric_series(
+    records: Iterable[Mapping[str, Any]], key: str, name: str, factor: float = 1.0
+) -> Series:
     """Picks a line from the records of metrics.jsonl.
 
     Args:
         records: those without the key or a step are passed over.
         key: such as "loss".
         name: of the line.
+        factor: the values are multiplied by it.
     """
     points = [
-        (float(record["step"]), float(record[key]))
+        (float(record["step"]), factor * float(record[key]))
         for record in records
         if isinstance(record.get("step"), Real) and isinstance(record.get(key), Real)
     ]
     return Series(name, points)
+
+
+def metric_curves(
+    records: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Mapping[str, str]],
+    fractions: Collection[str] = (),
+) -> Html:
+    """Draws what metrics.jsonl has.
+
+    Args:
+        records: of the file.
+        figures: title of each figure to its lines: key of the records to name.
+        fractions: keys whose values are drawn in percent.
+
+    Returns:
+        The figures that have a value, side by side; empty if none has.
+    """
+    drawn = join(
+        *(
+            curves(
+                title,
+                [
+                    metric_series(records, key, name, 100.0 if key in fractions else 1.0)
+                    for key, name in lines.items()
+                ],
+            )
+            for title, lines in figures.items()
+        )
+    )
+    return element("div", drawn, class_="figures") if drawn else drawn
 
 
 def curves(title: str, series: Sequence[Series]) -> Html:

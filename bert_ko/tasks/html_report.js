@@ -22,6 +22,21 @@ function korean(text) {
   return make("span", { lang: "ko" }, text);
 }
 
+function percent(value) {
+  return value === null ? "–" : (100 * value).toFixed(2);
+}
+
+// A word that says how good an item is, in its colour.
+function makeOutcome(kind, text = kind) {
+  return make("span", { class: `outcome ${kind}` }, text);
+}
+
+// The line about an item, with a link that shows it alone.
+function makeAbout(id, ...parts) {
+  const link = `#${new URLSearchParams({ q: `id:${id}` })}`;
+  return make("p", { class: "about" }, ...parts, make("a", { href: link }, id));
+}
+
 // A collapsed part whose content is built when it is first opened.
 function makeDetails(title, build) {
   const details = make("details", {}, make("summary", {}, title));
@@ -34,8 +49,17 @@ function characters(text) {
   return Array.from(text);
 }
 
-// The characters from `start` to `end`, with spans [start, end, kind] marked; those that overlap
-// have the kinds of both.
+// The labels of the spans that end at a place; one for spans of several kinds with the same.
+function makeLabels(spans, place) {
+  const ending = spans.filter((span) => span[1] === place && span[3]);
+  return [...new Set(ending.map((span) => span[3]))].map((label) => {
+    const kinds = ending.filter((span) => span[3] === label).map((span) => span[2]).sort();
+    return make("small", { class: `label ${kinds.join(" ")}` }, label);
+  });
+}
+
+// The characters from `start` to `end`, with spans [start, end, kind, label] marked; those that
+// overlap have the kinds of both. Labels may be left out.
 function markSpans(chars, spans, start, end) {
   const inside = spans.flatMap((span) => span.slice(0, 2)).filter((at) => at > start && at < end);
   const cuts = [...new Set([start, ...inside, end])].sort((a, b) => a - b);
@@ -45,6 +69,7 @@ function markSpans(chars, spans, start, end) {
     const here = spans.filter((span) => span[0] <= cuts[i] && span[1] >= cuts[i + 1]);
     const kinds = [...new Set(here.map((span) => span[2]))].sort();
     fragment.append(kinds.length ? make("mark", { class: kinds.join(" ") }, text) : text);
+    fragment.append(...makeLabels(spans, cuts[i + 1]));
   }
   return fragment;
 }
@@ -76,9 +101,11 @@ function folded(text) {
 }
 
 // Shows items of the page's list, filtered, searched, sorted and page by page. The address keeps
-// what is chosen: #filter=wrong&q=서울&order=f1&page=2.
+// what is chosen: #filter=wrong&order=f1&q=서울&page=2. Searching for id:7 finds the item of that id.
 //
-// matches(item, filter): whether a filter of the menu lets an item through.
+// items: each has an id, if it is to be found by it.
+// matches(item, filter, chosen): whether the menus let an item through; chosen has the values of
+//   all of them by name, that of the filter too.
 // contains(item, query): whether an item has the folded query somewhere in its text.
 // compare: for each order of the menu but the first, a function for Array.sort.
 // render(item): an li element.
@@ -86,14 +113,16 @@ function showList({ items, matches, contains, compare, render }) {
   const [list, search, filter, order, count, shown, previous, next] = [
     "list", "search", "filter", "order", "count", "items", "previous", "next",
   ].map((name) => document.getElementById(name));
+  const menus = [...search.form.querySelectorAll("select")];
   let page = 0;
   let found = items;
 
   function find() {
     const query = folded(search.value.trim());
-    found = items.filter(
-      (item) => matches(item, filter.value) && (!query || contains(item, query)),
-    );
+    const id = query.startsWith("id:") ? query.slice(3) : null;
+    const has = (item) => (id === null ? contains(item, query) : folded(item.id ?? "") === id);
+    const chosen = Object.fromEntries(menus.map((menu) => [menu.id, menu.value]));
+    found = items.filter((item) => matches(item, filter.value, chosen) && (!query || has(item)));
     if (compare[order.value]) found = [...found].sort(compare[order.value]);
   }
 
@@ -112,8 +141,8 @@ function showList({ items, matches, contains, compare, render }) {
 
   function readAddress() {
     const state = new URLSearchParams(location.hash.slice(1));
-    for (const [name, menu] of [["filter", filter], ["order", order]]) {
-      menu.value = state.get(name) ?? "";
+    for (const menu of menus) {
+      menu.value = state.get(menu.id) ?? "";
       if (menu.selectedIndex < 0) menu.selectedIndex = 0;
     }
     search.value = state.get("q") ?? "";
@@ -124,9 +153,8 @@ function showList({ items, matches, contains, compare, render }) {
 
   function writeAddress() {
     const state = new URLSearchParams();
-    if (filter.selectedIndex > 0) state.set("filter", filter.value);
+    for (const menu of menus) if (menu.selectedIndex > 0) state.set(menu.id, menu.value);
     if (search.value) state.set("q", search.value);
-    if (order.selectedIndex > 0) state.set("order", order.value);
     if (page) state.set("page", page + 1);
     history.replaceState(null, "", `#${state}`);
   }
@@ -152,13 +180,16 @@ function showList({ items, matches, contains, compare, render }) {
     pause = setTimeout(choose, TYPING_PAUSE);
   });
   search.form.addEventListener("submit", (event) => event.preventDefault());
-  filter.addEventListener("change", choose);
-  order.addEventListener("change", choose);
+  for (const menu of menus) menu.addEventListener("change", choose);
   previous.addEventListener("click", () => turn(-1));
   next.addEventListener("click", () => turn(1));
   // A link to a section has no state.
   const hasState = () => location.hash.includes("=");
-  addEventListener("hashchange", () => hasState() && readAddress());
+  addEventListener("hashchange", () => {
+    if (!hasState()) return;
+    readAddress();
+    list.scrollIntoView();
+  });
   readAddress();
   list.hidden = false;
   if (hasState()) list.scrollIntoView();

@@ -12,7 +12,9 @@ import html
 import json
 import math
 import re
-from collections.abc import Sequence
+import statistics
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -53,6 +55,21 @@ class Choice(NamedTuple):
 
     value: str
     label: str
+
+
+class Menu(NamedTuple):
+    """One more menu of a list.
+
+    Attributes:
+        name: what its choice is called in the page's address and for the script; not "filter",
+            "order", "q" or "page".
+        label: what people read.
+        choices: the first one lets all through; its value is "".
+    """
+
+    name: str
+    label: str
+    choices: Sequence[Choice]
 
 
 def element(tag: str, *children: str, **attributes: str | bool | None) -> Html:
@@ -155,6 +172,25 @@ def _is_number(cell: str) -> bool:
     return isinstance(cell, Html) and cell.startswith("<data ")
 
 
+def seed_table(seeds: Sequence[tuple[int, Mapping[str, float]]], names: Mapping[str, str]) -> Html:
+    """Makes a table of the scores of several runs, with mean and deviation; nothing of none.
+
+    Args:
+        seeds: of the runs, with scores in percent.
+        names: scores to be shown, and what people read.
+    """
+    if not seeds:
+        return Html("")
+    rows = [[str(seed), *(number(scores[name]) for name in names)] for seed, scores in seeds]
+    columns = [[scores[name] for _, scores in seeds] for name in names]
+    foot = [["Mean", *(number(statistics.fmean(column)) for column in columns)]]
+    if len(seeds) > 1:
+        deviations = (number(statistics.stdev(column)) for column in columns)
+        foot.append(["Standard deviation", *deviations])
+    headers = ["Seed", *names.values()]
+    return table("Runs that differ in their seed alone, in percent", headers, rows, foot)
+
+
 def fact_list(facts: Sequence[tuple[str, str]]) -> Html:
     """Makes a list of names and values."""
     return element(
@@ -179,7 +215,11 @@ def headline(figures: Sequence[tuple[str, str, str]]) -> Html:
 
 
 def filtered_list(
-    noun: str, filters: Sequence[Choice], orders: Sequence[Choice], legend: Html
+    noun: str,
+    filters: Sequence[Choice],
+    orders: Sequence[Choice],
+    legend: Html,
+    menus: Sequence[Menu] = (),
 ) -> Html:
     """Makes a list that `showList` of html_report.js fills, with its search, menus and pages.
 
@@ -188,8 +228,16 @@ def filtered_list(
         filters: the first one shows all.
         orders: the first one is the order of the data.
         legend: how to read the items.
+        menus: more of them that filter.
     """
-    search = element("input", type="search", id="search", autocomplete="off", spellcheck="false")
+    search = element(
+        "input",
+        type="search",
+        id="search",
+        placeholder="text, or id:…",
+        autocomplete="off",
+        spellcheck="false",
+    )
     pager = [
         element("button", "Previous", type="button", id="previous"),
         element("button", "Next", type="button", id="next"),
@@ -197,6 +245,7 @@ def filtered_list(
     controls = [
         element("label", "Search", search),
         element("label", "Show", _menu("filter", filters)),
+        *(element("label", menu.label, _menu(menu.name, menu.choices)) for menu in menus),
         element("label", "Sort", _menu("order", orders)),
     ]
     return join(
@@ -217,6 +266,45 @@ def filtered_list(
 def _menu(name: str, choices: Sequence[Choice]) -> Html:
     options = [element("option", choice.label, value=choice.value) for choice in choices]
     return element("select", *options, id=name)
+
+
+def list_link(text: str, **state: str) -> Html:
+    """Makes a link to a part of the page's list.
+
+    Args:
+        text: of the link.
+        state: what is chosen there, such as filter="wrong".
+    """
+    return element("a", text, href=f"#{urllib.parse.urlencode(state)}")
+
+
+def counted_link(count: int, **state: str) -> Html:
+    """Makes a number, and of a positive one a link to what was counted; see `list_link`."""
+    text = f"{count:,}"
+    return element("data", list_link(text, **state) if count else text, value=str(count))
+
+
+def mark_legend(noun: str) -> Html:
+    """Says how gold and predicted parts of a text are marked.
+
+    Args:
+        noun: what is marked, such as "answer".
+    """
+    return element(
+        "p",
+        element("mark", f"gold {noun}", class_="gold"),
+        " (solid line below), ",
+        element("mark", f"predicted {noun}", class_="answer"),
+        " (dashed line above), ",
+        element("mark", "both", class_="answer gold"),
+        class_="key",
+    )
+
+
+def problem_list(problems: Iterable[tuple[int, str]]) -> Html:
+    """Makes a list of what was wrong: (how often, what); nothing of none."""
+    items = [element("li", f"{count:,} {text}") for count, text in problems if count]
+    return element("ul", *items) if items else Html("")
 
 
 def json_script(name: str, value: Any) -> Html:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 COUNT = 8  # every length more is compiled once more
 MULTIPLE = 16
+_STEP = 64  # between the lengths of batches whose examples are not known before
 
 
 def choose_lengths(
@@ -46,3 +47,20 @@ def choose_lengths(
         chosen.append(int(values[last]))
         last = int(previous[last])
     return tuple(sorted(set(chosen)))
+
+
+def batch_lengths(
+    max_seq_length: int, length_buckets: bool, lengths: npt.NDArray[np.int32] | None
+) -> tuple[int, ...]:
+    """To which lengths examples are padded.
+
+    Args:
+        max_seq_length: of the longest of them.
+        length_buckets: to several, if useful.
+        lengths: pieces of all examples; None where they are not known yet.
+    """
+    if not length_buckets:
+        return (max_seq_length,)
+    if lengths is None:
+        return (*range(_STEP, max_seq_length, _STEP), max_seq_length)
+    return choose_lengths(lengths, max_seq_length)

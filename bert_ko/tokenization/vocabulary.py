@@ -34,6 +34,11 @@ class Vocabulary(Mapping[str, int]):
             self._ids[token] for token in SPECIAL_TOKENS
         )
 
+    @property
+    def special_ids(self) -> tuple[int, int, int]:
+        """Ids of [PAD], [CLS] and [SEP]."""
+        return self.pad_id, self.cls_id, self.sep_id
+
     def __getitem__(self, piece: str) -> int:
         return self._ids[piece]
 

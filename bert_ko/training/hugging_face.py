@@ -19,6 +19,7 @@ from bert_ko.modeling.parameters import (
     TAG_WEIGHTS,
     Arrays,
 )
+from bert_ko.training.labels import Labels, made_up_label
 
 # Ours gelu is the tanh approximation, theirs the exact one.
 _ACTIVATIONS = {
@@ -153,22 +154,26 @@ def from_hugging_face_config(values: Mapping[str, Any], source: str) -> BertConf
         raise ValueError(f"{source}: {error}") from None
 
 
-def to_hugging_face_config(config: BertConfig, arrays: Mapping[str, Any]) -> dict[str, Any]:
+def to_hugging_face_config(
+    config: BertConfig, arrays: Mapping[str, Any], labels: Labels | None = None
+) -> dict[str, Any]:
     """The config.json of transformers for our model.
 
     Args:
         config: ours.
         arrays: its variables, which decide about the class.
+        labels: of a classifier or a tagger, where they are known; none for a regression.
     """
     values = config.to_dict()
-    labels = next((arrays[name] for name in (CLASS_BIAS, TAG_BIAS) if name in arrays), ())
-    names = [f"LABEL_{i}" for i in range(len(labels))]
+    outputs = next((arrays[name] for name in (CLASS_BIAS, TAG_BIAS) if name in arrays), ())
+    names = list(labels or map(made_up_label, range(len(outputs))))
     return {
         **{key: values[key] for key in _SAME_KEYS},
         "architectures": [architecture(arrays)],
         "hidden_act": _THEIR_ACTIVATIONS[config.hidden_act],
         "layer_norm_eps": _EPSILON,
         "model_type": "bert",
-        **({"id2label": dict(enumerate(names))} if names else {}),
-        **({"label2id": {name: i for i, name in enumerate(names)}} if names else {}),
+        **({"id2label": dict(enumerate(names))} if len(outputs) else {}),
+        **({"label2id": {name: i for i, name in enumerate(names)}} if len(outputs) else {}),
+        **({"problem_type": "regression"} if labels == () and len(outputs) else {}),
     }

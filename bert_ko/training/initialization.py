@@ -14,6 +14,7 @@ from bert_ko import files
 from bert_ko.data.manifest import read_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import (
+    LABEL_HEADS,
     OUTPUT_BIAS,
     WORD_EMBEDDINGS,
     Arrays,
@@ -28,6 +29,7 @@ from bert_ko.training.checkpoints import (
 )
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import from_hugging_face, from_hugging_face_config
+from bert_ko.training.labels import Labels, read_labels
 
 HUGGING_FACE = "Hugging Face folder"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -45,6 +47,7 @@ class Source(NamedTuple):
         config: of the model, where it is known.
         folder: where a vocabulary may stand.
         step: updates that the weights have seen; 0 where that is not known.
+        labels: of a classifier or a tagger, where they are known.
     """
 
     path: str
@@ -54,6 +57,7 @@ class Source(NamedTuple):
     config: BertConfig | None = None
     folder: str = "."
     step: int = 0
+    labels: Labels | None = None
 
 
 class Initialization(NamedTuple):
@@ -101,14 +105,16 @@ def _read_folder(path: str) -> Source:
     has_model = os.path.isfile(whole)
     state = read_json(os.path.join(folder, STATE_NAME))
     if state is not None and "step" in state and has_model:
+        owner = path if checkpoints else os.path.dirname(os.path.abspath(folder))
         return Source(
             folder,
             f"checkpoint of step {state['step']:,}",
             load_arrays(whole),
             state.get("tokenizer_fingerprint"),
             _read_config(folder),
-            path if checkpoints else os.path.dirname(os.path.abspath(folder)),
+            owner,
             state["step"],
+            read_labels(owner),
         )
     parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model-*-of-*.safetensors")))
     parts = [whole] if has_model else parts
@@ -152,7 +158,10 @@ def _read_tensorflow(prefix: str) -> Source:
     except ValueError as error:
         raise ValueError(f"--init_checkpoint: {error}") from None
     folder = os.path.dirname(prefix) or "."
-    return Source(prefix, "TF1 checkpoint", arrays, None, _read_config(folder), folder, step)
+    return Source(
+        prefix, "TF1 checkpoint", arrays, None, _read_config(folder), folder, step,
+        read_labels(folder),
+    )  # fmt: skip
 
 
 def _read_hugging_face(folder: str, parts: list[str]) -> Source:
@@ -172,7 +181,7 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
             if converted is not None:
                 target, transpose = converted
                 arrays[target] = np.asarray(value.T if transpose else value, np.float32)
-    return Source(folder, HUGGING_FACE, arrays, None, config, folder)
+    return Source(folder, HUGGING_FACE, arrays, None, config, folder, labels=read_labels(folder))
 
 
 def initialize(
@@ -217,6 +226,26 @@ def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_so
         f"{config_source}; likely {cause}. Use the bert_config.json of the checkpoint, or another "
         "checkpoint."
     )
+
+
+def without_other_labels(
+    source: Source, specs: Mapping[str, ParameterSpec], labels: Labels | None
+) -> Source:
+    """The source without the heads whose labels are not the model's, which begin anew.
+
+    Args:
+        source: weights.
+        specs: the model's variables.
+        labels: of the model; None where it has none.
+    """
+    is_other = source.labels is not None and source.labels != labels
+    kept = {
+        name: array
+        for name, array in source.arrays.items()
+        if name not in LABEL_HEADS
+        or (not is_other and name in specs and array.shape == specs[name].shape)
+    }
+    return source._replace(arrays=kept)
 
 
 def describe(initialization: Initialization, source: Source) -> str:

@@ -28,6 +28,8 @@ def has_decay(name: str) -> bool:
 def rate_multiple(config: OptimizerConfig, name: str) -> float:
     """By which a variable's learning rate is multiplied: layer_decay for each layer above it.
 
+    What ``config.multiples`` name by the beginning of a variable's name comes before that.
+
     >>> config = OptimizerConfig(layer_decay=0.5, num_hidden_layers=2)
     >>> [rate_multiple(config, n) for n in ("bert/embeddings/LayerNorm/beta",
     ...     "bert/encoder/layer_0/output/dense/bias", "bert/encoder/layer_1/output/dense/bias",
@@ -36,6 +38,9 @@ def rate_multiple(config: OptimizerConfig, name: str) -> float:
 
     Source: Howard and Ruder, arXiv:1801.06146; Clark et al., arXiv:2003.10555.
     """
+    for beginning, multiple in config.multiples:
+        if name.startswith(beginning):
+            return multiple
     layer = _LAYER.search(name)
     if layer:
         return float(config.layer_decay ** (config.num_hidden_layers - int(layer[1])))
@@ -82,8 +87,9 @@ def update(
     if has_decay(name) and config.weight_decay:
         change = change + config.weight_decay * value
     rate = hyper["learning_rate"]
-    if config.layer_decay != 1.0:
-        rate = rate * rate_multiple(config, name)
+    multiple = rate_multiple(config, name)
+    if multiple != 1.0:
+        rate = rate * multiple
     if config.name == "lamb" and has_decay(name):
         rate = rate * _trust_ratio(value, change)
     return value - rate * change, (mean, square)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bert_ko import files
 from bert_ko.data.manifest import read_json, write_json
+from bert_ko.flags import secret_flags
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
 from bert_ko.progress import warn
@@ -29,7 +30,15 @@ from bert_ko.training.checkpoints import (
     list_checkpoints,
     load_checkpoint,
 )
-from bert_ko.training.initialization import Source, describe, initialize, read_source
+from bert_ko.training.initialization import (
+    Source,
+    describe,
+    initialize,
+    read_source,
+    without_other_labels,
+)
+from bert_ko.training.labels import Labels
+from bert_ko.training.settings import LoopFlags
 
 if TYPE_CHECKING:
     from bert_ko.training.loop import Progression
@@ -147,7 +156,12 @@ def _is_other(fingerprint: str | None, other: str | None) -> bool:
 
 
 def new_parameters(
-    run: Run, specs: Specs, init_checkpoint: str | None, seed: int, is_training: bool = True
+    run: Run,
+    specs: Specs,
+    init_checkpoint: str | None,
+    seed: int,
+    is_training: bool = True,
+    labels: Labels | None = None,
 ) -> Arrays:
     """Weights to begin with: random ones, and those of a checkpoint in their place.
 
@@ -157,6 +171,7 @@ def new_parameters(
         init_checkpoint: see ``read_source``.
         seed: of random weights.
         is_training: else the checkpoint must have all weights.
+        labels: of the model; a head of the checkpoint for others is not taken.
 
     Raises:
         ValueError: the checkpoint is of another model or another tokenizer, or lacks weights.
@@ -165,6 +180,8 @@ def new_parameters(
     if init_checkpoint is None:
         return new
     source = read_source(init_checkpoint)
+    if is_training:
+        source = without_other_labels(source, specs, labels)
     found = initialize(specs, new, source, run.config_file)
     if found.new and not is_training:
         raise ValueError(
@@ -197,7 +214,7 @@ def write_run(run: Run, flags: dict[str, Any]) -> None:
 
     Args:
         run: whose.
-        flags: all of them, by name.
+        flags: all of them, by name; those that are secret are left out.
 
     Raises:
         ValueError: the folder holds another model's configuration, and no run.
@@ -211,7 +228,9 @@ def write_run(run: Run, flags: dict[str, Any]) -> None:
             "--output_dir."
         )
     if stands is None or stands.get("identity") != run.identity:
-        write_json(run_path, {"format": FORMAT, "flags": flags, "identity": run.identity})
+        secrets = secret_flags(LoopFlags)
+        shown = {name: value for name, value in flags.items() if name not in secrets}
+        write_json(run_path, {"format": FORMAT, "flags": shown, "identity": run.identity})
     if config_stands != run.model_config:
         write_json(config_path, run.model_config.to_dict())
 

@@ -28,6 +28,7 @@ class OptimizerConfig:
         clip_norm: largest global norm of the gradients; 0 clips nothing.
         layer_decay: a layer's rate as a share of that of the layer above it.
         num_hidden_layers: of the model; needed for layer_decay alone.
+        multiples: (beginning of a name, multiple of the learning rate of such variables).
     """
 
     name: OptimizerName = "adam_weight_decay"
@@ -42,6 +43,7 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     layer_decay: float = 1.0
     num_hidden_layers: int = 0
+    multiples: tuple[tuple[str, float], ...] = ()
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:

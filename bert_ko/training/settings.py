@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bert_ko.flags import flag
+from bert_ko.notification import require_notify_url
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
 
@@ -145,6 +146,12 @@ class LoopFlags:
         affects_output=False,
     )
     random_seed: int = flag(12345, help="Seed of weights, dropout, masks and order, in [0, 2**31).")
+    notify_url: str | None = flag(
+        None,
+        help="Webhook, as Slack's, that is told when the run has ended, and how. A secret: it is "
+        "printed and written nowhere; in a --flagfile other users of the machine do not see it.",
+        secret=True,
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
@@ -158,3 +165,5 @@ class LoopFlags:
             raise ValueError(f"--random_seed must be below 2**31, got {self.random_seed}.")
         if self.max_hours is not None and not self.max_hours > 0:
             raise ValueError(f"--max_hours must be above 0, got {self.max_hours}.")
+        if self.notify_url is not None:
+            require_notify_url(self.notify_url)

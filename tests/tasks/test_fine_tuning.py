@@ -243,7 +243,7 @@ def make_run(config: FineTuningFlags, seed: int = 12345) -> Run:
 
 def tune(config: FineTuningFlags, task: Task | None = None) -> tuple[int, float]:
     """Updates that were returned, and the weight that predicts."""
-    tuner = FineTuner(config, task or make_task(), None)
+    tuner = FineTuner(config, task or make_task(), {})
     step = tuner.run(make_run(config), config.random_seed)
     return step, float(tuner.predict({"x": np.zeros(1)})["y"][0])
 
@@ -257,35 +257,35 @@ def test_fine_tuner_says_devices_and_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = make_task()._replace(specs={"w": ParameterSpec((500, 4200), "normal")})
-    FineTuner(flags(tmp_path), task, None)
+    FineTuner(flags(tmp_path), task, {})
     assert capsys.readouterr().out == "2 fakes, float32; 2.1 million parameters\n"
 
 
 @pytest.mark.parametrize(
-    ("values", "predict_batch_size", "message"),
+    ("values", "batch_sizes", "message"),
     [
         (
-            {"train_batch_size": 5}, None,
+            {"train_batch_size": 5}, {},
             "--train_batch_size=5 must be a multiple of the 2 devices.",
         ),
         (
-            {"train_batch_size": 6, "gradient_accumulation_steps": 3}, 7,
+            {"train_batch_size": 6, "gradient_accumulation_steps": 3}, {"predict_batch_size": 7},
             "--predict_batch_size=7 must be a multiple of the 2 devices.",
         ),
         (
-            {"train_batch_size": 6, "gradient_accumulation_steps": 6}, 8,
+            {"train_batch_size": 6, "gradient_accumulation_steps": 6}, {"eval_batch_size": 8},
             "--train_batch_size=6 must be a multiple of 12: 6 parts on 2 devices.",
         ),
     ],
 )  # fmt: skip
 def test_fine_tuner_batch_that_devices_cannot_share_is_refused(
-    values: dict[str, Any], predict_batch_size: int | None, message: str, tmp_path: Path
+    values: dict[str, Any], batch_sizes: dict[str, int], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError) as error:
-        FineTuner(flags(tmp_path, **values), make_task(), predict_batch_size)
+        FineTuner(flags(tmp_path, **values), make_task(), batch_sizes)
     assert str(error.value) == message
     if "train" in message:  # which is not looked at where nothing is trained
-        FineTuner(flags(tmp_path, do_train=False, **values), make_task(), predict_batch_size)
+        FineTuner(flags(tmp_path, do_train=False, **values), make_task(), batch_sizes)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_fine_tuner_steps_are_whole_and_at_least_1(
     steps_per_epoch: int, epochs: float, steps: int, tmp_path: Path
 ) -> None:
     config = flags(tmp_path, num_train_epochs=epochs)
-    assert FineTuner(config, make_task({}, steps_per_epoch), 8).num_train_steps == steps
+    assert FineTuner(config, make_task({}, steps_per_epoch), {}).num_train_steps == steps
 
 
 def test_fine_tuner_trains_all_steps_and_saves(tmp_path: Path, backend: FakeBackend) -> None:
@@ -457,7 +457,7 @@ def test_fine_tuner_prediction_needs_the_same_model(tmp_path: Path) -> None:
     identity = {"bert_config_file": other.to_dict()}
     run = make_run(config)._replace(model_config=other, identity=identity)
     with pytest.raises(ValueError) as error:
-        FineTuner(config, make_task(), None).run(run, 1)
+        FineTuner(config, make_task(), {}).run(run, 1)
     assert str(error.value).startswith(
         f"{tmp_path}/checkpoint-00000010 is of another run: --bert_config_file: num_hidden_layers "
         "was 3, now 4. Give"
@@ -471,7 +471,7 @@ def test_fine_tuner_second_seed_begins_anew_without_compiling(
     tmp_path: Path, backend: FakeBackend
 ) -> None:
     config = flags(tmp_path, num_seeds=2, random_seed=7, num_train_epochs=0.4)
-    tuner = FineTuner(config, make_task(), None)
+    tuner = FineTuner(config, make_task(), {})
     assert [tuner.run(make_run(config, seed), seed) for seed in config.seeds] == [2, 2]
     steps = [("step", number, (1, 4, 3), number) for number in range(2)]
     assert backend.log == [
@@ -488,7 +488,7 @@ def test_fine_tuner_random_weights_are_the_seeds(tmp_path: Path, backend: FakeBa
     task = make_task()._replace(specs={"w": ParameterSpec((), "normal")})
     config = flags(tmp_path, num_seeds=2, random_seed=7, num_train_epochs=0.2)
     for _ in range(2):
-        tuner = FineTuner(config, task, None)
+        tuner = FineTuner(config, task, {})
         for seed in config.seeds:
             for path in list_checkpoints(config.folder(seed)):
                 os.unlink(os.path.join(path, "state.json"))

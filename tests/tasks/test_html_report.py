@@ -337,7 +337,7 @@ def test_list_controls_change_what_is_shown_and_the_address(browser: Any) -> Non
     """
     root = browser.show(list_page(), script=script)
     assert shown(root) == ["글 49", "글 47", "글 45", "글 43", "글 41"]
-    assert root.all("title")[0].text == ("21–40 of 50#page=2 #filter=odd&q=%EA%B8%80+4&order=size")
+    assert root.all("title")[0].text == ("21–40 of 50#page=2 #filter=odd&order=size&q=%EA%B8%80+4")
     assert ["disabled" in root.by_id(name).attributes for name in ("previous", "next")] == [
         True,
         True,

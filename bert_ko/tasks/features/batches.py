@@ -5,13 +5,12 @@ Legend: B batch, L length of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from bert_ko.tasks.features.sentences import NOWHERE, Ints, Sentences
 from bert_ko.tasks.lengths import choose_lengths
+from bert_ko.tasks.sentences import NOWHERE, Ints, Sentences
 from bert_ko.training.backend import HostBatch
 
 _MULTIPLE = 8
@@ -62,15 +61,12 @@ def make_plan(
     return Plan(size, tuple(sorted({*found, max_seq_length})))
 
 
-def sorted_batches(sentences: Sentences, batch_size: int) -> Iterator[Ints]:
-    """Every sentence once, the longest first; the last batch may be short."""
-    order = np.argsort(-sentences.lengths, kind="stable").astype(np.int32)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
 def gather_batch(
-    sentences: Sentences, rows: Ints, plan: Plan, pad_id: int, has_weights: bool
+    sentences: Sentences,
+    rows: Ints,
+    plan: Plan,
+    special_ids: tuple[int, int, int],
+    has_weights: bool,
 ) -> HostBatch:
     """The arrays of a batch.
 
@@ -78,7 +74,7 @@ def gather_batch(
         sentences: of which some are taken.
         rows: their numbers; fewer than batch_size are filled up with the first.
         plan: how batches are made.
-        pad_id: of [PAD].
+        special_ids: of [PAD], [CLS] and [SEP].
         has_weights: with the weights of a mean.
 
     Returns:
@@ -86,16 +82,10 @@ def gather_batch(
         to 1 over the pieces that are neither [CLS] nor [SEP], or are all 0 where there are none.
     """
     rows = np.concatenate([rows, np.repeat(rows[:1], plan.batch_size - len(rows))])
-    starts, lengths = sentences.sentence_offsets[rows], sentences.lengths[rows]
-    columns = np.arange(plan.length(int(lengths.max())))
-    mask = columns < lengths[:, None]  # [B, L]
-    places = np.where(mask, starts[:, None] + columns, 0)
-    batch: HostBatch = {
-        "input_ids": np.where(mask, sentences.input_ids[places], np.int32(pad_id)),
-        "input_mask": mask.astype(np.int32),
-        "segment_ids": np.where(mask, sentences.segment_ids[places], np.int32(0)),
-    }
+    length = plan.length(int(sentences.lengths[rows].max()))
+    batch: HostBatch = sentences.gather(rows, length, special_ids)
     if has_weights:
+        places, mask = sentences.places(rows, length)
         is_text = mask & (sentences.eojeol_ids[places] != NOWHERE)
         counts = np.maximum(is_text.sum(axis=1, keepdims=True), 1)
         batch["piece_weights"] = (is_text / counts).astype(np.float32)

@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import count_parameters, encoder_specs
-from bert_ko.tasks.features.batches import Plan, gather_batch, make_plan, sorted_batches
-from bert_ko.tasks.features.sentences import Sentences, WindowSize
+from bert_ko.tasks.batches import sorted_batches
+from bert_ko.tasks.features.batches import Plan, gather_batch, make_plan
 from bert_ko.tasks.features.settings import FeatureSettings
 from bert_ko.tasks.models import TrainedModel
+from bert_ko.tasks.sentences import Sentences, WindowSize
 from bert_ko.training.backend import Backend, DeviceConfig, HostBatch
 from bert_ko.training.devices import load_backend
 from bert_ko.training.runs import check_batch_size
@@ -50,7 +51,7 @@ class Extractor:
         self,
         predict: Callable[[HostBatch], HostBatch],
         config: BertConfig,
-        pad_id: int,
+        special_ids: tuple[int, int, int],
         settings: FeatureSettings,
         device: Device,
     ):
@@ -59,11 +60,11 @@ class Extractor:
         Args:
             predict: see ``feature_outputs``.
             config: of the model.
-            pad_id: of [PAD].
+            special_ids: of [PAD], [CLS] and [SEP].
             settings: what is wanted.
             device: what computes.
         """
-        self._predict, self._config, self._pad_id = predict, config, pad_id
+        self._predict, self._config, self._special_ids = predict, config, special_ids
         self._settings, self._device = settings, device
         self._shape = (len(settings.layers), config.hidden_size)
         self._window_size = window_size(settings, config)
@@ -89,9 +90,9 @@ class Extractor:
         count = len(sentences) if is_pooled else sentences.num_pieces
         values = np.empty((count, *self._shape), settings.dtype)
         offsets = sentences.sentence_offsets
-        for rows in sorted_batches(sentences, self._plan.batch_size):
+        for rows in sorted_batches(sentences.lengths, self._plan.batch_size):
             batch = gather_batch(
-                sentences, rows, self._plan, self._pad_id, settings.pooling == "mean"
+                sentences, rows, self._plan, self._special_ids, settings.pooling == "mean"
             )
             found = self._predict(batch)["values"]
             for row, number in enumerate(rows):
@@ -147,9 +148,9 @@ def load_extractor(
 
     program = backend.train_program(config, _no_loss, None, arrays, seed=0)
     predict = program.predictor(feature_outputs(positions, settings.pooling))
-    pad_id = model.tokenizer.vocab.pad_id
+    special_ids = model.tokenizer.vocab.special_ids
     device = Device(backend.num_devices, "cpu" in backend.description.lower())
-    return Extractor(predict, config, pad_id, settings, device), backend
+    return Extractor(predict, config, special_ids, settings, device), backend
 
 
 def _no_loss(model: object, batch: object) -> NoReturn:

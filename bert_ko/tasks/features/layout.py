@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tasks.features.sentences import Sentences
 from bert_ko.tasks.features.settings import FeatureSettings
 from bert_ko.tasks.models import TrainedModel
+from bert_ko.tasks.sentences import Sentences
 
 FORMAT = "bert_ko features 1"
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.tasks.features.layout import Layout
-from bert_ko.tasks.features.sentences import PIECE_COLUMNS, Sentences
+from bert_ko.tasks.sentences import PIECE_COLUMNS, Sentences
 
 
 def load_pyarrow() -> tuple[Any, Any]:

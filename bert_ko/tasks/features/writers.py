@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from bert_ko.tasks.features.layout import Layout, as_bytes
 from bert_ko.tasks.features.parquet import parquet_writer
-from bert_ko.tasks.features.sentences import Sentences
+from bert_ko.tasks.sentences import Sentences
 
 Format = Literal["json", "npz", "safetensors", "parquet"]
 # Takes the windows of sentences one after another, with their values.

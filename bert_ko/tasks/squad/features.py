@@ -85,7 +85,7 @@ class Features:
     window_counts: Ints
 
     @property
-    def window_lengths(self) -> Ints:
+    def lengths(self) -> Ints:
         """[W], pieces of each window with the question and special tokens."""
         return (self._query_lengths() + self.window_counts + 3).astype(np.int32)
 
@@ -131,7 +131,8 @@ class Features:
             special_ids: of [PAD], [CLS] and [SEP].
 
         Returns:
-            input_ids, input_mask and segment_ids, int32 [B, length].
+            input_ids, input_mask and segment_ids, int32 [B, length]; start_positions and
+            end_positions, int32 [B], see ``targets``.
         """
         pad, cls, sep = special_ids
         column = np.arange(length, dtype=np.int32)[None]
@@ -154,10 +155,13 @@ class Features:
         ids = np.where((column == query + 1) | (column == total - 1), sep, ids)
         ids[:, 0] = cls
         mask = column < total
+        start, end = self.targets(windows)
         return {
             "input_ids": ids.astype(np.int32),
             "input_mask": mask.astype(np.int32),
             "segment_ids": ((column >= query + 2) & mask).astype(np.int32),
+            "start_positions": start,
+            "end_positions": end,
         }
 
 

@@ -15,10 +15,6 @@ function textAt(question, [start, end]) {
   return charactersOf(question).slice(start, end).join("");
 }
 
-function percent(value) {
-  return value === null ? "–" : (100 * value).toFixed(2);
-}
-
 // An answer is a span of the context, or the text of a gold that is not in it.
 function makeAnswer(question, answer) {
   if (answer === null) return make("em", {}, "no prediction");
@@ -33,17 +29,15 @@ function makeGolds(question) {
   return question.golds.flatMap((gold, i) => [i ? " / " : "", makeAnswer(question, gold)]);
 }
 
-function makeAbout(question) {
+function makeQuestionAbout(question) {
   const parts = [];
   if (question.outcome !== "unscored") {
-    parts.push(make("span", { class: `outcome ${question.outcome}` }, question.outcome));
+    parts.push(makeOutcome(question.outcome));
     parts.push(make("span", {}, `EM ${question.em ? 1 : 0}, F1 ${percent(question.f1)}`));
   }
   const title = data.contexts[question.context].title;
   if (title) parts.push(korean(title));
-  const link = `#${new URLSearchParams({ q: question.id })}`;
-  parts.push(make("a", { href: link }, question.id));
-  return make("p", { class: "about" }, ...parts);
+  return makeAbout(question.id, ...parts);
 }
 
 function makeAnswers(question) {
@@ -90,7 +84,7 @@ function makeQuestion(question) {
   const context = (content) => make("p", { class: "context", lang: "ko" }, content);
   return make("li", {},
     make("h3", { lang: "ko" }, question.question),
-    makeAbout(question),
+    makeQuestionAbout(question),
     makeAnswers(question),
     context(markExcerpt(chars, spans, AROUND)),
     makeDetails("Whole context", () => context(markSpans(chars, spans, 0, chars.length))),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from bert_ko import files
-from bert_ko.tasks.html_curves import curves, metric_series
+from bert_ko.tasks.html_curves import metric_curves
 from bert_ko.tasks.html_report import (
     Choice,
     Html,
@@ -23,11 +22,15 @@ from bert_ko.tasks.html_report import (
     join,
     json_script,
     korean,
+    mark_legend,
     number,
     page,
+    problem_list,
+    seed_table,
     table,
 )
-from bert_ko.tasks.squad.changes import Change, count_effects, score_values, shown
+from bert_ko.tasks.shown import shown
+from bert_ko.tasks.squad.changes import Change, count_effects, score_values
 from bert_ko.tasks.squad.examples import Answer, Dataset, Question
 from bert_ko.tasks.squad.josa_report import JosaReport
 from bert_ko.tasks.squad.predictions import Prediction
@@ -74,7 +77,7 @@ class ReportData:
             behind its last; (0, 0) for no answer.
         scores: of the final answers; None where the dataset has no golds.
         metrics: records of metrics.jsonl.
-        seeds: (seed, exact match, F1) of runs that differ in their seed alone, in percent.
+        seeds: (seed, scores) of runs that differ in their seed alone, in percent.
     """
 
     title: str
@@ -85,7 +88,7 @@ class ReportData:
     answers: Mapping[str, tuple[int, int]]
     scores: Scores | None
     metrics: Sequence[Mapping[str, Any]]
-    seeds: Sequence[tuple[int, float, float]]
+    seeds: Sequence[tuple[int, Mapping[str, float]]]
 
 
 def write_report(path: str, data: ReportData) -> None:
@@ -105,10 +108,10 @@ def render_report(data: ReportData) -> str:
         data: what it shows.
     """
     values = report_values(data)
-    drawings = _curves(data.metrics)
+    drawings = metric_curves(data.metrics, _CURVES)
     sections = [
         Section("scores", "Scores", _scores(data)),
-        Section("run", "Run", join(fact_list(data.facts), _seeds(data.seeds))),
+        Section("run", "Run", join(fact_list(data.facts), seed_table(data.seeds, _SCORE_NAMES))),
         *([Section("curves", "Curves", drawings)] if drawings else []),
         Section("questions", "Questions", _questions(values["questions"])),
     ]
@@ -213,8 +216,7 @@ def _remarks(scores: Scores, dataset: Dataset) -> Html:
             for kind, count in dataset.problem_counts().items()
         ),
     ]
-    remarks = [element("li", f"{count:,} {text}") for count, text in rows if count]
-    return element("ul", *remarks) if remarks else Html("")
+    return problem_list(rows)
 
 
 def _two_scores(josa: JosaReport) -> Html:
@@ -255,28 +257,6 @@ def _endings(josa: JosaReport) -> Html:
     return join(*parts)
 
 
-def _seeds(seeds: Sequence[tuple[int, float, float]]) -> Html:
-    if not seeds:
-        return Html("")
-    rows = [[str(seed), number(em), number(f1)] for seed, em, f1 in seeds]
-    columns = [[em for _, em, _ in seeds], [f1 for _, _, f1 in seeds]]
-    foot = [["Mean", *(number(statistics.fmean(column)) for column in columns)]]
-    if len(seeds) > 1:
-        deviations = (number(statistics.stdev(column)) for column in columns)
-        foot.append(["Standard deviation", *deviations])
-    headers = ["Seed", *_SCORE_NAMES.values()]
-    return table("Runs that differ in their seed alone, in percent", headers, rows, foot)
-
-
-def _curves(metrics: Sequence[Mapping[str, Any]]) -> Html:
-    figures = [
-        curves(title, [metric_series(metrics, key, name) for key, name in lines.items()])
-        for title, lines in _CURVES.items()
-    ]
-    drawn = join(*figures)
-    return element("div", drawn, class_="figures") if drawn else drawn
-
-
 def _questions(questions: Sequence[Mapping[str, Any]]) -> Html:
     outcomes = Counter(question["outcome"] for question in questions)
     effects = Counter(question["change"]["effect"] for question in questions if question["change"])
@@ -291,13 +271,4 @@ def _questions(questions: Sequence[Mapping[str, Any]]) -> Html:
         for value, label in _EFFECT_LABELS.items()
         if effects.total()
     ]
-    legend = element(
-        "p",
-        element("mark", "gold answer", class_="gold"),
-        " (solid line below), ",
-        element("mark", "predicted answer", class_="answer"),
-        " (dashed line above), ",
-        element("mark", "both", class_="answer gold"),
-        class_="key",
-    )
-    return filtered_list("questions", filters, _ORDERS, legend)
+    return filtered_list("questions", filters, _ORDERS, mark_legend("answer"))

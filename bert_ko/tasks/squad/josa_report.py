@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from bert_ko.progress import format_table
+from bert_ko.tasks.shown import shown, shown_list
 from bert_ko.tasks.squad.changes import (
     Change,
     count_effects,
     find_changes,
     format_two_scores,
     score_values,
-    shown,
-    shown_list,
 )
 from bert_ko.tasks.squad.examples import Dataset, locate
 from bert_ko.tasks.squad.scores import Scores, score_predictions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bert_ko.progress import format_table
-from bert_ko.tasks.squad.changes import shown
+from bert_ko.tasks.shown import shown
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features
 from bert_ko.tasks.squad.scores import Scores, score_predictions

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_ko import files
-from bert_ko.tasks.squad.changes import score_values, to_json
+from bert_ko.tasks.shown import to_json
+from bert_ko.tasks.squad.changes import score_values
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.josa_report import JosaReport
 from bert_ko.tasks.squad.predictions import Prediction

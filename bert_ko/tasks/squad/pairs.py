@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from bert_ko import files
+from bert_ko.tasks.json_input import kind_of
 from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question
-from bert_ko.tasks.squad.json_input import kind_of
 
 
 class Pair(NamedTuple):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import NamedTuple
 
 import numpy as np
 
-from bert_ko import files
 from bert_ko.data.manifest import read_json, write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.progress import warn
-from bert_ko.tasks.lengths import choose_lengths
-from bert_ko.tasks.squad.batches import BatchPlan
-from bert_ko.tasks.squad.changes import shown, shown_list
+from bert_ko.tasks.batches import BatchPlan
+from bert_ko.tasks.command import file_identity
+from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.tasks.shown import shown, shown_list
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
 from bert_ko.tasks.squad.features import Features, cached_features
 from bert_ko.tasks.squad.josa import JosaStripper
@@ -26,7 +25,6 @@ from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 ENDINGS_NAME = "josa_endings.json"
-_STEP = 64  # between the lengths of batches whose questions are not known before
 
 
 class Questions(NamedTuple):
@@ -121,13 +119,6 @@ def describe_questions(config: SquadFlags, command: str, questions: Questions) -
                 warn(command, f"{questions.path}: {shown(problem.detail, 200)}")
 
 
-def file_identity(path: str) -> list[str]:
-    """What tells a file of questions from another: its name and its content."""
-    with files.open_binary(path) as stream:
-        digest = hashlib.sha256(stream.read()).hexdigest()
-    return [os.path.basename(path), digest[:16]]
-
-
 def choose_stripper(
     config: SquadFlags, command: str, training: Questions | None
 ) -> Stripper | None:
@@ -200,14 +191,13 @@ def prepare(
     for part in found:
         describe_questions(config, command, part)
     write_problems(config.output_dir, {part.path: part.dataset for part in found})
-    vocab = tokenizer.vocab
     reader = ReaderSettings(
         tokenizer,
         config.window_config,
         BatchPlan(
             config.predict_batch_size,
-            (vocab.pad_id, vocab.cls_id, vocab.sep_id),
-            batch_lengths(config, asked.features if asked is not None else None),
+            tokenizer.vocab.special_ids,
+            padded_lengths(config, asked.features if asked is not None else None),
         ),
         config.prediction_config,
         choose_stripper(config, command, training) if answers else None,
@@ -215,10 +205,7 @@ def prepare(
     return Setting(config, model_config, tokenizer, training, asked, reader)
 
 
-def batch_lengths(config: SquadFlags, features: Features | None) -> tuple[int, ...]:
+def padded_lengths(config: SquadFlags, features: Features | None) -> tuple[int, ...]:
     """To which windows are padded; features are None where the questions are not known yet."""
-    if not config.length_buckets:
-        return (config.max_seq_length,)
-    if features is None:
-        return (*range(_STEP, config.max_seq_length, _STEP), config.max_seq_length)
-    return choose_lengths(features.window_lengths, config.max_seq_length)
+    lengths = features.lengths if features is not None else None
+    return batch_lengths(config.max_seq_length, config.length_buckets, lengths)

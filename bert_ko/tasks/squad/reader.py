@@ -5,15 +5,14 @@ Legend: B batch, L length of the batch, W windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.progress import Progress
-from bert_ko.tasks.squad.batches import BatchPlan, gather_batch, sorted_batches
+from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
 from bert_ko.tasks.squad.josa_report import (
@@ -29,7 +28,6 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 
 HostBatch = dict[str, npt.NDArray[Any]]
 _FAR_BELOW = np.float32(-1e9)  # the logit of what a batch does not have
-_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
 @dataclass(frozen=True)
@@ -88,16 +86,14 @@ def read(
         label: of a progress line; None shows none.
     """
     start, end = _logits(features, compute, settings.plan, label)
-    predictions = list(predict(dataset, features, start, end, settings.answers))
-    best = {p.qas_id: p.best(settings.answers) for p in predictions}
+    found = list(predict(dataset, features, start, end, settings.answers))
+    best = {p.qas_id: p.best(settings.answers) for p in found}
     chosen = {qas_id: candidate.text for qas_id, candidate in best.items()}
     starts = {qas_id: candidate.start for qas_id, candidate in best.items()}
     if settings.stripper is not None:
-        return Reading(
-            predictions, chosen, strip_answers(dataset, chosen, starts, settings.stripper)
-        )
+        return Reading(found, chosen, strip_answers(dataset, chosen, starts, settings.stripper))
     spans = {qas_id: (c.start, c.end) for qas_id, c in best.items() if c.text}
-    return Reading(predictions, chosen, StrippedAnswers(dict(chosen), {}, [], [], spans))
+    return Reading(found, chosen, StrippedAnswers(dict(chosen), {}, [], [], spans))
 
 
 def ask(
@@ -127,28 +123,10 @@ def _logits(
     label: str | None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Start and end, float32 [W, longest window]."""
-    shape = (len(features.window_counts), int(features.window_lengths.max(initial=1)))
+    shape = (len(features.window_counts), int(features.lengths.max(initial=1)))
     start, end = (np.full(shape, _FAR_BELOW) for _ in range(2))
-    for windows, found in _computed(features, compute, plan, label):
+    for windows, found in predictions(features, compute, plan, label, "windows"):
         for target, name in ((start, "start_logits"), (end, "end_logits")):
-            values = found[name][: len(windows), : shape[1]]
+            values = found[name][:, : shape[1]]
             target[windows, : values.shape[1]] = values
     return start, end
-
-
-def _computed(
-    features: Features,
-    compute: Callable[[HostBatch], HostBatch],
-    plan: BatchPlan,
-    label: str | None,
-) -> Iterator[tuple[npt.NDArray[np.int32], HostBatch]]:
-    batches = sorted_batches(features, plan)
-    total = len(features.window_counts)
-    progress = Progress(label, total, "windows") if label is not None else None
-    for windows in batches:
-        batch = gather_batch(features, plan, windows)
-        yield windows, compute({name: batch[name] for name in _INPUTS})
-        if progress is not None:
-            progress.update(len(windows))
-    if progress is not None:
-        progress.close()

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from bert_ko.tasks.fine_tuning import Predict
-from bert_ko.tasks.squad.changes import to_json
+from bert_ko.tasks.shown import to_json
 from bert_ko.tasks.squad.pairs import Pair, converse, read_pairs, to_dataset
-from bert_ko.tasks.squad.preparation import Setting, batch_lengths
+from bert_ko.tasks.squad.preparation import Setting, padded_lengths
 from bert_ko.tasks.squad.reader import ask
 
 
@@ -34,7 +34,7 @@ def try_reader(setting: Setting, predict: Predict) -> None:
 
 
 def _records(setting: Setting, predict: Predict, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
-    plan = dataclasses.replace(setting.reader.plan, lengths=batch_lengths(setting.config, None))
+    plan = dataclasses.replace(setting.reader.plan, lengths=padded_lengths(setting.config, None))
     settings = dataclasses.replace(setting.reader, plan=plan)
     reading = ask(to_dataset(pairs), predict, settings)
     for prediction in reading.predictions:

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from bert_ko.tasks.features.batches import Plan, gather_batch, make_plan, sorted_batches
-from bert_ko.tasks.features.sentences import NOWHERE, PIECE_COLUMNS, Ints, Sentences
+from bert_ko.tasks.batches import sorted_batches
+from bert_ko.tasks.features.batches import Plan, gather_batch, make_plan
+from bert_ko.tasks.sentences import NOWHERE, PIECE_COLUMNS, Ints, Sentences
+
+SPECIAL = (0, 2, 3)
 
 
 def sentences(*lengths: int) -> Sentences:
@@ -18,7 +21,9 @@ def sentences(*lengths: int) -> Sentences:
 
 
 def test_gather_batch_is_padded_and_filled_up() -> None:
-    batch = gather_batch(sentences(2, 4, 3), np.array([2, 0], np.int32), Plan(3, (3, 6)), 0, True)
+    batch = gather_batch(
+        sentences(2, 4, 3), np.array([2, 0], np.int32), Plan(3, (3, 6)), SPECIAL, True
+    )
     assert {name: array.tolist() for name, array in batch.items()} == {
         "input_ids": [[16, 17, 18], [10, 11, 0], [16, 17, 18]],
         "input_mask": [[1, 1, 1], [1, 1, 0], [1, 1, 1]],
@@ -26,16 +31,16 @@ def test_gather_batch_is_padded_and_filled_up() -> None:
         "piece_weights": [[0, 1, 0], [0, 0, 0], [0, 1, 0]],  # a sentence without text has none
     }
     assert [str(array.dtype) for array in batch.values()] == ["int32"] * 3 + ["float32"]
-    long = gather_batch(sentences(4, 6), np.array([1, 0], np.int32), Plan(2, (3, 8)), 0, True)
+    long = gather_batch(sentences(4, 6), np.array([1, 0], np.int32), Plan(2, (3, 8)), SPECIAL, True)
     assert long["input_ids"].shape == (2, 8)
     assert long["piece_weights"].tolist() == [[0, *[0.25] * 4, 0, 0, 0], [0, 0.5, 0.5, *[0] * 5]]
     assert "piece_weights" not in gather_batch(
-        sentences(2), np.array([0], np.int32), Plan(1, (3,)), 0, False
+        sentences(2), np.array([0], np.int32), Plan(1, (3,)), SPECIAL, False
     )
 
 
 def test_sorted_batches_have_every_sentence_once() -> None:
-    batches = list(sorted_batches(sentences(2, 9, 2, 5, 9), 2))
+    batches = list(sorted_batches(sentences(2, 9, 2, 5, 9).lengths, 2))
     assert [batch.tolist() for batch in batches] == [[1, 4], [3, 0], [2]]
 
 

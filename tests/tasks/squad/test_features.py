@@ -45,7 +45,7 @@ def test_windows_equal_a_plain_loop(squad_features: Features, window_config: Win
             )
         )
         assert found == plain_windows(lengths[context], room, window_config.doc_stride)
-    assert (squad_features.window_lengths <= window_config.max_seq_length).all()
+    assert (squad_features.lengths <= window_config.max_seq_length).all()
     assert np.count_nonzero(squad_features.window_questions == 0) > 3
 
 
@@ -114,7 +114,7 @@ def test_select_keeps_questions_and_contexts_and_the_chosen_windows(
     windows = np.arange(len(whole), dtype=np.int32)
     special = (0, 2, 3)
     assert 0 < len(whole) < total
-    assert selected.window_lengths.tolist() == squad_features.window_lengths[whole].tolist()
+    assert selected.lengths.tolist() == squad_features.lengths[whole].tolist()
     for ours, theirs in zip(selected.targets(windows), squad_features.targets(whole), strict=True):
         assert ours.tolist() == theirs.tolist()
     ours, theirs = (
@@ -125,7 +125,7 @@ def test_select_keeps_questions_and_contexts_and_the_chosen_windows(
     for name, array in vars(squad_features).items():
         if not name.startswith("window_"):
             assert getattr(selected, name) is array
-    assert len(squad_features.select(np.zeros(total, np.bool_)).window_lengths) == 0
+    assert len(squad_features.select(np.zeros(total, np.bool_)).lengths) == 0
 
 
 def test_gather_without_any_piece_of_a_question_or_context(tokenizer: Tokenizer) -> None:

@@ -91,7 +91,7 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
             {"step": 2, "loss": 2.0, "learning_rate": 2e-5},
             {"step": 2, "eval_exact_match": 50.0, "eval_f1": 75.0, "eval_loss": 2.5},
         ],
-        seeds=[(1, 60.0, 80.0), (2, 62.0, 84.0)],
+        seeds=[(1, {"exact_match": 60.0, "f1": 80.0}), (2, {"exact_match": 62.0, "f1": 84.0})],
     )
     return replace(data, **more)
 
@@ -256,7 +256,7 @@ def test_render_report_empty_dataset_is_a_page(parse: Parse) -> None:
 
 
 def test_render_report_one_seed_has_no_deviation(parse: Parse) -> None:
-    root = parse(render_report(make_data(seeds=[(7, 60.0, 80.0)])))
+    root = parse(render_report(make_data(seeds=[(7, {"exact_match": 60.0, "f1": 80.0})])))
     assert "Standard deviation" not in root.all("main")[0].text
 
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.config import BertConfig
-from bert_ko.tasks.squad.batches import BatchPlan
+from bert_ko.tasks.batches import BatchPlan
+from bert_ko.tasks.command import file_identity
 from bert_ko.tasks.squad.features import Features
 from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_policy import HelpfulStripper
 from bert_ko.tasks.squad.preparation import (
     Questions,
     Setting,
-    batch_lengths,
     choose_stripper,
     describe_questions,
-    file_identity,
+    padded_lengths,
     prepare,
     read_questions,
 )
@@ -339,14 +339,14 @@ def test_batch_lengths_are_known_beforehand_or_chosen_for_the_windows(
     tmp_path: Path, tiny: Tokenizer
 ) -> None:
     features: Features = questions(tmp_path, tiny, HELPED).features
-    assert features.window_lengths.tolist() == [19] * 3
+    assert features.lengths.tolist() == [19] * 3
     for longest, step_lengths in (
         (64, (64,)), (100, (64, 100)), (128, (64, 128)), (384, (64, 128, 192, 256, 320, 384)),
     ):  # fmt: skip
         config = flags(tmp_path, max_seq_length=longest)
-        assert batch_lengths(config, None) == step_lengths
-        assert batch_lengths(config, features) == (32,)
+        assert padded_lengths(config, None) == step_lengths
+        assert padded_lengths(config, features) == (32,)
         whole = flags(tmp_path, max_seq_length=longest, length_buckets=False)
-        assert batch_lengths(whole, None) == batch_lengths(whole, features) == (longest,)
-    assert batch_lengths(flags(tmp_path, max_seq_length=20), None) == (20,)
-    assert batch_lengths(flags(tmp_path, max_seq_length=20), features) == (20,)
+        assert padded_lengths(whole, None) == padded_lengths(whole, features) == (longest,)
+    assert padded_lengths(flags(tmp_path, max_seq_length=20), None) == (20,)
+    assert padded_lengths(flags(tmp_path, max_seq_length=20), features) == (20,)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bert_ko.tasks.squad.batches import BatchPlan
+from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Question
 from bert_ko.tasks.squad.features import WindowConfig, build_features
 from bert_ko.tasks.squad.josa import JosaStripper

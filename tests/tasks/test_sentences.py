@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_ko.tasks.features.sentences import (
+from bert_ko.tasks.sentences import (
     PIECE_COLUMNS,
     Sentences,
     WindowSize,

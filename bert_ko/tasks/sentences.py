@@ -1,6 +1,6 @@
-"""Lines to pieces, in flat arrays with the place of every piece in its line.
+"""Texts to pieces, in flat arrays with the place of every piece in its text.
 
-Legend: S sentences, P pieces of all of them.
+Legend: S sentences, P pieces of all of them, B batch, L length of the batch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
 
 Ints = npt.NDArray[np.int32]
 NOWHERE = -1  # character and word of [CLS] and [SEP]
@@ -56,6 +57,34 @@ class Sentences:
     def lengths(self) -> Ints:
         """Pieces of each sentence."""
         return np.diff(self.sentence_offsets).astype(np.int32)
+
+    def gather(
+        self, rows: Ints, length: int, special_ids: tuple[int, int, int]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of a batch.
+
+        Args:
+            rows: numbers of sentences, [B].
+            length: L, at least the pieces of the longest of them.
+            special_ids: of [PAD], [CLS] and [SEP].
+
+        Returns:
+            input_ids, input_mask and segment_ids, int32 [B, L].
+        """
+        places, mask = self.places(rows, length)
+        return {
+            "input_ids": np.where(mask, self.input_ids[places], np.int32(special_ids[0])),
+            "input_mask": mask.astype(np.int32),
+            "segment_ids": np.where(mask, self.segment_ids[places], np.int32(0)),
+        }
+
+    def places(
+        self, rows: Ints, length: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Where a batch has its pieces from: places in the columns, and which are no padding."""
+        column = np.arange(length)
+        mask = column < self.lengths[rows][:, None]  # [B, L]
+        return np.where(mask, self.sentence_offsets[rows][:, None] + column, 0), mask
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays [P] by name."""
@@ -113,7 +142,8 @@ def encode_windows(
     """
     rows = _Rows()
     for line in lines:
-        columns, is_cut = _encode_line(line, tokenizer, max_seq_length)
+        segments = [(line[start:end], start) for start, end in split_pair(line)]
+        columns, is_cut = _encode(segments, tokenizer, max_seq_length)
         if not rows.has_room(len(columns["input_ids"]), size):
             yield rows.sentences()
             rows = _Rows()
@@ -122,14 +152,82 @@ def encode_windows(
         yield rows.sentences()
 
 
-def _encode_line(
-    line: str, tokenizer: Tokenizer, max_seq_length: int
+def encode_texts(
+    texts: Iterable[tuple[str, str | None]], tokenizer: Tokenizer, max_seq_length: int
+) -> Sentences:
+    """Tokenizes texts.
+
+    Args:
+        texts: each with the second text of its pair, or None.
+        tokenizer: of the model.
+        max_seq_length: pieces of a text or pair with [CLS] and [SEP]; what is longer is cut.
+
+    Returns:
+        A sentence for each text or pair; places of pieces are those in their own text.
+    """
+    rows = _Rows()
+    for first, second in texts:
+        segments = [(first, 0)] if second is None else [(first, 0), (second, 0)]
+        rows.add(*_encode(segments, tokenizer, max_seq_length))
+    return rows.sentences()
+
+
+def encode_stretches(
+    encodings: Iterable[Encoding], vocab: Vocabulary, max_seq_length: int
+) -> tuple[Sentences, Ints]:
+    """Cuts texts of any length into stretches, so that no piece is left out.
+
+    A stretch that does not end its text ends before an eojeol, if it holds more than one.
+
+    Args:
+        encodings: of the texts, each with all its pieces.
+        vocab: of the special tokens.
+        max_seq_length: pieces of a stretch with [CLS] and [SEP].
+
+    Returns:
+        A sentence for each stretch, none for a text without pieces; and the number of the text of
+        each, int32 [S].
+    """
+    rows, owners = _Rows(), list[int]()
+    for number, encoding in enumerate(encodings):
+        for start, end in _stretches(encoding.eojeol_ids, max_seq_length - 2):
+            columns: dict[str, list[int]] = {name: [] for name in PIECE_COLUMNS}
+            part = slice(start, end)
+            _add(columns, [vocab.cls_id], 0, *[[NOWHERE]] * 4)
+            places = (encoding.starts, encoding.ends, encoding.eojeol_ids, encoding.morpheme_ids)
+            _add(columns, encoding.ids[part], 0, *(values[part] for values in places))
+            _add(columns, [vocab.sep_id], 0, *[[NOWHERE]] * 4)
+            rows.add(columns, is_cut=False)
+            owners.append(number)
+    return rows.sentences(), np.array(owners, np.int32)
+
+
+def _stretches(eojeol_ids: list[int], limit: int) -> Iterator[tuple[int, int]]:
+    """First piece of each stretch, and the one behind its last.
+
+    >>> list(_stretches([0, 0, 1, 1, 1, 2], 4)), list(_stretches([0, 0, 0], 2))
+    ([(0, 2), (2, 6)], [(0, 2), (2, 3)])
+    """
+    start = 0
+    while len(eojeol_ids) - start > limit:
+        end = start + limit
+        while end > start and eojeol_ids[end - 1] == eojeol_ids[end]:
+            end -= 1
+        end = end if end > start else start + limit
+        yield start, end
+        start = end
+    if start < len(eojeol_ids):
+        yield start, len(eojeol_ids)
+
+
+def _encode(
+    texts: list[tuple[str, int]], tokenizer: Tokenizer, max_seq_length: int
 ) -> tuple[dict[str, list[int]], bool]:
-    """The columns of a line, and whether it was cut."""
+    """The columns of one or two texts with the places where they begin; whether they were cut."""
     segments = []
     eojeols = morphemes = 0
-    for start, end in split_pair(line):
-        encoding = tokenizer.encode(line[start:end])
+    for text, start in texts:
+        encoding = tokenizer.encode(text)
         segments.append(_Segment(encoding, start, eojeols, morphemes))
         eojeols += encoding.eojeol_ids[-1] + 1 if len(encoding) else 0
         morphemes += encoding.morpheme_ids[-1] + 1 if len(encoding) else 0

@@ -1,0 +1,225 @@
+"""Examples to batches of about equal length, shuffled by seed, resumable at any batch.
+
+Legend: N examples, B batch, L length of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.progress import Progress
+from bert_ko.training.backend import HostBatch
+
+Ints = npt.NDArray[np.int32]
+INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+class Examples(Protocol):
+    """What a task trains on and predicts for: rows of pieces."""
+
+    @property
+    def lengths(self) -> Ints:
+        """[N], pieces of each example with its special tokens."""
+
+    def gather(self, rows: Ints, length: int, special_ids: tuple[int, int, int]) -> HostBatch:
+        """The arrays of examples.
+
+        Args:
+            rows: their numbers, [B].
+            length: L, at least the pieces of the longest of them.
+            special_ids: of [PAD], [CLS] and [SEP].
+
+        Returns:
+            input_ids, input_mask, segment_ids int32 [B, L], and what the loss compares with.
+        """
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How examples are put into batches.
+
+    Attributes:
+        batch_size: B.
+        special_ids: of [PAD], [CLS] and [SEP].
+        lengths: ascending; a batch is padded to the first of them that holds its longest example.
+        seed: of the order.
+    """
+
+    batch_size: int
+    special_ids: tuple[int, int, int]
+    lengths: tuple[int, ...]
+    seed: int = 0
+
+    def length(self, longest: int) -> int:
+        """L, of a batch with an example of so many pieces."""
+        return next(length for length in self.lengths if length >= longest)
+
+
+def epoch_batches(lengths: Ints, plan: BatchPlan, epoch: int) -> list[Ints]:
+    """The examples of each batch of an epoch, every example once.
+
+    Examples of a bucket are shuffled and cut into batches; what is left over goes to the next
+    longer bucket, and the batches are shuffled. The last may be short.
+
+    Args:
+        lengths: pieces of all examples, [N].
+        plan: how batches are made.
+        epoch: from 0.
+    """
+    rng = np.random.default_rng([plan.seed, epoch])
+    order = rng.permutation(len(lengths)).astype(np.int32)
+    buckets = np.searchsorted(plan.lengths, lengths[order])
+    batches: list[Ints] = []
+    left = order[:0]
+    for bucket in np.unique(buckets):
+        rows = np.concatenate([left, order[buckets == bucket]])
+        whole = len(rows) - len(rows) % plan.batch_size
+        batches += _cut(rows[:whole], plan.batch_size)
+        left = rows[whole:]
+    if len(left):
+        batches.append(left)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def sorted_batches(lengths: Ints, batch_size: int) -> list[Ints]:
+    """Every example once for prediction, the longest first."""
+    return _cut(np.argsort(-lengths, kind="stable").astype(np.int32), batch_size)
+
+
+def _cut(rows: Ints, size: int) -> list[Ints]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Batches of an epoch; buckets do not change it."""
+    return -(-num_examples // batch_size)
+
+
+def gather_batch(examples: Examples, plan: BatchPlan, rows: Ints) -> HostBatch:
+    """The arrays of a batch.
+
+    Args:
+        examples: of which some are taken.
+        plan: how batches are made.
+        rows: their numbers; fewer than batch_size are filled up with the first, of weight 0.
+
+    Returns:
+        What ``examples`` gather, and example_weights float32 [B].
+    """
+    missing = plan.batch_size - len(rows)
+    weights = np.ones(plan.batch_size, np.float32)
+    if missing:
+        weights[len(rows) :] = 0
+        rows = np.concatenate([rows, np.repeat(rows[:1], missing)])
+    length = plan.length(int(examples.lengths[rows].max()))
+    return {**examples.gather(rows, length, plan.special_ids), "example_weights": weights}
+
+
+def predictions(
+    examples: Examples,
+    predict: Callable[[HostBatch], HostBatch],
+    plan: BatchPlan,
+    label: str | None = None,
+    noun: str = "examples",
+) -> Iterator[tuple[Ints, HostBatch]]:
+    """What a model says of examples, batch by batch.
+
+    Args:
+        examples: all of them.
+        predict: input_ids, input_mask, segment_ids int32 [B, L] to arrays [B, ...].
+        plan: how batches are made.
+        label: of a progress line; None shows none.
+        noun: what the examples are called there.
+
+    Yields:
+        Numbers of examples, and as many rows of the arrays.
+    """
+    progress = Progress(label, len(examples.lengths), noun) if label is not None else None
+    for rows in sorted_batches(examples.lengths, plan.batch_size):
+        batch = gather_batch(examples, plan, rows)
+        found = predict({name: batch[name] for name in INPUTS})
+        yield rows, {name: values[: len(rows)] for name, values in found.items()}
+        if progress is not None:
+            progress.update(len(rows))
+    if progress is not None:
+        progress.close()
+
+
+class ExampleBatch(NamedTuple):
+    """A batch to train on.
+
+    Attributes:
+        features: see ``gather_batch``.
+        position: of the next batch, as values for JSON.
+        epoch: of this one, from 0.
+        rows: numbers of its examples, without filling.
+    """
+
+    features: HostBatch
+    position: dict[str, Any]
+    epoch: int
+    rows: Ints
+
+
+class ExampleBatches:
+    """Batches for training, epoch after epoch."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        plan: BatchPlan,
+        describe: Callable[[Ints], str],
+        position: dict[str, Any] | None = None,
+    ):
+        """Begins at a batch.
+
+        Args:
+            examples: all of them.
+            plan: how batches are made.
+            describe: names examples by their numbers, for a message: "the questions a, b, c".
+            position: of the batch to begin with, from the one before it; None for the first.
+        """
+        self._examples, self._plan, self._describe = examples, plan, describe
+        self._begin = (position["epoch"], position["batch"]) if position else (0, 0)
+
+    def batches(self) -> Iterator[ExampleBatch]:
+        """Batches without end."""
+        epoch, first = self._begin
+        while True:
+            batches = epoch_batches(self._examples.lengths, self._plan, epoch)
+            for number in range(first, len(batches)):
+                is_last = number + 1 == len(batches)
+                after = {"epoch": epoch + is_last, "batch": 0 if is_last else number + 1}
+                arrays = gather_batch(self._examples, self._plan, batches[number])
+                yield ExampleBatch(arrays, after, epoch, batches[number])
+            epoch, first = epoch + 1, 0
+
+    def place(self, batch: ExampleBatch) -> str:
+        """Names the first examples of a batch, for a message."""
+        first = self._describe(batch.rows[:3])
+        return f"Its batch of {len(batch.rows)} begins with {first}"
+
+
+def batch_source(
+    examples: Examples, plan: BatchPlan, describe: Callable[[Ints], str]
+) -> Callable[[int, dict[str, Any] | None], ExampleBatches]:
+    """What a task takes its batches from.
+
+    Args:
+        examples: to train on.
+        plan: how batches are made, with any seed.
+        describe: see ``ExampleBatches``.
+
+    Returns:
+        From the seed of a run, and where its data goes on.
+    """
+
+    def source(seed: int, position: dict[str, Any] | None) -> ExampleBatches:
+        return ExampleBatches(examples, replace(plan, seed=seed), describe, position)
+
+    return source

@@ -1,0 +1,36 @@
+"""Texts as people, files and JSON take them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from bert_ko.progress import display_width
+
+
+def shown(text: str | None, width: int = 28) -> str:
+    """Returns a text for people: on one line, printable, at most `width` columns."""
+    if text is None:
+        return "(none)"
+    line = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"')
+    line = line.encode("utf-8", "backslashreplace").decode()
+    most = 3 * width  # characters: decomposed Hangul has three in two columns, others take none
+    if display_width(line) <= width and len(line) <= most:
+        return line
+    end = most
+    while display_width(line[:end]) >= width:
+        end -= 1
+    return f"{line[:end]}…"
+
+
+def shown_list(items: Sequence[str], limit: int = 5) -> str:
+    """Returns the first of some ids with commas, and how many more there are."""
+    text = ", ".join(shown(item, 80) for item in items[:limit])
+    return f"{text} and {len(items) - limit:,} more" if len(items) > limit else text
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Returns JSON with Hangul as it is; lone surrogates, which no file can hold, are escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode()
