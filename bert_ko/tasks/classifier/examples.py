@@ -1,0 +1,291 @@
+"""Texts, or pairs of texts, with the label or score that people gave them.
+
+Texts are taken as they stand in the file; nothing in them is normalised.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from bert_ko.tasks.classifier.forms import TaskForm
+from bert_ko.tasks.classifier.tables import (
+    Table,
+    listed,
+    read_lines,
+    read_table,
+    shown_path,
+)
+from bert_ko.tasks.json_input import expect, kind_of, load_json
+
+ProblemKind = Literal[
+    "blank_line",
+    "empty_text",
+    "repeated_id",
+    "score_out_of_range",
+    "untranslated",  # the only one whose example is left out
+]
+
+
+class Example(NamedTuple):
+    """A text or a pair of texts.
+
+    example_id: what the file says, or the place in the file: its line from 1, or its index from 0
+        in a list of JSON.
+    text_a: the text, or the first text of a pair.
+    text_b: the second text; None if there are single texts.
+    label: the name of its class; None if it is unknown, and for a regression.
+    score: its number; None if it is unknown, and for a classification.
+    """
+
+    example_id: str
+    text_a: str
+    text_b: str | None = None
+    label: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a file that is not as it should be, and was passed over.
+
+    example_id: None for what belongs to no example.
+    detail: what was found where, in one line.
+    """
+
+    kind: ProblemKind
+    example_id: str | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A file of examples, in its order."""
+
+    path: str
+    examples: tuple[Example, ...]
+    problems: tuple[Problem, ...]
+
+    def label_counts(self) -> dict[str, int]:
+        """Returns the number of examples of each label, as `sort_labels` orders them."""
+        counts = Counter(example.label for example in self.examples if example.label is not None)
+        return {label: counts[label] for label in sort_labels(counts)}
+
+    def problem_counts(self) -> dict[ProblemKind, int]:
+        """Returns how often each kind of problem was found, in the order of `problems`."""
+        return dict(Counter(problem.kind for problem in self.problems))
+
+
+def sort_labels(labels: Iterable[str]) -> list[str]:
+    """Returns each label once: by their numbers if all are whole numbers, else as text.
+
+    >>> sort_labels(["10", "9", "10"]), sort_labels(["정치", "IT과학"])
+    (['9', '10'], ['IT과학', '정치'])
+    """
+    found = sorted(set(labels))
+    return sorted(found, key=int) if all(label.isdecimal() for label in found) else found
+
+
+def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
+    """Reads the examples of a file; what is odd in single ones is counted.
+
+    Args:
+        path: See `tables.read_table`.
+        form: What the columns mean.
+        needs_labels: Whether each example must have a label or score; without it the column may be
+            missing and cells may be empty, as in a test file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no table; a column is missing; a label is missing where one is needed; a
+            score is not a finite number; a text of JSON is no string. The message has the place.
+    """
+    table = read_table(path)
+    examples = _examples(table, form, needs_labels)
+    problems = [
+        Problem("blank_line", None, f"{table.place.of(line)} is empty and passed over")
+        for line in table.blank_lines
+    ]
+    problems += _problems(table, examples, form)
+    if form.placeholder is not None:
+        examples = [example for example in examples if form.placeholder not in _texts_of(example)]
+        if not examples:
+            raise ValueError(f"{path} has no example: a text of each is {form.placeholder!r}.")
+    return Dataset(path, tuple(examples), tuple(problems))
+
+
+def read_texts(path: str, *, is_pair: bool | None = None) -> tuple[Example, ...]:
+    """Reads texts without labels: one a line, or the two of a pair with a tab between them.
+
+    An empty line is an example with an empty text, so that there are as many examples as lines.
+
+    Args:
+        path: Local or remote, compressed or not; "-" is standard input.
+        is_pair: Whether each line must have two texts, or one; None takes both.
+
+    Returns:
+        Examples whose ids are the numbers of their lines, from 1.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: There is no line, a line has more or fewer texts, or is not UTF-8.
+    """
+    lines = read_lines(path)
+    if not lines:
+        raise ValueError(f"{shown_path(path)} is empty; expected a text a line.")
+    allowed = {None: (1, 2), False: (1,), True: (2,)}[is_pair]
+    examples = []
+    for number, line in enumerate(lines, start=1):
+        texts = line.split("\t")
+        if len(texts) not in allowed:
+            wanted = {None: "one text, or two", False: "one text", True: "two texts"}[is_pair]
+            raise ValueError(
+                f"{shown_path(path)}:{number}: expected {wanted} with a tab between two, "
+                f"got {len(texts)}."
+            )
+        text_b = texts[1] if len(texts) == 2 else None
+        examples.append(Example(str(number), texts[0], text_b))
+    return tuple(examples)
+
+
+def _examples(table: Table, form: TaskForm, needs_labels: bool) -> list[Example]:
+    column = _find_column(table, form.label, "label", is_needed=needs_labels)
+    nothing = [None] * len(table.rows)
+    labels: Sequence[str | None] = nothing
+    scores: Sequence[float | None] = nothing
+    if column and form.kind == "regression":
+        scores = _scores(table, column, needs_labels)
+    elif column:
+        labels = _labels(table, column, form, needs_labels)
+    texts_b = _texts(table, form.text_b, "second text") if form.is_pair else nothing
+    texts_a = _texts(table, form.text_a, "text")
+    return list(map(Example, _ids(table, form), texts_a, texts_b, labels, scores))
+
+
+def _find_column(
+    table: Table, columns: Sequence[str], meaning: str, *, is_needed: bool = True
+) -> str | None:
+    """Returns the first of the columns that the table has; None if it has and needs none."""
+    for column in columns:
+        if column in table.columns:
+            return column
+    if not is_needed:
+        return None
+    raise ValueError(
+        f"{table.path}: no column {' or '.join(map(repr, columns))} for the {meaning}; there is: "
+        f"{listed(table.columns) or 'nothing'}. The task tsv takes any columns: --text_column, "
+        "--text_pair_column, --label_column, --id_column."
+    )
+
+
+def _texts(table: Table, columns: Sequence[str], meaning: str) -> list[str]:
+    column = _find_column(table, columns, meaning)
+    assert column is not None
+    cells = table.cells(column)
+    if set(map(type, cells)) != {str}:  # only JSON's cells can be anything else
+        for index, cell in enumerate(cells):
+            expect(cell, str, f"{table.where(index)}.{column}")
+    return cells
+
+
+def _ids(table: Table, form: TaskForm) -> list[str]:
+    places = map(str, table.lines)
+    if not form.example_id:
+        return list(places)
+    column = _find_column(table, form.example_id, "id")
+    assert column is not None
+    cells = enumerate(table.cells(column))
+    found = [_plain_text(cell, table, index, column) for index, cell in cells]
+    return [name or place for name, place in zip(found, places, strict=True)]
+
+
+def _labels(table: Table, column: str, form: TaskForm, needs_labels: bool) -> list[str | None]:
+    names = _label_names(table.path, form.label_files.get(column))
+    labels: list[str | None] = []
+    for index, cell in enumerate(table.cells(column)):
+        label = _plain_text(cell, table, index, column)
+        if not label and needs_labels:
+            raise ValueError(f"{table.where(index)}: no label (column {column!r}).")
+        if label and names is not None:
+            if label not in names:
+                raise ValueError(
+                    f"{table.where(index)}: {form.label_files[column]} does not name the label "
+                    f"{label!r}; it names {listed(list(names))}."
+                )
+            label = names[label]
+        labels.append(label or None)
+    return labels
+
+
+def _label_names(path: str, name: str | None) -> dict[str, str] | None:
+    """Returns number to name from a file beside `path`; None if there is no such file."""
+    if name is None:
+        return None
+    names_path = os.path.join(os.path.dirname(path), name)
+    try:
+        value = expect(load_json(names_path), dict, f"{names_path}: top level")
+    except FileNotFoundError:
+        return None
+    return {key: expect(text, str, f"{names_path}: {key!r}") for key, text in value.items()}
+
+
+def _scores(table: Table, column: str, needs_labels: bool) -> list[float | None]:
+    scores: list[float | None] = []
+    for index, cell in enumerate(table.cells(column)):
+        text = _plain_text(cell, table, index, column)
+        if not text and not needs_labels:
+            scores.append(None)
+            continue
+        try:
+            score = float(text)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            got = repr(text) if text else "nothing"
+            raise ValueError(
+                f"{table.where(index)}: a score (column {column!r}) must be a finite number, "
+                f"got {got}."
+            )
+        scores.append(score)
+    return scores
+
+
+def _plain_text(cell: Any, table: Table, index: int, column: str) -> str:
+    """Returns a name or a number as text without blanks around it; "" for null."""
+    if type(cell) is str:
+        return cell.strip()
+    if cell is None:
+        return ""
+    if isinstance(cell, int | float):
+        return json.dumps(cell)
+    place = f"{table.where(index)}.{column}"
+    raise ValueError(f"{place} must be a string or a number, got {kind_of(cell)}.")
+
+
+def _texts_of(example: Example) -> tuple[str, ...]:
+    texts = (example.text_a, example.text_b)
+    return tuple(text.strip() for text in texts if text is not None)
+
+
+def _problems(table: Table, examples: Sequence[Example], form: TaskForm) -> Iterator[Problem]:
+    least, greatest = form.score_range or (-math.inf, math.inf)
+    seen: set[str] = set()
+    for index, example in enumerate(examples):
+        example_id, text_a, text_b, _, score = example
+        if not text_a.strip() or (text_b is not None and not text_b.strip()):
+            yield Problem("empty_text", example_id, f"{table.where(index)}: a text is empty")
+        if form.placeholder is not None and form.placeholder in _texts_of(example):
+            detail = f"{table.where(index)}: {form.placeholder!r} for a text; left out"
+            yield Problem("untranslated", example_id, detail)
+        if example_id in seen:
+            detail = f"{table.where(index)}: the id {example_id!r} again; both are kept"
+            yield Problem("repeated_id", example_id, detail)
+        seen.add(example_id)
+        if score is not None and not least <= score <= greatest:
+            detail = f"{table.where(index)}: {score:g} is not in {least:g}..{greatest:g}; kept"
+            yield Problem("score_out_of_range", example_id, detail)

@@ -1,0 +1,164 @@
+"""What the files of the known tasks look like; a new task is one more entry of FORMS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from bert_ko import files
+from bert_ko.compression import COMPRESSIONS
+
+TaskName = Literal["nsmc", "ynat", "korsts", "paws", "tsv"]
+Kind = Literal["classification", "regression"]
+Split = Literal["train", "dev", "test"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class TaskForm:
+    """The columns and the files of a task.
+
+    How a file is written (tabs, commas, JSON) is no part of it: the file's extension says that.
+    Where several columns stand, the first that the file has is read.
+
+    kind: whether the label is the name of a class or a number.
+    text_a: columns of the text, or of the first text of a pair.
+    label: columns of the label.
+    text_b: columns of the second text; none if the task has single texts.
+    example_id: columns of the id; without one the place in the file is the id.
+    files: names to look for in the data folder, in this order.
+    label_files: a label column that holds numbers, and the JSON file in the data folder that names
+        them: {"0": "name", ...}. Without that file the numbers are the labels.
+    score_range: the least and the greatest score of a regression; None if any number will do.
+    placeholder: a text that says that there is none; examples with it are left out.
+    """
+
+    kind: Kind
+    text_a: tuple[str, ...]
+    label: tuple[str, ...]
+    text_b: tuple[str, ...] = ()
+    example_id: tuple[str, ...] = ()
+    files: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
+    label_files: Mapping[str, str] = field(default_factory=dict)
+    score_range: tuple[float, float] | None = None
+    placeholder: str | None = None
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an example has two texts."""
+        return bool(self.text_b)
+
+
+def table_form(
+    kind: Kind = "classification",
+    text_column: str = "text",
+    text_pair_column: str | None = None,
+    label_column: str = "label",
+    id_column: str | None = None,
+) -> TaskForm:
+    """Returns the form of the user's own table (the task tsv).
+
+    Args:
+        kind: See TaskForm.
+        text_column: Of the text, or of the first text of a pair.
+        text_pair_column: Of the second text; None if there are single texts.
+        label_column: Of the label or score.
+        id_column: Of the id; None makes the place in the file the id.
+    """
+    extensions = ("tsv", "csv", "jsonl", "json", "txt")
+    return TaskForm(
+        kind,
+        text_a=(text_column,),
+        text_b=() if text_pair_column is None else (text_pair_column,),
+        label=(label_column,),
+        example_id=() if id_column is None else (id_column,),
+        files={
+            split: tuple(f"{split}.{extension}" for extension in extensions) for split in SPLITS
+        },
+    )
+
+
+FORMS: Mapping[TaskName, TaskForm] = {
+    # Source: https://github.com/e9t/nsmc; it has no file for dev, so that one may stand for both.
+    "nsmc": TaskForm(
+        "classification",
+        example_id=("id",),
+        text_a=("document",),
+        label=("label",),
+        files={
+            "train": ("ratings_train.txt",),
+            "dev": ("ratings_dev.txt", "ratings_test.txt"),
+            "test": ("ratings_test.txt", "ratings_dev.txt"),
+        },
+    ),
+    # Source: https://github.com/KLUE-benchmark/KLUE for the JSON; the CSV is what contests use.
+    "ynat": TaskForm(
+        "classification",
+        example_id=("guid", "index"),
+        text_a=("title",),
+        # The annotators' label comes before the one that the news site gave.
+        label=("label", "topic", "predefined_news_category", "topic_idx"),
+        files={
+            split: (f"{split}.csv", f"ynat-v1.1_{split}.json", f"ynat-v1_{split}.json")
+            for split in SPLITS
+        },
+        label_files={"topic_idx": "topic_dict.json"},
+    ),
+    # Source: https://github.com/kakaobrain/kor-nlu-datasets. Its column id counts within one
+    # genre, filename and year, so it is no id of an example.
+    "korsts": TaskForm(
+        "regression",
+        text_a=("sentence1",),
+        text_b=("sentence2",),
+        label=("score",),
+        files={split: (f"sts-{split}.tsv",) for split in SPLITS},
+        score_range=(0.0, 5.0),
+    ),
+    # Source: https://github.com/google-research-datasets/paws, issue 15 for the placeholder.
+    "paws": TaskForm(
+        "classification",
+        example_id=("id",),
+        text_a=("sentence1",),
+        text_b=("sentence2",),
+        label=("label",),
+        files={
+            "train": ("translated_train.tsv",),
+            "dev": ("dev_2k.tsv",),
+            "test": ("test_2k.tsv",),
+        },
+        placeholder="NS",
+    ),
+    "tsv": table_form(),
+}
+
+
+def find_file(data_dir: str, form: TaskForm, split: Split) -> str:
+    """Returns the path of a task's file in a folder, local or remote, compressed or not.
+
+    Raises:
+        FileNotFoundError: There is none; the message lists the names that were tried.
+    """
+    if not files.is_remote(data_dir) and not os.path.isdir(data_dir):
+        raise FileNotFoundError(f"--data_dir={data_dir} is no folder.")
+    names = form.files[split]
+    for name in names:
+        for extension in ("", *COMPRESSIONS):
+            path = os.path.join(data_dir, name + extension)
+            if _is_file(path):
+                return path
+    raise FileNotFoundError(
+        f"--data_dir={data_dir} has no file for {split}; looked for {', '.join(names)}, "
+        f"each also with {', '.join(COMPRESSIONS)}."
+    )
+
+
+def _is_file(path: str) -> bool:
+    if not files.is_remote(path):
+        return os.path.isfile(path)
+    try:
+        return bool(files.expand_inputs([path]))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,262 @@
+"""Tables of text in files: columns separated by tabs or commas, or objects of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from bert_ko import files
+from bert_ko.compression import COMPRESSIONS
+from bert_ko.tasks.json_input import expect, load_json
+
+STANDARD_INPUT = "-"
+
+_MAX_SHOWN = 8  # names of columns in a message
+_MAX_NAME_LENGTH = 30
+
+
+class Place(NamedTuple):
+    """What stands around a line's number where a message says where something is."""
+
+    before: str  # "train.tsv:" or "train.json: data["
+    after: str = ""
+
+    def of(self, line: int) -> str:
+        """Returns the place of a line (or of a member of a list)."""
+        return f"{self.before}{line}{self.after}"
+
+
+class Table(NamedTuple):
+    """A file's rows.
+
+    path: of the file.
+    columns: names of the columns; of JSON, all keys in the order of the file.
+    rows: a cell for each column: text, or a value of JSON; None where an object has no such key.
+    lines: where each row stands: its line from 1, or in a list of JSON its index from 0.
+    place: makes a place for messages of one of `lines`.
+    blank_lines: lines without anything, which are no rows.
+    """
+
+    path: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+    lines: Sequence[int]
+    place: Place
+    blank_lines: tuple[int, ...] = ()
+
+    def where(self, index: int) -> str:
+        """Returns the place of a row for a message."""
+        return self.place.of(self.lines[index])
+
+    def cells(self, column: str) -> list[Any]:
+        """Returns a column, which must be there.
+
+        Raises:
+            ValueError: Two columns have this name.
+        """
+        if self.columns.count(column) > 1:
+            raise ValueError(f"{self.path}: two columns have the name {column!r}.")
+        index = self.columns.index(column)
+        return [row[index] for row in self.rows]
+
+
+def read_table(path: str) -> Table:
+    """Reads a table whose columns have names.
+
+    Args:
+        path: Local or remote, compressed or not. Its extension says what it is. .tsv and .txt: a
+            row a line, tabs between the cells, quotes are plain characters. .csv: RFC 4180, with
+            commas and line breaks inside quotes. .jsonl: an object a line. .json: a list of
+            objects, or an object with such a list as "data". The first line of .tsv, .txt and .csv
+            has the names of the columns.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is none of these, not UTF-8, empty or without a row, or a row has more or
+            fewer cells than there are columns; the message has the line.
+    """
+    stem, extension = os.path.splitext(path)
+    if extension in COMPRESSIONS:
+        extension = os.path.splitext(stem)[1]
+    reader = _READERS.get(extension.lower())
+    if reader is None:
+        allowed = ", ".join(_READERS)
+        raise ValueError(f"{path}: the name of a table must end in {allowed}, got {extension!r}.")
+    table = reader(path)
+    if not table.rows:
+        raise ValueError(f"{path} has no example{', only a header' if table.columns else ''}.")
+    return table
+
+
+def read_lines(path: str) -> list[str]:
+    r"""Returns the lines of a text without their ends, which are \n or \r\n and nothing else.
+
+    Args:
+        path: See `files.open_binary`; "-" is standard input.
+
+    Raises:
+        ValueError: A line is not UTF-8.
+    """
+    lines = _read_text(path).split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the first of some names for a message."""
+    shown = [repr(name[:_MAX_NAME_LENGTH]) for name in names[:_MAX_SHOWN]]
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(shown) + more
+
+
+def shown_path(path: str) -> str:
+    """Returns the name of a file for a message."""
+    return "standard input" if path == STANDARD_INPUT else path
+
+
+def _read_text(path: str) -> str:
+    if path == STANDARD_INPUT:
+        data = sys.stdin.buffer.read()
+    else:
+        with files.open_binary(path) as stream:
+            data = stream.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Replaced characters would be learned and predicted from as if the user had written them.
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{shown_path(path)}:{line}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
+        ) from None
+
+
+def _header(path: str, cells: Sequence[str]) -> tuple[str, ...]:
+    columns = tuple(cell.strip() for cell in cells)
+    if not any(columns):
+        raise ValueError(f"{path}:1: expected the names of the columns, got an empty line.")
+    return columns
+
+
+def _check_widths(table: Table, separator: str) -> Table:
+    """Returns the table if each row has a cell for each column."""
+    width = len(table.columns)
+    if set(map(len, table.rows)) <= {width}:
+        return table
+    index = next(index for index, row in enumerate(table.rows) if len(row) != width)
+    raise ValueError(
+        f"{table.where(index)}: expected {width} cells with {separator}s between them "
+        f"({listed(table.columns)}), got {len(table.rows[index])}."
+    )
+
+
+def _read_tabs(path: str) -> Table:
+    lines = read_lines(path)
+    if not lines:
+        raise ValueError(f"{path} is empty; expected a line with the names of the columns.")
+    columns = _header(path, lines[0].split("\t"))
+    numbers: Sequence[int] = range(2, len(lines) + 1)
+    blank: tuple[int, ...] = ()
+    # A blank line of a single column is a row: a text that is empty.
+    if len(columns) > 1 and "" in lines:
+        blank = tuple(number for number in numbers if not lines[number - 1])
+        numbers = [number for number in numbers if lines[number - 1]]
+    rows = [lines[number - 1].split("\t") for number in numbers]
+    return _check_widths(Table(path, columns, rows, numbers, Place(f"{path}:"), blank), "tab")
+
+
+def _read_commas(path: str) -> Table:
+    text = _read_text(path)
+    if not text:
+        raise ValueError(f"{path} is empty; expected a line with the names of the columns.")
+    found = list(_csv_rows(path, text))
+    columns = _header(path, found[0][1])
+    blank: tuple[int, ...] = ()
+    if len(columns) > 1:
+        blank = tuple(number for number, cells in found[1:] if not cells)
+        found = [found[0], *((number, cells) for number, cells in found[1:] if cells)]
+    numbers = [number for number, _ in found[1:]]
+    rows = [cells or [""] for _, cells in found[1:]]
+    return _check_widths(Table(path, columns, rows, numbers, Place(f"{path}:"), blank), "comma")
+
+
+def _csv_rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields each row with the line that it begins in."""
+    lines = text.split("\n")
+    ends = [line + "\n" for line in lines[:-1]]
+    # Strict: a quote that nothing closes would make one cell of the rest of the file.
+    reader = csv.reader([*ends, lines[-1]] if lines[-1] else ends, strict=True)
+    first = 1
+    with _csv_field_size(len(text)):
+        try:
+            for cells in reader:
+                yield first, cells
+                first = reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}:{first}: not CSV: {error} (the row goes to line {reader.line_num}). "
+                'A cell with a comma, a quote or a line break stands in quotes: "...", and a '
+                'quote in it is doubled: "".'
+            ) from None
+
+
+@contextlib.contextmanager
+def _csv_field_size(size: int) -> Iterator[None]:
+    """Lets a cell have `size` characters; the module's limit, 131,072, is one for all readers."""
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(before, size))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _read_json(path: str) -> Table:
+    value, key = load_json(path), ""
+    if type(value) is dict:
+        key = "data"
+        if key not in value:
+            there = listed(list(value)) or "nothing"
+            raise ValueError(
+                f'{path}: expected a list, or an object with one as "data"; there is: {there}.'
+            )
+        value = value[key]
+    items = expect(value, list, f"{path}: {key or 'top level'}")
+    return _from_objects(path, items, range(len(items)), Place(f"{path}: {key}[", "]"))
+
+
+def _read_json_lines(path: str) -> Table:
+    values, numbers, blank = [], [], []
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            blank.append(number)
+            continue
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}:{number}: not JSON: {error}.") from None
+        numbers.append(number)
+    table = _from_objects(path, values, numbers, Place(f"{path}:"))
+    return table._replace(blank_lines=tuple(blank))
+
+
+def _from_objects(path: str, values: Sequence[Any], lines: Sequence[int], place: Place) -> Table:
+    for line, value in zip(lines, values, strict=True):
+        expect(value, dict, place.of(line))
+    columns = tuple(dict.fromkeys(key for value in values for key in value))
+    rows = [[value.get(column) for column in columns] for value in values]
+    return Table(path, columns, rows, lines, place)
+
+
+_READERS: dict[str, Callable[[str], Table]] = {
+    ".tsv": _read_tabs,
+    ".txt": _read_tabs,
+    ".csv": _read_commas,
+    ".jsonl": _read_json_lines,
+    ".json": _read_json,
+}
