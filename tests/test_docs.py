@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,42 @@ def test_hugging_face_pages_run_as_they_stand(model: Path, tmp_path: Path) -> No
     command([sys.executable, "bin/run_squad", *flags], tmp_path)
     run_page("pytorch", tmp_path)
     assert (tmp_path / "answers" / "report.html").is_file()
+
+
+def new_task(readme: str) -> dict[str, str]:
+    """The modules of the README's own task: path to code."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    codes = [code for language, code in _BLOCK.findall(text) if language == "python"]
+    return {code.split("\n", 1)[0].removeprefix("# "): code for code in codes}
+
+
+def test_new_task_is_shorter_than_100_lines_and_the_same_in_korean() -> None:
+    modules = new_task("README.md")
+    assert list(modules)[-1] == "bert_ko/run_topics.py" and len(modules) == 5
+    assert sum(code.count("\n") for code in modules.values()) < 100
+    assert new_task("README.ko.md") == modules
+
+
+@pytest.mark.slow
+def test_new_task_of_the_readme_learns_its_topics(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "bert_ko", tmp_path / "bert_ko", ignore=shutil.ignore_patterns("__py*"))
+    for path, code in new_task("README.md").items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(code, encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    launcher = (ROOT / "bin" / "run_squad").read_text(encoding="utf-8")
+    (tmp_path / "bin" / "run_topics").write_text(launcher.replace("run_squad", "run_topics"))
+    lines = [
+        "사과가 달다\t과일",
+        "버스로 학교에 간다\t교통,학교",
+        "기차에서 귤을 먹었다\t과일,교통",
+    ]
+    (tmp_path / "topics.tsv").write_text("\n".join(lines * 8) + "\n", encoding="utf-8")
+    flags = (
+        "--do_train", "--train_file=topics.tsv", "--eval_file=topics.tsv", "--output_dir=out",
+        f"--vocab_file={model}", f"--init_checkpoint={model}", "--max_seq_length=32",
+        f"--bert_config_file={model}/checkpoint-00000005/bert_config.json",
+        "--train_batch_size=8", "--num_train_epochs=100", "--learning_rate=2e-3",
+    )  # fmt: skip
+    command([sys.executable, "bin/run_topics", *flags], tmp_path)
+    assert "f1 = 100.0\n" in (tmp_path / "out" / "eval_results.txt").read_text()

@@ -51,11 +51,11 @@ class Outcome(NamedTuple):
 
     Attributes:
         values: the numbers of eval_results.txt.
-        write_report: writes the report to a path, with the scores of all seeds.
+        write_report: writes the report to a path, with the scores of all seeds; None for none.
     """
 
     values: dict[str, float]
-    write_report: Callable[[str, SeedScores], None]
+    write_report: Callable[[str, SeedScores], None] | None = None
 
 
 class Job(NamedTuple):
@@ -220,7 +220,8 @@ def summarize(folder: str, seeds: Sequence[int], outcomes: Sequence[Outcome]) ->
         rows.append([name, mean, deviation, min(numbers), max(numbers)])
     write_json(os.path.join(folder, SEEDS_NAME), {"seeds": list(seeds), "results": results})
     scores = list(zip(seeds, results, strict=True))
-    outcomes[0].write_report(os.path.join(folder, REPORT_NAME), scores)
+    if outcomes[0].write_report is not None:
+        outcomes[0].write_report(os.path.join(folder, REPORT_NAME), scores)
     print(f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n")
     write_results(folder, values)
 
@@ -238,9 +239,10 @@ def run_facts(
         seconds: that the predictions took.
     """
     model = parts.model_config
+    begun = "random weights" if config.do_train else "see run.json of the run"
     return [
         ("trained on", trained_on or "not in this run"),
-        ("begun from", config.init_checkpoint or "random weights"),
+        ("begun from", config.init_checkpoint or begun),
         ("updates", f"{step:,}"),
         ("model", f"{model.num_hidden_layers} layers, hidden size {model.hidden_size}"),
         ("vocabulary", f"{len(parts.tokenizer.vocab):,} pieces, {config.vocab_file}"),

@@ -40,7 +40,7 @@ from bert_ko.training.hugging_face import (
     to_hugging_face_config,
 )
 from bert_ko.training.initialization import Source, initialize
-from bert_ko.training.labels import write_labels
+from bert_ko.training.labels import LABELS_NAME, read_labels, write_labels
 from bert_ko.training.runs import read_model_config
 
 Form = Literal["bert_ko", "tf1", "huggingface"]
@@ -225,6 +225,13 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
     if form == "huggingface":
         _write_hugging_face(conversion, folder)
         return
+    has_labels = any(name in conversion.arrays for name in LABEL_HEADS)
+    labels = conversion.source.labels if has_labels else None
+    if labels is not None and read_labels(folder) not in (None, labels):
+        raise ValueError(
+            f"--to: {os.path.join(folder, LABELS_NAME)} is of another model and would be written "
+            "over; choose another folder."
+        )
     step = conversion.source.step
     copy_vocabulary(conversion.tokenizer, conversion.vocab_file, folder)
     if form == "tf1":
@@ -238,9 +245,8 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         }
         checkpoint = Checkpoint(conversion.arrays, {}, state)
         save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
-    has_labels = any(name in conversion.arrays for name in LABEL_HEADS)
-    if has_labels and conversion.source.labels is not None:
-        write_labels(folder, conversion.source.labels)
+    if labels is not None:
+        write_labels(folder, labels)
     if not has_config:
         write_json(config_path, conversion.config.to_dict())
 

@@ -25,7 +25,14 @@ from bert_ko.training.checkpoints import (
     save_checkpoint,
 )
 from bert_ko.training.devices import load_backend
-from bert_ko.training.runs import Run, begin, check_batch_size, find_checkpoint, new_parameters
+from bert_ko.training.runs import (
+    Run,
+    begin,
+    check_batch_size,
+    find_checkpoint,
+    new_parameters,
+    refuse_other_task,
+)
 from bert_ko.training.schedule import OptimizerConfig
 from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags
 
@@ -210,6 +217,8 @@ class FineTuner:
         remove_unfinished(run.folder)
         if not self._config.do_train:
             found = find_checkpoint(run, False, "best") or find_checkpoint(run, False)
+            if found is not None:
+                refuse_other_task(run, self._task.specs, found)
             arrays = found.parameters if found else self._new_parameters(run, seed)
             self._place(run, arrays, seed)
             return found.state["step"] if found else 0

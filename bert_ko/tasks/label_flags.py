@@ -8,7 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.flags import flag
+from bert_ko.tasks.batches import BatchPlan, Ints
 from bert_ko.tasks.fine_tuning import FineTuningFlags
+from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside, read_labels
 
 
@@ -94,6 +98,20 @@ class LabelFlags(FineTuningFlags):
         found = ["eval_batch_size"] if self.evaluates else []
         return [*found, "predict_batch_size"] if self.do_predict or self.is_trial else found
 
+    def plan(self, tokenizer: Tokenizer, batch_size: int, lengths: Ints | None = None) -> BatchPlan:
+        """How texts are put into batches.
+
+        Args:
+            tokenizer: of the model.
+            batch_size: texts of a batch.
+            lengths: pieces of all texts; None where they are not known yet.
+        """
+        return BatchPlan(
+            batch_size,
+            tokenizer.vocab.special_ids,
+            batch_lengths(self.max_seq_length, self.length_buckets, lengths),
+        )
+
 
 def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
     """Which examples are trained on, ascending.
@@ -111,16 +129,21 @@ def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
 
 def stored_labels(config: LabelFlags) -> Labels | None:
     """The labels that stand beside the weights to predict with; None where there are none."""
-    found = read_labels(config.folder(config.random_seed))
-    if found is None and config.init_checkpoint is not None:
-        found = labels_beside(config.init_checkpoint)
-    return found
+    place = weights_place(config)
+    # The labels of a folder whose training has not come to a checkpoint belong to no weights.
+    return labels_beside(place) if place == config.init_checkpoint else read_labels(place)
+
+
+def weights_place(config: LabelFlags) -> str:
+    """Where the weights to predict with stand: the folder of the run, or --init_checkpoint."""
+    folder = config.folder(config.random_seed)
+    has_weights = bool(list_checkpoints(folder) or list_checkpoints(folder, "best"))
+    return folder if has_weights or config.init_checkpoint is None else config.init_checkpoint
 
 
 def no_labels_error(config: LabelFlags) -> ValueError:
     """What to say where the labels of a model are not known."""
-    place = config.init_checkpoint or config.folder(config.random_seed)
     return ValueError(
-        f"no {LABELS_NAME} beside {place}; give the --train_file that the model was trained on, "
-        "for its labels."
+        f"no {LABELS_NAME} beside {weights_place(config)}; give the --train_file that the model "
+        "was trained on, for its labels."
     )

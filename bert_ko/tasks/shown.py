@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from bert_ko.progress import display_width
+
+# What JSON leaves: control characters, line ends of Unicode's, and what turns the direction.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def shown(text: str | None, width: int = 28) -> str:
@@ -14,6 +18,7 @@ def shown(text: str | None, width: int = 28) -> str:
     if text is None:
         return "(none)"
     line = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"')
+    line = _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
     line = line.encode("utf-8", "backslashreplace").decode()
     most = 3 * width  # characters: decomposed Hangul has three in two columns, others take none
     if display_width(line) <= width and len(line) <= most:

@@ -17,22 +17,18 @@ from bert_ko.tasks.classifier.confusion_picture import confusion_drawing
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.scores import ClassScores, Floats, Ints, RegressionScores
 from bert_ko.tasks.html_curves import metric_curves
+from bert_ko.tasks.html_list import Choice, Menu, counted_link, filtered_list, mark_legend
 from bert_ko.tasks.html_report import (
-    Choice,
     Html,
-    Menu,
     Section,
     asset,
-    counted_link,
     element,
     fact_list,
-    filtered_list,
     finite,
     headline,
     join,
     json_script,
     korean,
-    mark_legend,
     number,
     page,
     seed_table,

@@ -16,8 +16,12 @@ from bert_ko.tasks.classifier.forms import Split, find_file
 from bert_ko.tasks.classifier.scores import class_weights
 from bert_ko.tasks.classifier.settings import ClassifierFlags
 from bert_ko.tasks.command import Parts
-from bert_ko.tasks.label_flags import draw_examples, no_labels_error, stored_labels
-from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.tasks.label_flags import (
+    draw_examples,
+    no_labels_error,
+    stored_labels,
+    weights_place,
+)
 from bert_ko.tasks.shown import shown_list
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.labels import Labels
@@ -63,13 +67,8 @@ class Setting(NamedTuple):
 
     def plan(self, batch_size: int, features: ClassFeatures | None) -> BatchPlan:
         """How examples are put into batches; features are None where they are not known yet."""
-        config = self.config
         lengths = features.lengths if features is not None else None
-        return BatchPlan(
-            batch_size,
-            self.parts.tokenizer.vocab.special_ids,
-            batch_lengths(config.max_seq_length, config.length_buckets, lengths),
-        )
+        return self.config.plan(self.parts.tokenizer, batch_size, lengths)
 
 
 def prepare(config: ClassifierFlags, command: str, parts: Parts) -> Setting:
@@ -87,7 +86,9 @@ def prepare(config: ClassifierFlags, command: str, parts: Parts) -> Setting:
     train = _read(config, command, "train") if config.do_train else None
     evaluation = _read(config, command, "dev") if config.evaluates else None
     test = _read(config, command, "test") if config.do_predict else None
-    labels: Labels = () if config.is_regression else _find_labels(config, train)
+    if train is None:
+        _refuse_other_kind(config)
+    labels: Labels = () if config.is_regression else _find_labels(config, command, train)
     for dataset in (train, evaluation):
         if dataset is not None and not config.is_regression:
             _refuse_other_labels(dataset, labels)
@@ -122,7 +123,17 @@ def _read(config: ClassifierFlags, command: str, split: Split) -> Dataset:
     return dataset
 
 
-def _find_labels(config: ClassifierFlags, train: Dataset | None) -> Labels:
+def _refuse_other_kind(config: ClassifierFlags) -> None:
+    labels = stored_labels(config)
+    if labels is None or config.is_regression != bool(labels):
+        return
+    found = f"{len(labels)} labels, not for a score" if labels else "a score, not for labels"
+    raise ValueError(
+        f"the model of {weights_place(config)} is for {found}; give its --task_name or --task_type."
+    )
+
+
+def _find_labels(config: ClassifierFlags, command: str, train: Dataset | None) -> Labels:
     """Those of the examples to train on; else those that stand beside the weights."""
     if train is not None:
         return _labels_of(train)
@@ -130,7 +141,7 @@ def _find_labels(config: ClassifierFlags, train: Dataset | None) -> Labels:
     if found:
         return found
     if config.train_file is not None or config.data_dir is not None:
-        return _labels_of(_read(config, "", "train"))
+        return _labels_of(_read(config, command, "train"))
     raise no_labels_error(config)
 
 

@@ -30,13 +30,14 @@ def try_classifier(setting: Setting, predict: Predict) -> None:
         wanted = "two texts, a tab between them" if config.form.is_pair else "a text"
         print(f"type {wanted}; Ctrl-D ends", flush=True)
         for number, line in enumerate(sys.stdin, start=1):
-            text, tab, other = line.rstrip("\r\n").partition("\t")
-            if config.form.is_pair and not tab:
+            texts = line.rstrip("\r\n").split("\t")
+            if not line.strip():
+                continue
+            if len(texts) != 1 + config.form.is_pair:
                 print(f"expected {wanted}", flush=True)
-            elif text.strip():
-                example = Example(str(number), text, other if config.form.is_pair else None)
-                (record,) = _records(setting, predict, [example])
-                print(_format_record(record), flush=True)
+                continue
+            (record,) = _records(setting, predict, [Example(str(number), *texts)])
+            print(_format_record(record), flush=True)
 
 
 def _records(

@@ -1,0 +1,126 @@
+"""Tags of the BIO form, and the entities that they mean.
+
+A tag is "O", "B-TYPE" (an entity begins) or "I-TYPE" (it goes on). A unit is what carries a tag: a
+character or a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+OUTSIDE = "O"
+
+
+class Entity(NamedTuple):
+    """A named thing.
+
+    type: such as "PS".
+    start: its first unit (or character, where that is said).
+    end: the one behind its last.
+    """
+
+    type: str
+    start: int
+    end: int
+
+
+def label_list(types: Iterable[str]) -> tuple[str, ...]:
+    """Returns the tags of some types: O, then both of each type, the types sorted.
+
+    >>> label_list(["PS", "LC"])
+    ('O', 'B-LC', 'I-LC', 'B-PS', 'I-PS')
+    """
+    return (OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(set(types)) for mark in "BI"))
+
+
+def repair_bio(tags: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Makes every entity begin with B, also those of IOB1, which begin with I.
+
+    >>> repair_bio(["O", "I-PS", "I-PS", "I-LC"])
+    (('O', 'B-PS', 'I-PS', 'B-LC'), 2)
+
+    Returns:
+        The tags, and how many were changed. entities() of both are the same.
+    """
+    repaired: list[str] = []
+    number = 0
+    last = ""  # type of the entity that a tag would go on with
+    for tag in tags:
+        mark, _, kind = tag.partition("-")
+        is_wrong = mark == "I" and kind != last
+        repaired.append(f"B-{kind}" if is_wrong else tag)
+        number += is_wrong
+        last = kind
+    return tuple(repaired), number
+
+
+def entities(tags: Sequence[str], strict: bool = False) -> list[Entity]:
+    """Returns what the tags mean, in the order of the units.
+
+    >>> entities(["B-PS", "I-PS", "I-LC", "O"])
+    [Entity(type='PS', start=0, end=2), Entity(type='LC', start=2, end=3)]
+
+    Args:
+        tags: of the units of one sentence.
+        strict: whether an I tag that continues no entity is passed over; otherwise it begins an
+            entity.
+
+    Source: get_entities of seqeval 1.2.2, which follows conlleval; strict, its mode="strict" with
+        scheme=IOB2.
+    """
+    found: list[Entity] = []
+    kind, start = "", 0  # of the entity that is open; no type where there is none
+    for i, tag in enumerate(tags):
+        mark, _, new = tag.partition("-")
+        if mark == "I" and new == kind:
+            continue
+        if kind:
+            found.append(Entity(kind, start, i))
+        kind, start = ("" if strict and mark == "I" else new), i
+    if kind:
+        found.append(Entity(kind, start, len(tags)))
+    return found
+
+
+def from_entities(found: Iterable[Entity], length: int) -> tuple[str, ...]:
+    """Returns the tags of the units of a sentence.
+
+    Args:
+        found: in units, in any order.
+        length: units of the sentence.
+
+    Raises:
+        ValueError: an entity is empty, outside of the sentence, or covers a part of another one.
+    """
+    tags = [OUTSIDE] * length
+    last = 0
+    for entity in sorted(found, key=lambda entity: entity.start):
+        if not last <= entity.start < entity.end <= length:
+            raise ValueError(
+                f"entities must lie apart and within 0 to {length}, got {entity.type} from "
+                f"{entity.start} to {entity.end}, where {last} is the first free unit."
+            )
+        inside = [f"I-{entity.type}"] * (entity.end - entity.start - 1)
+        tags[entity.start : entity.end] = [f"B-{entity.type}", *inside]
+        last = entity.end
+    return tuple(tags)
+
+
+def tagged_text(text: str, spans: Iterable[Entity]) -> str:
+    """Returns a text with its entities, as KLUE writes it.
+
+    >>> tagged_text("세종은 왕이다.", [Entity("PS", 0, 2)])
+    '<세종:PS>은 왕이다.'
+
+    Args:
+        text: as it is; KLUE has no escapes, so that a text with "<", ":" or ">" of its own
+            can be looked at but not always be read back.
+        spans: in characters, in any order, without overlaps.
+    """
+    parts: list[str] = []
+    last = 0
+    for kind, start, end in sorted(spans, key=lambda span: span.start):
+        parts += [text[last:start], f"<{text[start:end]}:{kind}>"]
+        last = end
+    return "".join([*parts, text[last:]])

@@ -1,0 +1,214 @@
+"""Tagged sentences as they are published: KLUE-NER, Naver's challenge, CoNLL; and plain ones.
+
+Offsets are characters of a sentence's text. KLUE's text is the one of the file; in the formats that
+give words alone it is the words with one blank between them. Nothing else is normalised.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Literal
+
+from bert_ko import files
+from bert_ko.tasks.ner.bio import OUTSIDE, Entity, entities, label_list, repair_bio
+from bert_ko.tasks.ner.formats import PARSERS, Block, detect
+
+FileFormat = Literal["auto", "klue", "naver", "conll"]
+Unit = Literal["character", "word"]
+ProblemKind = Literal[
+    "ill_formed_tag",  # an I tag that continues no entity; one problem a tag
+    "repeated_id",
+    "empty_sentence",  # an id without characters
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence and its units: what carries a tag, a character or a word.
+
+    sentence_id: what the file says, or the number of its line.
+    text: the units, with what stands between them.
+    starts: first character of each unit in the text.
+    ends: the character behind its last.
+    tags: of each unit, such as "B-PS", every entity beginning with B; none if they are unknown.
+    line: its first one in the file.
+    """
+
+    sentence_id: str
+    text: str
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    tags: tuple[str, ...]
+    line: int
+
+    def spans(self, tags: Sequence[str]) -> list[Entity]:
+        """Returns the entities of some tags of its units, in characters of the text."""
+        return [
+            Entity(kind, self.starts[start], self.ends[end - 1])
+            for kind, start, end in entities(tags)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a file that is not as it should be, and was mended or passed over.
+
+    detail: what was found where, in one line.
+    """
+
+    kind: ProblemKind
+    sentence_id: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A file of tagged sentences."""
+
+    path: str
+    unit: Unit
+    sentences: tuple[Sentence, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The tag set: O, then B and I of every type that occurs, the types sorted."""
+        tags = {tag for sentence in self.sentences for tag in sentence.tags}
+        return label_list(tag[2:] for tag in tags if tag != OUTSIDE)
+
+    def problem_counts(self) -> dict[ProblemKind, int]:
+        """Returns how often each kind of problem was found, in the order of the file."""
+        return dict(Counter(problem.kind for problem in self.problems))
+
+
+def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
+    """Reads tagged sentences; I tags that continue no entity are mended and counted.
+
+    Args:
+        path: UTF-8 text, local or remote, compressed or not.
+        file_format: klue: for each sentence "## ID TAB TAGGED SENTENCE", then lines of CHARACTER
+            TAB TAG, then an empty line. naver: lines of SENTENCE TAB TAGS, with blanks between
+            them, or sentences of lines of NUMBER TAB WORD TAB TAG; tags such as PER-B or PER_B, and
+            "-" for O. conll: sentences of lines that begin with a token and end with its tag,
+            tabs or blanks between the columns; the tags are IOB1, IOB2 or bare types. auto: what
+            the first lines look like.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has no sentence, or a line is not of this form or not UTF-8; the message
+            names the line.
+
+    Source: the files of KLUE-benchmark/KLUE (klue-ner-v1.1), naver/nlp-challenge (missions/ner) and
+        the shared tasks of CoNLL 2002 and 2003.
+    """
+    lines = _read_lines(path)
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"{path} is empty; expected tagged sentences.")
+    chosen = detect(path, lines) if file_format == "auto" else file_format
+    unit: Unit = "character" if chosen == "klue" else "word"
+    return _Builder(path, unit).build(PARSERS[chosen](path, lines))
+
+
+def read_texts(path: str) -> Iterator[Sentence]:
+    """Reads sentences without tags, a line each; their units are characters.
+
+    Args:
+        path: UTF-8 text, local or remote, compressed or not; "-" is standard input.
+
+    Yields:
+        For each line that has more than blanks, as soon as it is read, a sentence: all of the line
+        but its end; its id is the line's number.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is not UTF-8, with its number.
+    """
+    name = "standard input" if path == "-" else path
+    opened = contextlib.nullcontext(sys.stdin.buffer) if path == "-" else files.open_binary(path)
+    with opened as stream:
+        for number, line in enumerate(stream, start=1):
+            data = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            try:
+                text = data.removesuffix(b"\n").removesuffix(b"\r").decode()
+            except UnicodeDecodeError:
+                raise _not_utf8(name, number) from None
+            if text.strip():
+                yield plain_sentence(text, number)
+
+
+def plain_sentence(text: str, number: int) -> Sentence:
+    """Returns a sentence without tags, whose units are characters.
+
+    Args:
+        text: as it is.
+        number: of its line.
+    """
+    starts, ends = range(len(text)), range(1, len(text) + 1)
+    return Sentence(str(number), text, tuple(starts), tuple(ends), (), number)
+
+
+@dataclass
+class _Builder:
+    """Makes sentences of the blocks of one file; gathers problems on the way."""
+
+    path: str
+    unit: Unit
+    _problems: list[Problem] = field(default_factory=list)
+
+    def build(self, blocks: Iterable[Block]) -> Dataset:
+        sentences: list[Sentence] = []
+        seen: set[str] = set()
+        for block in blocks:
+            name = block.sentence_id or str(block.line)
+            if name in seen:
+                self._report("repeated_id", name, block.line, "the id stands there again")
+            seen.add(name)
+            if block.rows:
+                sentences.append(self._sentence(block, name))
+            else:
+                self._report("empty_sentence", name, block.line, "no characters follow")
+        if not sentences:
+            raise ValueError(f"{self.path} has no sentence; expected tagged sentences.")
+        return Dataset(self.path, self.unit, tuple(sentences), tuple(self._problems))
+
+    def _report(self, kind: ProblemKind, sentence_id: str, line: int, what: str) -> None:
+        self._problems.append(Problem(kind, sentence_id, f"{self.path}:{line}: {what}"))
+
+    def _sentence(self, block: Block, name: str) -> Sentence:
+        tags, number = repair_bio([row.tag for row in block.rows])
+        changed = zip(block.rows, tags, strict=True) if number else ()
+        for row, tag in changed:
+            if row.tag != tag:
+                what = f"{row.tag} of {row.text!r} continues no entity; read as {tag}"
+                self._report("ill_formed_tag", name, row.line, what)
+        gap = " " if self.unit == "word" else ""
+        units = [row.text for row in block.rows]
+        ends = list(accumulate(len(unit) + len(gap) for unit in units))
+        return Sentence(
+            sentence_id=name,
+            text=gap.join(units),
+            starts=tuple([0, *ends[:-1]]),
+            ends=tuple(end - len(gap) for end in ends),
+            tags=tags,
+            line=block.line,
+        )
+
+
+def _read_lines(path: str) -> list[str]:
+    with files.open_binary(path) as stream:
+        data = stream.read()
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, data.count(b"\n", 0, error.start) + 1) from None
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _not_utf8(name: str, number: int) -> ValueError:
+    return ValueError(f"{name}:{number}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`).")

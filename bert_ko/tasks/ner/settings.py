@@ -1,0 +1,39 @@
+"""Flags of run_ner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bert_ko.flags import flag
+from bert_ko.tasks.label_flags import LabelFlags
+from bert_ko.tasks.ner.examples import FileFormat
+
+
+@dataclass(frozen=True)
+class NerFlags(LabelFlags):
+    """Formats, and how tags hang together."""
+
+    file_format: FileFormat = flag(
+        "auto",
+        help="Of the files: klue, a character and its tag a line; naver, SENTENCE tab TAGS, or "
+        "number, word and tag a line; conll, a token and its tag a line. auto looks.",
+        affects_output=False,
+    )
+    extra_train_file: tuple[str, ...] = flag(
+        (), help="More sentences to train on, of the same unit (character or word)."
+    )
+    use_crf: bool = flag(
+        False, help="A linear-chain CRF over the tags; ill-formed sequences are never predicted."
+    )
+    crf_learning_rate_multiple: float = flag(
+        100.0, help="Learning rate of the CRF's transitions, as a multiple of --learning_rate."
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a value out of range, by the flag's name."""
+        super().__post_init__()
+        if not 0 <= self.crf_learning_rate_multiple < 1e6:
+            raise ValueError(
+                "--crf_learning_rate_multiple must be in [0, 1e6), got "
+                f"{self.crf_learning_rate_multiple}."
+            )
