@@ -12,7 +12,7 @@ from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig
 from bert_ko.flags import flag, run_command, to_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, count_parameters, pretraining_specs
-from bert_ko.notification import Ending, at_step, notified
+from bert_ko.notification import Ending, notified
 from bert_ko.progress import warn
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, remove_unfinished
@@ -344,11 +344,7 @@ def _train(
         ),
         evaluate,
     )
-    try:
-        return loop.run(InstanceReader(reader_config, progression.position), progression).step
-    except SystemExit as stop:
-        stop.add_note(at_step(progression.step, config.num_train_steps))
-        raise
+    return loop.run(InstanceReader(reader_config, progression.position), progression).step
 
 
 class _Evaluation:

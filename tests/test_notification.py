@@ -468,15 +468,16 @@ def test_notified_ending_that_can_not_be_shown_fails_nothing(
     assert capsys.readouterr().err == f"{WARNING}ValueError\n"
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("reentrant call")])
 def test_notified_without_threads_or_standard_error_ends_as_it_would(
-    monkeypatch: pytest.MonkeyPatch,
+    error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(self: object) -> None:
         raise RuntimeError("can't start new thread")
 
     class Gone:
         def write(self, text: str) -> None:
-            raise BrokenPipeError
+            raise error
 
     monkeypatch.setattr(threading.Thread, "start", start)
     monkeypatch.setattr(sys, "stderr", Gone())

@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -32,6 +34,7 @@ from bert_ko.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
+from bert_ko.training.loop import TrainingLoop
 from bert_ko.training.metrics import read_metrics
 from bert_ko.training.objective import Objective
 
@@ -903,6 +906,164 @@ def test_run_two_phases_share_an_output(
     found = metrics(tmp_path / "long")
     assert [r["step"] for r in found] == list(range(1, 13))
     assert found[0]["learning_rate"] == 0  # its own warm-up
+
+
+# The notice of its end
+
+SECRET = "T0Secret/B0Secret/x0Secret"
+
+
+class Webhook(HTTPServer):
+    """Keeps the notices."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _WebhookHandler)
+        self.texts: list[str] = []
+        self.flag = f"--notify_url=http://127.0.0.1:{self.server_port}/services/{SECRET}"
+
+
+class _WebhookHandler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.texts.append(json.loads(body)["text"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Webhook() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def told(
+    backend: NumpyBackend,
+    data: Data,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str]]:
+    """Runs the command; returns its exit status and what the webhook was told of it."""
+
+    def run_here(output: Path, *flags: str) -> tuple[int, str]:
+        argv = ["run_pretraining", *arguments(data, output, webhook.flag, *flags)]
+        monkeypatch.setattr(sys, "argv", argv)
+        try:
+            code = run_pretraining.main()
+        except SystemExit as stop:
+            code = int(str(stop.code))
+        assert SECRET not in "".join(capsys.readouterr())
+        for name, content in contents(output).items():
+            assert b"Secret" not in content and b"notify_url" not in content, name
+        (text,) = webhook.texts
+        webhook.texts.clear()
+        return code, re.sub(r"after \d+ s", "after N s", text)
+
+    return run_here
+
+
+Told = Callable[..., tuple[int, str]]
+
+
+def test_notice_of_a_run_that_has_finished_has_its_score(
+    told: Told, data: Data, tmp_path: Path
+) -> None:
+    begin = "run_pretraining (base): finished after N s"
+    evaluated = f"{begin}; masked_lm_accuracy 0.5"
+    assert told(tmp_path / "base") == (0, begin)
+    assert told(tmp_path / "base") == (0, begin)  # nothing is left to do
+    assert told(tmp_path / "base", "--do_eval") == (0, evaluated)
+    assert told(tmp_path / "base", "--nodo_train", "--do_eval") == (0, evaluated)
+    flags = (f"--eval_input_file={data.held_out}", "--eval_every_steps=5")
+    assert told(tmp_path / "other/base", *flags) == (0, evaluated)
+    about = json.loads((tmp_path / "base/run.json").read_text())
+    assert about["flags"]["save_checkpoints_steps"] == 4
+
+
+def test_notice_of_a_run_whose_hours_are_over_has_its_step(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingLoop, "_is_late", lambda loop: loop._step() >= 5)
+    assert told(tmp_path / "base", "--do_eval") == (
+        0, "run_pretraining (base): stopped by --max_hours at step 5 of 12 after N s; "
+        "masked_lm_accuracy 0.5",
+    )  # fmt: skip
+    _, text = told(tmp_path / "base", "--nodo_train", "--do_eval")
+    assert text == "run_pretraining (base): finished after N s; masked_lm_accuracy 0.5"
+
+
+def test_notice_of_a_run_that_has_failed_has_its_error(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = f"{tmp_path}/없다"
+    code, text = told(tmp_path / "base", f"--input_file={missing}")
+    assert code == 1
+    assert text.startswith("run_pretraining (base): failed after N s: ") and missing in text
+
+    def explode(self: NumpyProgram, *args: Any) -> Any:
+        return lambda: {"objective": float("nan"), "gradient_norm": 1.0}
+
+    monkeypatch.setattr(NumpyProgram, "train_step", explode)
+    code, text = told(tmp_path / "base")
+    assert code == 1 and "failed after N s: step 1: the loss is nan and the norm" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "how"),
+    [(signal.SIGTERM, 143, "stopped by SIGTERM"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_notice_of_a_run_that_was_stopped_has_its_step(
+    number: int,
+    code: int,
+    how: str,
+    told: Told,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train_step = NumpyProgram.train_step
+
+    def stop_at_6(self: NumpyProgram, step: int, *args: Any) -> Any:
+        if step == 5:
+            os.kill(os.getpid(), number)
+        return train_step(self, step, *args)
+
+    monkeypatch.setattr(NumpyProgram, "train_step", stop_at_6)
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    found = told(tmp_path / "base")
+    assert found == (code, f"run_pretraining (base): {how} at step 6 of 12 after N s")
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert last(tmp_path / "base").name == "checkpoint-00000006"
+    assert told(tmp_path / "base")[0] == 0  # the same command goes on
+
+
+def test_notice_that_nobody_takes_changes_nothing(
+    backend: NumpyBackend,
+    data: Data,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bert_ko.notification._PAUSE", 0.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    url = f"http://127.0.0.1:1/{SECRET}"
+    argv = ["run_pretraining", *arguments(data, tmp_path, f"--notify_url={url}")]
+    monkeypatch.setattr(sys, "argv", argv)
+    assert run_pretraining.main() == 0
+    assert last(tmp_path).name == "checkpoint-00000012"
+    printed = capsys.readouterr()
+    assert "warning: --notify_url: the webhook did not take the notice: Conn" in printed.err
+    assert SECRET not in printed.err + printed.out
 
 
 # The launcher

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bert_ko import files
 from bert_ko.flags import flag
 from bert_ko.modeling.parameters import Specs, count_parameters
-from bert_ko.notification import at_step
 from bert_ko.tokenization.folder import TokenizerFlags
 from bert_ko.training.backend import (
     Backend,
@@ -287,13 +286,9 @@ class FineTuner:
             self._loop_config(run, {**run.state, "computed_with": computed_with}),
             keeper.evaluate if evaluates else None,
         )
-        try:
-            loop.run(self._task.source(seed, progression.position), progression)
-        except SystemExit as stop:
-            stop.add_note(at_step(progression.step, self.num_train_steps))
-            raise
-        self.steps_trained = progression.step
-        return progression.step
+        ended = loop.run(self._task.source(seed, progression.position), progression)
+        self.steps_trained = ended.step
+        return ended.step
 
     def _evaluate(self) -> Metrics:
         assert self._task.evaluate is not None

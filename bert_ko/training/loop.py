@@ -16,6 +16,7 @@ import numpy as np
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays
+from bert_ko.notification import at_step
 from bert_ko.progress import Progress, format_rate
 from bert_ko.training.backend import HostBatch, TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
@@ -148,7 +149,8 @@ class TrainingLoop(Generic[BatchType]):
 
         Raises:
             ValueError: the loss is not finite, or a shard is damaged.
-            SystemExit: after SIGTERM or Ctrl-C, with 128 + the signal; a checkpoint was written.
+            SystemExit: after SIGTERM or Ctrl-C, with 128 + the signal, and a note of the step; a
+                checkpoint was written.
         """
         config = self._config
         self._progression, self._source = progression, source
@@ -188,7 +190,9 @@ class TrainingLoop(Generic[BatchType]):
         step = self._progression.step
         if self._stop_signal:
             print(f"stopped at step {step:,}; run the same command to go on", flush=True)
-            raise SystemExit(128 + self._stop_signal)
+            stop = SystemExit(128 + self._stop_signal)
+            stop.add_note(at_step(step, self._config.num_train_steps))
+            raise stop
         if step >= self._config.num_train_steps:
             print(f"all {step:,} steps are done", flush=True)
         else:

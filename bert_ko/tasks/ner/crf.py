@@ -259,7 +259,8 @@ def _path_scores(emissions: Tensor, tags: Tensor, real: Tensor, crf: Crf) -> _Pa
 
 def _steps(emissions: Tensor, real: Tensor) -> _Step:
     """Emissions [L, B, T]; which positions are real, and which the first of them, [L, B, 1]."""
-    real = ops.transpose(real)[:, :, None]
+    # TensorFlow's oneDNN complains of a transposed bool on standard error.
+    real = ops.transpose(ops.cast(real, "int32"))[:, :, None] > 0
     before = ops.pad(real[:-1], ((1, 0), (0, 0), (0, 0)), constant_values=False)
     return ops.transpose(emissions, (1, 0, 2)), real, real & ~before
 
