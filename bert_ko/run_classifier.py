@@ -11,22 +11,15 @@ from bert_ko import files
 from bert_ko.flags import run_command
 from bert_ko.modeling.parameters import class_specs
 from bert_ko.notification import Ending, notified
-from bert_ko.tasks.batches import Ints, batch_source, steps_per_epoch
+from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.classifier.evaluation import evaluate, evaluate_and_report, predict_and_write
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.preparation import Setting, prepare
 from bert_ko.tasks.classifier.settings import ClassifierFlags
 from bert_ko.tasks.classifier.trial import try_classifier
-from bert_ko.tasks.command import (
-    Job,
-    Outcome,
-    file_identity,
-    open_parts,
-    refuse_no_weights,
-    run_job,
-)
-from bert_ko.tasks.fine_tuning import Head, Predict, Task
-from bert_ko.training.labels import write_labels
+from bert_ko.tasks.command import Job, file_identity, open_parts, refuse_no_weights, run_job
+from bert_ko.tasks.fine_tuning import Head
+from bert_ko.tasks.label_job import Actions, LabelModel, Training, label_job
 
 _COMMAND = "run_classifier"
 
@@ -50,37 +43,30 @@ def run(config: RunClassifierConfig) -> Ending:
 
 def _job(setting: Setting) -> Job:
     config, training, evaluated = setting.config, setting.training, setting.evaluated
-    identity = {}
-    if training is not None:
-        identity["train_file"] = file_identity(training.path)
-    if config.eval_every_steps is not None and evaluated is not None:
-        identity["eval_file"] = file_identity(evaluated.path)  # it decides what is best
-    return Job(
-        task=_task(setting),
-        identity=identity,
-        batch_sizes=config.batch_sizes,
-        finish=partial(_finish, setting),
-        begin=partial(write_labels, labels=setting.labels),
-        attempt=partial(try_classifier, setting) if config.is_trial else None,
-    )
-
-
-def _task(setting: Setting) -> Task:
-    config, training, evaluated = setting.config, setting.training, setting.evaluated
-    source, steps = None, 0
-    if training is not None:
-        plan = setting.plan(config.train_batch_size, training.features)
-        source = batch_source(training.features, plan, partial(_describe, training.examples))
-        steps = steps_per_epoch(len(training.examples), plan.batch_size)
-    return Task(
+    predicted = setting.predicted
+    model = LabelModel(
         specs=class_specs(setting.parts.model_config, setting.num_outputs),
         load_head=partial(_load_head, config.is_regression),
-        source=source,
-        steps_per_epoch=steps,
-        evaluate=partial(evaluate, setting, evaluated) if evaluated is not None else None,
-        main_metric="pearson" if config.is_regression else "macro_f1",
         labels=setting.labels,
+        main_metric="pearson" if config.is_regression else "macro_f1",
     )
+    actions = Actions(
+        evaluate=partial(evaluate, setting, evaluated) if evaluated else None,
+        report=partial(evaluate_and_report, setting, evaluated) if evaluated else None,
+        write=partial(predict_and_write, setting, predicted) if predicted else None,
+        attempt=partial(try_classifier, setting),
+    )
+    paths = {"train_file": training, "eval_file": evaluated}
+    files = {name: file_identity(texts.path) for name, texts in paths.items() if texts}
+    return label_job(config, model, _training(setting), actions, files)
+
+
+def _training(setting: Setting) -> Training | None:
+    if setting.training is None:
+        return None
+    _, examples, features = setting.training
+    plan = setting.plan(setting.config.train_batch_size, features)
+    return Training(features, plan, partial(_describe, examples))
 
 
 def _describe(examples: Sequence[Example], rows: Ints) -> str:
@@ -93,14 +79,6 @@ def _load_head(is_regression: bool) -> Head:
     if is_regression:
         return Head(head.score_loss, head.score_outputs, head.SCORES)
     return Head(head.class_loss, head.class_outputs, head.CLASSES)
-
-
-def _finish(setting: Setting, predict: Predict, folder: str, step: int) -> Outcome | None:
-    if setting.config.do_predict and setting.predicted is not None:
-        predict_and_write(setting, setting.predicted, predict, folder)
-    if setting.config.do_eval and setting.evaluated is not None:
-        return evaluate_and_report(setting, setting.evaluated, predict, folder, step)
-    return None
 
 
 def main() -> int:

@@ -11,22 +11,15 @@ from bert_ko import files
 from bert_ko.flags import run_command
 from bert_ko.modeling.parameters import TAG_CRF, tag_specs
 from bert_ko.notification import Ending, notified
-from bert_ko.tasks.batches import Ints, batch_source, steps_per_epoch
-from bert_ko.tasks.command import (
-    Job,
-    Outcome,
-    file_identity,
-    open_parts,
-    refuse_no_weights,
-    run_job,
-)
-from bert_ko.tasks.fine_tuning import Head, Predict, Task
+from bert_ko.tasks.batches import Ints
+from bert_ko.tasks.command import Job, file_identity, open_parts, refuse_no_weights, run_job
+from bert_ko.tasks.fine_tuning import Head
+from bert_ko.tasks.label_job import Actions, LabelModel, Training, label_job
 from bert_ko.tasks.ner.evaluation import evaluate, evaluate_and_report, predict_and_write
 from bert_ko.tasks.ner.examples import Sentence
 from bert_ko.tasks.ner.preparation import Setting, prepare
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tasks.ner.trial import try_tagger
-from bert_ko.training.labels import write_labels
 
 _COMMAND = "run_ner"
 
@@ -51,60 +44,44 @@ def run(config: RunNerConfig) -> Ending:
 
 def _job(setting: Setting) -> Job:
     config, training, evaluated = setting.config, setting.training, setting.evaluated
-    identity: dict[str, object] = {}
-    if training is not None:
-        identity["train_file"] = file_identity(training.dataset.path)
-        identity["extra_train_file"] = [file_identity(path) for path in config.extra_train_file]
-    if config.eval_every_steps is not None and evaluated is not None:
-        identity["eval_file"] = file_identity(evaluated.dataset.path)  # it decides what is best
-    return Job(
-        task=_task(setting),
-        identity=identity,
-        batch_sizes=config.batch_sizes,
-        finish=partial(_finish, setting),
-        begin=partial(write_labels, labels=setting.labels),
-        attempt=partial(try_tagger, setting) if config.is_trial else None,
-    )
-
-
-def _task(setting: Setting) -> Task:
-    config, training, evaluated = setting.config, setting.training, setting.evaluated
-    source, steps = None, 0
-    if training is not None:
-        features = training.features
-        plan = setting.plan(config.train_batch_size, features)
-        describe = partial(_describe, training.dataset.sentences, features.owners)
-        source = batch_source(features, plan, describe)
-        steps = steps_per_epoch(len(features.lengths), plan.batch_size)
-    return Task(
+    predicted = setting.predicted
+    model = LabelModel(
         specs=tag_specs(setting.parts.model_config, len(setting.labels), config.use_crf),
         load_head=partial(_load_head, setting.labels, config.use_crf),
-        source=source,
-        steps_per_epoch=steps,
-        evaluate=partial(evaluate, setting, evaluated) if evaluated is not None else None,
-        main_metric="f1",
         labels=setting.labels,
+        main_metric="f1",
         rate_multiples=((TAG_CRF, config.crf_learning_rate_multiple),),
     )
+    actions = Actions(
+        evaluate=partial(evaluate, setting, evaluated) if evaluated else None,
+        report=partial(evaluate_and_report, setting, evaluated) if evaluated else None,
+        write=partial(predict_and_write, setting, predicted) if predicted else None,
+        attempt=partial(try_tagger, setting),
+    )
+    paths = {"train_file": training, "eval_file": evaluated}
+    files: dict[str, object] = {
+        name: file_identity(texts.dataset.path) for name, texts in paths.items() if texts
+    }
+    files["extra_train_file"] = [file_identity(path) for path in config.extra_train_file]
+    return label_job(config, model, _training(setting), actions, files)
+
+
+def _training(setting: Setting) -> Training | None:
+    if setting.training is None:
+        return None
+    dataset, features = setting.training
+    plan = setting.plan(setting.config.train_batch_size, features)
+    return Training(features, plan, partial(_describe, dataset.sentences, features.owners))
 
 
 def _describe(sentences: Sequence[Sentence], owners: Ints, rows: Ints) -> str:
-    names = ", ".join(sentences[owner].sentence_id for owner in owners[rows])
-    return f"the sentences {names}"
+    return f"the sentences {', '.join(sentences[owner].sentence_id for owner in owners[rows])}"
 
 
 def _load_head(labels: Sequence[str], use_crf: bool) -> Head:
     from bert_ko.tasks.ner.head import load_head
 
     return load_head(labels, use_crf)
-
-
-def _finish(setting: Setting, predict: Predict, folder: str, step: int) -> Outcome | None:
-    if setting.config.do_predict and setting.predicted is not None:
-        predict_and_write(setting, setting.predicted, predict, folder)
-    if setting.config.do_eval and setting.evaluated is not None:
-        return evaluate_and_report(setting, setting.evaluated, predict, folder, step)
-    return None
 
 
 def main() -> int:

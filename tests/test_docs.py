@@ -137,3 +137,28 @@ def test_new_task_of_the_readme_learns_its_topics(model: Path, tmp_path: Path) -
     )  # fmt: skip
     command([sys.executable, "bin/run_topics", *flags], tmp_path)
     assert "f1 = 100.0\n" in (tmp_path / "out" / "eval_results.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "wanted"),
+    [
+        ("classification", '"label": "긍정"'),
+        ("ner", '"tagged": "<김서연:PS> 씨는 <부산:LC>으로 떠났다."'),
+    ],
+)
+def test_label_pages_learn_the_samples_and_answer(
+    page: str, wanted: str, model: Path, vocab_folder: str, tmp_path: Path
+) -> None:
+    for name in ("bin", "samples", "bert_ko"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    _, script = blocks(f"{page}.md")[0]
+    script = script.replace(" --init_checkpoint=build/quickstart/model", "")
+    script = script.replace("build/quickstart/vocab", vocab_folder)
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert wanted in done.stdout.splitlines()[-1]

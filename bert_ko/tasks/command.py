@@ -7,7 +7,7 @@ import hashlib
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.data.manifest import write_json
@@ -32,6 +32,7 @@ SEEDS_NAME = "seeds.json"
 REPORT_NAME = "report.html"
 
 SeedScores = Sequence[tuple[int, Mapping[str, float]]]
+Reported = TypeVar("Reported", bound=Any)
 
 
 class Parts(NamedTuple):
@@ -224,6 +225,31 @@ def summarize(folder: str, seeds: Sequence[int], outcomes: Sequence[Outcome]) ->
         outcomes[0].write_report(os.path.join(folder, REPORT_NAME), scores)
     print(f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n")
     write_results(folder, values)
+
+
+def report_outcome(
+    folder: str,
+    values: dict[str, float],
+    data: Reported,
+    write_report: Callable[[str, Reported], None],
+    noun: str,
+) -> Outcome:
+    """Writes the report of a seed.
+
+    Args:
+        folder: of the run.
+        values: the numbers of eval_results.txt.
+        data: what the report shows, with the fields facts and seeds.
+        write_report: writes it to a path.
+        noun: what the report lists: "questions".
+    """
+    write_report(os.path.join(folder, REPORT_NAME), data)
+    facts = [*data.facts, (f"{noun} below", "of the first seed")]
+
+    def write_report_of_all(path: str, seeds: SeedScores) -> None:
+        write_report(path, dataclasses.replace(data, facts=facts, seeds=seeds))
+
+    return Outcome(values, write_report_of_all)
 
 
 def run_facts(

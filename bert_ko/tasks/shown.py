@@ -29,9 +29,9 @@ def shown(text: str | None, width: int = 28) -> str:
     return f"{line[:end]}…"
 
 
-def shown_list(items: Sequence[str], limit: int = 5) -> str:
+def shown_list(items: Sequence[str], limit: int = 5, width: int = 80) -> str:
     """Returns the first of some ids with commas, and how many more there are."""
-    text = ", ".join(shown(item, 80) for item in items[:limit])
+    text = ", ".join(shown(item, width) for item in items[:limit])
     return f"{text} and {len(items) - limit:,} more" if len(items) > limit else text
 
 

@@ -221,6 +221,12 @@ def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_so
         cause = f"vocab_size: the checkpoint has {got[0]:,} pieces, the config {wanted[0]:,}"
     elif name.endswith("position_embeddings"):
         cause = f"max_position_embeddings: the checkpoint has {got[0]}, the config {wanted[0]}"
+    elif name in LABEL_HEADS and got[1:] == wanted[1:]:
+        return (
+            f"--init_checkpoint: {source.path} is for {got[0]} labels, but the task has "
+            f"{wanted[0]}; it was trained for another one. Give --do_train to begin with a new "
+            "head."
+        )
     return (
         f"--init_checkpoint: {name} has shape {list(got)} in {source.path}, but {list(wanted)} by "
         f"{config_source}; likely {cause}. Use the bert_config.json of the checkpoint, or another "

@@ -55,6 +55,8 @@ def labels_beside(path: str) -> Labels | None:
     Args:
         path: see ``initialization.read_source``.
     """
+    if path.endswith(".safetensors"):  # of one of our checkpoints, or of a Hugging Face folder
+        path = os.path.dirname(path) or "."
     parent = os.path.dirname(os.path.abspath(path))
     folders = [path, parent] if os.path.isdir(path) else [parent]
     return next((found for f in folders if (found := read_labels(f)) is not None), None)

@@ -193,6 +193,22 @@ def new_parameters(
     return found.arrays
 
 
+def refuse_other_task(run: Run, specs: Specs, checkpoint: Checkpoint) -> None:
+    """Compares trained weights with the variables of the task that is to predict with them.
+
+    Raises:
+        ValueError: a variable is missing or has another shape.
+    """
+    for name, spec in specs.items():
+        array = checkpoint.parameters.get(name)
+        if array is None or array.shape != spec.shape:
+            found = "no such variable" if array is None else f"shape {list(array.shape)}"
+            raise ValueError(
+                f"{run.folder} was trained for another task: {name} must have shape "
+                f"{list(spec.shape)}, and there is {found}."
+            )
+
+
 def _compare(run: Run, source: Source) -> None:
     if _is_other(source.fingerprint, run.fingerprint):
         raise ValueError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from bert_ko.tasks.classifier.scores import (
     score_classes,
     score_values,
 )
-from bert_ko.tasks.command import REPORT_NAME, Outcome, SeedScores, run_facts
+from bert_ko.tasks.command import Outcome, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.shown import to_json
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
@@ -138,13 +137,7 @@ def evaluate_and_report(
         metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
         seeds=(),
     )
-    write_report(os.path.join(folder, REPORT_NAME), data)
-
-    def write_report_of_all(path: str, seeds: SeedScores) -> None:
-        of_first = [*data.facts, ("texts below", "of the first seed")]
-        write_report(path, replace(data, facts=of_first, seeds=seeds))
-
-    return Outcome(values, write_report_of_all)
+    return report_outcome(folder, values, data, write_report, "texts")
 
 
 def predict_and_write(setting: Setting, texts: Texts, predict: Predict, folder: str) -> None:

@@ -83,11 +83,11 @@ def prepare(config: ClassifierFlags, command: str, parts: Parts) -> Setting:
         FileNotFoundError: a file is not there.
         ValueError: a file is not of the task, or its labels are not the model's.
     """
+    if not config.do_train:
+        _refuse_other_kind(config)
     train = _read(config, command, "train") if config.do_train else None
     evaluation = _read(config, command, "dev") if config.evaluates else None
     test = _read(config, command, "test") if config.do_predict else None
-    if train is None:
-        _refuse_other_kind(config)
     labels: Labels = () if config.is_regression else _find_labels(config, command, train)
     for dataset in (train, evaluation):
         if dataset is not None and not config.is_regression:
@@ -116,7 +116,7 @@ def _read(config: ClassifierFlags, command: str, split: Split) -> Dataset:
     print(f"{path}: {len(dataset.examples):,} examples", flush=True)
     for kind, count in dataset.problem_counts().items():
         found = [problem.detail for problem in dataset.problems if problem.kind == kind]
-        warn(command, f"{kind}: {count:,} ({shown_list(found)})")
+        warn(command, f"{kind}: {count:,} ({shown_list(found, 3, width=200)})")
     if split == "test":
         unknown = [example._replace(label=None, score=None) for example in dataset.examples]
         return replace(dataset, examples=tuple(unknown))

@@ -12,7 +12,7 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.tasks.batches import BatchPlan, predictions
-from bert_ko.tasks.command import REPORT_NAME, Outcome, SeedScores, run_facts
+from bert_ko.tasks.command import Outcome, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.ner.bio import Entity, entities, tagged_text
 from bert_ko.tasks.ner.examples import Sentence
@@ -113,13 +113,7 @@ def evaluate_and_report(
         metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
         seeds=(),
     )
-    write_report(os.path.join(folder, REPORT_NAME), data)
-
-    def write_report_of_all(path: str, seeds: SeedScores) -> None:
-        of_first = [*data.facts, ("sentences below", "of the first seed")]
-        write_report(path, replace(data, facts=of_first, seeds=seeds))
-
-    return Outcome(values, write_report_of_all)
+    return report_outcome(folder, values, data, write_report, "sentences")
 
 
 def predict_and_write(setting: Setting, texts: Texts, predict: Predict, folder: str) -> None:

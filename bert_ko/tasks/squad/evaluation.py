@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 
-from bert_ko.tasks.command import REPORT_NAME, Outcome, Parts, SeedScores, run_facts
+from bert_ko.tasks.command import Outcome, Parts, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.squad.html_report import ReportData, write_report
 from bert_ko.tasks.squad.josa import JosaStripper
@@ -60,13 +59,7 @@ def answer_and_score(
         metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
         seeds=(),
     )
-    write_report(os.path.join(folder, REPORT_NAME), data)
-    facts = [*data.facts, ("answers below", "of the first seed")]
-
-    def write_report_of_all(path: str, seeds: SeedScores) -> None:
-        write_report(path, dataclasses.replace(data, facts=facts, seeds=seeds))
-
-    return Outcome(values, write_report_of_all)
+    return report_outcome(folder, values, data, write_report, "answers")
 
 
 def _facts(setting: Setting, asked: Questions, step: int, seconds: float) -> list[tuple[str, str]]:
