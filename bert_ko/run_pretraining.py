@@ -319,7 +319,7 @@ def _train(
     evaluate: _Evaluation,
 ) -> int:
     """Returns the steps done."""
-    from bert_ko.training.loop import LoopConfig, TrainingLoop
+    from bert_ko.training.loop import TrainingLoop
     from bert_ko.training.losses import PRETRAINING
 
     assert data is not None
@@ -330,16 +330,11 @@ def _train(
         PRETRAINING,
         config.optimizer_config(config.num_train_steps, config.num_warmup_steps),
         run.model_config,
-        LoopConfig(
-            folder=config.output_dir,
-            num_train_steps=config.num_train_steps,
+        config.loop_config(
+            config.output_dir,
+            config.num_train_steps,
             gradient_accumulation_steps=config.gradient_accumulation_steps,
-            save_steps=config.save_checkpoints_steps,
-            keep=config.keep_checkpoint_max,
-            log_steps=config.log_every_steps,
-            steps_under_way=config.iterations_per_loop,
             eval_steps=config.eval_every_steps,
-            max_seconds=config.max_hours * 3600 if config.max_hours is not None else None,
             state={**run.state, "computed_with": computed_with},
         ),
         evaluate,

@@ -36,7 +36,7 @@ from bert_ko.training.schedule import OptimizerConfig
 from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags
 
 if TYPE_CHECKING:
-    from bert_ko.training.loop import BatchSource, LoopConfig
+    from bert_ko.training.loop import BatchSource
     from bert_ko.training.objective import Metrics, Objective
 
 Predict = Callable[[HostBatch], HostBatch]
@@ -283,7 +283,15 @@ class FineTuner:
             self._head.objective,
             self._optimizer(run),
             run.model_config,
-            self._loop_config(run, {**run.state, "computed_with": computed_with}),
+            self._config.loop_config(
+                run.folder,
+                self.num_train_steps,
+                gradient_accumulation_steps=self._config.gradient_accumulation_steps,
+                eval_steps=self._config.eval_every_steps,
+                eval_at_end=True,
+                warmup_flag="--warmup_proportion",
+                state={**run.state, "computed_with": computed_with},
+            ),
             keeper.evaluate if evaluates else None,
         )
         ended = loop.run(self._task.source(seed, progression.position), progression)
@@ -293,25 +301,6 @@ class FineTuner:
     def _evaluate(self) -> Metrics:
         assert self._task.evaluate is not None
         return self._task.evaluate(self.predict)
-
-    def _loop_config(self, run: Run, state: dict[str, Any]) -> LoopConfig:
-        from bert_ko.training.loop import LoopConfig
-
-        config = self._config
-        return LoopConfig(
-            folder=run.folder,
-            num_train_steps=self.num_train_steps,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-            save_steps=config.save_checkpoints_steps,
-            keep=config.keep_checkpoint_max,
-            log_steps=config.log_every_steps,
-            steps_under_way=config.iterations_per_loop,
-            eval_steps=config.eval_every_steps,
-            eval_at_end=True,
-            max_seconds=config.max_hours * 3600 if config.max_hours is not None else None,
-            warmup_flag="--warmup_proportion",
-            state=state,
-        )
 
 
 class _BestKeeper:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from bert_ko.flags import flag
 from bert_ko.notification import require_notify_url
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
+
+if TYPE_CHECKING:
+    from bert_ko.training.loop import LoopConfig
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -167,3 +171,24 @@ class LoopFlags:
             raise ValueError(f"--max_hours must be above 0, got {self.max_hours}.")
         if self.notify_url is not None:
             require_notify_url(self.notify_url)
+
+    def loop_config(self, folder: str, num_train_steps: int, **others: Any) -> LoopConfig:
+        """How the loop runs.
+
+        Args:
+            folder: of the run.
+            num_train_steps: updates in all.
+            others: fields of LoopConfig that are no flags of these.
+        """
+        from bert_ko.training.loop import LoopConfig
+
+        return LoopConfig(
+            folder=folder,
+            num_train_steps=num_train_steps,
+            save_steps=self.save_checkpoints_steps,
+            keep=self.keep_checkpoint_max,
+            log_steps=self.log_every_steps,
+            steps_under_way=self.iterations_per_loop,
+            max_seconds=self.max_hours * 3600 if self.max_hours is not None else None,
+            **others,
+        )
