@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -131,6 +132,23 @@ class Browser:
         command = [self.program, *FLAGS, f"--user-data-dir={self.folder}", address]
         done = subprocess.run(command, capture_output=True, timeout=60, check=True)
         return parse(done.stdout.decode())
+
+    def list_ids(self, page: str, states: Iterable[str]) -> list[list[str]]:
+        """Opens a page and goes from state to state; returns the ids that its list has in each."""
+        script = f"""
+          (async () => {{
+            const seen = [];
+            for (const state of {json.dumps(list(states))}) {{
+              location.hash = state;
+              await new Promise((resolve) => setTimeout(resolve, 50));
+              const links = [...document.querySelectorAll("#items .about a")];
+              seen.push(links.map((link) => link.textContent));
+            }}
+            document.title = JSON.stringify(seen);
+          }})();
+        """
+        found: list[list[str]] = json.loads(self.show(page, script=script).all("title")[0].text)
+        return found
 
 
 @pytest.fixture

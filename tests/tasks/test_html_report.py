@@ -12,20 +12,27 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bert_ko.tasks.html_curves import Series, curves, metric_series, ticks
-from bert_ko.tasks.html_report import (
+from bert_ko.tasks.html_curves import Series, curves, metric_curves, metric_series, ticks
+from bert_ko.tasks.html_list import (
     Choice,
+    Menu,
+    counted_link,
+    filtered_list,
+    list_link,
+    mark_legend,
+)
+from bert_ko.tasks.html_report import (
     Html,
     Section,
     element,
     fact_list,
-    filtered_list,
     finite,
     headline,
     join,
     json_script,
     number,
     page,
+    problem_list,
     table,
 )
 
@@ -174,6 +181,17 @@ def test_metric_series_records_without_the_key_are_passed_over() -> None:
     assert metric_series(records, "loss", "training") == Series("training", [(1.0, 2.0)])
 
 
+def test_metric_curves_draw_what_is_there_and_fractions_in_percent(parse: Parse) -> None:
+    records = [{"step": 1, "loss": 2.0, "accuracy": 0.25}, {"step": 2, "accuracy": 0.5}]
+    figures = {"Loss": {"loss": "a", "eval_loss": "b"}, "F1": {"f1": "c"}, "%": {"accuracy": "d"}}
+    root = parse(metric_curves(records, figures, fractions=("accuracy",)))
+    assert [caption.text for caption in root.all("figcaption")] == ["Loss", "%"]
+    assert [item.text for item in root.all("li")] == [
+        " a: first 2, last 2, lowest 2, highest 2", " d: first 25, last 50, lowest 25, highest 50",
+    ]  # fmt: skip
+    assert metric_curves([], figures) == ""
+
+
 def test_curves_line_runs_from_the_lower_left_to_the_upper_right(parse: Parse) -> None:
     root = parse(curves("손실", [Series("a", [(0, 0.0), (5, 1.0), (10, 4.0)])]))
     places = [
@@ -244,6 +262,33 @@ def test_setup_cfg_installs_styles_and_scripts() -> None:
     for suffix in ("css", "js"):
         assert list((ROOT / "bert_ko").rglob(f"*.{suffix}"))
         assert f"*.{suffix}" in patterns
+
+
+def test_list_link_state_is_an_address(parse: Parse) -> None:
+    (link,) = parse(list_link("<1>", gold="가&", type="P S")).all("a")
+    assert link.attributes == {"href": "#gold=%EA%B0%80%26&type=P+S"}
+    assert link.text == "<1>"
+
+
+def test_counted_link_nothing_counted_is_no_link(parse: Parse) -> None:
+    (data,) = parse(counted_link(1234, filter="wrong")).all("data")
+    assert (data.attributes, data.text) == ({"value": "1234"}, "1,234")
+    assert data.all("a")[0].attributes == {"href": "#filter=wrong"}
+    assert counted_link(0, filter="wrong") == '<data value="0">0</data>'
+
+
+def test_mark_legend_marks_as_the_script_does(parse: Parse) -> None:
+    root = parse(mark_legend("<b>"))
+    assert root.text == "gold <b> (solid line below), predicted <b> (dashed line above), both"
+    assert [mark.attributes["class"] for mark in root.all("mark")] == [
+        "gold", "answer", "answer gold",
+    ]  # fmt: skip
+
+
+def test_problem_list_has_what_occurs(parse: Parse) -> None:
+    root = parse(problem_list([(1200, "x <y>"), (0, "z")]))
+    assert [item.text for item in root.all("li")] == ["1,200 x <y>"]
+    assert problem_list([(0, "z")]) == ""
 
 
 LIST_SCRIPT = """
@@ -342,6 +387,89 @@ def test_list_controls_change_what_is_shown_and_the_address(browser: Any) -> Non
         True,
         True,
     ]
+
+
+MENU_SCRIPT = """
+showList({
+  items: readData("data"),
+  matches: (item, filter, { filter: same, size }) =>
+    filter === same && (filter === "all" || item.kind === filter) && (!size || item.size === size),
+  contains: (item, query) => item.text.includes(query),
+  compare: {},
+  render: (item) => make("li", {}, makeAbout(item.id, item.text)),
+});
+"""
+
+
+def menu_page() -> str:
+    items = [
+        {
+            "id": str(i),
+            "kind": "odd" if i % 2 else "even",
+            "text": f"글{i % 3}",
+            "size": "ab"[i > 5],
+        }
+        for i in range(12)
+    ]
+    items[3]["id"] = "A 1&<b>"
+    filters = [Choice("all", "All"), Choice("odd", "Odd")]
+    menus = [Menu("size", "Size", [Choice("", "Any"), Choice("a", "A"), Choice("b", "B")])]
+    content = filtered_list("texts", filters, [Choice("file", "f")], Html(""), menus)
+    return page(
+        "t", [Section("s", "S", content)], script=MENU_SCRIPT, data=json_script("data", items)
+    )
+
+
+def test_filtered_list_menus_stand_before_the_order(parse: Parse) -> None:
+    root = parse(menu_page())
+    assert [select.attributes["id"] for select in root.all("select")] == ["filter", "size", "order"]
+    assert [label.text for label in root.all("label")][2] == "SizeAnyAB"
+
+
+MENU_STATES = {
+    "filter=odd&size=b": ["7", "9", "11"],
+    "size=a&q=글2": ["2", "5"],
+    "size=z": ["0", "1", "2", "A 1&<b>", "4", "5", "6", "7", "8", "9", "10", "11"],
+    "q=id:1": ["1"],  # not 10, 11
+    "q=id%3Aa+1%26%3Cb%3E": ["A 1&<b>"],
+    "q=id:": [],
+}
+
+
+def test_list_menus_and_ids_choose_what_is_shown(browser: Any) -> None:
+    seen = browser.list_ids(menu_page(), MENU_STATES)
+    assert dict(zip(MENU_STATES, seen, strict=True)) == MENU_STATES
+
+
+def test_list_links_and_menus_change_what_is_shown(browser: Any) -> None:
+    script = """
+      (async () => {
+        const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+        const seen = () => `${document.getElementById("items").textContent} ${location.hash}`;
+        const menu = document.getElementById("size");
+        menu.value = "b";
+        menu.dispatchEvent(new Event("change"));
+        const chosen = seen();
+        document.querySelectorAll("#items a")[1].click();
+        await pause();
+        document.title = `${chosen} | ${seen()} ${menu.value}`;
+      })();
+    """
+    root = browser.show(menu_page(), script=script)
+    assert root.all("title")[0].text == "글06글17글28글09글110글211 #size=b | 글17 #q=id%3A7 "
+
+
+def test_mark_spans_labels_stand_behind_and_are_shared(browser: Any) -> None:
+    script = """
+      const chars = characters("가나다라마바");
+      const spans = [[0, 2, "gold", "<b>"], [0, 2, "answer", "<b>"], [2, 4, "gold", "LC"],
+        [2, 4, "answer", "OG"], [4, 5, "gold"]];
+      document.querySelector("h1").replaceChildren(markSpans(chars, spans, 0, chars.length));
+    """
+    (heading,) = browser.show(menu_page(), script=script).all("h1")
+    assert heading.text == "가나<b>다라LCOG마바"
+    labels = [(label.attributes["class"], label.text) for label in heading.all("small")]
+    assert labels == [("label answer gold", "<b>"), ("label gold", "LC"), ("label answer", "OG")]
 
 
 def test_mark_spans_overlap_and_emoji_are_exact(browser: Any) -> None:

@@ -42,8 +42,8 @@ def find_errors(golds: Sequence[Entity], predicted: Sequence[Entity]) -> list[Er
 
     Returns:
         Errors in the order of the text. Every entity that is not right on both sides has its place
-        in one of them. Where one lies on several, the pair has the same place, else the same type,
-        else the longest overlap, else it comes first; the others are missed or spurious.
+        in one of them. Where one lies on several, its own type is paired with it, else the longest
+        overlap, else the first; the others are missed or spurious.
     """
     right = set(golds) & set(predicted)
     golds_left = [entity for entity in golds if entity not in right]
@@ -65,10 +65,9 @@ def _overlap(pair: tuple[Entity, Entity]) -> int:
     return max(0, min(gold.end, found.end) - max(gold.start, found.start))
 
 
-def _closeness(pair: tuple[Entity, Entity]) -> tuple[bool, bool, int, int, int]:
+def _closeness(pair: tuple[Entity, Entity]) -> tuple[bool, int, int, int]:
     gold, found = pair
-    is_other_place = gold[1:] != found[1:]
-    return (is_other_place, gold.type != found.type, -_overlap(pair), gold.start, found.start)
+    return (gold.type != found.type, -_overlap(pair), gold.start, found.start)
 
 
 def _kind(gold: Entity, found: Entity) -> ErrorKind:

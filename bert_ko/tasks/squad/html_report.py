@@ -9,20 +9,18 @@ from typing import Any, Literal
 
 from bert_ko import files
 from bert_ko.tasks.html_curves import metric_curves
+from bert_ko.tasks.html_list import Choice, filtered_list, mark_legend
 from bert_ko.tasks.html_report import (
-    Choice,
     Html,
     Section,
     asset,
     element,
     fact_list,
-    filtered_list,
     finite,
     headline,
     join,
     json_script,
     korean,
-    mark_legend,
     number,
     page,
     problem_list,
