@@ -231,7 +231,7 @@ def report_outcome(
     folder: str,
     values: dict[str, float],
     data: Reported,
-    write_report: Callable[[str, Reported], None],
+    render: Callable[[Reported], str],
     noun: str,
 ) -> Outcome:
     """Writes the report of a seed.
@@ -240,16 +240,16 @@ def report_outcome(
         folder: of the run.
         values: the numbers of eval_results.txt.
         data: what the report shows, with the fields facts and seeds.
-        write_report: writes it to a path.
+        render: makes the page.
         noun: what the report lists: "questions".
     """
-    write_report(os.path.join(folder, REPORT_NAME), data)
+    files.write_atomic(os.path.join(folder, REPORT_NAME), render(data))
     facts = [*data.facts, (f"{noun} below", "of the first seed")]
 
-    def write_report_of_all(path: str, seeds: SeedScores) -> None:
-        write_report(path, dataclasses.replace(data, facts=facts, seeds=seeds))
+    def write_report(path: str, seeds: SeedScores) -> None:
+        files.write_atomic(path, render(dataclasses.replace(data, facts=facts, seeds=seeds)))
 
-    return Outcome(values, write_report_of_all)
+    return Outcome(values, write_report)
 
 
 def run_facts(

@@ -18,7 +18,7 @@ from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.classifier.confusion_picture import confusion_svg
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats
-from bert_ko.tasks.classifier.html_report import ReportData, write_report
+from bert_ko.tasks.classifier.html_report import ReportData, render_report
 from bert_ko.tasks.classifier.preparation import Setting, Texts
 from bert_ko.tasks.classifier.scores import (
     ClassScores,
@@ -137,7 +137,7 @@ def evaluate_and_report(
         metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
         seeds=(),
     )
-    return report_outcome(folder, values, data, write_report, "texts")
+    return report_outcome(folder, values, data, render_report, "texts")
 
 
 def predict_and_write(setting: Setting, texts: Texts, predict: Predict, folder: str) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from bert_ko import files
 from bert_ko.tasks.classifier.confusion_picture import confusion_drawing
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.scores import ClassScores, Floats, Ints, RegressionScores
@@ -21,19 +20,15 @@ from bert_ko.tasks.html_list import Choice, Menu, counted_link, filtered_list, m
 from bert_ko.tasks.html_report import (
     Html,
     Section,
-    asset,
     element,
-    fact_list,
     finite,
     headline,
     join,
-    json_script,
     korean,
     number,
-    page,
-    seed_table,
     table,
 )
+from bert_ko.tasks.html_task import task_page
 
 _BEST = 3  # labels that are shown for each example
 _MAX_CONFUSIONS = 10
@@ -94,16 +89,6 @@ class ReportData:
     seeds: Sequence[tuple[int, Mapping[str, float]]]
 
 
-def write_report(path: str, data: ReportData) -> None:
-    """Writes the report: one file that needs no network and no other file.
-
-    Args:
-        path: local or remote; its folder must exist.
-        data: what it shows.
-    """
-    files.write_atomic(path, render_report(data))
-
-
 def render_report(data: ReportData) -> str:
     """Returns the report as HTML.
 
@@ -111,25 +96,20 @@ def render_report(data: ReportData) -> str:
         data: what it shows.
     """
     values = report_values(data)
-    drawings = metric_curves(data.metrics, _CURVES, fractions=("accuracy",))
     if isinstance(data.scores, ClassScores):
         scores, names = _class_scores(data.scores, data.labels), _CLASS_NAMES
         listed = _class_list(values["examples"], data.labels)
     else:
         scores, names = _regression_scores(data.scores, len(data.examples)), _REGRESSION_NAMES
         listed = _regression_list(values["examples"])
-    sections = [
-        Section("scores", "Scores", scores),
-        Section("run", "Run", join(fact_list(data.facts), seed_table(data.seeds, names))),
-        *([Section("curves", "Curves", drawings)] if drawings else []),
+    return task_page(
+        __package__,
+        data,
+        scores,
+        names,
+        metric_curves(data.metrics, _CURVES, fractions=("accuracy",)),
         Section("examples", "Examples", listed),
-    ]
-    return page(
-        data.title,
-        sections,
-        style=asset(__package__, "html_report.css"),
-        script=asset(__package__, "html_report.js"),
-        data=json_script("data", values),
+        values,
     )
 
 

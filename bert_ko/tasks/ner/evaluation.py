@@ -17,7 +17,7 @@ from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.ner.bio import Entity, entities, tagged_text
 from bert_ko.tasks.ner.examples import Sentence
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_sentences
-from bert_ko.tasks.ner.html_report import ReportData, write_report
+from bert_ko.tasks.ner.html_report import ReportData, render_report
 from bert_ko.tasks.ner.preparation import Setting, Texts
 from bert_ko.tasks.ner.scores import Scores, format_types, score, score_values
 from bert_ko.tasks.shown import to_json
@@ -113,7 +113,7 @@ def evaluate_and_report(
         metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
         seeds=(),
     )
-    return report_outcome(folder, values, data, write_report, "sentences")
+    return report_outcome(folder, values, data, render_report, "sentences")
 
 
 def predict_and_write(setting: Setting, texts: Texts, predict: Predict, folder: str) -> None:

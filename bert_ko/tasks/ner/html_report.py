@@ -7,24 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bert_ko import files
 from bert_ko.tasks.html_curves import metric_curves
 from bert_ko.tasks.html_list import Choice, Menu, counted_link, filtered_list, mark_legend
 from bert_ko.tasks.html_report import (
     Html,
     Section,
-    asset,
     element,
     fact_list,
     headline,
     join,
-    json_script,
     number,
-    page,
     problem_list,
-    seed_table,
     table,
 )
+from bert_ko.tasks.html_task import task_page
 from bert_ko.tasks.ner.errors import ERROR_KINDS, ErrorKind, find_errors
 from bert_ko.tasks.ner.examples import Dataset
 from bert_ko.tasks.ner.scores import Scores
@@ -78,16 +74,6 @@ class ReportData:
     seeds: Sequence[tuple[int, Mapping[str, float]]]
 
 
-def write_report(path: str, data: ReportData) -> None:
-    """Writes the report: one file that needs no network and no other file.
-
-    Args:
-        path: local or remote; its folder must exist.
-        data: what it shows.
-    """
-    files.write_atomic(path, render_report(data))
-
-
 def render_report(data: ReportData) -> str:
     """Returns the report as HTML.
 
@@ -95,19 +81,14 @@ def render_report(data: ReportData) -> str:
         data: what it shows.
     """
     values = report_values(data)
-    drawings = metric_curves(data.metrics, _CURVES, fractions=("accuracy",))
-    sections = [
-        Section("scores", "Scores", _scores(data, values["sentences"])),
-        Section("run", "Run", join(fact_list(data.facts), seed_table(data.seeds, _SCORE_NAMES))),
-        *([Section("curves", "Curves", drawings)] if drawings else []),
+    return task_page(
+        __package__,
+        data,
+        _scores(data, values["sentences"]),
+        _SCORE_NAMES,
+        metric_curves(data.metrics, _CURVES, fractions=("accuracy",)),
         Section("sentences", "Sentences", _sentences(values["sentences"], data.scores)),
-    ]
-    return page(
-        data.title,
-        sections,
-        style=asset(__package__, "html_report.css"),
-        script=asset(__package__, "html_report.js"),
-        data=json_script("data", values),
+        values,
     )
 
 

@@ -7,7 +7,7 @@ import time
 
 from bert_ko.tasks.command import Outcome, Parts, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
-from bert_ko.tasks.squad.html_report import ReportData, write_report
+from bert_ko.tasks.squad.html_report import ReportData, render_report
 from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_report import JosaReport, make_josa_report, strip_answers
 from bert_ko.tasks.squad.outputs import result_values, write_changes, write_predictions
@@ -59,7 +59,7 @@ def answer_and_score(
         metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
         seeds=(),
     )
-    return report_outcome(folder, values, data, write_report, "answers")
+    return report_outcome(folder, values, data, render_report, "answers")
 
 
 def _facts(setting: Setting, asked: Questions, step: int, seconds: float) -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from bert_ko.tasks.classifier.html_report import (
     ReportData,
     render_report,
     report_values,
-    write_report,
 )
 from bert_ko.tasks.classifier.scores import score_classes, score_values
 
@@ -274,13 +272,6 @@ def test_render_report_of_a_regression_counts_what_is_too_high(parse: Parse) -> 
     assert [option.text for option in root.by_id("filter").all("option")] == [
         "All (3)", "Predicted too high (2)", "Predicted too low (0)",
     ]  # fmt: skip
-
-
-def test_write_report_is_the_page_in_utf_8(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    write_report(str(path), make_data())
-    assert path.read_text(encoding="utf-8") == render_report(make_data())
-    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_browser_items_are_right_and_injected_script_is_inert(browser: Any) -> None:

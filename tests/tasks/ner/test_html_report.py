@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from bert_ko.tasks.ner.html_report import (
     ReportData,
     render_report,
     report_values,
-    write_report,
 )
 from bert_ko.tasks.ner.scores import score, score_values
 
@@ -212,13 +210,6 @@ def test_render_report_no_entities_and_metrics_is_a_page(parse: Parse) -> None:
 def test_render_report_other_number_of_predictions_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         render_report(make_data(predictions=[]))
-
-
-def test_write_report_is_the_page_in_utf_8(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    write_report(str(path), make_data())
-    assert path.read_text(encoding="utf-8") == render_report(make_data())
-    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> None:

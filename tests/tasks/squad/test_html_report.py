@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from bert_ko.tasks.squad.html_report import (
     outcome,
     render_report,
     report_values,
-    write_report,
 )
 from bert_ko.tasks.squad.josa_report import Removal, StrippedAnswers, make_josa_report
 from bert_ko.tasks.squad.predictions import Candidate, Prediction
@@ -270,13 +268,6 @@ def test_render_report_what_was_wrong_is_counted(parse: Parse) -> None:
         "5 questions have no prediction and score 0",
         "2 times in the dataset: answer moved",
     ]
-
-
-def test_write_report_is_the_page_in_utf_8(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    write_report(str(path), make_data())
-    assert path.read_text(encoding="utf-8") == render_report(make_data())
-    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def marks(item: Any) -> list[tuple[str, str]]:
