@@ -54,7 +54,7 @@ def detect(path: str, lines: list[str]) -> KnownFormat:
     raise ValueError(
         f"{path}: can't tell the format from {rows[0][:60]!r}; expected KLUE's (## ID, then lines "
         "of CHARACTER, a tab and TAG), Naver's (SENTENCE, a tab and TAGS) or CoNLL's (lines of "
-        "token and tag); say which with file_format=klue, naver or conll."
+        "token and tag); say which with --file_format=klue, naver or conll."
     )
 
 

@@ -284,7 +284,7 @@ def test_read_dataset_auto_tells_numbers_from_tokens(tmp_path: Path) -> None:
 def test_read_dataset_auto_unknown_form_says_what_was_seen(content: str, tmp_path: Path) -> None:
     message = error_of(tmp_path, "\n" * 300 + content + content, "auto")
     assert message.startswith(f": can't tell the format from {content.strip()!r}; expected KLUE's")
-    assert message.endswith("say which with file_format=klue, naver or conll.")
+    assert message.endswith("say which with --file_format=klue, naver or conll.")
 
 
 @pytest.mark.parametrize(
