@@ -47,6 +47,7 @@ def specs_of(kind: str, config: BertConfig = CONFIG) -> Specs:
         "encoder": encoder_specs,
         "classes": lambda config: class_specs(config, 3),
         "tags": lambda config: tag_specs(config, 5),
+        "crf": lambda config: tag_specs(config, 5, use_crf=True),
     }[kind](config)
 
 

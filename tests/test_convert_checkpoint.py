@@ -30,6 +30,7 @@ from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint, save_arrays
 from bert_ko.training.initialization import Source, read_source
+from bert_ko.training.labels import read_labels, write_labels
 from tests.small_models import (
     CONFIG,
     PIECES,
@@ -120,7 +121,7 @@ def model_config(folder: Path) -> BertConfig:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A folder of each kind."""
     folder = tmp_path_factory.mktemp("models")
-    return {kind: save_model(folder / kind, kind) for kind in KINDS}
+    return {kind: save_model(folder / kind, kind) for kind in (*KINDS, "crf")}
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def model(models: dict[str, str]) -> str:
 # Round trips
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "crf"])
 def test_convert_to_tf1_and_back_changes_no_bit(
     kind: str, models: dict[str, str], tmp_path: Path, convert: Convert
 ) -> None:
@@ -242,6 +243,99 @@ def test_convert_hugging_face_folder_opens_again_with_its_own_tokenizer(
     assert command(theirs, tmp_path / "back", flag_of("bert_ko"), "--nocompare") == 0
     back = read_source(str(tmp_path / "back"))
     assert_same_bits(back.arrays, arrays_of("pretraining"))
+
+
+# Labels
+
+
+LABELS = {"classes": ("긍정", "부정", "중립"), "tags": ("O", "B-곳", "I-곳", "B-때", "I-때")}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_convert_labels_go_around_all_forms(kind: str, tmp_path: Path, convert: Convert) -> None:
+    labels = LABELS[kind]
+    model = save_model(tmp_path / "model", kind)
+    write_labels(model, labels)
+    theirs, google, ours = tmp_path / "theirs", tmp_path / "google" / "m.ckpt", tmp_path / "ours"
+    for source, to, form in (
+        (model, theirs, "huggingface"), (theirs, google, "tf1"), (google, ours, "bert_ko"),
+        (ours, tmp_path / "again", "huggingface"),
+    ):  # fmt: skip
+        found = convert(source, to, flag_of(form))
+        assert found.labels == labels
+        assert_same_bits(found.arrays, arrays_of(kind))
+    assert not (theirs / "labels.json").exists()
+    values = json.loads((theirs / "config.json").read_text(encoding="utf-8"))
+    assert values["id2label"] == {str(i): label for i, label in enumerate(labels)}
+    assert values["label2id"] == {label: i for i, label in enumerate(labels)}
+    assert "problem_type" not in values
+    assert (google.parent / "labels.json").read_bytes() == (ours / "labels.json").read_bytes()
+
+
+def test_convert_labels_that_are_not_known_are_made_up_there_alone(
+    models: dict[str, str], tmp_path: Path, convert: Convert
+) -> None:
+    assert convert(models["classes"], tmp_path / "theirs", flag_of("huggingface")).labels is None
+    values = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    assert values["id2label"] == {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
+    assert convert(tmp_path / "theirs", tmp_path / "back", flag_of("bert_ko")).labels is None
+    assert not (tmp_path / "back" / "labels.json").exists()
+
+
+def test_convert_labels_without_a_head_are_left_out(tmp_path: Path, convert: Convert) -> None:
+    model = save_model(tmp_path / "model", "encoder")
+    write_labels(model, LABELS["classes"])
+    convert(model, tmp_path / "theirs", flag_of("huggingface"))
+    assert "id2label" not in json.loads((tmp_path / "theirs" / "config.json").read_text())
+    convert(model, tmp_path / "ours", flag_of("bert_ko"))
+    assert not (tmp_path / "ours" / "labels.json").exists()
+
+
+def test_convert_regression_is_one_there(tmp_path: Path, convert: Convert) -> None:
+    arrays = arrays_of("classes")
+    arrays = {**arrays, **{n: arrays[n][:1] for n in ("output_weights", "output_bias")}}
+    model = save_model(tmp_path / "model", "classes", arrays)
+    write_labels(model, ())
+    convert(model, tmp_path / "theirs", flag_of("huggingface"))
+    values = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    assert values["problem_type"] == "regression" and values["id2label"] == {"0": "LABEL_0"}
+    again = convert(tmp_path / "theirs", tmp_path / "back", flag_of("bert_ko"))
+    assert_same_bits(again.arrays, arrays)
+    assert convert(model, tmp_path / "ours", flag_of("bert_ko")).labels == ()
+
+
+def test_convert_labels_of_another_model_are_not_written_over(
+    tmp_path: Path, convert: Convert, refusal: Refusal
+) -> None:
+    for name, labels in (("one", "가나다"), ("two", "라마바")):
+        write_labels(save_model(tmp_path / name, "classes"), labels)
+    google = tmp_path / "google"
+    convert(tmp_path / "one", google / "one.ckpt")
+    assert refusal(tmp_path / "two", google / "two.ckpt") == (
+        f"--to: {google}/labels.json is of another model and would be written over; choose another "
+        "folder."
+    )
+    convert(tmp_path / "one", google / "same.ckpt")
+    assert read_labels(str(google)) == ("가", "나", "다")
+
+
+@pytest.mark.usefixtures("numpy_only")
+def test_convert_crf_is_left_out_for_transformers_with_a_warning(
+    models: dict[str, str], tmp_path: Path, capsys: Captured
+) -> None:
+    theirs = tmp_path / "theirs"
+    assert command(models["crf"], theirs, flag_of("huggingface")) == 0
+    assert capsys.readouterr().err == (
+        "convert_checkpoint: warning: transformers has no CRF: its transitions are left out, and "
+        "each piece is tagged by itself there; train without --use_crf for equal tags.\n"
+    )
+    assert_same_bits(read_source(str(theirs)).arrays, arrays_of("tags"))
+    values = json.loads((theirs / "config.json").read_text())
+    assert values["architectures"] == ["BertForTokenClassification"]
+    for form in ("tf1", "bert_ko"):
+        assert command(models["crf"], tmp_path / form / "to", flag_of(form)) == 0
+        assert capsys.readouterr().err == ""
+        assert_same_bits(read_source(str(tmp_path / form / "to")).arrays, arrays_of("crf"))
 
 
 # Both sides are compared

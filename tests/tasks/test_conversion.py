@@ -19,6 +19,7 @@ from bert_ko.tasks.conversion import (
     optimizer_slots,
     refuse_existing,
     set_vocab_size,
+    without_crf,
 )
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer
@@ -230,6 +231,18 @@ def test_set_vocab_size_below_the_pieces_is_refused() -> None:
     assert str(error.value) == (
         "--vocab_size=11, but the vocabulary has 12 pieces, which all need a row."
     )
+
+
+def test_without_crf_leaves_all_else(tmp_path: Path) -> None:
+    arrays = arrays_of("crf")
+    before = conversion()._replace(arrays=arrays)
+    found = without_crf(before)
+    assert sorted(set(arrays) - set(found.arrays)) == [
+        "cls/tags/crf/end", "cls/tags/crf/start", "cls/tags/crf/transitions",
+    ]  # fmt: skip
+    assert_same_bits(found.arrays, arrays_of("tags"))
+    assert found._replace(arrays={}) == before._replace(arrays={})
+    assert before.arrays.keys() == arrays_of("crf").keys()
 
 
 @pytest.mark.parametrize("kind", ["pretraining", "masked_lm", "spans", "encoder"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_ko.tasks.lengths import choose_lengths
+from bert_ko.tasks.lengths import batch_lengths, choose_lengths
 
 
 def padded(examples: list[int], lengths: tuple[int, ...]) -> int:
@@ -32,3 +32,26 @@ def test_choose_lengths_is_as_good_as_the_best_of_all_choices(
 @pytest.mark.parametrize(("examples", "lengths"), [([], (384,)), ([384], (384,)), ([1], (16,))])
 def test_choose_lengths_of_few_examples(examples: list[int], lengths: tuple[int, ...]) -> None:
     assert choose_lengths(np.array(examples, np.int32), 384) == lengths
+
+
+@pytest.mark.parametrize(
+    ("longest", "lengths"),
+    [
+        (3, (3,)),
+        (63, (63,)),
+        (64, (64,)),
+        (65, (64, 65)),
+        (128, (64, 128)),
+        (384, (64, 128, 192, 256, 320, 384)),
+    ],
+)
+def test_batch_lengths_of_texts_that_are_not_known(longest: int, lengths: tuple[int, ...]) -> None:
+    assert batch_lengths(longest, True, None) == lengths
+    assert batch_lengths(longest, False, None) == (longest,)
+
+
+def test_batch_lengths_of_known_texts_are_chosen_for_them() -> None:
+    pieces = np.array([5, 5, 40, 90], np.int32)
+    assert batch_lengths(100, True, pieces) == (16, 48, 96)
+    assert batch_lengths(90, True, pieces) == (16, 48, 90)
+    assert batch_lengths(100, False, pieces) == (100,)

@@ -11,7 +11,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
+from bert_ko.modeling.parameters import (
+    LABEL_HEADS,
+    class_specs,
+    initial_parameters,
+    pretraining_specs,
+    span_specs,
+    tag_specs,
+)
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.hugging_face import from_hugging_face
 from bert_ko.training.initialization import (
@@ -19,7 +26,9 @@ from bert_ko.training.initialization import (
     describe,
     initialize,
     read_source,
+    without_other_labels,
 )
+from bert_ko.training.labels import write_labels
 
 SIZES = {
     "vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -98,6 +107,94 @@ def test_initialize_values_are_copies_in_float32(weights: Arrays) -> None:
     found = initialize(SPECS, new(), Source("x", "x", arrays), "x").arrays
     assert_equal(found, {k: v.astype(np.float32) for k, v in arrays.items()})
     assert all(array.flags["C_CONTIGUOUS"] for array in found.values())
+
+
+def test_read_source_labels_stand_beside_the_run(tmp_path: Path, weights: Arrays) -> None:
+    last = save(tmp_path, 1000, weights)
+    assert read_source(str(tmp_path)).labels is None
+    write_labels(str(tmp_path), ("가", "나"))
+    for path in (str(tmp_path), last, f"{last}/model.safetensors"):
+        assert read_source(path).labels == ("가", "나")
+
+
+# Heads for labels
+
+
+HEADS = {
+    "classes": class_specs(CONFIG, 3),
+    "tags": tag_specs(CONFIG, 3, use_crf=True),
+    "spans": span_specs(CONFIG),
+}
+
+
+def head_source(kind: str, labels: Any = ("가", "나", "다")) -> Source:
+    return Source("there", "test", initial_parameters(HEADS[kind], 0.02, 1), labels=labels)
+
+
+@pytest.mark.parametrize("kind", ["classes", "tags"])
+@pytest.mark.parametrize(
+    ("stored", "wanted", "is_kept"),
+    [
+        (("가", "나", "다"), ("가", "나", "다"), True),
+        (None, ("가", "나", "다"), True),  # nothing says that they are others
+        (("다", "나", "가"), ("가", "나", "다"), False),
+        (("가", "나", "라"), ("가", "나", "다"), False),
+        (("가", "나", "다"), None, False),
+        ((), ("가", "나", "다"), False),
+    ],
+)
+def test_without_other_labels_keeps_the_head_of_the_same(
+    stored: Any, wanted: Any, is_kept: bool, kind: str
+) -> None:
+    source, specs = head_source(kind, stored), HEADS[kind]
+    found = without_other_labels(source, specs, wanted)
+    heads = [name for name in specs if name in LABEL_HEADS]
+    assert len(heads) == (2 if kind == "classes" else 5)
+    gone = [] if is_kept else heads
+    assert list(found.arrays) == [name for name in specs if name not in gone]
+    assert all(found.arrays[name] is source.arrays[name] for name in found.arrays)
+    assert found._replace(arrays={}) == source._replace(arrays={})
+
+
+def test_without_other_labels_head_of_another_size_or_task_goes() -> None:
+    bare = Source("there", "test", head_source("classes").arrays)
+    for specs, labels in (
+        (class_specs(CONFIG, 2), ("가", "나")),
+        (class_specs(CONFIG, 1), ()),
+        (HEADS["tags"], ("가", "나", "다")),
+        (HEADS["spans"], None),
+    ):
+        found = without_other_labels(bare, specs, labels).arrays
+        assert not set(found) & {"output_weights", "output_bias"}
+        assert "bert/pooler/dense/kernel" in found
+
+
+def test_without_other_labels_transitions_go_where_there_is_no_crf() -> None:
+    source = head_source("tags")
+    found = without_other_labels(source, tag_specs(CONFIG, 3), ("가", "나", "다")).arrays
+    assert set(source.arrays) - set(found) == {
+        "cls/tags/crf/transitions", "cls/tags/crf/start", "cls/tags/crf/end",
+    }  # fmt: skip
+
+
+def test_without_other_labels_other_heads_stay(weights: Arrays) -> None:
+    for arrays in (weights, head_source("spans").arrays):
+        source = Source("there", "test", arrays, labels=("가",))
+        assert (
+            without_other_labels(source, HEADS["classes"], ("나",)).arrays.keys() == arrays.keys()
+        )
+
+
+def test_initialize_other_number_of_labels_is_said() -> None:
+    with pytest.raises(ValueError) as error:
+        initialize(class_specs(CONFIG, 2), {}, head_source("classes"), "model.json")
+    assert str(error.value) == (
+        "--init_checkpoint: there is for 3 labels, but the task has 2; it was trained for another "
+        "one. Give --do_train to begin with a new head."
+    )
+    wide = {**head_source("classes").arrays, "output_weights": np.zeros((3, 9), np.float32)}
+    with pytest.raises(ValueError, match="likely hidden_size or another size differs"):
+        initialize(HEADS["classes"], {}, Source("there", "x", wide), "model.json")
 
 
 @pytest.mark.parametrize(

@@ -308,3 +308,49 @@ def test_update_bias_has_neither_decay_nor_ratio(name: Any) -> None:
         config, "x/bias", ops.full((1,), 4.0), zeros, (zeros, zeros), hyperparameters(config, 0)
     )
     assert float(value[0]) == 4
+
+
+MULTIPLES = (("cls/tags/crf/", 50.0), ("cls/tags/", 5.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "multiple"),
+    [
+        ("cls/tags/crf/transitions", 50.0),
+        ("cls/tags/output_bias", 5.0),  # the first that fits
+        ("bert/encoder/layer_1/output/dense/kernel", 0.5),
+        ("bert/embeddings/word_embeddings", 0.125),
+        ("bert/cls/tags/crf/start", 1.0),  # its beginning alone counts
+    ],
+)
+def test_rate_multiple_names_come_before_layers(name: str, multiple: float) -> None:
+    from bert_ko.training.optimization import rate_multiple
+
+    config = OptimizerConfig(layer_decay=0.5, num_hidden_layers=2, multiples=MULTIPLES)
+    assert rate_multiple(config, name) == multiple
+    of_layers = OptimizerConfig(
+        layer_decay=0.5, num_hidden_layers=2, multiples=(("bert/encoder/", 3.0),)
+    )
+    assert rate_multiple(of_layers, "bert/encoder/layer_0/output/dense/bias") == 3
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_update_with_a_multiple_moves_so_much_further(name: Any) -> None:
+    from keras import ops
+
+    from bert_ko.training.optimization import update
+
+    def moved(multiples: Any) -> tuple[Any, Any]:
+        config = OptimizerConfig(
+            name=name, learning_rate=0.01, num_warmup_steps=0, multiples=multiples
+        )
+        zeros = ops.zeros((1,))
+        value, slots = update(
+            config, "cls/tags/crf/start", ops.full((1,), 4.0), ops.full((1,), 2.0),
+            (zeros, zeros), hyperparameters(config, 0),
+        )  # fmt: skip
+        return 4 - float(value[0]), [float(slot[0]) for slot in slots]
+
+    plain, slots = moved(())
+    assert moved(MULTIPLES) == (pytest.approx(50 * plain, rel=1e-4), slots)
+    assert moved((("cls/squad/", 50.0),)) == (plain, slots)
