@@ -15,6 +15,8 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside, read_labels
 
+_DRAW = 12345  # seed of which examples are drawn
+
 
 @dataclass(frozen=True)
 class LabelFlags(FineTuningFlags):
@@ -53,7 +55,7 @@ class LabelFlags(FineTuningFlags):
     eval_batch_size: int = flag(8, help="Texts of a batch of evaluation.", affects_output=False)
     predict_batch_size: int = flag(8, help="Texts of a batch of prediction.", affects_output=False)
     max_train_examples: int | None = flag(
-        None, help="Train on so many examples, drawn by --random_seed. Default: all."
+        None, help="Train on so many examples, the same ones for every seed. Default: all."
     )
 
     def __post_init__(self) -> None:
@@ -123,7 +125,7 @@ def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
     wanted = config.max_train_examples
     if wanted is None or wanted >= count:
         return np.arange(count)
-    rng = np.random.default_rng([config.random_seed, count])
+    rng = np.random.default_rng([_DRAW, count])
     return np.sort(rng.permutation(count)[:wanted])
 
 

@@ -181,7 +181,10 @@ def new_parameters(
         return new
     source = read_source(init_checkpoint)
     if is_training:
-        source = without_other_labels(source, specs, labels)
+        kept = without_other_labels(source, specs, labels)
+        if len(kept.arrays) < len(source.arrays):
+            print(f"{source.path} is for other labels: its head is not taken", flush=True)
+        source = kept
     found = initialize(specs, new, source, run.config_file)
     if found.new and not is_training:
         raise ValueError(

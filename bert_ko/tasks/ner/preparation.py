@@ -134,7 +134,7 @@ def _read_file(config: NerFlags, command: str, path: str) -> Dataset:
     )
     for kind, number in dataset.problem_counts().items():
         found = [problem.detail for problem in dataset.problems if problem.kind == kind]
-        warn(command, f"{kind}: {number:,} ({shown_list(found, 3)})")
+        warn(command, f"{kind}: {number:,} ({shown_list(found, 3, width=200)})")
     return dataset
 
 
