@@ -49,7 +49,7 @@ def tag(
     stretches = features.stretches
     tag_ids = np.zeros(stretches.num_pieces, np.int32)
     probabilities = np.ones(stretches.num_pieces, np.float32)
-    for rows, found in predictions(features, predict, plan, label, "sentences"):
+    for rows, found in predictions(features, predict, plan, label, "stretches"):
         for row, ids, chances in zip(rows, found["tag_ids"], found["probabilities"], strict=True):
             first = stretches.sentence_offsets[row] + 1  # behind [CLS]
             count = stretches.lengths[row] - 2

@@ -1,0 +1,116 @@
+"""What a model says of sentences, as values and as files."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bert_ko.tasks.batches import BatchPlan
+from bert_ko.tasks.ner.evaluation import record, result_values, tag, write_tagged
+from bert_ko.tasks.ner.examples import Sentence, plain_sentence
+from bert_ko.tasks.ner.features import Tagged, tag_features
+from bert_ko.tasks.ner.scores import score
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+LABELS = ("O", "B-LC", "I-LC", "B-PS", "I-PS")
+MINSU = replace(plain_sentence("민수는 솔 내에", 7), sentence_id="a-7")
+SAID = Tagged(
+    ("B-PS", "I-PS", "O", "O", "B-LC", "I-LC", "I-LC", "O"),
+    np.array([0.9, 0.8, 0.1, 1, 0.7, 1, 0.95, 0.2], np.float32),
+)
+PERSON = {"type": "PS", "text": "민수", "start": 0, "end": 2}
+PLACE = {"type": "LC", "text": "솔 내", "start": 4, "end": 7}
+
+
+def test_record_has_entities_with_characters_and_the_least_probability() -> None:
+    assert record(MINSU, SAID) == {
+        "id": "a-7",
+        "text": "민수는 솔 내에",
+        "tagged": "<민수:PS>는 <솔 내:LC>에",
+        "entities": [{**PERSON, "probability": 0.8}, {**PLACE, "probability": 0.7}],
+        "tags": ["B-PS", "I-PS", "O", "O", "B-LC", "I-LC", "I-LC", "O"],
+    }
+
+
+def test_record_of_a_tagged_sentence_has_gold_entities() -> None:
+    gold = replace(MINSU, tags=("B-PS", "I-PS", *["O"] * 6))
+    assert record(gold, SAID)["gold"] == [PERSON]
+    assert record(replace(MINSU, tags=("O",) * 8), SAID)["gold"] == []
+    assert "gold" not in record(MINSU, SAID)
+
+
+def test_record_of_words_has_whole_words() -> None:
+    sentence = Sentence("3", "솔 내에 민수는", (0, 2, 5), (1, 4, 8), (), 3)
+    said = Tagged(("B-LC", "I-LC", "O"), np.array([0.5, 0.25, 0.125], np.float32))
+    found = record(sentence, said)
+    assert found["tagged"] == "<솔 내에:LC> 민수는"
+    assert found["entities"] == [
+        {"type": "LC", "text": "솔 내에", "start": 0, "end": 4, "probability": 0.25}
+    ]
+
+
+def test_record_of_nothing() -> None:
+    found = record(plain_sentence("", 1), Tagged((), np.zeros(0, np.float32)))
+    assert found == {"id": "1", "text": "", "tagged": "", "entities": [], "tags": []}
+
+
+def test_write_tagged_writes_lines_and_records(tmp_path: Path) -> None:
+    # KLUE's characters may be anything: a line of the file stays a line.
+    broken = plain_sentence("가\n나\r\u2028", 2)
+    nothing = Tagged(("O",) * 5, np.ones(5, np.float32))
+    write_tagged(str(tmp_path / "x"), [MINSU, broken], [SAID, nothing])
+    text = (tmp_path / "x.txt").read_bytes().decode()
+    assert text.split("\n") == [
+        "a-7\t<민수:PS>는 <솔 내:LC>에", "2\t가 나 \u2028", ""
+    ]  # fmt: skip
+    lines = (tmp_path / "x.jsonl").read_bytes().decode().split("\n")
+    assert json.loads(lines[0]) == record(MINSU, SAID)
+    assert json.loads(lines[1])["text"] == "가\n나\r\u2028" and lines[2:] == [""]
+
+
+def test_write_tagged_needs_an_answer_for_each_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        write_tagged(str(tmp_path / "x"), [MINSU, MINSU], [SAID])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_result_values_count_sentences() -> None:
+    golds = [("B-PS", "O"), ("B-LC", "I-LC")]
+    values = result_values(score(golds, [("B-PS", "O"), ("B-LC", "O")], LABELS))
+    assert values["total"] == 2 and values["f1"] == 50 and values["accuracy"] == 75
+    assert list(values) == [
+        "precision", "recall", "f1", "macro_f1", "weighted_f1", "klue_entity_macro_f1",
+        "klue_char_macro_f1", "accuracy", "total",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("max_seq_length", [3, 4, 16])
+def test_tag_gives_each_piece_its_own_answer(batch_size: int, max_seq_length: int) -> None:
+    config = TokenizerConfig(tokenizer_type="wordpiece")
+    tokenizer = Tokenizer(Vocabulary([*SPECIAL_TOKENS, "가", "나", "다", "##나", "##다"]), config)
+    texts = ["가 나 다 가 나", "", "다", "가나 다", "나 가다 가", "다 다"]
+    sentences = [plain_sentence(text, number) for number, text in enumerate(texts)]
+    features = tag_features(sentences, tokenizer, max_seq_length, ())
+    tags = {5: 1, 6: 0, 7: 3, 8: 2, 9: 4}  # 가 LC, 나 O, 다 PS
+
+    def predict(batch: Any) -> Any:
+        assert batch["input_ids"].shape[0] == batch_size
+        ids = batch["input_ids"][:, 1:-1]  # [B, L - 2]
+        found = np.vectorize(lambda i: tags.get(i, 1))(ids).astype(np.int32)
+        return {"tag_ids": found, "probabilities": (ids / 10).astype(np.float32)}
+
+    setting: Any = SimpleNamespace(labels=LABELS)
+    plan = BatchPlan(batch_size, tokenizer.vocab.special_ids, (8, 16))
+    found = tag(setting, sentences, features, predict, plan)
+    assert [" ".join(tagged.tags) for tagged in found] == [
+        "B-LC O O O B-PS O B-LC O O", "", "B-PS", "B-LC I-LC O B-PS", "O O B-LC B-PS O B-LC",
+        "B-PS O B-PS",
+    ]  # fmt: skip
+    assert found[3].confidences.tolist() == pytest.approx([0.5, 0.8, 1, 0.7])
