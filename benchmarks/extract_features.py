@@ -26,10 +26,10 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import encoder_specs, initial_parameters
 from bert_ko.tasks.features.extraction import Extractor, load_extractor, window_size
 from bert_ko.tasks.features.layout import make_layout
-from bert_ko.tasks.sentences import encode_windows, join
 from bert_ko.tasks.features.settings import FeatureSettings
 from bert_ko.tasks.features.writers import open_writer
 from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
+from bert_ko.tasks.sentences import encode_windows, join
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 
