@@ -587,18 +587,18 @@ def test_run_class_weights_reach_the_batches(
             np.testing.assert_allclose(batch["label_weights"], found, rtol=1e-6)
 
 
-def test_run_max_train_examples_are_drawn_by_the_seed(
+def test_run_max_train_examples_are_the_same_for_every_seed(
     command: Run, backend: NumpyBackend, data: Data, tmp_path: Path, capsys: Captured
 ) -> None:
     seen = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+    for name, seed in (("a", 1), ("b", 2)):
         flags = data.training("--max_train_examples=8", f"--random_seed={seed}")
         assert command(tmp_path / name, *flags) == 0
         assert "trained on 8 of them (--max_train_examples)\n" in capsys.readouterr().out
         program = backend.programs[-1]
         seen.append({key for batch in program.batches for key in keys(batch)})
         assert len(seen[-1]) == 8 and len(program.batches) == 6
-    assert seen[0] == seen[1] != seen[2]
+    assert seen[0] == seen[1]
     assert read_json(tmp_path / "a" / "labels.json") == {"labels": list(LABELS)}
     flags = data.training("--max_train_examples=99")
     assert command(tmp_path / "all", *flags) == 0
