@@ -1,6 +1,7 @@
 """The notice of a run's end: what it says, against servers of every manner, and what it hides."""
 
 import contextlib
+import importlib
 import json
 import signal
 import socket
@@ -661,3 +662,31 @@ def test_parse_argument_of_a_command_without_secrets_is_shown() -> None:
 def test_notified_error_that_has_the_url_is_told_without_it(webhook: Webhook) -> None:
     assert command(webhook.url, failing(ValueError(f"can't open {webhook.url}."))) == 1
     assert webhook.texts == ["train (base): failed after 0 s: can't open [--notify_url]."]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("run_pretraining", ("--do_train", "--input_file=none", "--num_train_steps=5")),
+        ("run_squad", ("--do_train", "--train_file=none", "--vocab_file=none")),
+        (
+            "run_classifier",
+            ("--do_train", "--task_name=nsmc", "--train_file=none", "--vocab_file=none"),
+        ),
+        ("run_ner", ("--do_train", "--train_file=none", "--vocab_file=none")),
+    ],
+)
+def test_every_command_that_trains_tells_that_it_failed(
+    name: str,
+    flags: tuple[str, ...],
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(f"bert_ko.{name}")
+    flags = (*flags, "--bert_config_file=none.json", "--output_dir=model")
+    monkeypatch.setattr(sys, "argv", [name, *flags, f"--notify_url={webhook.url}"])
+    assert module.main() == 1
+    (text,) = webhook.texts
+    assert text == f"{name} (model): failed after 0 s: none.json: No such file or directory"
