@@ -74,11 +74,13 @@ def _describe(examples: Sequence[Example], rows: Ints) -> str:
 
 
 def _load_head(is_regression: bool) -> Head:
-    from bert_ko.tasks.classifier import head
-
     if is_regression:
-        return Head(head.score_loss, head.score_outputs, head.SCORES)
-    return Head(head.class_loss, head.class_outputs, head.CLASSES)
+        from bert_ko.tasks.classifier.head import SCORES, score_loss, score_outputs
+
+        return Head(score_loss, score_outputs, SCORES)
+    from bert_ko.tasks.classifier.head import CLASSES, class_loss, class_outputs
+
+    return Head(class_loss, class_outputs, CLASSES)
 
 
 def main() -> int:
