@@ -17,11 +17,9 @@ from bert_ko.data.manifest import (
     id_ranges,
     is_manifest,
     manifest_path,
-    read_json,
     refuse_other_run,
     shard_entry,
     shard_paths,
-    write_json,
 )
 from bert_ko.data.masking import replacement_ids
 from bert_ko.data.pipeline import (
@@ -35,7 +33,8 @@ from bert_ko.data.pipeline import (
 from bert_ko.data.report import table_rows, totals
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.data.shards import Shard
-from bert_ko.flags import run_command, to_json
+from bert_ko.flags import output_flags, run_command
+from bert_ko.json_files import read_json, write_json
 from bert_ko.progress import format_table
 from bert_ko.tokenization.folder import TokenizerFlags, load_tokenizer
 from bert_ko.workers import default_num_workers
@@ -107,7 +106,7 @@ def _identity(
     num_buckets = choose_num_buckets(estimated_bytes(inputs), len(shards), _BUCKET_BYTES)
     return {
         "format": _FORMAT,
-        "flags": to_json(config),
+        "flags": output_flags(config),
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "tokenizer": dataclasses.asdict(tokenizer.config),
         "vocab_size": len(tokenizer.vocab),

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bert_ko import files
+from bert_ko.display import shown_list
 from bert_ko.flags import flag, run_command
+from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
-from bert_ko.tasks.shown import shown_list, to_json
 from bert_ko.tasks.squad.baseline_report import BaselineReport, make_baseline_report
 from bert_ko.tasks.squad.changes import score_values
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
@@ -73,10 +74,10 @@ def run(config: EvaluateKorquadConfig) -> None:
         blocks.append(report.format())
         records = report.records()
     if config.output_file is not None:
-        lines = "".join(to_json(record) + "\n" for record in records)
+        lines = "".join(format_json(record) + "\n" for record in records)
         files.write_atomic(config.output_file, lines)
     if config.json:
-        print(to_json({**score_values(scores), "details": details}, indent=2))
+        print(format_json({**score_values(scores), "details": details}, indent=2))
     else:
         print("\n\n".join(blocks))
 

@@ -99,7 +99,7 @@ def flag(
         default: The value without the flag; left out, the flag is required.
         help: What the flag does, with the unit of its value.
         positional: The field, a tuple[str, ...], takes the arguments that are not flags.
-        affects_output: False for what changes no output (workers, progress): not in `to_json`.
+        affects_output: False for what changes no output (workers, progress): not in `output_flags`.
         secret: The value must be printed and written nowhere; it changes no output either, and it
             is not in the Config's repr. See `secret_flags`.
 
@@ -197,8 +197,8 @@ def run_command(
     return 0
 
 
-def to_json(config: DataclassInstance) -> dict[str, Any]:
-    """Returns the fields that affect the output, as values for JSON (tuples become lists)."""
+def output_flags(config: DataclassInstance) -> dict[str, Any]:
+    """Returns the values of the flags that affect the output, tuples as lists."""
     return {
         spec.name: list(value) if isinstance(value := getattr(config, spec.field), tuple) else value
         for spec in _flag_specs(type(config))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bert_ko import files
 from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig
-from bert_ko.flags import flag, run_command, to_json
+from bert_ko.flags import flag, output_flags, run_command
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, count_parameters, pretraining_specs
 from bert_ko.notification import Ending, notified
@@ -230,7 +230,7 @@ def _tokenizer(
 def _run_of(config: RunPretrainingConfig, model_config: BertConfig, data: _Data) -> Run:
     shards = [] if data.train is None else data.train.shards
     identity = {
-        **to_json(config),
+        **output_flags(config),
         "bert_config_file": model_config.to_dict(),
         "input_file": [[os.path.basename(s.path), files.size(s.path)] for s in shards],
     }

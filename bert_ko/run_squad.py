@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bert_ko import files
 from bert_ko.flags import run_command
+from bert_ko.json_files import format_json
 from bert_ko.modeling.parameters import span_specs
 from bert_ko.notification import Ending, notified
 from bert_ko.progress import warn
@@ -24,7 +25,6 @@ from bert_ko.tasks.command import (
     run_job,
 )
 from bert_ko.tasks.fine_tuning import Head, Predict, Task
-from bert_ko.tasks.shown import to_json as to_text
 from bert_ko.tasks.squad.evaluation import answer_and_score
 from bert_ko.tasks.squad.features import Features
 from bert_ko.tasks.squad.oracle import consult_oracle
@@ -74,7 +74,7 @@ def _consult_oracle(config: RunSquadConfig, tokenizer: Tokenizer) -> Ending:
     questions = read_questions(config, path, tokenizer, config.output_dir)
     describe_questions(config, _COMMAND, questions)
     report = consult_oracle(questions.dataset, questions.features)
-    lines = "".join(to_text(record) + "\n" for record in report.unreachable())
+    lines = "".join(format_json(record) + "\n" for record in report.unreachable())
     files.write_atomic(os.path.join(config.output_dir, "unreachable.jsonl"), lines)
     print(report.format())
     return Ending()

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from bert_ko.flags import FlagError, flag, help_text, parse, run_command, to_json
+from bert_ko.flags import FlagError, flag, help_text, output_flags, parse, run_command
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class KeywordConfig:
 def test_parse_field_with_a_trailing_underscore_is_the_flag_without() -> None:
     found = parse(KeywordConfig, ["--from=here", "--nois", "가", "나"])
     assert found == KeywordConfig(from_="here", import_=("가", "나"), is_=False)
-    assert to_json(found) == {"from": "here", "import": ["가", "나"], "is": False}
+    assert output_flags(found) == {"from": "here", "import": ["가", "나"], "is": False}
 
 
 def test_parse_trailing_underscore_is_never_typed() -> None:
@@ -229,8 +229,8 @@ def test_help_text_lists_flags_in_order_within_100_columns() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_to_json_leaves_out_what_changes_no_output() -> None:
-    values = to_json(parse(Config, REQUIRED))
+def test_output_flags_leaves_out_what_changes_no_output() -> None:
+    values = output_flags(parse(Config, REQUIRED))
     assert values["input_file"] == ["a.txt", "b.txt"]
     assert values["max_lines"] is None
     assert "num_workers" not in values

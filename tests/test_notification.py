@@ -19,7 +19,15 @@ from typing import Any
 import pytest
 
 from bert_ko import notification
-from bert_ko.flags import FlagError, error_message, flag, parse, run_command, secret_flags, to_json
+from bert_ko.flags import (
+    FlagError,
+    error_message,
+    flag,
+    output_flags,
+    parse,
+    run_command,
+    secret_flags,
+)
 from bert_ko.notification import (
     Ending,
     at_step,
@@ -645,7 +653,7 @@ def test_notify_url_mistyped_flag_does_not_show_it(arguments: list[str]) -> None
 
 def test_notify_url_is_in_no_identity_and_no_repr() -> None:
     config = Config(notify_url=f"https://host/{SECRET}")
-    assert "notify_url" not in to_json(config) and "output_dir" in to_json(config)
+    assert "notify_url" not in output_flags(config) and "output_dir" in output_flags(config)
     assert "Secret" not in repr(config) and "runs/base" in repr(config)
     assert secret_flags(Config) == {"notify_url"}
 

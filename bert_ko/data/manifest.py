@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
+from bert_ko.json_files import read_json
 
 if TYPE_CHECKING:
     from bert_ko.data.shards import Shard
@@ -55,31 +55,6 @@ def manifest_path(shards: Sequence[str]) -> str:
     """The manifest stands beside the first shard."""
     folder = shards[0].rpartition("/")[0]
     return f"{folder}/{MANIFEST_NAME}" if folder else MANIFEST_NAME
-
-
-def read_json(path: str) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file.
-
-    Raises:
-        ValueError: the file is no JSON object.
-    """
-    try:
-        with files.open_binary(path) as stream:
-            content = stream.read()
-    except FileNotFoundError:
-        return None
-    try:
-        value = json.loads(content)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: not a JSON object; delete it, or write to another folder.")
-    return value
-
-
-def write_json(path: str, value: Mapping[str, Any]) -> None:
-    """Writes a JSON object, atomically."""
-    files.write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def refuse_other_run(path: str, stands: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
-from bert_ko.data.manifest import write_json
-from bert_ko.flags import to_json
+from bert_ko.flags import output_flags
+from bert_ko.json_files import write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.notification import Ending
 from bert_ko.progress import format_table
@@ -172,7 +172,7 @@ def _run_of(
     command: str, config: FineTuningFlags, parts: Parts, job: Job, tokenized: str, seed: int
 ) -> Run:
     identity = {
-        **to_json(config),
+        **output_flags(config),
         "bert_config_file": parts.model_config.to_dict(),
         "random_seed": seed,
         **job.identity,

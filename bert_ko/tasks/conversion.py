@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from bert_ko import files
-from bert_ko.data.manifest import write_json
+from bert_ko.json_files import write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.growth import NewPiece, add_pieces, resize
 from bert_ko.modeling.parameters import (

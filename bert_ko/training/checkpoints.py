@@ -23,7 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bert_ko.data.manifest import read_json
+from bert_ko.json_files import read_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_ko import files
-from bert_ko.data.manifest import read_json
+from bert_ko.json_files import read_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import (
     LABEL_HEADS,

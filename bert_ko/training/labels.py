@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from bert_ko.data.manifest import read_json, write_json
+from bert_ko.json_files import read_json, write_json
 
 LABELS_NAME = "labels.json"
 

@@ -15,8 +15,8 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bert_ko import files
-from bert_ko.data.manifest import read_json, write_json
 from bert_ko.flags import secret_flags
+from bert_ko.json_files import read_json, write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
 from bert_ko.progress import warn

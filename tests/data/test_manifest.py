@@ -15,16 +15,15 @@ from bert_ko.data.manifest import (
     id_ranges,
     is_manifest,
     manifest_path,
-    read_json,
     read_manifests,
     refuse_other_run,
     shard_entry,
     shard_paths,
-    write_json,
 )
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking
 from bert_ko.data.shards import Shard
+from bert_ko.json_files import write_json
 
 IDENTITY: dict[str, Any] = {
     "format": 2,
@@ -211,14 +210,6 @@ def test_shard_paths_contradiction_raises(
 )  # fmt: skip
 def test_manifest_path_stands_beside_the_first_shard(shard: str, expected: str) -> None:
     assert manifest_path([shard, "elsewhere/b"]) == expected
-
-
-def test_read_json_missing_file_is_none_and_written_one_is_equal(tmp_path: Path) -> None:
-    path = str(tmp_path / "manifest.json")
-    assert read_json(path) is None
-    write_json(path, {"이름": [1, None]})
-    assert read_json(path) == {"이름": [1, None]}
-    assert "이름" in Path(path).read_text(encoding="utf-8")
 
 
 def test_is_manifest_needs_what_only_ours_has() -> None:

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from bert_ko.flags import parse
-from bert_ko.flags import to_json as flags_to_json
+from bert_ko.flags import output_flags, parse
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import ParameterSpec
 from bert_ko.tasks import fine_tuning
@@ -108,7 +107,7 @@ def test_fine_tuning_flags_seeds_have_folders() -> None:
 
 
 def test_fine_tuning_flags_identity_is_what_decides_the_weights() -> None:
-    names = set(flags_to_json(FineTuningFlags(**REQUIRED)))
+    names = set(output_flags(FineTuningFlags(**REQUIRED)))
     assert {
         "init_checkpoint", "train_batch_size", "num_train_epochs", "warmup_proportion",
         "layer_decay", "gradient_accumulation_steps", "length_buckets", "eval_every_steps",
@@ -237,7 +236,7 @@ def make_task(scores: dict[int, float] | None = None, steps_per_epoch: int = 5) 
 def make_run(config: FineTuningFlags, seed: int = 12345) -> Run:
     folder = config.folder(seed)
     os.makedirs(folder, exist_ok=True)
-    identity = {**flags_to_json(config), "bert_config_file": MODEL.to_dict(), "random_seed": seed}
+    identity = {**output_flags(config), "bert_config_file": MODEL.to_dict(), "random_seed": seed}
     return Run("run_task", folder, MODEL, "c", identity, "0123", "the questions are cut with")
 
 

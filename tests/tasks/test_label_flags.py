@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.flags import parse
-from bert_ko.flags import to_json as flags_to_json
+from bert_ko.flags import output_flags, parse
 from bert_ko.tasks.label_flags import (
     LabelFlags,
     draw_examples,
@@ -123,7 +122,7 @@ def test_label_flags_at_the_border_are_accepted() -> None:
 
 
 def test_label_flags_identity_is_what_decides_the_weights() -> None:
-    names = set(flags_to_json(make()))
+    names = set(output_flags(make()))
     assert {"max_seq_length", "max_train_examples", "random_seed"} <= names
     assert not names & {
         "data_dir", "train_file", "eval_file", "predict_file", "input_file", "interactive",

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
+from bert_ko.json_files import format_json
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.classifier.confusion_picture import confusion_svg
 from bert_ko.tasks.classifier.examples import Example
@@ -29,7 +30,6 @@ from bert_ko.tasks.classifier.scores import (
 )
 from bert_ko.tasks.command import Outcome, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
-from bert_ko.tasks.shown import to_json
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.runs import write_results
 
@@ -194,4 +194,4 @@ def _said(row: npt.NDArray[np.float32], setting: Setting) -> dict[str, Any]:
 
 
 def _write_lines(path: str, values: Iterator[dict[str, Any]]) -> None:
-    files.write_atomic(path, "".join(to_json(value) + "\n" for value in values))
+    files.write_atomic(path, "".join(format_json(value) + "\n" for value in values))

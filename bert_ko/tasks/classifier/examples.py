@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from bert_ko.json_files import expect, kind_of, load_json
 from bert_ko.tasks.classifier.forms import TaskForm
 from bert_ko.tasks.classifier.tables import (
     Table,
@@ -21,7 +22,6 @@ from bert_ko.tasks.classifier.tables import (
     read_table,
     shown_path,
 )
-from bert_ko.tasks.json_input import expect, kind_of, load_json
 
 ProblemKind = Literal[
     "blank_line",

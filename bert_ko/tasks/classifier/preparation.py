@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from bert_ko.display import shown_list
 from bert_ko.progress import warn
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.classifier.examples import Dataset, Example, read_dataset
@@ -22,7 +23,6 @@ from bert_ko.tasks.label_flags import (
     stored_labels,
     weights_place,
 )
-from bert_ko.tasks.shown import shown_list
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.labels import Labels
 

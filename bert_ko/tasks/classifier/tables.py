@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
-from bert_ko.tasks.json_input import expect, load_json
+from bert_ko.json_files import expect, load_json
 
 STANDARD_INPUT = "-"
 

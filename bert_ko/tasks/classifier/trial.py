@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from bert_ko.json_files import format_json
 from bert_ko.tasks.classifier.evaluation import classify, records
 from bert_ko.tasks.classifier.examples import Example, read_texts
 from bert_ko.tasks.classifier.features import class_features
 from bert_ko.tasks.classifier.preparation import Setting
 from bert_ko.tasks.fine_tuning import Predict
-from bert_ko.tasks.shown import to_json
 
 
 def try_classifier(setting: Setting, predict: Predict) -> None:
@@ -25,7 +25,7 @@ def try_classifier(setting: Setting, predict: Predict) -> None:
     if config.input_file is not None:
         examples = read_texts(config.input_file, is_pair=config.form.is_pair)
         for record in _records(setting, predict, examples):
-            print(to_json(record))
+            print(format_json(record))
     if config.interactive:
         wanted = "two texts, a tab between them" if config.form.is_pair else "a text"
         print(f"type {wanted}; Ctrl-D ends", flush=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bert_ko import files
+from bert_ko.json_files import format_json
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.command import Outcome, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
@@ -20,7 +21,6 @@ from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_sentences
 from bert_ko.tasks.ner.html_report import ReportData, render_report
 from bert_ko.tasks.ner.preparation import Setting, Texts
 from bert_ko.tasks.ner.scores import Scores, format_types, score, score_values
-from bert_ko.tasks.shown import to_json
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.runs import write_results
 
@@ -145,7 +145,7 @@ def write_tagged(path: str, sentences: Sequence[Sentence], found: Sequence[Tagge
     records = [record(s, t) for s, t in zip(sentences, found, strict=True)]
     lines = "".join(f"{r['id']}\t{_on_one_line(r['tagged'])}\n" for r in records)
     files.write_atomic(f"{path}.txt", lines)
-    files.write_atomic(f"{path}.jsonl", "".join(to_json(r) + "\n" for r in records))
+    files.write_atomic(f"{path}.jsonl", "".join(format_json(r) + "\n" for r in records))
 
 
 def _on_one_line(text: str) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from bert_ko.data.manifest import read_json
+from bert_ko.display import shown_list
+from bert_ko.json_files import read_json
 from bert_ko.progress import warn
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.command import Parts
@@ -21,7 +22,6 @@ from bert_ko.tasks.ner.bio import OUTSIDE, label_list
 from bert_ko.tasks.ner.examples import Dataset, Sentence, read_dataset
 from bert_ko.tasks.ner.features import TagFeatures, tag_features
 from bert_ko.tasks.ner.settings import NerFlags
-from bert_ko.tasks.shown import shown_list
 from bert_ko.training.checkpoints import STATE_NAME, list_checkpoints
 from bert_ko.training.labels import Labels
 

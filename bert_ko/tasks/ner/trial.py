@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from bert_ko.json_files import format_json
 from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.ner.evaluation import record, tag
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence, read_texts
 from bert_ko.tasks.ner.preparation import Setting
-from bert_ko.tasks.shown import to_json
 
 
 def try_tagger(setting: Setting, predict: Predict) -> None:
@@ -22,7 +22,7 @@ def try_tagger(setting: Setting, predict: Predict) -> None:
     """
     if setting.config.input_file is not None:
         for found in _records(setting, predict, list(read_texts(setting.config.input_file))):
-            print(to_json(found))
+            print(format_json(found))
     if setting.config.interactive:
         print("type a sentence; Ctrl-D ends", flush=True)
         for number, line in enumerate(sys.stdin, start=1):

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bert_ko.display import shown
 from bert_ko.progress import format_table
-from bert_ko.tasks.shown import shown
 from bert_ko.tasks.squad.changes import Change, find_changes, format_two_scores, score_values
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 

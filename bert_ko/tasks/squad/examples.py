@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bert_ko.tasks.json_input import expect, kind_of, load_json, member
+from bert_ko.json_files import expect, kind_of, load_json, member
 
 ProblemKind = Literal[
     "unknown_version",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bert_ko.display import shown
 from bert_ko.tasks.html_curves import metric_curves
 from bert_ko.tasks.html_list import Choice, filtered_list, mark_legend
 from bert_ko.tasks.html_report import (
@@ -22,7 +23,6 @@ from bert_ko.tasks.html_report import (
     table,
 )
 from bert_ko.tasks.html_task import task_page
-from bert_ko.tasks.shown import shown
 from bert_ko.tasks.squad.changes import Change, count_effects, score_values
 from bert_ko.tasks.squad.examples import Answer, Dataset, Question
 from bert_ko.tasks.squad.josa_report import JosaReport

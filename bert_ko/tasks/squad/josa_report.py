@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from bert_ko.display import shown, shown_list
 from bert_ko.progress import format_table
-from bert_ko.tasks.shown import shown, shown_list
 from bert_ko.tasks.squad.changes import (
     Change,
     count_effects,

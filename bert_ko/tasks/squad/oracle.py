@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bert_ko.display import shown
 from bert_ko.progress import format_table
-from bert_ko.tasks.shown import shown
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features
 from bert_ko.tasks.squad.scores import Scores, score_predictions

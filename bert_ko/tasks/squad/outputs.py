@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_ko import files
-from bert_ko.tasks.shown import to_json
+from bert_ko.json_files import format_json
 from bert_ko.tasks.squad.changes import score_values
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.josa_report import JosaReport
@@ -58,7 +58,7 @@ def _nbest(prediction: Prediction) -> list[dict[str, Any]]:
 
 def write_changes(folder: str, report: JosaReport) -> None:
     """Writes every answer that stripping changed, a line each."""
-    lines = "".join(to_json(record) + "\n" for record in report.records())
+    lines = "".join(format_json(record) + "\n" for record in report.records())
     files.write_atomic(os.path.join(folder, CHANGES_NAME), lines)
 
 
@@ -70,7 +70,7 @@ def write_problems(folder: str, datasets: Mapping[str, Dataset]) -> None:
         datasets: by path.
     """
     lines = [
-        to_json({"file": path, **_problem_record(problem)}) + "\n"
+        format_json({"file": path, **_problem_record(problem)}) + "\n"
         for path, dataset in datasets.items()
         for problem in dataset.problems
     ]
@@ -108,4 +108,4 @@ def _means(scores: Sequence[AnswerScore], name: str) -> dict[str, float]:
 
 
 def _write(folder: str, name: str, value: Any) -> None:
-    files.write_atomic(os.path.join(folder, name), to_json(value, indent=2) + "\n")
+    files.write_atomic(os.path.join(folder, name), format_json(value, indent=2) + "\n")

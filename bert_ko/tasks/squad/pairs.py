@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from bert_ko import files
-from bert_ko.tasks.json_input import kind_of
+from bert_ko.json_files import kind_of
 from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question
 
 

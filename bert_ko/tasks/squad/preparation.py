@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_ko.data.manifest import read_json, write_json
+from bert_ko.display import shown, shown_list
+from bert_ko.json_files import read_json, write_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.progress import warn
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.command import file_identity
 from bert_ko.tasks.lengths import batch_lengths
-from bert_ko.tasks.shown import shown, shown_list
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
 from bert_ko.tasks.squad.features import Features, cached_features
 from bert_ko.tasks.squad.josa import JosaStripper

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from bert_ko.json_files import format_json
 from bert_ko.tasks.fine_tuning import Predict
-from bert_ko.tasks.shown import to_json
 from bert_ko.tasks.squad.pairs import Pair, converse, read_pairs, to_dataset
 from bert_ko.tasks.squad.preparation import Setting, padded_lengths
 from bert_ko.tasks.squad.reader import ask
@@ -25,7 +25,7 @@ def try_reader(setting: Setting, predict: Predict) -> None:
     if config.input_file is not None:
         pairs = read_pairs(config.input_file)
         for pair, record in zip(pairs, _records(setting, predict, pairs), strict=True):
-            print(to_json({"id": pair.qas_id, "question": pair.question, **record}))
+            print(format_json({"id": pair.qas_id, "question": pair.question, **record}))
     if config.interactive:
         print("a context, then questions on it; an empty line before the next context", flush=True)
         for pair in converse(sys.stdin):

@@ -4,8 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from bert_ko.flags import FlagError, parse
-from bert_ko.flags import to_json as flags_to_json
+from bert_ko.flags import FlagError, output_flags, parse
 from bert_ko.tasks.classifier.forms import FORMS, TaskName, table_form
 from bert_ko.tasks.classifier.settings import ClassifierFlags
 
@@ -76,7 +75,7 @@ def test_classifier_flags_rules_of_parts_hold() -> None:
 
 
 def test_classifier_flags_identity_is_what_decides_the_weights() -> None:
-    names = set(flags_to_json(make()))
+    names = set(output_flags(make()))
     assert {
         "task_name", "task_type", "text_column", "text_pair_column", "label_column",
         "class_weights",

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from bert_ko.flags import FlagError, parse
-from bert_ko.flags import to_json as flags_to_json
+from bert_ko.flags import FlagError, output_flags, parse
 from bert_ko.tasks.ner.settings import NerFlags
 
 REQUIRED: dict[str, Any] = {"vocab_file": "v", "bert_config_file": "c", "output_dir": "o"}
@@ -55,7 +54,7 @@ def test_ner_flags_rules_of_parts_hold() -> None:
 
 
 def test_ner_flags_identity_is_what_decides_the_weights() -> None:
-    names = set(flags_to_json(NerFlags(**REQUIRED, interactive=True)))
+    names = set(output_flags(NerFlags(**REQUIRED, interactive=True)))
     assert {
         "use_crf", "crf_learning_rate_multiple", "extra_train_file", "max_seq_length",
         "max_train_examples",

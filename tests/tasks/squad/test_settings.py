@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from bert_ko.flags import FlagError, parse
-from bert_ko.flags import to_json as flags_to_json
+from bert_ko.flags import FlagError, output_flags, parse
 from bert_ko.tasks.squad.features import WindowConfig
 from bert_ko.tasks.squad.predictions import PredictionConfig
 from bert_ko.tasks.squad.settings import SquadFlags
@@ -125,7 +124,7 @@ def test_squad_flags_unknown_way_to_strip_is_refused() -> None:
 
 
 def test_squad_flags_identity_is_what_decides_the_weights() -> None:
-    names = set(flags_to_json(make()))
+    names = set(output_flags(make()))
     assert {"max_seq_length", "doc_stride", "max_query_length", "version_2_with_negative"} <= names
     assert not names & {
         "train_file", "predict_file", "input_file", "interactive", "oracle", "do_predict",

@@ -1,13 +1,9 @@
-"""Texts as people and JSON take them."""
-
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bert_ko.display import shown, shown_list
 from bert_ko.progress import display_width
-from bert_ko.tasks.shown import shown, shown_list, to_json
 
 
 @pytest.mark.parametrize(
@@ -69,11 +65,3 @@ def test_shown_list_has_the_first_and_counts_the_others() -> None:
     assert shown_list(list("ab") * 1000, 2) == "a, b and 1,998 more"
     assert shown_list(["x" * 90, "가\n나"]) == f"{'x' * 79}…, 가\\n나"
     assert shown_list(["x" * 90], width=90) == "x" * 90
-
-
-def test_to_json_has_hangul_and_no_surrogate() -> None:
-    assert to_json({"글": '"가"\n'}) == '{"글": "\\"가\\"\\n"}'
-    found = to_json({"글": "가\udc80"})
-    assert found == '{"글": "가\\udc80"}'
-    assert json.loads(found.encode()) == {"글": "가\udc80"}
-    assert to_json([1, "가"], indent=1) == '[\n 1,\n "가"\n]'

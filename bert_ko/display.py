@@ -1,11 +1,10 @@
-"""Texts as people, files and JSON take them."""
+"""Texts of a file's as a terminal or a report can show them: one line, printable, not too long."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from bert_ko.progress import display_width
 
@@ -33,9 +32,3 @@ def shown_list(items: Sequence[str], limit: int = 5, width: int = 80) -> str:
     """Returns the first of some ids with commas, and how many more there are."""
     text = ", ".join(shown(item, width) for item in items[:limit])
     return f"{text} and {len(items) - limit:,} more" if len(items) > limit else text
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """Returns JSON with Hangul as it is; lone surrogates, which no file can hold, are escaped."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return text.encode("utf-8", "backslashreplace").decode()

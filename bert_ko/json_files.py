@@ -1,9 +1,9 @@
-"""JSON files of the user's, with messages that name the place of what is wrong."""
+"""JSON files: those that commands write, and those of the user, with errors that name the place."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeVar
 
@@ -20,6 +20,37 @@ _KINDS: dict[type, str] = {
     bool: "true or false",
     NoneType: "null",
 }
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no such file.
+
+    Raises:
+        ValueError: the file is not a JSON object.
+    """
+    try:
+        with files.open_binary(path) as stream:
+            content = stream.read()
+    except FileNotFoundError:
+        return None
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a JSON object; delete it, or write to another folder.")
+    return value
+
+
+def write_json(path: str, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object, atomically."""
+    files.write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def format_json(value: Any, indent: int | None = None) -> str:
+    """Returns JSON with Hangul as it is; lone surrogates, which no file can hold, are escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def load_json(path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
@@ -62,7 +93,7 @@ def expect(value: object, kind: type[T], place: str, note: str = "") -> T:
 
     Args:
         value: From `load_json`.
-        kind: Exactly this type: true is no integer.
+        kind: Exactly this type: true is not an integer.
         place: Where the value stands: "train.json: data[3].paragraphs[0]".
         note: More on the place, for the end of the message.
 
