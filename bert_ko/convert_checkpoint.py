@@ -98,7 +98,6 @@ def run(config: ConvertCheckpointConfig) -> None:
     after = _with_vocabulary(config, before)
     if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
         warn(
-            "convert_checkpoint",
             "transformers has no CRF: its transitions are left out, and each piece is tagged by "
             "itself there; train without --use_crf for equal tags.",
         )

@@ -21,7 +21,6 @@ from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
 from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
 from bert_ko.tasks.sentences import encode_windows, join
 
-_COMMAND = "extract_features"
 _ENDINGS: dict[str, Format] = {
     ".npz": "npz",
     ".safetensors": "safetensors",
@@ -154,7 +153,7 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -
         num_pieces = num_cut = 0
         with (
             open_writer(config.format, stream, layout, whole) as write,
-            Progress(_COMMAND, total, "sentences") as progress,
+            Progress("extract_features", total, "sentences") as progress,
             Prefetcher(encoded, 1) as windows,  # the next ones are cut while these are computed
         ):
             for window in windows:
@@ -169,23 +168,20 @@ def _report(config: ExtractFeaturesConfig, lines: Lines, outcome: _Outcome) -> N
     of_all = f"of {outcome.num_sentences:,} lines"
     if outcome.num_cut:
         warn(
-            _COMMAND,
             f"{outcome.num_cut:,} {of_all} have more than --max_seq_length="
             f"{config.max_seq_length} pieces and were cut.",
         )
     if lines.num_damaged:
         warn(
-            _COMMAND,
             f"{lines.num_damaged:,} {of_all} are not UTF-8; U+FFFD stands for what can't be read.",
         )
     if outcome.num_not_finite:
         warn(
-            _COMMAND,
             f"{outcome.num_not_finite:,} {of_all} have values that are not finite as "
             f"{config.dtype}.",
         )
     if not outcome.num_sentences:
-        warn(_COMMAND, f"{config.input_file} has no lines.")
+        warn(f"{config.input_file} has no lines.")
     print(
         f"{config.output_file}: {config.format}, {outcome.num_sentences:,} sentences, "
         f"{outcome.num_pieces:,} pieces",

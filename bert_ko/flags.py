@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from absl import flags
 
+from bert_ko.progress import program_name, running_as
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -176,9 +178,13 @@ def run_command(
         The exit status: 0; 1 after an error of the user's or the machine's; 130 after Ctrl-C; 141
         when the reader of standard output has gone. Any other exception is a bug and passes.
     """
-    program = _program_name(config_class)
+    with running_as(_program_name(config_class)):
+        return _run(config_class, run, sys.argv[1:] if argv is None else argv)
+
+
+def _run(config_class: type[C], run: Callable[[C], object], arguments: Sequence[str]) -> int:
+    program = program_name()
     try:
-        arguments = sys.argv[1:] if argv is None else argv
         if _asks_for_help(arguments):
             print(help_text(config_class, program, _description(config_class)), end="")
         else:
@@ -189,11 +195,11 @@ def run_command(
         return 130
     except BrokenPipeError as error:
         if not _stdout_is_broken():
-            return _report(program, error_message(error))
+            return _report(error_message(error))
         _silence_stdout()
         return 141  # 128 + SIGPIPE, as the shell reports it
     except (ValueError, OSError, BrokenExecutor) as error:
-        return _report(program, error_message(error))
+        return _report(error_message(error))
     return 0
 
 
@@ -380,17 +386,15 @@ def _description(config_class: type[object]) -> str:
 
 def _program_name(config_class: type[object]) -> str:
     module = config_class.__module__
-    if module == "__main__":
-        return os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    return module.rpartition(".")[2]
+    return program_name() if module == "__main__" else module.rpartition(".")[2]
 
 
-def _report(program: str, message: str) -> int:
+def _report(message: str) -> int:
     try:
         sys.stdout.flush()  # what the command printed comes before the error
     except OSError:
         _silence_stdout()
-    print(f"{program}: error: {message}", file=sys.stderr)
+    print(f"{program_name()}: error: {message}", file=sys.stderr)
     return 1
 
 

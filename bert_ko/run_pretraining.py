@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
     from bert_ko.training.objective import Metrics
 
-_COMMAND = "run_pretraining"
-
 
 @dataclass(frozen=True)
 class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags):
@@ -235,7 +233,6 @@ def _run_of(config: RunPretrainingConfig, model_config: BertConfig, data: _Data)
         "input_file": [[os.path.basename(s.path), files.size(s.path)] for s in shards],
     }
     return Run(
-        command=_COMMAND,
         folder=config.output_dir,
         model_config=model_config,
         config_file=config.bert_config_file,
@@ -265,7 +262,7 @@ def _describe(backend: Backend, model_config: BertConfig, data: _Data) -> None:
         flush=True,
     )
     for warning in dict.fromkeys(w for agreement in data.known for w in agreement.warnings):
-        warn(_COMMAND, warning)
+        warn(warning)
 
 
 def _program(
@@ -375,4 +372,4 @@ def _ending(config: RunPretrainingConfig, step: int, metrics: Metrics) -> Ending
 
 def main() -> int:
     """Runs the command."""
-    return run_command(RunPretrainingConfig, notified(_COMMAND, run))
+    return run_command(RunPretrainingConfig, notified(run))

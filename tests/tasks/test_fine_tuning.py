@@ -237,7 +237,7 @@ def make_run(config: FineTuningFlags, seed: int = 12345) -> Run:
     folder = config.folder(seed)
     os.makedirs(folder, exist_ok=True)
     identity = {**output_flags(config), "bert_config_file": MODEL.to_dict(), "random_seed": seed}
-    return Run("run_task", folder, MODEL, "c", identity, "0123", "the questions are cut with")
+    return Run(folder, MODEL, "c", identity, "0123", "the questions are cut with")
 
 
 def tune(config: FineTuningFlags, task: Task | None = None) -> tuple[int, float]:
