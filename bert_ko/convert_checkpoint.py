@@ -82,6 +82,7 @@ class ConvertCheckpointConfig(TokenizerSettings):
 
     def __post_init__(self) -> None:
         """Raises: ValueError: flags that do not fit together."""
+        super().__post_init__()
         if self.with_optimizer and self.form != "tf1":
             raise ValueError("--with_optimizer goes with --to_format=tf1 alone.")
 

@@ -57,19 +57,19 @@ class ExtractFeaturesConfig(ModelFlags):
     )
     dtype: DType = flag("float32", help="Of the values in all formats but json.")
     max_seq_length: int = flag(
-        128, help="Pieces of a sentence or pair, [CLS] and [SEP] included; the rest is cut off."
+        128,
+        help="Pieces of a sentence or pair, [CLS] and [SEP] included; the rest is cut off.",
+        at_least=3,
     )
-    batch_size: int = flag(32, help="Sentences that are computed together.")
+    batch_size: int = flag(32, help="Sentences that are computed together.", at_least=1)
     use_one_hot_embeddings: bool = flag(
         False, help="No effect; accepted because Google's script has it."
     )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
+        super().__post_init__()
         parse_layers(self.layers)
-        for name, least in (("max_seq_length", 3), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
         if self.format == "json" and self.dtype != "float32":
             raise ValueError(
                 f"--dtype={self.dtype} has no effect on JSON; choose another --output_format, or "

@@ -32,8 +32,8 @@ class FillMaskConfig(ModelFlags):
 
     text: tuple[str, ...] = flag((), help="Texts with [MASK].", positional=True)
     input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
-    top_k: int = flag(5, help="Pieces to show for a mask.")
-    batch_size: int = flag(8, help="Texts of a batch.")
+    top_k: int = flag(5, help="Pieces to show for a mask.", at_least=1)
+    batch_size: int = flag(8, help="Texts of a batch.", at_least=1)
     precision: Precision = flag(
         "float32", help="Of matrix products; bfloat16 and auto are faster and less exact."
     )
@@ -43,9 +43,7 @@ class FillMaskConfig(ModelFlags):
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
-        for name in ("top_k", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+        super().__post_init__()
         if self.text and self.input_file is not None:
             raise ValueError("give texts as arguments or --input_file, not both.")
 

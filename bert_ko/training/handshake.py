@@ -14,7 +14,7 @@ from bert_ko.data.features import FeatureNames
 from bert_ko.data.manifest import MANIFEST_NAME, ManifestShard, read_manifests
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking, ShardSource
-from bert_ko.flags import flag
+from bert_ko.flags import Flags, flag
 from bert_ko.modeling.config import BertConfig
 
 if TYPE_CHECKING:
@@ -28,11 +28,14 @@ _NEEDED = (*_MUST_AGREE, "max_predictions_per_seq", "next_sentence")
 
 
 @dataclass(frozen=True)
-class MaskingFlags:
+class MaskingFlags(Flags):
     """How shards of --masking=dynamic are masked; None means as their manifest says."""
 
     masked_lm_prob: float | None = flag(
-        None, help="Share of the pieces to mask, in (0, 1). Default: as the shards were prepared."
+        None,
+        help="Share of the pieces to mask, in (0, 1). Default: as the shards were prepared.",
+        above=0,
+        below=1,
     )
     do_whole_word_mask: bool | None = flag(
         None, help="Mask all pieces of a word together. Default: as the shards were prepared."
@@ -41,7 +44,9 @@ class MaskingFlags:
         None, help="What a word is. Default: as the shards were prepared."
     )
     max_ngram_size: int | None = flag(
-        None, help="Longest run of words masked together. Default: as the shards were prepared."
+        None,
+        help="Longest run of words masked together. Default: as the shards were prepared.",
+        at_least=1,
     )
     replace_unit: Literal["piece", "word"] | None = flag(
         None, help="What the 80/10/10 % are drawn for. Default: as the shards were prepared."
@@ -225,10 +230,6 @@ def _masking(
                     f"({shards[0].manifest_path}) and {_flat(shard)[name]} "
                     f"({shard.manifest_path}); say with --{name} how to mask them."
                 )
-    if not 0 < values["masked_lm_prob"] < 1:
-        raise ValueError(f"--masked_lm_prob must be in (0, 1), got {values['masked_lm_prob']}.")
-    if values["max_ngram_size"] < 1:
-        raise ValueError(f"--max_ngram_size must be at least 1, got {values['max_ngram_size']}.")
     return DynamicMasking(
         values["whole_word_unit"] if values["do_whole_word_mask"] else "piece",
         MaskingConfig(
