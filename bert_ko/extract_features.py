@@ -14,12 +14,12 @@ from bert_ko.flags import flag, run_command
 from bert_ko.progress import Progress, warn
 from bert_ko.tasks.features.extraction import load_extractor, window_size
 from bert_ko.tasks.features.layout import make_layout
-from bert_ko.tasks.features.lines import Lines, open_lines
 from bert_ko.tasks.features.parquet import load_pyarrow
 from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
 from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
 from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
 from bert_ko.tasks.sentences import encode_windows, join
+from bert_ko.text_lines import TextLines, open_lines
 
 _ENDINGS: dict[str, Format] = {
     ".npz": "npz",
@@ -104,7 +104,7 @@ def run(config: ExtractFeaturesConfig) -> None:
     if config.format == "parquet":
         load_pyarrow()
     _refuse_same_file(config)
-    with open_lines(config.input_file) as lines:
+    with open_lines(config.input_file, replace=True) as lines:
         model = open_model(config)
         _refuse_long_sentences(config, model)
         outcome = _extract(config, model, lines)
@@ -135,7 +135,7 @@ class _Outcome(NamedTuple):
     num_not_finite: int
 
 
-def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -> _Outcome:
+def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLines) -> _Outcome:
     settings = config.settings
     with files.atomic_writer(config.output_file) as stream:
         extractor, backend = load_extractor(model, settings, config.device_config)
@@ -163,7 +163,7 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -
     return _Outcome(lines.num_lines, num_pieces, num_cut, extractor.num_not_finite)
 
 
-def _report(config: ExtractFeaturesConfig, lines: Lines, outcome: _Outcome) -> None:
+def _report(config: ExtractFeaturesConfig, lines: TextLines, outcome: _Outcome) -> None:
     """On standard error: features may go to standard output."""
     of_all = f"of {outcome.num_sentences:,} lines"
     if outcome.num_cut:
