@@ -237,6 +237,19 @@ def write_atomic(path: str, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
+def durable_writer(path: str) -> Iterator[BinaryIO]:
+    """Opens a local file that is on the disk when the block ends; its errors have its name."""
+    try:
+        with open(path, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
+@contextlib.contextmanager
 def atomic_writer(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name only when the block ends without an error.
 

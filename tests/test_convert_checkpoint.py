@@ -25,10 +25,11 @@ from bert_ko.modeling.parameters import (
     count_parameters_of,
 )
 from bert_ko.tasks import comparison, conversion
+from bert_ko.tensor_files import save_arrays
 from bert_ko.tokenization import hugging_face
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint, save_arrays
+from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint
 from bert_ko.training.initialization import Source, read_source
 from bert_ko.training.labels import read_labels, write_labels
 from tests.small_models import (

@@ -435,3 +435,13 @@ def test_expand_inputs_folder_empty_suffix_takes_names_without_extension(tmp_pat
         (tmp_path / name).write_bytes(b"")
     found = files.expand_inputs([str(tmp_path)], (".txt", ""))
     assert [Path(path).name for path in found] == ["a.txt", "wiki_00", "wiki_01.gz"]
+
+
+def test_durable_writer_names_the_file_of_its_errors(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    with files.durable_writer(path) as stream:
+        stream.write(b"x")
+    assert Path(path).read_bytes() == b"x"
+    with pytest.raises(OSError) as error, files.durable_writer(path):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == path

@@ -15,9 +15,9 @@ from bert_ko import fill_mask
 from bert_ko.fill_mask import FillMaskConfig, run
 from bert_ko.flags import run_command
 from bert_ko.tasks.masked_lm import MASK
+from bert_ko.tensor_files import save_arrays
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.backend import DeviceConfig
-from bert_ko.training.checkpoints import save_arrays
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 from tests.small_models import (
     CONFIG,

@@ -19,6 +19,7 @@ from bert_ko.modeling.parameters import (
     span_specs,
 )
 from bert_ko.tasks.model_card import model_card
+from bert_ko.tensor_files import load_arrays, save_arrays
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -28,8 +29,6 @@ from bert_ko.training.checkpoints import (
     MODEL_NAME,
     OPTIMIZER_NAME,
     Checkpoint,
-    load_arrays,
-    save_arrays,
     save_checkpoint,
 )
 from bert_ko.training.google import write_tensorflow

@@ -15,17 +15,14 @@ import contextlib
 import json
 import os
 import re
-import struct
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-
+from bert_ko import files
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays
+from bert_ko.tensor_files import load_arrays, save_arrays
 
 MODEL_NAME = "model.safetensors"
 OPTIMIZER_NAME = "optimizer.safetensors"
@@ -106,47 +103,9 @@ def save_checkpoint(
     return path
 
 
-def save_arrays(path: str, arrays: Arrays, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a safetensors file, which is on the disk when this returns.
-
-    Args:
-        path: of the file.
-        arrays: float32, by name.
-        metadata: for other readers.
-
-    Differs: safetensors' own writer goes by way of a file of another name that only its owner may
-    read, and has errors that are no OSError.
-    """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    end = 0
-    for name, array in arrays.items():
-        assert array.dtype == np.float32
-        start, end = end, end + array.nbytes
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data are aligned
-    with _writer(path) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in arrays.values():
-            file.write(array.astype("<f4", copy=False).tobytes())
-
-
 def _save_json(path: str, value: Mapping[str, Any]) -> None:
-    with _writer(path) as file:
+    with files.durable_writer(path) as file:
         file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
-
-
-@contextlib.contextmanager
-def _writer(path: str) -> Iterator[BinaryIO]:
-    """Opens a file that is on the disk when the block ends; its errors have its name."""
-    try:
-        with open(path, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        error.filename = error.filename or path
-        raise
 
 
 def _publish(temporary: str, path: str) -> None:
@@ -184,22 +143,6 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
         others = [other for other in list_checkpoints(os.path.dirname(path)) if other != path]
         advice = f"go on from {others[-1]}" if others else "begin again"
         raise ValueError(f"{error} Delete the folder {path} to {advice}.") from None
-
-
-def load_arrays(path: str) -> Arrays:
-    """Reads a safetensors file.
-
-    Raises:
-        ValueError: it is missing or damaged.
-    """
-    # It teaches numpy bfloat16, which Hugging Face folders may have.
-    import ml_dtypes  # noqa: F401
-
-    try:
-        arrays: Arrays = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from None
-    return arrays
 
 
 def remove_unfinished(folder: str) -> None:

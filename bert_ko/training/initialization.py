@@ -20,13 +20,8 @@ from bert_ko.modeling.parameters import (
     Arrays,
     ParameterSpec,
 )
-from bert_ko.training.checkpoints import (
-    CONFIG_NAME,
-    MODEL_NAME,
-    STATE_NAME,
-    list_checkpoints,
-    load_arrays,
-)
+from bert_ko.tensor_files import load_arrays
+from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, list_checkpoints
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import from_hugging_face, from_hugging_face_config
 from bert_ko.training.labels import Labels, read_labels

@@ -19,11 +19,11 @@ from bert_ko.tasks.comparison import (
     prepare_sentences,
     their_outputs,
 )
+from bert_ko.tensor_files import save_arrays
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
 from bert_ko.training.backend import DeviceConfig
-from bert_ko.training.checkpoints import save_arrays
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 from tests.small_models import CONFIG, PIECES, arrays_of, install_backend, specs_of
 

@@ -20,7 +20,6 @@ from bert_ko.training.checkpoints import (
     Checkpoint,
     identity_differences,
     list_checkpoints,
-    load_arrays,
     load_checkpoint,
     remove_unfinished,
     save_checkpoint,
@@ -354,14 +353,6 @@ def test_load_checkpoint_without_slots_reads_no_slots(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     Path(path, "optimizer.safetensors").unlink()
     assert_equal(load_checkpoint(path, with_slots=False), checkpoint(1)._replace(slots={}))
-
-
-def test_load_arrays_bfloat16_is_read(tmp_path: Path) -> None:
-    import ml_dtypes
-
-    values = np.arange(6).astype(ml_dtypes.bfloat16)
-    save_file({"a": values}, tmp_path / "a")
-    assert load_arrays(str(tmp_path / "a"))["a"].astype(np.float32).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_identity_differences_say_what_was_and_what_is() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from bert_ko.tasks.features.settings import FeatureSettings
@@ -81,10 +80,3 @@ def make_layout(
         },
     }
     return Layout(settings, model.config.hidden_size, model.tokenizer.vocab.pieces, metadata)
-
-
-def as_bytes(array: npt.NDArray[Any]) -> memoryview:
-    """The memory of an array, little-endian, without a copy where there is none needed."""
-    array = np.ascontiguousarray(array)
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return little.reshape(-1).view(np.uint8).data

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Literal
@@ -18,16 +17,16 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tasks.features.layout import Layout, as_bytes
+from bert_ko.tasks.features.layout import Layout
 from bert_ko.tasks.features.parquet import parquet_writer
 from bert_ko.tasks.sentences import Sentences
+from bert_ko.tensor_files import write_array, write_header
 
 Format = Literal["json", "npz", "safetensors", "parquet"]
 # Takes the windows of sentences one after another, with their values.
 Write = Callable[[Sentences, npt.NDArray[Any]], None]
 # Their headers have the shapes, so that the sentences must be known first.
 WHOLE_FORMATS = ("npz", "safetensors")
-_SAFETENSORS_NAMES = {"float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32"}
 _MILLION = 1e6
 
 
@@ -118,7 +117,7 @@ def _npz_writer(stream: BinaryIO, layout: Layout, whole: Sentences) -> Iterator[
                 "shape": layout.values_shape(whole),
             }
             np.lib.format.write_array_header_1_0(entry, header)
-            yield lambda sentences, values: _write(entry, values)
+            yield lambda sentences, values: write_array(entry, values)
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> Any:
@@ -129,24 +128,11 @@ def _entry(archive: zipfile.ZipFile, name: str) -> Any:
 @contextlib.contextmanager
 def _safetensors_writer(stream: BinaryIO, layout: Layout, whole: Sentences) -> Iterator[Write]:
     arrays = layout.arrays(whole)
-    shapes = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
+    shapes: dict[str, tuple[npt.DTypeLike, tuple[int, ...]]] = {
+        name: (array.dtype, array.shape) for name, array in arrays.items()
+    }
     shapes["values"] = (layout.settings.dtype, layout.values_shape(whole))
-    header: dict[str, Any] = {"__metadata__": layout.metadata_texts}
-    end = 0
-    for name, (dtype, shape) in shapes.items():
-        start, end = end, end + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        header[name] = {
-            "dtype": _SAFETENSORS_NAMES[dtype],
-            "shape": list(shape),
-            "data_offsets": [start, end],
-        }
-    text = json.dumps(header, ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the data are aligned
-    stream.write(struct.pack("<Q", len(text)) + text)
+    write_header(stream, shapes, layout.metadata_texts)
     for array in arrays.values():
-        _write(stream, array)
-    yield lambda sentences, values: _write(stream, values)
-
-
-def _write(stream: Any, array: npt.NDArray[Any]) -> None:
-    stream.write(as_bytes(array))
+        write_array(stream, array)
+    yield lambda sentences, values: write_array(stream, values)

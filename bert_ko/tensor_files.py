@@ -1,0 +1,98 @@
+"""Arrays in safetensors files: one after the other behind a header of names, types and shapes."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko import files
+
+Array = npt.NDArray[Any]
+
+_DTYPES = {
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+}
+
+
+def save_arrays(
+    path: str, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes a file, which is on the disk when this returns.
+
+    Args:
+        path: of the file.
+        arrays: by name; of float32, float16, bfloat16, int64 or int32, in which they are written.
+        metadata: for other readers.
+
+    Raises:
+        OSError: it can't be written; `filename` says which.
+
+    Differs: safetensors' own writer goes by way of a file of another name that only its owner may
+    read, and has errors that are no OSError.
+    """
+    shapes = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    with files.durable_writer(path) as stream:
+        write_header(stream, shapes, metadata)
+        for array in arrays.values():
+            write_array(stream, array)
+
+
+def write_header(
+    stream: IO[bytes],
+    shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, ...]]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Begins a file whose arrays are then written in this order, whole or part by part.
+
+    Args:
+        stream: open for writing.
+        shapes: type and shape of each array by name.
+        metadata: for other readers.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, (like, shape) in shapes.items():
+        dtype = np.dtype(like)
+        start, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        header[name] = {
+            "dtype": _DTYPES[dtype.name],
+            "shape": list(shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the data are aligned
+    stream.write(struct.pack("<Q", len(text)) + text)
+
+
+def write_array(stream: IO[bytes], array: Array) -> None:
+    """Writes the memory of an array, little-endian, without a copy where none is needed."""
+    array = np.ascontiguousarray(array)
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    stream.write(little.reshape(-1).view(np.uint8).data)
+
+
+def load_arrays(path: str) -> dict[str, Array]:
+    """Reads a safetensors file.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    # It teaches numpy bfloat16, which Hugging Face folders may have.
+    import ml_dtypes  # noqa: F401
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: dict[str, Array] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from None
+    return arrays
