@@ -19,7 +19,6 @@ from bert_ko.tasks.fine_tuning import FineTuner, FineTuningFlags, Predict, Task
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.checkpoints import list_checkpoints
-from bert_ko.training.handshake import compare_vocab_size, copy_vocabulary
 from bert_ko.training.runs import (
     Run,
     read_model_config,
@@ -27,6 +26,7 @@ from bert_ko.training.runs import (
     write_results,
     write_run,
 )
+from bert_ko.training.vocabulary_files import compare_vocab_size, copy_vocabulary
 
 SEEDS_NAME = "seeds.json"
 REPORT_NAME = "report.html"
@@ -98,7 +98,7 @@ def open_parts(config: FineTuningFlags, max_seq_length: int) -> Parts:
         len(tokenizer.vocab),
         "the vocabulary",
         config.vocab_file,
-        model_config,
+        model_config.vocab_size,
         config.bert_config_file,
     )
     if max_seq_length > model_config.max_position_embeddings:

@@ -11,10 +11,10 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, TokenizerSettings, load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.training.handshake import compare_vocab_size
 from bert_ko.training.initialization import Source, initialize, read_source
 from bert_ko.training.runs import read_model_config
 from bert_ko.training.settings import DeviceFlags
+from bert_ko.training.vocabulary_files import compare_vocab_size
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def _open_parts(
 ) -> Parts:
     config, config_file = _config(bert_config_file, source)
     tokenizer = load_tokenizer(vocab_file, settings)
-    compare_vocab_size(len(tokenizer.vocab), "the vocabulary", vocab_file, config, config_file)
+    size = len(tokenizer.vocab)
+    compare_vocab_size(size, "the vocabulary", vocab_file, config.vocab_size, config_file)
     if source.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
             f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
