@@ -40,7 +40,9 @@ class BuildVocabConfig(CorpusFlags):
     """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json."""
 
     output_dir: str = flag(help="Folder of the vocabulary.")
-    vocab_size: int = flag(32000, help="Pieces in all, special tokens included.")
+    vocab_size: int = flag(
+        32000, help="Pieces in all, special tokens included.", at_least=len(SPECIAL_TOKENS)
+    )
     tokenizer_type: TokenizerType = flag(
         "mecab",
         help="mecab: WordPiece inside morphemes; sentencepiece: a .model on raw text; "
@@ -50,12 +52,15 @@ class BuildVocabConfig(CorpusFlags):
         "eojeol", help="`##` on every piece that does not start an eojeol, or a morpheme."
     )
     do_lower_case: bool = flag(True, help="Lower-case words; morphemes are found before.")
-    min_frequency: int = flag(2, help="Uses of a piece in the corpus at least.")
+    min_frequency: int = flag(2, help="Uses of a piece in the corpus at least.", at_least=1)
     character_coverage: float = flag(
-        0.9995, help="Share of the corpus's characters that get a piece of their own, in (0, 1]."
+        0.9995,
+        help="Share of the corpus's characters that get a piece of their own, in (0, 1].",
+        above=0,
+        at_most=1,
     )
     forced_alphabet: str = flag("", help="Characters that get one in any case.")
-    num_unused: int = flag(100, help="Reserved [unusedN] slots.")
+    num_unused: int = flag(100, help="Reserved [unusedN] slots.", at_least=0)
     additional_special_tokens: tuple[str, ...] = flag(
         (), help="Pieces that the tokenizer keeps whole, such as [NAME]."
     )
@@ -73,21 +78,12 @@ class BuildVocabConfig(CorpusFlags):
         None,
         help="Worker processes; the vocabulary never depends on it. Default: all processors.",
         affects_output=False,
+        at_least=1,
     )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
-        if not 0 < self.character_coverage <= 1:
-            raise ValueError(
-                f"--character_coverage must be in (0, 1], got {self.character_coverage}."
-            )
-        for name, least in (
-            ("vocab_size", len(SPECIAL_TOKENS)),
-            ("min_frequency", 1),
-            ("num_unused", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+        super().__post_init__()
         reserved = self.settings.reserved()
         if len(set(reserved)) < len(reserved):
             raise ValueError(

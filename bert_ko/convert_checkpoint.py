@@ -82,6 +82,7 @@ class ConvertCheckpointConfig(TokenizerSettings):
 
     def __post_init__(self) -> None:
         """Raises: ValueError: flags that do not fit together."""
+        super().__post_init__()
         if self.with_optimizer and self.form != "tf1":
             raise ValueError("--with_optimizer goes with --to_format=tf1 alone.")
 
@@ -98,7 +99,6 @@ def run(config: ConvertCheckpointConfig) -> None:
     after = _with_vocabulary(config, before)
     if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
         warn(
-            "convert_checkpoint",
             "transformers has no CRF: its transitions are left out, and each piece is tagged by "
             "itself there; train without --use_crf for equal tags.",
         )

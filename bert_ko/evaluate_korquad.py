@@ -9,7 +9,7 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.display import shown_list
-from bert_ko.flags import flag, run_command
+from bert_ko.flags import Flags, flag, run_command
 from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
 from bert_ko.tasks.squad.baseline_report import BaselineReport, make_baseline_report
@@ -21,7 +21,7 @@ from bert_ko.tasks.squad.scores import Scores, score_predictions
 
 
 @dataclass(frozen=True)
-class EvaluateKorquadConfig:
+class EvaluateKorquadConfig(Flags):
     """Scores answers to the questions of a KorQuAD or SQuAD file exactly as KorQuAD 1.0 does.
 
     The score of the predictions as they stand comes first, whatever else is asked for.
@@ -47,6 +47,7 @@ class EvaluateKorquadConfig:
 
     def __post_init__(self) -> None:
         """Checks the rules between flags."""
+        super().__post_init__()
         if len(self.file) != 2:
             raise ValueError(
                 f"give two files, DATASET and PREDICTIONS, got {len(self.file)}: "

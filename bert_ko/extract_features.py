@@ -14,14 +14,13 @@ from bert_ko.flags import flag, run_command
 from bert_ko.progress import Progress, warn
 from bert_ko.tasks.features.extraction import load_extractor, window_size
 from bert_ko.tasks.features.layout import make_layout
-from bert_ko.tasks.features.lines import Lines, open_lines
 from bert_ko.tasks.features.parquet import load_pyarrow
 from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
 from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
 from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
 from bert_ko.tasks.sentences import encode_windows, join
+from bert_ko.text_lines import TextLines, open_lines
 
-_COMMAND = "extract_features"
 _ENDINGS: dict[str, Format] = {
     ".npz": "npz",
     ".safetensors": "safetensors",
@@ -58,19 +57,19 @@ class ExtractFeaturesConfig(ModelFlags):
     )
     dtype: DType = flag("float32", help="Of the values in all formats but json.")
     max_seq_length: int = flag(
-        128, help="Pieces of a sentence or pair, [CLS] and [SEP] included; the rest is cut off."
+        128,
+        help="Pieces of a sentence or pair, [CLS] and [SEP] included; the rest is cut off.",
+        at_least=3,
     )
-    batch_size: int = flag(32, help="Sentences that are computed together.")
+    batch_size: int = flag(32, help="Sentences that are computed together.", at_least=1)
     use_one_hot_embeddings: bool = flag(
         False, help="No effect; accepted because Google's script has it."
     )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
+        super().__post_init__()
         parse_layers(self.layers)
-        for name, least in (("max_seq_length", 3), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
         if self.format == "json" and self.dtype != "float32":
             raise ValueError(
                 f"--dtype={self.dtype} has no effect on JSON; choose another --output_format, or "
@@ -105,7 +104,7 @@ def run(config: ExtractFeaturesConfig) -> None:
     if config.format == "parquet":
         load_pyarrow()
     _refuse_same_file(config)
-    with open_lines(config.input_file) as lines:
+    with open_lines(config.input_file, replace=True) as lines:
         model = open_model(config)
         _refuse_long_sentences(config, model)
         outcome = _extract(config, model, lines)
@@ -136,7 +135,7 @@ class _Outcome(NamedTuple):
     num_not_finite: int
 
 
-def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -> _Outcome:
+def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLines) -> _Outcome:
     settings = config.settings
     with files.atomic_writer(config.output_file) as stream:
         extractor, backend = load_extractor(model, settings, config.device_config)
@@ -154,7 +153,7 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -
         num_pieces = num_cut = 0
         with (
             open_writer(config.format, stream, layout, whole) as write,
-            Progress(_COMMAND, total, "sentences") as progress,
+            Progress("extract_features", total, "sentences") as progress,
             Prefetcher(encoded, 1) as windows,  # the next ones are cut while these are computed
         ):
             for window in windows:
@@ -164,28 +163,25 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -
     return _Outcome(lines.num_lines, num_pieces, num_cut, extractor.num_not_finite)
 
 
-def _report(config: ExtractFeaturesConfig, lines: Lines, outcome: _Outcome) -> None:
+def _report(config: ExtractFeaturesConfig, lines: TextLines, outcome: _Outcome) -> None:
     """On standard error: features may go to standard output."""
     of_all = f"of {outcome.num_sentences:,} lines"
     if outcome.num_cut:
         warn(
-            _COMMAND,
             f"{outcome.num_cut:,} {of_all} have more than --max_seq_length="
             f"{config.max_seq_length} pieces and were cut.",
         )
     if lines.num_damaged:
         warn(
-            _COMMAND,
             f"{lines.num_damaged:,} {of_all} are not UTF-8; U+FFFD stands for what can't be read.",
         )
     if outcome.num_not_finite:
         warn(
-            _COMMAND,
             f"{outcome.num_not_finite:,} {of_all} have values that are not finite as "
             f"{config.dtype}.",
         )
     if not outcome.num_sentences:
-        warn(_COMMAND, f"{config.input_file} has no lines.")
+        warn(f"{config.input_file} has no lines.")
     print(
         f"{config.output_file}: {config.format}, {outcome.num_sentences:,} sentences, "
         f"{outcome.num_pieces:,} pieces",

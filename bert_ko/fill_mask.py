@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bert_ko import files
 from bert_ko.flags import flag, run_command
 from bert_ko.modeling.parameters import masked_lm_specs
 from bert_ko.progress import format_table
 from bert_ko.tasks.masked_lm import MASK, Mask, MaskedText, fill, prepare
 from bert_ko.tasks.models import ModelFlags, open_model
+from bert_ko.text_lines import STANDARD_INPUT, open_lines
 from bert_ko.training.backend import Precision
 from bert_ko.training.devices import load_backend
 from bert_ko.training.runs import check_batch_size
@@ -32,8 +32,8 @@ class FillMaskConfig(ModelFlags):
 
     text: tuple[str, ...] = flag((), help="Texts with [MASK].", positional=True)
     input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
-    top_k: int = flag(5, help="Pieces to show for a mask.")
-    batch_size: int = flag(8, help="Texts of a batch.")
+    top_k: int = flag(5, help="Pieces to show for a mask.", at_least=1)
+    batch_size: int = flag(8, help="Texts of a batch.", at_least=1)
     precision: Precision = flag(
         "float32", help="Of matrix products; bfloat16 and auto are faster and less exact."
     )
@@ -43,9 +43,7 @@ class FillMaskConfig(ModelFlags):
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
-        for name in ("top_k", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+        super().__post_init__()
         if self.text and self.input_file is not None:
             raise ValueError("give texts as arguments or --input_file, not both.")
 
@@ -80,19 +78,11 @@ def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
     if config.text:
         yield from ((f"argument {i}", text) for i, text in enumerate(config.text, start=1))
         return
-    if config.input_file in (None, "-"):
-        yield from _lines(sys.stdin.buffer, "standard input")
-        return
-    assert config.input_file is not None
-    with files.open_binary(config.input_file) as stream:
-        yield from _lines(stream, config.input_file)
-
-
-def _lines(stream: Iterator[bytes], source: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(stream, start=1):
-        text = line.decode(errors="replace").rstrip("\r\n")
-        if text.strip():
-            yield f"{source}:{number}", text
+    path = STANDARD_INPUT if config.input_file is None else config.input_file
+    with open_lines(path, replace=True) as lines:
+        for text in lines:
+            if text.strip():
+                yield f"{lines.source}:{lines.num_lines}", text
 
 
 def _chunks(

@@ -3,11 +3,11 @@
 A command states its flags once, as the fields of its Config:
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(Flags):
         '''Counts lines.'''
 
         input_file: tuple[str, ...] = flag(help="Text files; commas and globs.")
-        max_lines: int | None = flag(None, help="Stop after this many lines.")
+        max_lines: int | None = flag(None, help="Stop after this many lines.", at_least=1)
 
     def main() -> int:
         return run_command(Config, run)
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import select
 import sys
@@ -27,9 +28,11 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from absl import flags
+
+from bert_ko.progress import program_name, running_as
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,6 +63,59 @@ class FlagError(ValueError):
     """The command line is wrong; the message is one line that says how."""
 
 
+class _Bounds(NamedTuple):
+    """Which numbers a flag may have; None sets no bound."""
+
+    at_least: float | None
+    above: float | None
+    at_most: float | None
+    below: float | None
+
+    def hold(self, value: float) -> bool:
+        return not (
+            math.isnan(value)
+            or (self.at_least is not None and value < self.at_least)
+            or (self.above is not None and value <= self.above)
+            or (self.at_most is not None and value > self.at_most)
+            or (self.below is not None and value >= self.below)
+        )
+
+    def __str__(self) -> str:
+        known = [
+            (name.replace("_", " "), _bound_text(bound))
+            for name, bound in self._asdict().items()
+            if bound is not None
+        ]
+        if not known:
+            return "a number"
+        if len(known) == 1:
+            return " ".join(known[0])
+        (_, low), (_, high) = known
+        left = "[" if self.at_least is not None else "("
+        right = "]" if self.at_most is not None else ")"
+        return f"in {left}{low}, {high}{right}"
+
+
+def _bound_text(bound: float) -> str:
+    """Returns a bound as people write it: 1, 0.5, 1e6, 2**31."""
+    if isinstance(bound, int):
+        exponent = bound.bit_length() - 1
+        return f"2**{exponent}" if exponent >= 31 and bound == 1 << exponent else str(bound)
+    return f"{bound:.3g}".replace("e+0", "e").replace("e+", "e")
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Base class of every Config: it refuses numbers that are out of their flags' bounds."""
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a number is out of its bounds or NaN, by the flag's name."""
+        for field in dataclasses.fields(self):
+            value, bounds = getattr(self, field.name), field.metadata["bounds"]
+            if isinstance(value, (int, float)) and not bounds.hold(value):
+                raise ValueError(f"--{_flag_name(field)} must be {bounds}, got {value}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class _FlagSpec:
     """One flag: what the dataclass field and its type say."""
@@ -73,6 +129,7 @@ class _FlagSpec:
     positional: bool
     affects_output: bool
     secret: bool
+    bounds: _Bounds
 
     @property
     def is_required(self) -> bool:
@@ -92,6 +149,10 @@ def flag(
     positional: bool = False,
     affects_output: bool = True,
     secret: bool = False,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
 ) -> Any:
     """Declares a flag as a field of a command's Config.
 
@@ -102,6 +163,10 @@ def flag(
         affects_output: False for what changes no output (workers, progress): not in `output_flags`.
         secret: The value must be printed and written nowhere; it changes no output either, and it
             is not in the Config's repr. See `secret_flags`.
+        at_least: The smallest value of a number; `Flags` checks all four bounds.
+        above: Instead of `at_least`: the value must be larger.
+        at_most: The largest value of a number.
+        below: Instead of `at_most`: the value must be smaller.
 
     Returns:
         A keyword-only dataclass field.
@@ -111,6 +176,7 @@ def flag(
         "positional": positional,
         "affects_output": affects_output and not secret,
         "secret": secret,
+        "bounds": _Bounds(at_least, above, at_most, below),
     }
     if default is REQUIRED:
         return dataclasses.field(kw_only=True, repr=not secret, metadata=metadata)
@@ -129,7 +195,7 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
 
     Raises:
         FlagError: A flag is unknown, malformed or missing, or an argument is not expected.
-        ValueError: From the Config's own `__post_init__`.
+        ValueError: A number is out of its bounds, or from the Config's own `__post_init__`.
 
     Source: absl flags, for the syntax: `--x`, `--nox`, `--x=v`, `--x v`, `--flagfile`, `--undefok`.
     Differs: an empty value for a required flag counts as missing; empty items of lists are dropped.
@@ -176,9 +242,13 @@ def run_command(
         The exit status: 0; 1 after an error of the user's or the machine's; 130 after Ctrl-C; 141
         when the reader of standard output has gone. Any other exception is a bug and passes.
     """
-    program = _program_name(config_class)
+    with running_as(_program_name(config_class)):
+        return _run(config_class, run, sys.argv[1:] if argv is None else argv)
+
+
+def _run(config_class: type[C], run: Callable[[C], object], arguments: Sequence[str]) -> int:
+    program = program_name()
     try:
-        arguments = sys.argv[1:] if argv is None else argv
         if _asks_for_help(arguments):
             print(help_text(config_class, program, _description(config_class)), end="")
         else:
@@ -189,11 +259,11 @@ def run_command(
         return 130
     except BrokenPipeError as error:
         if not _stdout_is_broken():
-            return _report(program, error_message(error))
+            return _report(error_message(error))
         _silence_stdout()
         return 141  # 128 + SIGPIPE, as the shell reports it
     except (ValueError, OSError, BrokenExecutor) as error:
-        return _report(program, error_message(error))
+        return _report(error_message(error))
     return 0
 
 
@@ -213,7 +283,11 @@ def secret_flags(config_class: type[DataclassInstance]) -> frozenset[str]:
 
 def _flag_specs(config_class: type[DataclassInstance]) -> list[_FlagSpec]:
     hints = typing.get_type_hints(config_class)
-    return [_flag_spec(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    specs = [_flag_spec(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    unchecked = [spec.name for spec in specs if any(b is not None for b in spec.bounds)]
+    if unchecked and not issubclass(config_class, Flags):
+        raise TypeError(f"{config_class.__name__} must be a Flags, which checks {unchecked}.")
+    return specs
 
 
 def _flag_spec(field: dataclasses.Field[Any], hint: object) -> _FlagSpec:
@@ -225,12 +299,16 @@ def _flag_spec(field: dataclasses.Field[Any], hint: object) -> _FlagSpec:
         raise TypeError(f"Flag {field.name} has a type that no flag can have: {hint!r}.")
     return _FlagSpec(
         field=field.name,
-        name=field.name.removesuffix("_"),  # from_ is --from
+        name=_flag_name(field),
         kind=kind,
         choices=choices,
         default=REQUIRED if is_required else field.default,
         **field.metadata,
     )
+
+
+def _flag_name(field: dataclasses.Field[Any]) -> str:
+    return field.name.removesuffix("_")  # from_ is --from
 
 
 def _kind(hint: object) -> tuple[str, tuple[str, ...]]:
@@ -380,17 +458,15 @@ def _description(config_class: type[object]) -> str:
 
 def _program_name(config_class: type[object]) -> str:
     module = config_class.__module__
-    if module == "__main__":
-        return os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    return module.rpartition(".")[2]
+    return program_name() if module == "__main__" else module.rpartition(".")[2]
 
 
-def _report(program: str, message: str) -> int:
+def _report(message: str) -> int:
     try:
         sys.stdout.flush()  # what the command printed comes before the error
     except OSError:
         _silence_stdout()
-    print(f"{program}: error: {message}", file=sys.stderr)
+    print(f"{program_name()}: error: {message}", file=sys.stderr)
     return 1
 
 

@@ -1,7 +1,7 @@
 """A notice to a webhook when the run of a command has ended, however it ended.
 
     def main() -> int:
-        return run_command(Config, notified("run_squad", run))
+        return run_command(Config, notified(run))
 
 The notice is {"text": "run_squad (base): finished after 2 h 13 min; f1 90.12"}, as the incoming
 webhooks of Slack take it, and those of others that follow Slack. No webhook, however broken, fails
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from bert_ko.flags import error_message
-from bert_ko.progress import warn
+from bert_ko.progress import program_name, warn
 
 _ATTEMPTS = 3
 _SILENCE = 3.0  # seconds that a server may say nothing
@@ -99,11 +99,10 @@ def _problem_of_url(url: str) -> str:
     return ""
 
 
-def notified(command: str, run: Callable[[N], Ending | None]) -> Callable[[N], None]:
+def notified(run: Callable[[N], Ending | None]) -> Callable[[N], None]:
     """Wraps a command so that --notify_url is told how each run ended.
 
     Args:
-        command: its name.
         run: may return what to say of its end. What it raises passes, after the notice: an error
             has failed; KeyboardInterrupt, and SystemExit with 128 + a signal, were stopped. The
             notes of a SystemExit say where: "at step 1,200 of 7,500".
@@ -119,12 +118,12 @@ def notified(command: str, run: Callable[[N], Ending | None]) -> Callable[[N], N
             return
         start = time.monotonic()
         try:
-            with _before_sigterm(partial(_notify, command, config, start)):
+            with _before_sigterm(partial(_notify, config, start)):
                 ending = run(config) or Ending()
         except BaseException as error:
-            _notify(command, config, start, error)
+            _notify(config, start, error)
             raise
-        _notify(command, config, start, ending)
+        _notify(config, start, ending)
 
     return run_and_notify
 
@@ -192,16 +191,14 @@ def at_step(step: int, num_train_steps: int) -> str:
     return f"at step {step:,} of {num_train_steps:,}"
 
 
-def _notify(
-    command: str, config: Notifiable, start: float, outcome: Ending | BaseException
-) -> None:
+def _notify(config: Notifiable, start: float, outcome: Ending | BaseException) -> None:
     """Sends a notice, or warns; whatever happens, the run ends as it would have."""
     try:
         assert config.notify_url is not None
         how, detail = _describe(outcome)
         name = os.path.basename(os.path.abspath(config.output_dir))
         duration = format_duration(time.monotonic() - start)
-        text = f"{command} ({name}): {how} after {duration}{detail}"
+        text = f"{program_name()} ({name}): {how} after {duration}{detail}"
         problem = _send(config.notify_url, _clean(text, config.notify_url))
     except KeyboardInterrupt:
         problem = "interrupted"
@@ -209,7 +206,7 @@ def _notify(
         problem = type(error).__name__  # its message may have the URL
     if problem:
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # gone, or being written
-            warn(command, f"--notify_url: the webhook did not take the notice: {problem}")
+            warn(f"--notify_url: the webhook did not take the notice: {problem}")
 
 
 def format_duration(seconds: float) -> str:

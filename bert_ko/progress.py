@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from types import TracebackType
 from typing import TextIO
 
 _TERMINAL_INTERVAL = 0.2  # seconds between two states of the line on a terminal
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
+_program = ""  # see running_as
 
 
 class Progress:
@@ -199,6 +201,22 @@ def _character_width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def warn(command: str, message: str) -> None:
+@contextlib.contextmanager
+def running_as(program: str) -> Iterator[None]:
+    """Names the program in its warnings, as long as it runs."""
+    global _program
+    before, _program = _program, program
+    try:
+        yield
+    finally:
+        _program = before
+
+
+def program_name() -> str:
+    """Returns the name of the running command; else that of the script."""
+    return _program or os.path.splitext(os.path.basename(sys.argv[0]))[0]
+
+
+def warn(message: str) -> None:
     """Prints a warning on standard error."""
-    print(f"{command}: warning: {message}", file=sys.stderr)
+    print(f"{program_name()}: warning: {message}", file=sys.stderr)

@@ -21,8 +21,6 @@ from bert_ko.tasks.command import Job, file_identity, open_parts, refuse_no_weig
 from bert_ko.tasks.fine_tuning import Head
 from bert_ko.tasks.label_job import Actions, LabelModel, Training, label_job
 
-_COMMAND = "run_classifier"
-
 
 @dataclass(frozen=True)
 class RunClassifierConfig(ClassifierFlags):
@@ -37,8 +35,8 @@ def run(config: RunClassifierConfig) -> Ending:
     parts = open_parts(config, config.max_seq_length)
     with files.lock(os.path.join(config.output_dir, ".lock")):
         refuse_no_weights(config, "a classifier")
-        setting = prepare(config, _COMMAND, parts)
-        return run_job(_COMMAND, config, parts, _job(setting), "the texts are cut with")
+        setting = prepare(config, parts)
+        return run_job(config, parts, _job(setting), "the texts are cut with")
 
 
 def _job(setting: Setting) -> Job:
@@ -85,4 +83,4 @@ def _load_head(is_regression: bool) -> Head:
 
 def main() -> int:
     """Runs the command."""
-    return run_command(RunClassifierConfig, notified(_COMMAND, run))
+    return run_command(RunClassifierConfig, notified(run))

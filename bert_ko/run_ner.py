@@ -21,8 +21,6 @@ from bert_ko.tasks.ner.preparation import Setting, prepare
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tasks.ner.trial import try_tagger
 
-_COMMAND = "run_ner"
-
 
 @dataclass(frozen=True)
 class RunNerConfig(NerFlags):
@@ -38,8 +36,8 @@ def run(config: RunNerConfig) -> Ending:
     parts = open_parts(config, config.max_seq_length)
     with files.lock(os.path.join(config.output_dir, ".lock")):
         refuse_no_weights(config, "a tagger")
-        setting = prepare(config, _COMMAND, parts)
-        return run_job(_COMMAND, config, parts, _job(setting), "the sentences are cut with")
+        setting = prepare(config, parts)
+        return run_job(config, parts, _job(setting), "the sentences are cut with")
 
 
 def _job(setting: Setting) -> Job:
@@ -86,4 +84,4 @@ def _load_head(labels: Sequence[str], use_crf: bool) -> Head:
 
 def main() -> int:
     """Runs the command."""
-    return run_command(RunNerConfig, notified(_COMMAND, run))
+    return run_command(RunNerConfig, notified(run))

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
     from bert_ko.training.objective import Metrics
 
-_COMMAND = "run_pretraining"
-
 
 @dataclass(frozen=True)
 class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags):
@@ -64,21 +62,24 @@ class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags)
         help="Weights to begin with: a folder of this command, the prefix of a TF1 checkpoint "
         "(bert_model.ckpt), or a Hugging Face folder with safetensors.",
     )
-    max_seq_length: int = flag(128, help="Pieces of a sequence, as in the shards.")
-    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.")
+    max_seq_length: int = flag(128, help="Pieces of a sequence, as in the shards.", at_least=1)
+    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.", at_least=1)
     do_train: bool = flag(False, help="Train.", affects_output=False)
     do_eval: bool = flag(
         False,
         help="Evaluate the last checkpoint, on --eval_input_file or else on --input_file.",
         affects_output=False,
     )
-    train_batch_size: int = flag(32, help="Sequences of an update, over all devices.")
-    eval_batch_size: int = flag(8, help="Sequences of a batch of evaluation.", affects_output=False)
-    num_train_steps: int = flag(100_000, help="Updates.")
-    num_warmup_steps: int = flag(10_000, help="Updates with a rising learning rate.")
+    train_batch_size: int = flag(32, help="Sequences of an update, over all devices.", at_least=1)
+    eval_batch_size: int = flag(
+        8, help="Sequences of a batch of evaluation.", affects_output=False, at_least=1
+    )
+    num_train_steps: int = flag(100_000, help="Updates.", at_least=1)
+    num_warmup_steps: int = flag(10_000, help="Updates with a rising learning rate.", at_least=0)
     gradient_accumulation_steps: int = flag(
         1,
         help="Compute a batch in so many parts, to save memory; the update is that of the whole.",
+        at_least=1,
     )
     eval_input_file: tuple[str, ...] = flag(
         (), help="Held-out shards for evaluation.", affects_output=False
@@ -87,10 +88,15 @@ class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags)
         None,
         help="Evaluate on --eval_input_file after every so many updates.",
         affects_output=False,
+        above=0,
     )
-    max_eval_steps: int = flag(100, help="Batches of an evaluation at most.", affects_output=False)
+    max_eval_steps: int = flag(
+        100, help="Batches of an evaluation at most.", affects_output=False, at_least=1
+    )
     shuffle_buffer_size: int = flag(
-        16384, help="Sequences that are shuffled together; 0 keeps the order of the shards."
+        16384,
+        help="Sequences that are shuffled together; 0 keeps the order of the shards.",
+        at_least=0,
     )
     vocab_file: str | None = flag(
         None,
@@ -101,13 +107,6 @@ class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags)
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
-        for name, least in (
-            ("max_seq_length", 1), ("max_predictions_per_seq", 1), ("train_batch_size", 1),
-            ("eval_batch_size", 1), ("num_train_steps", 1), ("gradient_accumulation_steps", 1),
-            ("max_eval_steps", 1), ("shuffle_buffer_size", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
         if self.train_batch_size % self.gradient_accumulation_steps:
             raise ValueError(
                 f"--train_batch_size={self.train_batch_size} must be a multiple of "
@@ -119,11 +118,8 @@ class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags)
             raise ValueError(
                 f"--output_dir must be a local folder, got {self.output_dir}; copy it afterwards."
             )
-        if self.eval_every_steps is not None and self.eval_every_steps < 1:
-            raise ValueError(f"--eval_every_steps must be above 0, got {self.eval_every_steps}.")
         if self.eval_every_steps is not None and not self.eval_input_file:
             raise ValueError("--eval_every_steps needs --eval_input_file.")
-        self.optimizer_config(self.num_train_steps, self.num_warmup_steps)
 
 
 class _Data(NamedTuple):
@@ -235,7 +231,6 @@ def _run_of(config: RunPretrainingConfig, model_config: BertConfig, data: _Data)
         "input_file": [[os.path.basename(s.path), files.size(s.path)] for s in shards],
     }
     return Run(
-        command=_COMMAND,
         folder=config.output_dir,
         model_config=model_config,
         config_file=config.bert_config_file,
@@ -265,7 +260,7 @@ def _describe(backend: Backend, model_config: BertConfig, data: _Data) -> None:
         flush=True,
     )
     for warning in dict.fromkeys(w for shards in data.known for w in shards.warnings):
-        warn(_COMMAND, warning)
+        warn(warning)
 
 
 def _program(
@@ -375,4 +370,4 @@ def _ending(config: RunPretrainingConfig, step: int, metrics: Metrics) -> Ending
 
 def main() -> int:
     """Runs the command."""
-    return run_command(RunPretrainingConfig, notified(_COMMAND, run))
+    return run_command(RunPretrainingConfig, notified(run))

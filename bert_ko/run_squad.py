@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
     from bert_ko.training.objective import Metrics
 
-_COMMAND = "run_squad"
-
 
 @dataclass(frozen=True)
 class RunSquadConfig(SquadFlags):
@@ -64,15 +62,15 @@ def run(config: RunSquadConfig) -> Ending:
         if config.oracle:
             return _consult_oracle(config, parts.tokenizer)
         refuse_no_weights(config, "a reader")
-        setting = prepare(config, _COMMAND, parts.model_config, parts.tokenizer)
-        return run_job(_COMMAND, config, parts, _job(setting), "the questions are cut with")
+        setting = prepare(config, parts.model_config, parts.tokenizer)
+        return run_job(config, parts, _job(setting), "the questions are cut with")
 
 
 def _consult_oracle(config: RunSquadConfig, tokenizer: Tokenizer) -> Ending:
     path = config.predict_file or config.train_file
     assert path is not None
     questions = read_questions(config, path, tokenizer, config.output_dir)
-    describe_questions(config, _COMMAND, questions)
+    describe_questions(config, questions)
     report = consult_oracle(questions.dataset, questions.features)
     lines = "".join(format_json(record) + "\n" for record in report.unreachable())
     files.write_atomic(os.path.join(config.output_dir, "unreachable.jsonl"), lines)
@@ -110,7 +108,7 @@ def _task(setting: Setting) -> Task:
         if not len(features.window_counts):
             raise ValueError(f"{training.path} has no question to train on.")
         if left_out:
-            warn(_COMMAND, f"{training.path}: {left_out:,} questions are not trained on")
+            warn(f"{training.path}: {left_out:,} questions are not trained on")
         plan = dataclasses.replace(
             setting.reader.plan,
             batch_size=config.train_batch_size,
@@ -149,4 +147,4 @@ def _metrics(setting: Setting, asked: Questions, predict: Predict) -> Metrics:
 
 def main() -> int:
     """Runs the command."""
-    return run_command(RunSquadConfig, notified(_COMMAND, run))
+    return run_command(RunSquadConfig, notified(run))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bert_ko import files
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import format_table
+from bert_ko.text_lines import STANDARD_INPUT, open_lines
 from bert_ko.tokenization.folder import TokenizerFlags, load_tokenizer
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
 
@@ -47,32 +46,24 @@ def run(config: TokenizeConfig) -> None:
 
 def _texts(config: TokenizeConfig) -> Iterator[str]:
     if config.text:
-        yield from _decode(config.text, "argument", config.json_input)
-    elif config.input_file in (None, "-"):
-        lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
-        yield from _decode(lines, "standard input", config.json_input)
-    else:
-        assert config.input_file is not None
-        with files.open_binary(config.input_file) as stream:
-            lines = (line.decode(errors="replace") for line in stream)
-            yield from _decode(lines, config.input_file, config.json_input)
+        for number, text in enumerate(config.text, start=1):
+            yield _decode(text, f"argument:{number}") if config.json_input else text
+        return
+    path = STANDARD_INPUT if config.input_file is None else config.input_file
+    with open_lines(path, replace=True) as lines:
+        for line in lines:
+            place = f"{lines.source}:{lines.num_lines}"
+            yield _decode(line, place) if config.json_input else line
 
 
-def _decode(lines: Iterable[str], source: str, is_json: bool) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        line = line.removesuffix("\n").removesuffix("\r")
-        if not is_json:
-            yield line
-            continue
-        try:
-            text = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{source}:{number}: not JSON: {error}.") from None
-        if not isinstance(text, str):
-            raise ValueError(
-                f"{source}:{number}: must be a JSON string, got {type(text).__name__}."
-            )
-        yield text
+def _decode(line: str, place: str) -> str:
+    try:
+        text = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON: {error}.") from None
+    if not isinstance(text, str):
+        raise ValueError(f"{place}: must be a JSON string, got {type(text).__name__}.")
+    return text
 
 
 def _show_json(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:

@@ -38,8 +38,7 @@ class WorkerPool:
 
     def __init__(self, make_state: Callable[[], Any], num_workers: int):
         """Args: make_state: called once in each worker, picklable; num_workers: at least 1."""
-        if num_workers < 1:
-            raise ValueError(f"--num_workers must be at least 1, got {num_workers}.")
+        assert num_workers >= 1
         self._make_state, self._num_workers = make_state, num_workers
         self._executor: ProcessPoolExecutor | None = None
         self._own_state: Any = None

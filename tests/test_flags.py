@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from bert_ko.flags import FlagError, flag, help_text, output_flags, parse, run_command
+from bert_ko.flags import FlagError, Flags, flag, help_text, output_flags, parse, run_command
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,73 @@ def test_help_text_shows_no_trailing_underscore() -> None:
     for line in ("  --from (str, required)", "  --[no]is (bool, default true)"):
         assert f"\n{line}\n" in text
     assert "_" not in text
+
+
+@dataclass(frozen=True)
+class BoundedConfig(Flags):
+    steps: int | None = flag(None, help="", at_least=1)
+    hours: float | None = flag(None, help="", above=0)
+    lines: int = flag(0, help="", at_most=9)
+    share: float = flag(0.5, help="", above=0, below=1)
+    decay: float = flag(1.0, help="", above=0, at_most=1)
+    epochs: float = flag(3.0, help="", at_least=0, below=1e6)
+    seed: int = flag(1, help="", at_least=0, below=1 << 31)
+    threshold: float = flag(0.0, help="")
+    from_: int = flag(3, help="", below=4)
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 0}, "--steps must be at least 1, got 0."),
+        ({"hours": 0.0}, "--hours must be above 0, got 0.0."),
+        ({"hours": NAN}, "--hours must be above 0, got nan."),
+        ({"lines": 10}, "--lines must be at most 9, got 10."),
+        ({"share": 0.0}, "--share must be in (0, 1), got 0.0."),
+        ({"share": 1}, "--share must be in (0, 1), got 1."),
+        ({"share": NAN}, "--share must be in (0, 1), got nan."),
+        ({"decay": 1.5}, "--decay must be in (0, 1], got 1.5."),
+        ({"epochs": INFINITY}, "--epochs must be in [0, 1e6), got inf."),
+        ({"seed": 1 << 31}, "--seed must be in [0, 2**31), got 2147483648."),
+        ({"threshold": NAN}, "--threshold must be a number, got nan."),
+        ({"from_": 4}, "--from must be below 4, got 4."),
+    ],
+)
+def test_flags_out_of_bounds_are_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError) as made:
+        BoundedConfig(**values)  # type: ignore[arg-type]
+    with pytest.raises(ValueError) as parsed:
+        parse(BoundedConfig, [f"--{name.strip('_')}={value}" for name, value in values.items()])
+    assert str(made.value) == message
+    assert str(parsed.value).rpartition(", got ")[0] == message.rpartition(", got ")[0]
+
+
+def test_flags_at_their_bounds_are_accepted() -> None:
+    found = BoundedConfig(steps=1, hours=1e-9, lines=9, decay=1.0, epochs=0.0, threshold=-INFINITY)
+    assert (found.steps, found.lines, found.share) == (1, 9, 0.5)
+
+
+def test_flags_subclass_with_rules_of_its_own_keeps_the_bounds() -> None:
+    with pytest.raises(ValueError, match=r"^--steps must be at least 1, got 0\.$"):
+        DerivedConfig(steps=0)
+
+
+@dataclass(frozen=True)
+class DerivedConfig(BoundedConfig, SeedFlags):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+
+
+def test_parse_bounds_that_nobody_checks_raise_type_error() -> None:
+    @dataclass(frozen=True)
+    class UncheckedConfig:
+        size: int = flag(3, help="", at_least=1)
+
+    with pytest.raises(TypeError, match="UncheckedConfig must be a Flags"):
+        parse(UncheckedConfig, [])
 
 
 def test_parse_twice_shares_nothing() -> None:

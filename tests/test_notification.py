@@ -35,6 +35,7 @@ from bert_ko.notification import (
     notified,
     require_notify_url,
 )
+from bert_ko.progress import running_as
 from bert_ko.training.settings import LoopFlags
 
 SECRET = "T0Secret/B0Secret/x0Secret"
@@ -139,7 +140,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(url: str, run: Callable[[Any], Any], *flags: str) -> int:
     """Runs a command of the house; returns its exit status."""
-    return run_command(Config, notified("train", run), [f"--notify_url={url}", *flags])
+    return run_command(Config, notified(run), [f"--notify_url={url}", *flags])
 
 
 def failing(error: BaseException) -> Callable[[Any], None]:
@@ -160,14 +161,14 @@ def test_notified_finished_run_posts_json_as_slack_takes_it(
     assert (method, path) == ("POST", f"/services/{SECRET}")
     assert headers["Content-Type"] == "application/json; charset=utf-8"
     assert "Python" not in headers["User-Agent"]  # some webhooks refuse it
-    text = "train (base): finished after 0 s; f1 90.12, 가나 0.3333"
+    text = "test_notification (base): finished after 0 s; f1 90.12, 가나 0.3333"
     assert body.decode("utf-8") == f'{{"text": "{text}"}}'
     assert capsys.readouterr() == ("", "")
 
 
 def test_notified_run_that_says_nothing_has_finished(webhook: Webhook) -> None:
     assert command(webhook.url, lambda config: None) == 0
-    assert webhook.texts == ["train (base): finished after 0 s"]
+    assert webhook.texts == ["test_notification (base): finished after 0 s"]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_notified_steps_tell_whether_hours_were_over(
     ending: Ending, text: str, webhook: Webhook
 ) -> None:
     assert command(webhook.url, lambda config: ending) == 0
-    assert webhook.texts == [f"train (base): {text}"]
+    assert webhook.texts == [f"test_notification (base): {text}"]
 
 
 def test_notified_time_is_that_of_the_run(
@@ -190,8 +191,9 @@ def test_notified_time_is_that_of_the_run(
 ) -> None:
     clock = iter([100.0, 100.0 + 2 * 3600 + 13 * 60])
     monkeypatch.setattr(notification.time, "monotonic", lambda: next(clock, 0.0))
-    notified("train", lambda config: None)(Config(notify_url=webhook.url))
-    assert webhook.texts == ["train (base): finished after 2 h 13 min"]
+    with running_as("test_notification"):
+        notified(lambda config: None)(Config(notify_url=webhook.url))
+    assert webhook.texts == ["test_notification (base): finished after 2 h 13 min"]
 
 
 @pytest.mark.parametrize(
@@ -222,14 +224,17 @@ def test_notified_error_of_the_user_is_its_line_and_status_stays(
     error: BaseException, code: int, text: str, webhook: Webhook
 ) -> None:
     assert command(webhook.url, failing(error)) == code
-    assert webhook.texts == [f"train (base): {text}"]
+    assert webhook.texts == [f"test_notification (base): {text}"]
 
 
 def test_notified_dead_worker_is_told_as_the_command_prints_it(webhook: Webhook) -> None:
     error = BrokenProcessPool("x")
     assert command(webhook.url, failing(error)) == 1
     (text,) = webhook.texts
-    assert text == f"train (base): failed after 0 s: BrokenProcessPool: {error_message(error)}"
+    assert (
+        text
+        == f"test_notification (base): failed after 0 s: BrokenProcessPool: {error_message(error)}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +255,7 @@ def test_notified_exit_passes_and_its_notes_say_where(
     with pytest.raises(SystemExit) as caught:
         command(webhook.url, failing(error))
     assert caught.value is error and error.code == code
-    assert webhook.texts == [f"train (base): {text}"]
+    assert webhook.texts == [f"test_notification (base): {text}"]
 
 
 @pytest.mark.parametrize("error", [KeyError("가"), RuntimeError("x"), MemoryError()])
@@ -262,7 +267,7 @@ def test_notified_bug_passes_unchanged_with_its_traceback(
     assert caught.value is error and caught.value.__context__ is None
     assert caught.traceback[-1].name == "run"
     assert webhook.texts[0].startswith(
-        f"train (base): failed after 0 s: {type(error).__name__}: {error!s}"
+        f"test_notification (base): failed after 0 s: {type(error).__name__}: {error!s}"
     )
 
 
@@ -276,7 +281,7 @@ def test_notified_long_message_is_cut(webhook: Webhook) -> None:
 def test_notified_names_no_host_and_the_last_folder_only(webhook: Webhook) -> None:
     flags = ("--output_dir=/home/me/모델/../base-2/",)
     assert command(webhook.url, lambda config: None, *flags) == 0
-    assert webhook.texts == ["train (base-2): finished after 0 s"]
+    assert webhook.texts == ["test_notification (base-2): finished after 0 s"]
     assert socket.gethostname() not in webhook.received[0][3].decode()
 
 
@@ -288,10 +293,10 @@ def test_notified_without_url_sends_nothing_and_leaves_signals_alone(
 
     monkeypatch.setattr(notification, "_send", refuse)
     handlers = []
-    run = notified("train", lambda config: handlers.append(signal.getsignal(signal.SIGTERM)))
+    run = notified(lambda config: handlers.append(signal.getsignal(signal.SIGTERM)))
     assert run_command(Config, run, []) == 0
     with pytest.raises(KeyError):
-        run_command(Config, notified("train", failing(KeyError())), [])
+        run_command(Config, notified(failing(KeyError())), [])
     assert handlers == [signal.getsignal(signal.SIGTERM)]
 
 
@@ -307,7 +312,7 @@ def test_notified_help_and_wrong_flags_send_nothing(
 # Servers of every manner
 
 
-WARNING = "train: warning: --notify_url: the webhook did not take the notice: "
+WARNING = "test_notification: warning: --notify_url: the webhook did not take the notice: "
 
 
 @pytest.mark.parametrize(
@@ -347,7 +352,7 @@ def test_notified_server_that_recovers_gets_the_notice(
 ) -> None:
     webhook.answers = [status(503), b"", status(204)]
     assert command(webhook.url, lambda config: None) == 0
-    assert webhook.texts == ["train (base): finished after 0 s"] * 3
+    assert webhook.texts == ["test_notification (base): finished after 0 s"] * 3
     assert capsys.readouterr().err == ""
 
 
@@ -522,7 +527,8 @@ def run(config):
         except BaseException:
             pass  # as TensorFlow does
 
-sys.exit(run_command(Config, notified("train", run)))
+sys.argv[0] = "test_notification.py"
+sys.exit(run_command(Config, notified(run)))
 """
 
 
@@ -547,7 +553,7 @@ def test_notified_sigterm_is_told_and_the_process_ends_by_it(webhook: Webhook) -
         assert process.communicate(timeout=30)[0] == ""
         assert process.returncode == -signal.SIGTERM
     (text,) = webhook.texts
-    assert text.startswith("train (base): stopped by SIGTERM after ")
+    assert text.startswith("test_notification (base): stopped by SIGTERM after ")
 
 
 def test_notified_second_sigterm_ends_the_process_at_once(webhook: Webhook) -> None:
@@ -575,7 +581,7 @@ def test_notified_handler_of_another_stays(webhook: Webhook) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         during = []
-        run = notified("train", lambda config: during.append(signal.getsignal(signal.SIGTERM)))
+        run = notified(lambda config: during.append(signal.getsignal(signal.SIGTERM)))
         run(Config(notify_url=webhook.url))
         assert during == [signal.SIG_IGN] == [signal.getsignal(signal.SIGTERM)]
     finally:
@@ -583,11 +589,12 @@ def test_notified_handler_of_another_stays(webhook: Webhook) -> None:
 
 
 def test_notified_outside_the_main_thread_sends_too(webhook: Webhook) -> None:
-    run = notified("train", lambda config: None)
+    run = notified(lambda config: None)
     thread = threading.Thread(target=run, args=(Config(notify_url=webhook.url),))
-    thread.start()
-    thread.join()
-    assert webhook.texts == ["train (base): finished after 0 s"]
+    with running_as("test_notification"):
+        thread.start()
+        thread.join()
+    assert webhook.texts == ["test_notification (base): finished after 0 s"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -669,7 +676,9 @@ def test_parse_argument_of_a_command_without_secrets_is_shown() -> None:
 
 def test_notified_error_that_has_the_url_is_told_without_it(webhook: Webhook) -> None:
     assert command(webhook.url, failing(ValueError(f"can't open {webhook.url}."))) == 1
-    assert webhook.texts == ["train (base): failed after 0 s: can't open [--notify_url]."]
+    assert webhook.texts == [
+        "test_notification (base): failed after 0 s: can't open [--notify_url]."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from bert_ko.progress import (
     format_rate,
     format_seconds,
     format_table,
+    running_as,
     warn,
 )
 
@@ -178,7 +179,8 @@ def test_format_table_ragged_row_raises() -> None:
 
 
 def test_warn_names_the_command_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    warn("run_squad", "train.json: 2 questions are not trained on")
+    with running_as("run_squad"):
+        warn("train.json: 2 questions are not trained on")
     assert capsys.readouterr() == (
         "", "run_squad: warning: train.json: 2 questions are not trained on\n",
     )  # fmt: skip

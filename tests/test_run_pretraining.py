@@ -631,7 +631,7 @@ def test_run_vocab_file_of_shards_without_manifest_is_checked_against_the_model(
         (["--gradient_accumulation_steps=3"],
          "--train_batch_size=8 must be a multiple of --gradient_accumulation_steps=3."),
         (["--num_warmup_steps=-1"], "--num_warmup_steps must be at least 0, got -1."),
-        (["--learning_rate=-1"], "--learning_rate must be at least 0, got -1.0."),
+        (["--learning_rate=-1"], "--learning_rate must be in [0, 3.4e38], got -1.0."),
         (["--nodo_train"], "give --do_train, --do_eval or both."),
         (["--eval_every_steps=0", "--eval_input_file=x"],
          "--eval_every_steps must be above 0, got 0."),

@@ -1047,7 +1047,8 @@ def test_run_empty_dataset_is_refused(early_refusal: Refusal, tmp_path: Path) ->
         (("--interactive", "--layer_decay=0"), "--layer_decay must be in (0, 1], got 0.0."),
         (("--interactive", "--warmup_proportion=1.1"),
          "--warmup_proportion must be in [0, 1], got 1.1."),
-        (("--interactive", "--num_train_epochs=0"), "--num_train_epochs must be above 0, got 0.0."),
+        (("--interactive", "--num_train_epochs=0"),
+         "--num_train_epochs must be in (0, 1e6), got 0.0."),
         (("--interactive", "--train_batch_size=0"),
          "--train_batch_size must be at least 1, got 0."),
         (("--interactive", "--gradient_accumulation_steps=3"),
@@ -1056,7 +1057,8 @@ def test_run_empty_dataset_is_refused(early_refusal: Refusal, tmp_path: Path) ->
          "--output_dir must be a local folder, got gs://bucket/x; copy it afterwards."),
         (("--interactive", "--random_seed=2147483647", "--num_seeds=2"),
          "--random_seed and --num_seeds: the last seed must be below 2**31."),
-        (("--interactive", "--learning_rate=-1"), "--learning_rate must be at least 0, got -1.0."),
+        (("--interactive", "--learning_rate=-1"),
+         "--learning_rate must be in [0, 3.4e38], got -1.0."),
     ],
 )  # fmt: skip
 def test_run_flags_that_make_no_sense_are_refused(

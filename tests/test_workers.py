@@ -43,12 +43,6 @@ def test_default_num_workers_is_what_the_process_may_use() -> None:
     assert 1 <= default_num_workers() <= (os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize("num_workers", [0, -1])
-def test_worker_pool_less_than_one_raises(num_workers: int) -> None:
-    with pytest.raises(ValueError, match=f"--num_workers must be at least 1, got {num_workers}"):
-        WorkerPool(State, num_workers)
-
-
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_run_all_tasks_are_done_once_with_one_state_a_worker(num_workers: int) -> None:
     with WorkerPool(State, num_workers) as pool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
 
 from bert_ko import files
-from bert_ko.flags import flag
+from bert_ko.flags import Flags, flag
 
 InputFormat = Literal["auto", "text", "jsonl", "csv", "tsv"]
 CHUNK_BYTES = 1 << 20
@@ -31,7 +31,7 @@ _QUOTED_OR_LINE_END = re.compile(rb'(?:\A|(?<=[,\r\n]))"(?:[^"]++|"")*+(?:"|\Z)|
 
 
 @dataclass(frozen=True)
-class CorpusFlags:
+class CorpusFlags(Flags):
     """Flags of every command that reads a corpus."""
 
     input_file: tuple[str, ...] = flag(

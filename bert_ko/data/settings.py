@@ -8,28 +8,41 @@ from typing import Literal
 from bert_ko.data.corpus import CorpusFlags
 from bert_ko.data.features import FeatureNames, FeatureSpec, NextSentence, instance_features
 from bert_ko.data.masking import MaskingConfig
-from bert_ko.flags import flag
+from bert_ko.flags import Flags, flag
 
 
 @dataclass(frozen=True)
-class InstanceFlags:
+class InstanceFlags(Flags):
     """Lengths, pairing, masking and names of pre-training instances."""
 
-    max_seq_length: int = flag(128, help="Pieces of a sequence, [CLS] and [SEP] included.")
-    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.")
-    masked_lm_prob: float = flag(0.15, help="Share of the pieces of a sequence to mask, in (0, 1).")
+    max_seq_length: int = flag(
+        128, help="Pieces of a sequence, [CLS] and [SEP] included.", at_least=8
+    )
+    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.", at_least=1)
+    masked_lm_prob: float = flag(
+        0.15, help="Share of the pieces of a sequence to mask, in (0, 1).", above=0, below=1
+    )
     short_seq_prob: float = flag(
-        0.1, help="Share of documents cut into sequences of a random shorter length, in [0, 1]."
+        0.1,
+        help="Share of documents cut into sequences of a random shorter length, in [0, 1].",
+        at_least=0,
+        at_most=1,
     )
     dupe_factor: int = flag(
-        10, help="Copies of the corpus, each with other pairs and masks; dynamic masking makes one."
+        10,
+        help="Copies of the corpus, each with other pairs and masks; dynamic masking makes one.",
+        at_least=1,
     )
-    random_seed: int = flag(12345, help="Seed of every random choice, in [0, 2**63).")
+    random_seed: int = flag(
+        12345, help="Seed of every random choice, in [0, 2**63).", at_least=0, below=1 << 63
+    )
     do_whole_word_mask: bool = flag(False, help="Mask all pieces of a word together.")
     whole_word_unit: Literal["morpheme", "eojeol"] = flag(
         "morpheme", help="What --do_whole_word_mask calls a word."
     )
-    max_ngram_size: int = flag(1, help="Longest run of words masked together; n has weight 1/n.")
+    max_ngram_size: int = flag(
+        1, help="Longest run of words masked together; n has weight 1/n.", at_least=1
+    )
     replace_unit: Literal["piece", "word"] = flag(
         "piece",
         help="80 % [MASK], 10 % unchanged, 10 % random is drawn for each piece (as Google) "
@@ -47,21 +60,6 @@ class InstanceFlags:
     feature_names: FeatureNames = flag(
         "v1", help="v1: Google's names; v2: input_word_ids and input_type_ids."
     )
-
-    def __post_init__(self) -> None:
-        """Raises: ValueError: a value out of range, by the flag's name."""
-        for name, least in (
-            ("max_seq_length", 8), ("max_predictions_per_seq", 1), ("dupe_factor", 1),
-            ("random_seed", 0), ("max_ngram_size", 1),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
-        if self.random_seed >= 1 << 63:
-            raise ValueError(f"--random_seed must be below 2**63, got {self.random_seed}.")
-        if not 0 < self.masked_lm_prob < 1:
-            raise ValueError(f"--masked_lm_prob must be in (0, 1), got {self.masked_lm_prob}.")
-        if not 0 <= self.short_seq_prob <= 1:
-            raise ValueError(f"--short_seq_prob must be in [0, 1], got {self.short_seq_prob}.")
 
     @property
     def copies(self) -> int:
@@ -102,6 +100,7 @@ class PipelineFlags(CorpusFlags, InstanceFlags):
         None,
         help="Worker processes; the output never depends on it. Default: all processors.",
         affects_output=False,
+        at_least=1,
     )
     work_dir: str | None = flag(
         None,

@@ -131,13 +131,10 @@ def refuse_no_weights(config: FineTuningFlags, noun: str) -> None:
             )
 
 
-def run_job(
-    command: str, config: FineTuningFlags, parts: Parts, job: Job, tokenized: str
-) -> Ending:
+def run_job(config: FineTuningFlags, parts: Parts, job: Job, tokenized: str) -> Ending:
     """Trains, predicts and scores, once for each seed.
 
     Args:
-        command: its name, for messages.
         config: flags.
         parts: configuration and tokenizer.
         job: what is to be done.
@@ -152,7 +149,7 @@ def run_job(
     for seed in config.seeds:
         if config.num_seeds > 1:
             print(f"\nseed {seed}", flush=True)
-        run = _run_of(command, config, parts, job, tokenized, seed)
+        run = _run_of(config, parts, job, tokenized, seed)
         outcome = _run_seed(config, parts.tokenizer, job, tuner, run, seed)
         if outcome is not None:
             outcomes.append(outcome)
@@ -168,9 +165,7 @@ def run_job(
     )
 
 
-def _run_of(
-    command: str, config: FineTuningFlags, parts: Parts, job: Job, tokenized: str, seed: int
-) -> Run:
+def _run_of(config: FineTuningFlags, parts: Parts, job: Job, tokenized: str, seed: int) -> Run:
     identity = {
         **output_flags(config),
         "bert_config_file": parts.model_config.to_dict(),
@@ -178,7 +173,6 @@ def _run_of(
         **job.identity,
     }
     return Run(
-        command,
         config.folder(seed),
         parts.model_config,
         config.bert_config_file,

@@ -58,17 +58,24 @@ class FineTuningFlags(TokenizerFlags, OptimizerFlags, DeviceFlags, LoopFlags):
         "(bert_model.ckpt), or a Hugging Face folder with safetensors.",
     )
     do_train: bool = flag(False, help="Train.", affects_output=False)
-    train_batch_size: int = flag(32, help="Examples of an update, over all devices.")
-    num_train_epochs: float = flag(3.0, help="Passes over the training data.")
+    train_batch_size: int = flag(32, help="Examples of an update, over all devices.", at_least=1)
+    num_train_epochs: float = flag(3.0, help="Passes over the training data.", above=0, below=1e6)
     warmup_proportion: float = flag(
-        0.1, help="Share of the updates with a rising learning rate, in [0, 1]."
+        0.1,
+        help="Share of the updates with a rising learning rate, in [0, 1].",
+        at_least=0,
+        at_most=1,
     )
     layer_decay: float = flag(
-        1.0, help="A layer's learning rate as a share of that of the layer above it, in (0, 1]."
+        1.0,
+        help="A layer's learning rate as a share of that of the layer above it, in (0, 1].",
+        above=0,
+        at_most=1,
     )
     gradient_accumulation_steps: int = flag(
         1,
         help="Compute a batch in so many parts, to save memory; the update is that of the whole.",
+        at_least=1,
     )
     length_buckets: bool = flag(
         True,
@@ -79,42 +86,30 @@ class FineTuningFlags(TokenizerFlags, OptimizerFlags, DeviceFlags, LoopFlags):
         None,
         help="Evaluate after every so many updates, and at the end; the best weights are kept and "
         "used.",
+        above=0,
     )
     num_seeds: int = flag(
         1,
         help="Train so often, with seeds from --random_seed on, into seed-N folders; the mean and "
         "the deviation are reported.",
         affects_output=False,
+        at_least=1,
     )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
-        for name in ("train_batch_size", "gradient_accumulation_steps", "num_seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0 < self.num_train_epochs < 1e6:
-            raise ValueError(f"--num_train_epochs must be above 0, got {self.num_train_epochs}.")
-        if not 0 <= self.warmup_proportion <= 1:
-            raise ValueError(
-                f"--warmup_proportion must be in [0, 1], got {self.warmup_proportion}."
-            )
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"--layer_decay must be in (0, 1], got {self.layer_decay}.")
         if self.train_batch_size % self.gradient_accumulation_steps:
             raise ValueError(
                 f"--train_batch_size={self.train_batch_size} must be a multiple of "
                 f"--gradient_accumulation_steps={self.gradient_accumulation_steps}."
             )
-        if self.eval_every_steps is not None and self.eval_every_steps < 1:
-            raise ValueError(f"--eval_every_steps must be above 0, got {self.eval_every_steps}.")
         if self.random_seed + self.num_seeds > 1 << 31:
             raise ValueError("--random_seed and --num_seeds: the last seed must be below 2**31.")
         if files.is_remote(self.output_dir):
             raise ValueError(
                 f"--output_dir must be a local folder, got {self.output_dir}; copy it afterwards."
             )
-        self.optimizer_config(1, 0)
 
     @property
     def seeds(self) -> range:

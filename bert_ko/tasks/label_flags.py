@@ -51,23 +51,22 @@ class LabelFlags(FineTuningFlags):
     )
     do_eval: bool = flag(False, help="Evaluate.", affects_output=False)
     do_predict: bool = flag(False, help="Predict.", affects_output=False)
-    max_seq_length: int = flag(128, help="Pieces of a text with its special tokens.")
-    eval_batch_size: int = flag(8, help="Texts of a batch of evaluation.", affects_output=False)
-    predict_batch_size: int = flag(8, help="Texts of a batch of prediction.", affects_output=False)
+    max_seq_length: int = flag(128, help="Pieces of a text with its special tokens.", at_least=3)
+    eval_batch_size: int = flag(
+        8, help="Texts of a batch of evaluation.", affects_output=False, at_least=1
+    )
+    predict_batch_size: int = flag(
+        8, help="Texts of a batch of prediction.", affects_output=False, at_least=1
+    )
     max_train_examples: int | None = flag(
-        None, help="Train on so many examples, the same ones for every seed. Default: all."
+        None,
+        help="Train on so many examples, the same ones for every seed. Default: all.",
+        at_least=1,
     )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
-        for name, least in (
-            ("max_seq_length", 3), ("eval_batch_size", 1), ("predict_batch_size", 1),
-            ("max_train_examples", 1),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"--{name} must be at least {least}, got {value}.")
         if not (self.do_train or self.do_eval or self.do_predict or self.is_trial):
             raise ValueError(
                 "give --do_train, --do_eval, --do_predict, --input_file or --interactive."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bert_ko import files
-from bert_ko.flags import flag
+from bert_ko.flags import Flags, flag
 from bert_ko.tokenization.config import (
     CONFIG_NAME,
     PrefixUnit,
@@ -27,7 +27,7 @@ MODEL_NAME = "spm.model"
 
 
 @dataclass(frozen=True)
-class TokenizerSettings:
+class TokenizerSettings(Flags):
     """How a vocabulary is used; None means as the vocabulary says."""
 
     tokenizer_type: TokenizerType | None = flag(

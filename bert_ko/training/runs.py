@@ -54,7 +54,6 @@ class Run(NamedTuple):
     """A run.
 
     Attributes:
-        command: its name, for messages.
         folder: --output_dir, or one below it.
         model_config: of the model.
         config_file: where that was read.
@@ -64,7 +63,6 @@ class Run(NamedTuple):
         tokenized: what the tokenizer was applied to, for messages: "the shards were made with".
     """
 
-    command: str
     folder: str
     model_config: BertConfig
     config_file: str
@@ -222,7 +220,6 @@ def _compare(run: Run, source: Source) -> None:
     act = source.config.hidden_act if source.config is not None else None
     if act not in (None, run.model_config.hidden_act):
         warn(
-            run.command,
             f"{source.path} was trained with hidden_act {act}, {run.config_file} says "
             f"{run.model_config.hidden_act}.",
         )
@@ -272,7 +269,6 @@ def begin(run: Run, checkpoint: Checkpoint | None, computed_with: str) -> Progre
     before = checkpoint.state.get("computed_with", computed_with)
     if before != computed_with:
         warn(
-            run.command,
             f"the run was computed with {before}, now with {computed_with}: it goes on, but not "
             "to the last bit.",
         )

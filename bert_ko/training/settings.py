@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bert_ko.flags import flag
+from bert_ko.flags import Flags, flag
 from bert_ko.notification import require_notify_url
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
@@ -19,7 +19,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class DeviceFlags:
+class DeviceFlags(Flags):
     """Devices and precision."""
 
     use_tpu: bool = flag(False, help="Train on a TPU.", affects_output=False)
@@ -39,7 +39,10 @@ class DeviceFlags:
         8, help="Cores of the TPU; all that it has are used.", affects_output=False
     )
     num_devices: int | None = flag(
-        None, help="Use so many devices. Default: all GPUs, or one CPU.", affects_output=False
+        None,
+        help="Use so many devices. Default: all GPUs, or one CPU.",
+        affects_output=False,
+        at_least=1,
     )
     precision: Precision = flag(
         "auto",
@@ -54,13 +57,7 @@ class DeviceFlags:
 
     @property
     def device_config(self) -> DeviceConfig:
-        """As the backend takes it.
-
-        Raises:
-            ValueError: no device is wanted.
-        """
-        if self.num_devices is not None and self.num_devices < 1:
-            raise ValueError(f"--num_devices must be at least 1, got {self.num_devices}.")
+        """As the backend takes it."""
         return DeviceConfig(
             self.num_devices,
             self.use_tpu,
@@ -74,10 +71,12 @@ class DeviceFlags:
 
 
 @dataclass(frozen=True)
-class OptimizerFlags:
+class OptimizerFlags(Flags):
     """Optimizer and schedule."""
 
-    learning_rate: float = flag(5e-5, help="The peak of the learning rate.")
+    learning_rate: float = flag(
+        5e-5, help="The peak of the learning rate.", at_least=0, at_most=_LARGEST
+    )
     optimizer: OptimizerName = flag(
         "adam_weight_decay",
         help="adam_weight_decay: Google's, without bias correction; adamw: with it; lamb: for "
@@ -87,9 +86,17 @@ class OptimizerFlags:
         "linear", help="After warm-up: linear decay to 0 at --num_train_steps, or constant."
     )
     weight_decay: float = flag(
-        0.01, help="Decoupled weight decay of kernels and embeddings, times the learning rate."
+        0.01,
+        help="Decoupled weight decay of kernels and embeddings, times the learning rate.",
+        at_least=0,
+        at_most=_LARGEST,
     )
-    clip_norm: float = flag(1.0, help="Largest global norm of the gradients; 0 clips nothing.")
+    clip_norm: float = flag(
+        1.0,
+        help="Largest global norm of the gradients; 0 clips nothing.",
+        at_least=0,
+        at_most=_LARGEST,
+    )
 
     def optimizer_config(
         self,
@@ -98,19 +105,7 @@ class OptimizerFlags:
         layer_decay: float = 1.0,
         num_hidden_layers: int = 0,
     ) -> OptimizerConfig:
-        """As the optimizer takes it; see there.
-
-        Raises:
-            ValueError: a value out of range, by the flag's name.
-        """
-        for name, value in (
-            ("learning_rate", self.learning_rate), ("weight_decay", self.weight_decay),
-            ("clip_norm", self.clip_norm), ("num_warmup_steps", num_warmup_steps),
-        ):  # fmt: skip
-            if not value >= 0:
-                raise ValueError(f"--{name} must be at least 0, got {value}.")
-            if value > _LARGEST:
-                raise ValueError(f"--{name} must be at most {_LARGEST:.2g}, got {value}.")
+        """As the optimizer takes it; see there."""
         return OptimizerConfig(
             name=self.optimizer,
             learning_rate=self.learning_rate,
@@ -125,31 +120,38 @@ class OptimizerFlags:
 
 
 @dataclass(frozen=True)
-class LoopFlags:
+class LoopFlags(Flags):
     """How a run saves, logs and ends."""
 
     save_checkpoints_steps: int = flag(
-        1000, help="Updates between two checkpoints.", affects_output=False
+        1000, help="Updates between two checkpoints.", affects_output=False, at_least=1
     )
     keep_checkpoint_max: int = flag(
-        5, help="Checkpoints that stay; 0 keeps all.", affects_output=False
+        5, help="Checkpoints that stay; 0 keeps all.", affects_output=False, at_least=0
     )
     iterations_per_loop: int = flag(
         1000,
         help="Updates that may be under way on an accelerator before their losses are read; a "
         "loss that is not finite is noticed then. No effect beyond --log_every_steps.",
         affects_output=False,
+        at_least=1,
     )
     log_every_steps: int = flag(
-        10, help="Updates between two lines of metrics.jsonl.", affects_output=False
+        10, help="Updates between two lines of metrics.jsonl.", affects_output=False, at_least=1
     )
     max_hours: float | None = flag(
         None,
         help="Save and stop after so many hours of training, those of earlier runs into "
         "--output_dir included.",
         affects_output=False,
+        above=0,
     )
-    random_seed: int = flag(12345, help="Seed of weights, dropout, masks and order, in [0, 2**31).")
+    random_seed: int = flag(
+        12345,
+        help="Seed of weights, dropout, masks and order, in [0, 2**31).",
+        at_least=0,
+        below=1 << 31,
+    )
     notify_url: str | None = flag(
         None,
         help="Webhook, as Slack's, that is told when the run has ended, and how. A secret: it is "
@@ -159,16 +161,7 @@ class LoopFlags:
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
-        for name, least in (
-            ("save_checkpoints_steps", 1), ("keep_checkpoint_max", 0),
-            ("iterations_per_loop", 1), ("log_every_steps", 1), ("random_seed", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
-        if self.random_seed >= 1 << 31:
-            raise ValueError(f"--random_seed must be below 2**31, got {self.random_seed}.")
-        if self.max_hours is not None and not self.max_hours > 0:
-            raise ValueError(f"--max_hours must be above 0, got {self.max_hours}.")
+        super().__post_init__()
         if self.notify_url is not None:
             require_notify_url(self.notify_url)
 

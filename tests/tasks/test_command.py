@@ -161,7 +161,7 @@ def test_run_job_trains_writes_and_scores(log: list[Any], written: Path, capsys:
     attempt = lambda predict: log.append(("attempt", predict("x")))  # noqa: E731
     job = make_job(log, begin=begin, attempt=attempt)
     parts = open_parts(config, 20)
-    ending = run_job("run_task", config, parts, job, "the texts are cut with")
+    ending = run_job(config, parts, job, "the texts are cut with")
     folder = f"{written}/run"
     assert log == [
         ("tuner", {"save_checkpoints_steps": 1000}),
@@ -180,7 +180,7 @@ def test_run_job_trains_writes_and_scores(log: list[Any], written: Path, capsys:
 
 def test_run_job_seeds_have_a_mean(log: list[Any], written: Path, capsys: Captured) -> None:
     config = flags(written, do_train=True, num_seeds=2)
-    ending = run_job("run_task", config, open_parts(config, 20), make_job(log), "x")
+    ending = run_job(config, open_parts(config, 20), make_job(log), "x")
     assert ending == Ending({"f1": 55.0}, 6, 100)
     assert [entry[0] for entry in log[:5]] == ["tuner", "run", "finish", "run", "finish"]
     for seed in (5, 6):
@@ -194,7 +194,7 @@ def test_run_job_seeds_have_a_mean(log: list[Any], written: Path, capsys: Captur
 def test_run_job_without_training_writes_nothing(log: list[Any], written: Path) -> None:
     config = flags(written)
     job = make_job(log, finish=lambda predict, folder, step: None)
-    ending = run_job("run_task", config, open_parts(config, 20), job, "x")
+    ending = run_job(config, open_parts(config, 20), job, "x")
     assert ending == Ending({}, 5, 0)
     assert os.listdir(written / "run") == []
 
@@ -211,7 +211,7 @@ def test_run_job_other_run_is_refused_before_anything_is_written(
     folder = str(written / "run")
     save_checkpoint(folder, 3, checkpoint, parts.model_config, 0, kind)
     with pytest.raises(ValueError) as error:
-        run_job("run_task", config, parts, make_job(log), "x")
+        run_job(config, parts, make_job(log), "x")
     assert str(error.value).startswith(f"{folder}/{kind}-00000003 is of another run: ")
     assert "--train_file had 'b.tsv', now 'a.tsv'" in str(error.value)
     assert os.listdir(folder) == [f"{kind}-00000003"]
@@ -280,7 +280,7 @@ def test_file_identity_is_name_and_content(tmp_path: Path) -> None:
 
 
 def test_refuse_other_task_names_what_is_missing_or_larger() -> None:
-    run = Run("run_task", "out", MODEL, "c", {}, None, "x")
+    run = Run("out", MODEL, "c", {}, None, "x")
     arrays = {"w": np.zeros((2, 4), np.float32), "more": np.zeros(1, np.float32)}
     checkpoint = Checkpoint(arrays, {}, {})
     refuse_other_task(run, {"w": ParameterSpec((2, 4), "zeros")}, checkpoint)

@@ -11,6 +11,7 @@ import pytest
 
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import ParameterSpec, initial_parameters
+from bert_ko.progress import program_name
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.loop import Progression
 from bert_ko.training.runs import (
@@ -25,6 +26,8 @@ from bert_ko.training.runs import (
     write_run,
 )
 
+WARNING = f"{program_name()}: warning:"
+
 CONFIG = BertConfig(vocab_size=50, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
 IDENTITY = {"learning_rate": 0.5, "random_seed": 3, "bert_config_file": CONFIG.to_dict()}
 SPECS = {"a": ParameterSpec((2, 3), "normal"), "b": ParameterSpec((3,), "ones")}
@@ -38,7 +41,7 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_run(folder: Path, **changes: Any) -> Run:
     run = Run(
-        "run_task", str(folder), CONFIG, "model.json", IDENTITY, "0123",
+        str(folder), CONFIG, "model.json", IDENTITY, "0123",
         "the shards were made with",
     )  # fmt: skip
     return run._replace(**changes)
@@ -239,7 +242,7 @@ def test_new_parameters_of_another_activation_warn(
     path = save(run, 4)
     new_parameters(run._replace(**other_model(hidden_act="gelu_erf")), SPECS, run.folder, seed=5)
     assert capsys.readouterr().err == (
-        f"run_task: warning: {path} was trained with hidden_act gelu, model.json says gelu_erf.\n"
+        f"{WARNING} {path} was trained with hidden_act gelu, model.json says gelu_erf.\n"
     )
 
 
@@ -329,7 +332,7 @@ def test_begin_with_other_devices_warns(tmp_path: Path, capsys: pytest.CaptureFi
     checkpoint = Checkpoint({}, {}, {**STATE, "computed_with": "1 CPU, float32"})
     begin(make_run(tmp_path), checkpoint, "2 GPUs, bfloat16")
     assert capsys.readouterr().err == (
-        "run_task: warning: the run was computed with 1 CPU, float32, now with 2 GPUs, bfloat16: "
+        f"{WARNING} the run was computed with 1 CPU, float32, now with 2 GPUs, bfloat16: "
         "it goes on, but not to the last bit.\n"
     )
 

@@ -1,6 +1,5 @@
 """Flags that every command that trains has: what they refuse and what they become."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,6 @@ def test_flags_defaults_are_googles() -> None:
         ("keep_checkpoint_max", -1, 0),
         ("iterations_per_loop", 0, 1),
         ("log_every_steps", 0, 1),
-        ("random_seed", -1, 0),
     ],
 )
 def test_flags_below_the_least_name_the_flag(name: str, value: int, least: int) -> None:
@@ -46,7 +44,7 @@ def test_flags_below_the_least_name_the_flag(name: str, value: int, least: int) 
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--random_seed=2147483648", r"--random_seed must be below 2\*\*31, got 2147483648"),
+        ("--random_seed=2147483648", r"--random_seed must be in \[0, 2\*\*31\), got 2147483648"),
         ("--max_hours=0", r"--max_hours must be above 0, got 0\.0"),
         ("--max_hours=nan", "--max_hours must be above 0, got nan"),
         ("--precision=float16", "--precision must be one of float32, bfloat16, auto"),
@@ -59,23 +57,12 @@ def test_flags_bad_value_names_the_flag(flag: str, message: str) -> None:
         parse(Flags, [flag])
 
 
-@pytest.mark.parametrize("value", [-1e-9, float("nan")])
+@pytest.mark.parametrize("value", [-1e-9, float("nan"), 1e39, float("inf")])
 @pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm"])
-def test_optimizer_config_out_of_range_names_the_flag(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"^--{name} must be at least 0, got {value}\.$"):
-        OptimizerFlags(**{name: value}).optimizer_config(10, 0)
-
-
-@pytest.mark.parametrize("value", [1e39, float("inf")])
-def test_optimizer_config_infinite_in_float32_names_the_flag(value: float) -> None:
-    message = rf"^--learning_rate must be at most 3\.4e\+38, got {re.escape(str(value))}\.$"
-    with pytest.raises(ValueError, match=message):
-        OptimizerFlags(learning_rate=value).optimizer_config(10, 0)
-
-
-def test_optimizer_config_negative_warmup_names_the_flag() -> None:
-    with pytest.raises(ValueError, match=r"^--num_warmup_steps must be at least 0, got -1\.$"):
-        OptimizerFlags().optimizer_config(10, -1)
+def test_optimizer_flags_out_of_float32_name_the_flag(name: str, value: float) -> None:
+    with pytest.raises(ValueError) as error:
+        OptimizerFlags(**{name: value})
+    assert str(error.value) == f"--{name} must be in [0, 3.4e38], got {value}."
 
 
 def test_optimizer_config_has_every_flag() -> None:
@@ -90,9 +77,9 @@ def test_optimizer_config_has_every_flag() -> None:
 
 
 @pytest.mark.parametrize("count", [0, -2])
-def test_device_config_no_device_names_the_flag(count: int) -> None:
+def test_device_flags_no_device_names_the_flag(count: int) -> None:
     with pytest.raises(ValueError, match=rf"^--num_devices must be at least 1, got {count}\.$"):
-        _ = DeviceFlags(num_devices=count).device_config
+        DeviceFlags(num_devices=count)
 
 
 def test_device_config_has_every_flag() -> None:

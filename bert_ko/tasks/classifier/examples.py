@@ -18,10 +18,9 @@ from bert_ko.tasks.classifier.forms import TaskForm
 from bert_ko.tasks.classifier.tables import (
     Table,
     listed,
-    read_lines,
     read_table,
-    shown_path,
 )
+from bert_ko.text_lines import read_lines, source_name
 
 ProblemKind = Literal[
     "blank_line",
@@ -137,7 +136,7 @@ def read_texts(path: str, *, is_pair: bool | None = None) -> tuple[Example, ...]
     """
     lines = read_lines(path)
     if not lines:
-        raise ValueError(f"{shown_path(path)} is empty; expected a text a line.")
+        raise ValueError(f"{source_name(path)} is empty; expected a text a line.")
     allowed = {None: (1, 2), False: (1,), True: (2,)}[is_pair]
     examples = []
     for number, line in enumerate(lines, start=1):
@@ -145,7 +144,7 @@ def read_texts(path: str, *, is_pair: bool | None = None) -> tuple[Example, ...]
         if len(texts) not in allowed:
             wanted = {None: "one text, or two", False: "one text", True: "two texts"}[is_pair]
             raise ValueError(
-                f"{shown_path(path)}:{number}: expected {wanted} with a tab between two, "
+                f"{source_name(path)}:{number}: expected {wanted} with a tab between two, "
                 f"got {len(texts)}."
             )
         text_b = texts[1] if len(texts) == 2 else None

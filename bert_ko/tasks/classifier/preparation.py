@@ -71,12 +71,11 @@ class Setting(NamedTuple):
         return self.config.plan(self.parts.tokenizer, batch_size, lengths)
 
 
-def prepare(config: ClassifierFlags, command: str, parts: Parts) -> Setting:
+def prepare(config: ClassifierFlags, parts: Parts) -> Setting:
     """Reads and cuts the files that a command line needs.
 
     Args:
         config: flags.
-        command: for messages.
         parts: the model's configuration and its tokenizer.
 
     Raises:
@@ -85,17 +84,17 @@ def prepare(config: ClassifierFlags, command: str, parts: Parts) -> Setting:
     """
     if not config.do_train:
         _refuse_other_kind(config)
-    train = _read(config, command, "train") if config.do_train else None
-    evaluation = _read(config, command, "dev") if config.evaluates else None
-    test = _read(config, command, "test") if config.do_predict else None
-    labels: Labels = () if config.is_regression else _find_labels(config, command, train)
+    train = _read(config, "train") if config.do_train else None
+    evaluation = _read(config, "dev") if config.evaluates else None
+    test = _read(config, "test") if config.do_predict else None
+    labels: Labels = () if config.is_regression else _find_labels(config, train)
     for dataset in (train, evaluation):
         if dataset is not None and not config.is_regression:
             _refuse_other_labels(dataset, labels)
-    cut = partial(_cut, config, command, parts.tokenizer, labels)
+    cut = partial(_cut, config, parts.tokenizer, labels)
     training = None
     if train is not None:
-        examples = _trainable(config, command, train)
+        examples = _trainable(config, train)
         training = cut(train.path, examples, _weights(config, labels, examples))
     return Setting(
         config,
@@ -107,7 +106,7 @@ def prepare(config: ClassifierFlags, command: str, parts: Parts) -> Setting:
     )
 
 
-def _read(config: ClassifierFlags, command: str, split: Split) -> Dataset:
+def _read(config: ClassifierFlags, split: Split) -> Dataset:
     path = {"train": config.train_file, "dev": config.eval_file, "test": config.predict_file}[split]
     if path is None:
         assert config.data_dir is not None
@@ -116,7 +115,7 @@ def _read(config: ClassifierFlags, command: str, split: Split) -> Dataset:
     print(f"{path}: {len(dataset.examples):,} examples", flush=True)
     for kind, count in dataset.problem_counts().items():
         found = [problem.detail for problem in dataset.problems if problem.kind == kind]
-        warn(command, f"{kind}: {count:,} ({shown_list(found, 3, width=200)})")
+        warn(f"{kind}: {count:,} ({shown_list(found, 3, width=200)})")
     if split == "test":
         unknown = [example._replace(label=None, score=None) for example in dataset.examples]
         return replace(dataset, examples=tuple(unknown))
@@ -133,7 +132,7 @@ def _refuse_other_kind(config: ClassifierFlags) -> None:
     )
 
 
-def _find_labels(config: ClassifierFlags, command: str, train: Dataset | None) -> Labels:
+def _find_labels(config: ClassifierFlags, train: Dataset | None) -> Labels:
     """Those of the examples to train on; else those that stand beside the weights."""
     if train is not None:
         return _labels_of(train)
@@ -141,7 +140,7 @@ def _find_labels(config: ClassifierFlags, command: str, train: Dataset | None) -
     if found:
         return found
     if config.train_file is not None or config.data_dir is not None:
-        return _labels_of(_read(config, command, "train"))
+        return _labels_of(_read(config, "train"))
     raise no_labels_error(config)
 
 
@@ -164,12 +163,12 @@ def _refuse_other_labels(dataset: Dataset, labels: Labels) -> None:
         )
 
 
-def _trainable(config: ClassifierFlags, command: str, train: Dataset) -> list[Example]:
+def _trainable(config: ClassifierFlags, train: Dataset) -> list[Example]:
     """Those with a text, or as many of them as are wanted."""
     examples = [example for example in train.examples if example.text_a.strip()]
     if len(examples) < len(train.examples):
         missing = len(train.examples) - len(examples)
-        warn(command, f"{train.path}: {missing:,} examples without a text are not trained on")
+        warn(f"{train.path}: {missing:,} examples without a text are not trained on")
     chosen = draw_examples(config, len(examples))
     if len(chosen) < len(examples):
         print(f"trained on {len(chosen):,} of them (--max_train_examples)", flush=True)
@@ -192,7 +191,6 @@ def _weights(
 
 def _cut(
     config: ClassifierFlags,
-    command: str,
     tokenizer: Tokenizer,
     labels: Labels,
     path: str,
@@ -202,7 +200,6 @@ def _cut(
     features = class_features(examples, tokenizer, config.max_seq_length, labels, weights)
     if features.sentences.num_cut:
         warn(
-            command,
             f"{path}: {features.sentences.num_cut:,} examples are longer than "
             f"--max_seq_length={config.max_seq_length} pieces, and are cut",
         )

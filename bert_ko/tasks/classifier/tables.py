@@ -6,15 +6,12 @@ import contextlib
 import csv
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.json_files import expect, load_json
-
-STANDARD_INPUT = "-"
+from bert_ko.text_lines import read_lines, read_text
 
 _MAX_SHOWN = 8  # names of columns in a message
 _MAX_NAME_LENGTH = 30
@@ -93,47 +90,11 @@ def read_table(path: str) -> Table:
     return table
 
 
-def read_lines(path: str) -> list[str]:
-    r"""Returns the lines of a text without their ends, which are \n or \r\n and nothing else.
-
-    Args:
-        path: See `files.open_binary`; "-" is standard input.
-
-    Raises:
-        ValueError: A line is not UTF-8.
-    """
-    lines = _read_text(path).split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
-
-
 def listed(names: Sequence[str]) -> str:
     """Returns the first of some names for a message."""
     shown = [repr(name[:_MAX_NAME_LENGTH]) for name in names[:_MAX_SHOWN]]
     more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     return ", ".join(shown) + more
-
-
-def shown_path(path: str) -> str:
-    """Returns the name of a file for a message."""
-    return "standard input" if path == STANDARD_INPUT else path
-
-
-def _read_text(path: str) -> str:
-    if path == STANDARD_INPUT:
-        data = sys.stdin.buffer.read()
-    else:
-        with files.open_binary(path) as stream:
-            data = stream.read()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # Replaced characters would be learned and predicted from as if the user had written them.
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{shown_path(path)}:{line}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
-        ) from None
 
 
 def _header(path: str, cells: Sequence[str]) -> tuple[str, ...]:
@@ -171,7 +132,7 @@ def _read_tabs(path: str) -> Table:
 
 
 def _read_commas(path: str) -> Table:
-    text = _read_text(path)
+    text = read_text(path)
     if not text:
         raise ValueError(f"{path} is empty; expected a line with the names of the columns.")
     found = list(_csv_rows(path, text))

@@ -6,18 +6,15 @@ give words alone it is the words with one blank between them. Nothing else is no
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
-from bert_ko import files
 from bert_ko.tasks.ner.bio import OUTSIDE, Entity, entities, label_list, repair_bio
 from bert_ko.tasks.ner.formats import PARSERS, Block, detect
+from bert_ko.text_lines import open_lines, read_lines
 
 FileFormat = Literal["auto", "klue", "naver", "conll"]
 Unit = Literal["character", "word"]
@@ -107,7 +104,7 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
     Source: the files of KLUE-benchmark/KLUE (klue-ner-v1.1), naver/nlp-challenge (missions/ner) and
         the shared tasks of CoNLL 2002 and 2003.
     """
-    lines = _read_lines(path)
+    lines = read_lines(path)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path} is empty; expected tagged sentences.")
     chosen = detect(path, lines) if file_format == "auto" else file_format
@@ -129,17 +126,10 @@ def read_texts(path: str) -> Iterator[Sentence]:
         FileNotFoundError: there is no such file.
         ValueError: a line is not UTF-8, with its number.
     """
-    name = "standard input" if path == "-" else path
-    opened = contextlib.nullcontext(sys.stdin.buffer) if path == "-" else files.open_binary(path)
-    with opened as stream:
-        for number, line in enumerate(stream, start=1):
-            data = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            try:
-                text = data.removesuffix(b"\n").removesuffix(b"\r").decode()
-            except UnicodeDecodeError:
-                raise _not_utf8(name, number) from None
+    with open_lines(path) as lines:
+        for text in lines:
             if text.strip():
-                yield plain_sentence(text, number)
+                yield plain_sentence(text, lines.num_lines)
 
 
 def plain_sentence(text: str, number: int) -> Sentence:
@@ -198,17 +188,3 @@ class _Builder:
             tags=tags,
             line=block.line,
         )
-
-
-def _read_lines(path: str) -> list[str]:
-    with files.open_binary(path) as stream:
-        data = stream.read()
-    try:
-        lines = data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, data.count(b"\n", 0, error.start) + 1) from None
-    return [line.removesuffix("\r") for line in lines]
-
-
-def _not_utf8(name: str, number: int) -> ValueError:
-    return ValueError(f"{name}:{number}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`).")

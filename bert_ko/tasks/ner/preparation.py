@@ -72,12 +72,11 @@ class Setting(NamedTuple):
         return tag_features(sentences, tokenizer, length, self.labels if with_tags else ())
 
 
-def prepare(config: NerFlags, command: str, parts: Parts) -> Setting:
+def prepare(config: NerFlags, parts: Parts) -> Setting:
     """Reads and cuts the files that a command line needs.
 
     Args:
         config: flags.
-        command: for messages.
         parts: the model's configuration and its tokenizer.
 
     Raises:
@@ -86,11 +85,11 @@ def prepare(config: NerFlags, command: str, parts: Parts) -> Setting:
     """
     if not config.do_train:
         _refuse_other_crf(config)
-    train = _read_training(config, command) if config.do_train else None
-    evaluation = _read(config, command, "dev") if config.evaluates else None
-    test = _read(config, command, "test") if config.do_predict else None
-    labels = _find_labels(config, command, train)
-    _warn_of_other_tags(command, evaluation, labels)
+    train = _read_training(config) if config.do_train else None
+    evaluation = _read(config, "dev") if config.evaluates else None
+    test = _read(config, "test") if config.do_predict else None
+    labels = _find_labels(config, train)
+    _warn_of_other_tags(evaluation, labels)
     setting = Setting(config, parts, labels, None, None, None)
 
     def texts(dataset: Dataset | None, with_tags: bool) -> Texts | None:
@@ -108,9 +107,9 @@ def prepare(config: NerFlags, command: str, parts: Parts) -> Setting:
     )
 
 
-def _read(config: NerFlags, command: str, split: Split) -> Dataset:
+def _read(config: NerFlags, split: Split) -> Dataset:
     path = {"train": config.train_file, "dev": config.eval_file, "test": config.predict_file}[split]
-    return _read_file(config, command, path or _find_file(config, split))
+    return _read_file(config, path or _find_file(config, split))
 
 
 def _find_file(config: NerFlags, split: Split) -> str:
@@ -125,7 +124,7 @@ def _find_file(config: NerFlags, split: Split) -> str:
     return found
 
 
-def _read_file(config: NerFlags, command: str, path: str) -> Dataset:
+def _read_file(config: NerFlags, path: str) -> Dataset:
     dataset = read_dataset(path, config.file_format)
     count = sum(tag.startswith("B-") for sentence in dataset.sentences for tag in sentence.tags)
     print(
@@ -134,16 +133,16 @@ def _read_file(config: NerFlags, command: str, path: str) -> Dataset:
     )
     for kind, number in dataset.problem_counts().items():
         found = [problem.detail for problem in dataset.problems if problem.kind == kind]
-        warn(command, f"{kind}: {number:,} ({shown_list(found, 3, width=200)})")
+        warn(f"{kind}: {number:,} ({shown_list(found, 3, width=200)})")
     return dataset
 
 
-def _read_training(config: NerFlags, command: str) -> Dataset:
+def _read_training(config: NerFlags) -> Dataset:
     """The file, and what is added to it."""
-    first = _read(config, command, "train")
+    first = _read(config, "train")
     sentences = list(first.sentences)
     for path in config.extra_train_file:
-        other = _read_file(config, command, path)
+        other = _read_file(config, path)
         if other.unit != first.unit:
             raise ValueError(
                 f"--extra_train_file: {path} has a tag a {other.unit}, but {first.path} a tag a "
@@ -152,7 +151,6 @@ def _read_training(config: NerFlags, command: str) -> Dataset:
         missing = sorted({tag[2:] for tag in first.labels} - {tag[2:] for tag in other.labels})
         if missing:
             warn(
-                command,
                 f"{path} has no entity of type {', '.join(missing)}: what {first.path} calls so "
                 "is O there, or another type",
             )
@@ -163,7 +161,7 @@ def _read_training(config: NerFlags, command: str) -> Dataset:
     return Dataset(first.path, first.unit, tuple(sentences[i] for i in chosen), ())
 
 
-def _find_labels(config: NerFlags, command: str, train: Dataset | None) -> Labels:
+def _find_labels(config: NerFlags, train: Dataset | None) -> Labels:
     """Those of the sentences to train on; else those that stand beside the weights."""
     if train is None:
         found = stored_labels(config)
@@ -172,7 +170,7 @@ def _find_labels(config: NerFlags, command: str, train: Dataset | None) -> Label
             return found
         if config.train_file is None and config.data_dir is None:
             raise no_labels_error(config)
-        train = _read_training(config, command)
+        train = _read_training(config)
     labels = label_list(tag[2:] for tag in train.labels if tag != OUTSIDE)
     if len(labels) == 1:
         raise ValueError(f"{train.path} has no entity; there is nothing to learn from it.")
@@ -199,11 +197,10 @@ def _refuse_other_crf(config: NerFlags) -> None:
         raise ValueError(f"{place} was trained {how} --use_crf; {what} the flag.")
 
 
-def _warn_of_other_tags(command: str, dataset: Dataset | None, labels: Labels) -> None:
+def _warn_of_other_tags(dataset: Dataset | None, labels: Labels) -> None:
     others = [tag for tag in (dataset.labels if dataset else ()) if tag not in labels]
     if dataset is not None and others:
         warn(
-            command,
             f"{dataset.path}: the model does not know the tags {shown_list(others)}; it never "
             "predicts them",
         )

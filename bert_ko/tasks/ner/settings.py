@@ -26,14 +26,8 @@ class NerFlags(LabelFlags):
         False, help="A linear-chain CRF over the tags; ill-formed sequences are never predicted."
     )
     crf_learning_rate_multiple: float = flag(
-        100.0, help="Learning rate of the CRF's transitions, as a multiple of --learning_rate."
+        100.0,
+        help="Learning rate of the CRF's transitions, as a multiple of --learning_rate.",
+        at_least=0,
+        below=1e6,
     )
-
-    def __post_init__(self) -> None:
-        """Raises: ValueError: a value out of range, by the flag's name."""
-        super().__post_init__()
-        if not 0 <= self.crf_learning_rate_multiple < 1e6:
-            raise ValueError(
-                "--crf_learning_rate_multiple must be in [0, 1e6), got "
-                f"{self.crf_learning_rate_multiple}."
-            )

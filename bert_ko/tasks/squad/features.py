@@ -42,9 +42,6 @@ class WindowConfig:
 
     def __post_init__(self) -> None:
         """Raises: ValueError: windows that cannot hold a context, by the flag's name."""
-        for name in ("doc_stride", "max_query_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
         if self.max_seq_length < self.max_query_length + 4:
             raise ValueError(
                 f"--max_seq_length={self.max_seq_length} leaves no room for a context beside a "

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from bert_ko import files
 from bert_ko.json_files import kind_of
 from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question
+from bert_ko.text_lines import read_lines, source_name
 
 
 class Pair(NamedTuple):
@@ -24,7 +24,7 @@ def read_pairs(path: str) -> list[Pair]:
 
     Args:
         path: lines of QUESTION TAB CONTEXT, or JSON lines with question, context and perhaps id;
-            which of them, its first line says. Empty lines are passed over.
+            which of them, its first line says. Empty lines are passed over. See `open_lines`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -32,33 +32,19 @@ def read_pairs(path: str) -> list[Pair]:
     """
     pairs: list[Pair] = []
     parse: Callable[[str, int, str], Pair] | None = None
-    for number, line in enumerate(_lines(path), start=1):
-        line = line.removesuffix("\r")
+    for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             if parse is None:
                 parse = _parse_json if line.lstrip().startswith("{") else _parse_columns
-            pairs.append(parse(line, number, f"{path}:{number}"))
+            pairs.append(parse(line, number, f"{source_name(path)}:{number}"))
     if not pairs:
-        raise ValueError(f"{path} has no line with a question and a context.")
+        raise ValueError(f"{source_name(path)} has no line with a question and a context.")
     seen: set[str] = set()
     for pair in pairs:
         if pair.qas_id in seen:
-            raise ValueError(f"{path}: the id {pair.qas_id!r} stands there twice.")
+            raise ValueError(f"{source_name(path)}: the id {pair.qas_id!r} stands there twice.")
         seen.add(pair.qas_id)
     return pairs
-
-
-def _lines(path: str) -> list[str]:
-    with files.open_binary(path) as stream:
-        data = stream.read()
-    try:
-        return data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        # Replaced characters would come out again as parts of answers.
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}:{line}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
-        ) from None
 
 
 def _parse_columns(line: str, number: int, place: str) -> Pair:

@@ -102,7 +102,7 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer, cache: s
     return Questions(path, dataset, features)
 
 
-def describe_questions(config: SquadFlags, command: str, questions: Questions) -> None:
+def describe_questions(config: SquadFlags, questions: Questions) -> None:
     """Prints how many there are, and what is wrong with them."""
     dataset, features = questions.dataset, questions.features
     print(
@@ -113,20 +113,17 @@ def describe_questions(config: SquadFlags, command: str, questions: Questions) -
     for kind, count in dataset.problem_counts().items():
         found = [problem for problem in dataset.problems if problem.kind == kind]
         named = shown_list([problem.qas_id or problem.detail for problem in found])
-        warn(command, f"{questions.path}: {kind}: {count:,} ({named})")
+        warn(f"{questions.path}: {kind}: {count:,} ({named})")
         if config.verbose_logging:
             for problem in found:
-                warn(command, f"{questions.path}: {shown(problem.detail, 200)}")
+                warn(f"{questions.path}: {shown(problem.detail, 200)}")
 
 
-def choose_stripper(
-    config: SquadFlags, command: str, training: Questions | None
-) -> Stripper | None:
+def choose_stripper(config: SquadFlags, training: Questions | None) -> Stripper | None:
     """What cuts josa off the answers.
 
     Args:
         config: flags.
-        command: for messages.
         training: the endings that help are learnt from its gold answers; without it, those of
             --output_dir are taken, which an earlier run learnt.
 
@@ -149,7 +146,6 @@ def choose_stripper(
     stands = read_json(path)
     if stands is None:
         warn(
-            command,
             "--strip_josa=auto strips nothing: what helps is learnt from --train_file, and "
             f"{path} does not exist.",
         )
@@ -160,14 +156,11 @@ def choose_stripper(
     return HelpfulStripper(stripper, found)
 
 
-def prepare(
-    config: SquadFlags, command: str, model_config: BertConfig, tokenizer: Tokenizer
-) -> Setting:
+def prepare(config: SquadFlags, model_config: BertConfig, tokenizer: Tokenizer) -> Setting:
     """Reads and cuts the files that a command line needs.
 
     Args:
         config: flags.
-        command: for messages.
         model_config: of the model.
         tokenizer: of the model.
 
@@ -189,7 +182,7 @@ def prepare(
         raise ValueError(f"--eval_every_steps: {asked.path} has no gold answers to score with.")
     found = [part for part in (training, asked) if part is not None]
     for part in found:
-        describe_questions(config, command, part)
+        describe_questions(config, part)
     write_problems(config.output_dir, {part.path: part.dataset for part in found})
     reader = ReaderSettings(
         tokenizer,
@@ -200,7 +193,7 @@ def prepare(
             padded_lengths(config, asked.features if asked is not None else None),
         ),
         config.prediction_config,
-        choose_stripper(config, command, training) if answers else None,
+        choose_stripper(config, training) if answers else None,
     )
     return Setting(config, model_config, tokenizer, training, asked, reader)
 

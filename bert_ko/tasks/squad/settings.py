@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from bert_ko.flags import flag
@@ -47,13 +46,17 @@ class SquadFlags(FineTuningFlags):
     max_seq_length: int = flag(
         384, help="Pieces of a window: question, context and 3 special tokens."
     )
-    doc_stride: int = flag(128, help="Pieces between the beginnings of two windows.")
-    max_query_length: int = flag(64, help="Pieces of a question; the rest is cut off.")
+    doc_stride: int = flag(128, help="Pieces between the beginnings of two windows.", at_least=1)
+    max_query_length: int = flag(64, help="Pieces of a question; the rest is cut off.", at_least=1)
     predict_batch_size: int = flag(
-        8, help="Windows of a batch of prediction.", affects_output=False
+        8, help="Windows of a batch of prediction.", affects_output=False, at_least=1
     )
-    n_best_size: int = flag(20, help="Answers to keep for a question.", affects_output=False)
-    max_answer_length: int = flag(30, help="Pieces of an answer at most.", affects_output=False)
+    n_best_size: int = flag(
+        20, help="Answers to keep for a question.", affects_output=False, at_least=1
+    )
+    max_answer_length: int = flag(
+        30, help="Pieces of an answer at most.", affects_output=False, at_least=1
+    )
     strip_josa: StripJosa = flag(
         "auto",
         help="Cut josa, copulas and endings off the answers: auto where it helps on the answers "
@@ -73,12 +76,7 @@ class SquadFlags(FineTuningFlags):
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
-        for name in ("predict_batch_size", "n_best_size", "max_answer_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
-        if math.isnan(self.null_score_diff_threshold):
-            raise ValueError("--null_score_diff_threshold must be a number, got nan.")
-        _ = self.window_config  # which checks its lengths
+        _ = self.window_config  # which checks that its lengths fit together
         if self.oracle:
             if self.predict_file is None and self.train_file is None:
                 raise ValueError("--oracle needs --predict_file or --train_file.")

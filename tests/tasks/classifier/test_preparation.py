@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bert_ko.modeling.config import BertConfig
+from bert_ko.progress import program_name
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.preparation import Setting, prepare
@@ -15,6 +16,8 @@ from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
 from bert_ko.training.labels import write_labels
+
+WARNING = f"{program_name()}: warning:"
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "나무", "##는", "크", "##다", "숲"]
 PARTS = Parts(
@@ -42,7 +45,7 @@ def write(folder: Path, **rows: str) -> None:
 
 
 def prepared(folder: Path, **values: Any) -> Setting:
-    return prepare(flags(folder, **values), "run_classifier", PARTS)
+    return prepare(flags(folder, **values), PARTS)
 
 
 def refusal(folder: Path, **values: Any) -> str:
@@ -138,8 +141,8 @@ def test_prepare_problems_are_counted_with_their_places(
     assert setting.training is not None and len(setting.training.examples) == 5
     places = ", ".join(f"{tmp_path}/train.tsv:{line}: a text is empty" for line in (7, 8, 9))
     assert capsys.readouterr().err == (
-        f"run_classifier: warning: empty_text: 5 ({places} and 2 more)\n"
-        f"run_classifier: warning: {tmp_path}/train.tsv: 5 examples without a text are not trained "
+        f"{WARNING} empty_text: 5 ({places} and 2 more)\n"
+        f"{WARNING} {tmp_path}/train.tsv: 5 examples without a text are not trained "
         "on\n"
     )
 
@@ -152,7 +155,7 @@ def test_prepare_texts_that_are_cut_are_counted(
     assert setting.training is not None
     assert setting.training.features.lengths.tolist() == [3] * 5
     assert capsys.readouterr().err == (
-        f"run_classifier: warning: {tmp_path}/train.tsv: 3 examples are longer than "
+        f"{WARNING} {tmp_path}/train.tsv: 3 examples are longer than "
         "--max_seq_length=3 pieces, and are cut\n"
     )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_ko.tasks.classifier.tables import Table, read_lines, read_table
+from bert_ko.tasks.classifier.tables import Table, read_table
 
 WriteFile = Callable[[str, str | bytes], str]
 
@@ -244,22 +244,3 @@ def test_read_table_jsonl_of_any_cells_comes_back(
     ]
     path.write_bytes("\n".join(lines).encode())
     assert rows(read_table(str(path))) == content
-
-
-@pytest.mark.parametrize(
-    ("content", "lines"),
-    [
-        (b"", []),
-        (b"\n", [""]),
-        (b"a", ["a"]),
-        (b"a\n", ["a"]),
-        (b"a\n\n", ["a", ""]),
-        (b"\xef\xbb\xbfa\r\nb\r\n", ["a", "b"]),
-        (b"a\rb\r\r\n", ["a\rb\r"]),
-        ("가\u2028나\x85다\n".encode(), ["가\u2028나\x85다"]),
-    ],
-)
-def test_read_lines_only_line_feeds_end_a_line(
-    content: bytes, lines: list[str], write_file: WriteFile
-) -> None:
-    assert read_lines(write_file("a.txt", content)) == lines

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from bert_ko.modeling.config import BertConfig
+from bert_ko.progress import program_name
 from bert_ko.tasks.command import Parts
 from bert_ko.tasks.ner.preparation import Setting, prepare
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+WARNING = f"{program_name()}: warning:"
 
 PIECES = [*SPECIAL_TOKENS, "민수", "##는", "서울", "##에"]
 PERSON = "민\tB-PS\n수\tI-PS\n는\tO\n"
@@ -34,7 +37,7 @@ def write(path: Path, *sentences: str) -> str:
 
 def prepare_with(parts: Parts, folder: Path, **flags: Any) -> Setting:
     required = {"vocab_file": "v", "bert_config_file": "c", "output_dir": str(folder / "run")}
-    return prepare(NerFlags(**{**required, **flags}), "run_ner", parts)
+    return prepare(NerFlags(**{**required, **flags}), parts)
 
 
 def test_prepare_reads_what_is_asked_for(parts: Parts, tmp_path: Path) -> None:
@@ -107,7 +110,7 @@ def test_prepare_says_what_was_read(parts: Parts, tmp_path: Path, capsys: Captur
     assert captured.out == f"{path}: 2 sentences, 2 entities, a tag a character\n"
     lines = captured.err.splitlines()
     assert [line.split(" (")[0] for line in lines] == [
-        "run_ner: warning: empty_sentence: 1", "run_ner: warning: ill_formed_tag: 1"
+        f"{WARNING} empty_sentence: 1", f"{WARNING} ill_formed_tag: 1"
     ]  # fmt: skip
 
 
@@ -122,7 +125,7 @@ def test_prepare_more_sentences_come_behind_the_others(
     assert [s.text for s in found.training.dataset.sentences] == ["민수는", "서울에", "민수는"]
     assert found.labels == ("O", "B-LC", "I-LC", "B-PS", "I-PS")
     assert capsys.readouterr().err == (
-        f"run_ner: warning: {paths[1]} has no entity of type PS: what {paths[0]} calls so is O "
+        f"{WARNING} {paths[1]} has no entity of type PS: what {paths[0]} calls so is O "
         "there, or another type\n"
     )
 
@@ -178,8 +181,7 @@ def test_prepare_unknown_tags_are_named(parts: Parts, tmp_path: Path, capsys: Ca
     flags: dict[str, Any] = {"do_train": True, "train_file": train}
     prepare_with(parts, tmp_path, **flags, do_eval=True, eval_file=dev)
     assert capsys.readouterr().err == (
-        f"run_ner: warning: {dev}: the model does not know the tags B-LC, I-LC; it never predicts "
-        "them\n"
+        f"{WARNING} {dev}: the model does not know the tags B-LC, I-LC; it never predicts them\n"
     )
     # What is predicted for is not looked at.
     prepare_with(parts, tmp_path, **flags, do_predict=True, predict_file=dev)

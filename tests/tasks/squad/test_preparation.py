@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.config import BertConfig
+from bert_ko.progress import program_name
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.command import file_identity
 from bert_ko.tasks.squad.features import Features
@@ -27,6 +28,8 @@ from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
+
+WARNING = f"{program_name()}: warning:"
 
 PIECES = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "마을", "도서관", "##은", "언덕", "위에"),
@@ -153,11 +156,11 @@ def test_describe_questions_counts_and_names_problems(
 ) -> None:
     golds: dict[str, str | None] = {"q1": "언덕", **{f"x{n}": "바다" for n in range(7)}}
     found = questions(tmp_path, tiny, golds)
-    describe_questions(flags(tmp_path), "run_squad", found)
+    describe_questions(flags(tmp_path), found)
     printed = capsys.readouterr()
     assert printed.out == f"{found.path}: 8 questions on 1 contexts, 8 windows\n"
     assert printed.err == (
-        f"run_squad: warning: {found.path}: answer_not_found: 7 (x0, x1, x2, x3, x4 and 2 more)\n"
+        f"{WARNING} {found.path}: answer_not_found: 7 (x0, x1, x2, x3, x4 and 2 more)\n"
     )
 
 
@@ -166,8 +169,8 @@ def test_describe_questions_verbose_has_every_problem(
 ) -> None:
     found = questions(tmp_path, tiny, {"q1": "바다", "q2": ""})
     capsys.readouterr()
-    describe_questions(flags(tmp_path, verbose_logging=True), "run_squad", found)
-    start = f"run_squad: warning: {found.path}: "
+    describe_questions(flags(tmp_path, verbose_logging=True), found)
+    start = f"{WARNING} {found.path}: "
     place = f"{found.path}: data[0].paragraphs[0].qas"
     assert capsys.readouterr().err.splitlines() == [
         f"{start}answer_not_found: 1 (q1)",
@@ -183,9 +186,9 @@ def test_describe_questions_problem_of_the_file_says_its_detail(
     path = Path(write(tmp_path, {"q1": "언덕"}))
     path.write_text(path.read_text().replace('"1.1"', '"\\u2028x"'), encoding="utf-8")
     found = read_questions(flags(tmp_path), str(path), tiny, str(tmp_path))
-    describe_questions(flags(tmp_path), "run_squad", found)
+    describe_questions(flags(tmp_path), found)
     assert capsys.readouterr().err == (
-        f"run_squad: warning: {path}: unknown_version: 1 (the version '\\\\u2028x' is unknown; "
+        f"{WARNING} {path}: unknown_version: 1 (the version '\\\\u2028x' is unknown; "
         "read as SQuAD's form)\n"
     )
 
@@ -211,13 +214,13 @@ HELPED: dict[str, str | None] = {f"q{n}": "강가" for n in range(3)}
 
 def test_choose_stripper_never_is_none(tmp_path: Path, tiny: Tokenizer) -> None:
     training = questions(tmp_path, tiny, HELPED)
-    assert choose_stripper(flags(tmp_path, strip_josa="never"), "run_squad", training) is None
+    assert choose_stripper(flags(tmp_path, strip_josa="never"), training) is None
     assert not (tmp_path / "josa_endings.json").exists()
 
 
 def test_choose_stripper_always_learns_nothing(tmp_path: Path, tiny: Tokenizer) -> None:
     training = questions(tmp_path, tiny, HELPED)
-    found = choose_stripper(flags(tmp_path, strip_josa="always"), "run_squad", training)
+    found = choose_stripper(flags(tmp_path, strip_josa="always"), training)
     assert type(found) is JosaStripper
     assert not (tmp_path / "josa_endings.json").exists()
 
@@ -227,7 +230,7 @@ def test_choose_stripper_auto_learns_writes_and_is_found_again(
 ) -> None:
     # 강가에 is one piece, so that a reader that means 강가 answers it.
     training = questions(tmp_path, tiny, {**HELPED, "q4": "도서관"})
-    found = choose_stripper(flags(tmp_path), "run_squad", training)
+    found = choose_stripper(flags(tmp_path), training)
     assert isinstance(found, HelpfulStripper)
     assert found.endings == {"josa 에"}
     digest = hashlib.sha256((tmp_path / "questions.json").read_bytes()).hexdigest()[:16]
@@ -235,7 +238,7 @@ def test_choose_stripper_auto_learns_writes_and_is_found_again(
         "file": ["questions.json", digest],
         "endings": ["josa 에"],
     }
-    again = choose_stripper(flags(tmp_path), "run_squad", None)
+    again = choose_stripper(flags(tmp_path), None)
     assert isinstance(again, HelpfulStripper)
     assert again.endings == found.endings
     place = CONTEXT.index("강가에")
@@ -248,7 +251,7 @@ def test_choose_stripper_auto_what_does_not_help_is_not_cut(
     tmp_path: Path, tiny: Tokenizer
 ) -> None:
     golds: dict[str, str | None] = {**HELPED, **{f"w{n}": "강가에" for n in range(2)}}
-    found = choose_stripper(flags(tmp_path), "run_squad", questions(tmp_path, tiny, golds))
+    found = choose_stripper(flags(tmp_path), questions(tmp_path, tiny, golds))
     assert isinstance(found, HelpfulStripper)
     assert found.endings == set()  # 3 better and 2 worse are too few
 
@@ -256,9 +259,9 @@ def test_choose_stripper_auto_what_does_not_help_is_not_cut(
 def test_choose_stripper_auto_without_anything_learnt_warns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert choose_stripper(flags(tmp_path), "run_squad", None) is None
+    assert choose_stripper(flags(tmp_path), None) is None
     assert capsys.readouterr().err == (
-        "run_squad: warning: --strip_josa=auto strips nothing: what helps is learnt from "
+        f"{WARNING} --strip_josa=auto strips nothing: what helps is learnt from "
         f"--train_file, and {tmp_path}/josa_endings.json does not exist.\n"
     )
 
@@ -267,7 +270,7 @@ def test_choose_stripper_auto_damaged_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "josa_endings.json"
     path.write_text('{"endings": [')
     with pytest.raises(ValueError) as error:
-        choose_stripper(flags(tmp_path), "run_squad", None)
+        choose_stripper(flags(tmp_path), None)
     assert str(error.value) == (
         f"{path}: not a JSON object; delete it, or write to another folder."
     )
@@ -283,7 +286,7 @@ def prepared(folder: Path, tokenizer: Tokenizer, **values: Any) -> Setting:
         "predict_file": write(folder, {"p1": "언덕"}, "dev.json"),
     }
     config = flags(folder, **{"do_predict": False, **files, **values})
-    return prepare(config, "run_squad", BertConfig(vocab_size=17), tokenizer)
+    return prepare(config, BertConfig(vocab_size=17), tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +330,7 @@ def test_prepare_problems_of_both_files_are_written(tmp_path: Path, tiny: Tokeni
         tmp_path, do_train=True, train_file=str(tmp_path / "train.json"),
         predict_file=str(tmp_path / "dev.json"), strip_josa="never",
     )  # fmt: skip
-    prepare(config, "run_squad", BertConfig(vocab_size=17), tiny)
+    prepare(config, BertConfig(vocab_size=17), tiny)
     lines = (tmp_path / "dataset_problems.jsonl").read_text(encoding="utf-8").splitlines()
     assert [(r["file"], r["id"]) for r in map(json.loads, lines)] == [
         (str(tmp_path / "train.json"), "x"),
