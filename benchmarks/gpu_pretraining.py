@@ -35,13 +35,14 @@ def load_batches(folder: str, length: int, batch: int, predictions: int, count: 
     """Real instances, decoded before the clock starts."""
     from bert_ko.data.reader import InstanceReader, ReaderConfig
     from bert_ko.modeling.config import BertConfig
-    from bert_ko.training.handshake import MaskingFlags, agree
+    from bert_ko.tasks.pretraining.settings import MaskingFlags
+    from bert_ko.tasks.pretraining.shard_checks import check_shards
 
     config = BertConfig.from_json(CONFIG.read_text(), str(CONFIG))
-    data = agree([folder], config, str(CONFIG), length, predictions, MaskingFlags())
+    data = check_shards([folder], config, str(CONFIG), length, predictions, MaskingFlags())
     reader = InstanceReader(
         ReaderConfig(
-            data.shards, batch, length, predictions, config.vocab_size, masking=data.masking
+            data.sources, batch, length, predictions, config.vocab_size, masking=data.masking
         )
     )
     batches = reader.batches()

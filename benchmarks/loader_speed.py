@@ -18,7 +18,8 @@ from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.reader import InstanceReader, ReaderConfig
 from bert_ko.modeling.config import BertConfig
-from bert_ko.training.handshake import MaskingFlags, agree
+from bert_ko.tasks.pretraining.settings import MaskingFlags
+from bert_ko.tasks.pretraining.shard_checks import check_shards
 
 GOALS = {"static": 20_000, "dynamic": 10_000}
 LENGTH, PREDICTIONS, BATCH = 128, 20, 256
@@ -44,10 +45,10 @@ def speed(folder: Path, sequences: int) -> float:
     """Sequences a second, decoded in the background as training takes them."""
     path = VOCAB / "bert_config.json"
     config = BertConfig.from_json(path.read_text(), str(path))
-    data = agree([str(folder)], config, str(path), LENGTH, PREDICTIONS, MaskingFlags())
+    data = check_shards([str(folder)], config, str(path), LENGTH, PREDICTIONS, MaskingFlags())
     reader = InstanceReader(
         ReaderConfig(
-            data.shards, BATCH, LENGTH, PREDICTIONS, config.vocab_size, masking=data.masking
+            data.sources, BATCH, LENGTH, PREDICTIONS, config.vocab_size, masking=data.masking
         )
     )
     start, count = time.perf_counter(), 0

@@ -14,11 +14,13 @@ from bert_ko import files
 from bert_ko.data.buckets import choose_num_buckets
 from bert_ko.data.corpus import CHUNK_BYTES, estimated_bytes, find_files
 from bert_ko.data.manifest import (
+    InputFile,
+    Manifest,
+    compare_runs,
     id_ranges,
     is_manifest,
+    listed_shards,
     manifest_path,
-    refuse_other_run,
-    shard_entry,
     shard_paths,
 )
 from bert_ko.data.masking import replacement_ids
@@ -32,7 +34,6 @@ from bert_ko.data.pipeline import (
 )
 from bert_ko.data.report import table_rows, totals
 from bert_ko.data.settings import PipelineFlags
-from bert_ko.data.shards import Shard
 from bert_ko.flags import output_flags, run_command
 from bert_ko.json_files import read_json, write_json
 from bert_ko.progress import format_table
@@ -59,7 +60,7 @@ def run(config: CreatePretrainingDataConfig) -> None:
     # A folder that is both input and output holds the manifest of an earlier run.
     inputs = [path for path in find_files(config) if not _is_same_file(path, manifest)]
     _refuse_own_input(inputs, shards)
-    identity = _identity(config, inputs, shards)
+    wanted = _wanted(config, inputs, shards)
     work_dir = _work_dir(config, manifest)
     folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
     for folder in dict.fromkeys([*folders, work_dir]):
@@ -67,22 +68,22 @@ def run(config: CreatePretrainingDataConfig) -> None:
     with files.lock(os.path.join(work_dir, "lock")):
         if config.overwrite:
             _forget(manifest, work_dir)
-        if _is_complete(manifest, identity, shards):
+        if _is_complete(manifest, wanted, shards):
             print(f"{manifest}: already complete; --overwrite makes it again.")
             remove_work_files(work_dir)
             return
-        _start_or_resume(os.path.join(work_dir, "run.json"), identity)
+        _start_or_resume(os.path.join(work_dir, "run.json"), wanted)
         make_tokenizer = partial(load_tokenizer, config.vocab_file, config)
-        recipe = Recipe(config, make_tokenizer, tuple(shards), identity["num_buckets"], work_dir)
+        recipe = Recipe(config, make_tokenizer, tuple(shards), wanted.num_buckets, work_dir)
         text_bytes = estimated_bytes(inputs)
         workers = config.num_workers
         if workers is None:  # no more than there are chunks for
             workers = min(default_num_workers(), 1 + text_bytes // CHUNK_BYTES)
         outcome = run_pipeline(recipe, inputs, text_bytes, workers)
-        summary = _summary(outcome, identity, manifest)
-        write_json(manifest, summary)
+        complete = _complete(wanted, outcome, manifest)
+        write_json(manifest, complete.to_json())
         remove_work_files(work_dir)
-    print(format_table(table_rows(summary["totals"]), (manifest, "")))
+    print(format_table(table_rows(complete.totals), (manifest, "")))
 
 
 def _is_same_file(path: str, other: str) -> bool:
@@ -98,26 +99,22 @@ def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
         )
 
 
-def _identity(
-    config: CreatePretrainingDataConfig, inputs: list[str], shards: list[str]
-) -> dict[str, Any]:
+def _wanted(config: CreatePretrainingDataConfig, inputs: list[str], shards: list[str]) -> Manifest:
     """What decides the bytes of the shards; two runs with the same one make the same."""
     tokenizer = load_tokenizer(config.vocab_file, config)
-    num_buckets = choose_num_buckets(estimated_bytes(inputs), len(shards), _BUCKET_BYTES)
-    return {
-        "format": _FORMAT,
-        "flags": output_flags(config),
-        "tokenizer_fingerprint": tokenizer.fingerprint,
-        "tokenizer": dataclasses.asdict(tokenizer.config),
-        "vocab_size": len(tokenizer.vocab),
+    special = tokenizer.config.additional_special_tokens
+    return Manifest(
+        format=_FORMAT,
+        flags=output_flags(config),
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        tokenizer=dataclasses.asdict(tokenizer.config),
+        vocab_size=len(tokenizer.vocab),
         # Dynamic masking needs these two, and then no vocabulary where it trains.
-        "mask_id": tokenizer.vocab.mask_id,
-        "replacement_ranges": id_ranges(
-            replacement_ids(tokenizer.vocab, tokenizer.config.additional_special_tokens)
-        ),
-        "inputs": [files.fingerprint(path) for path in inputs],
-        "num_buckets": num_buckets,
-    }
+        mask_id=tokenizer.vocab.mask_id,
+        replacement_ranges=id_ranges(replacement_ids(tokenizer.vocab, special)),
+        inputs=tuple(InputFile(**files.fingerprint(path)) for path in inputs),
+        num_buckets=choose_num_buckets(estimated_bytes(inputs), len(shards), _BUCKET_BYTES),
+    )
 
 
 def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
@@ -133,54 +130,53 @@ def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
     return os.path.join(os.path.dirname(manifest) or ".", _WORK_DIR)
 
 
+def _read_own(manifest: str) -> dict[str, Any] | None:
+    """The content of a manifest of this command, of any version."""
+    values = read_json(manifest)
+    if values is not None and not is_manifest(values):
+        raise ValueError(f"{manifest} is not of this command; write to another folder.")
+    return values
+
+
 def _forget(manifest: str, work_dir: str) -> None:
     """Removes an earlier run: its shards too, which a glob would take for the new one's."""
-    stands = read_json(manifest)
-    if stands is not None and not is_manifest(stands):
-        raise ValueError(f"{manifest} is not of this command; write to another folder.")
-    if stands is not None and not files.is_remote(manifest):
+    values = _read_own(manifest)
+    if values is not None and not files.is_remote(manifest):
         folder = os.path.dirname(manifest)
-        for path in (
-            manifest,
-            *(os.path.join(folder, shard["path"]) for shard in stands["shards"]),
-        ):
+        shards = listed_shards(values, manifest)
+        for path in (manifest, *(os.path.join(folder, shard.path) for shard in shards)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
     remove_work_files(work_dir)
     files.require_writable_folder(work_dir)
 
 
-def _is_complete(manifest: str, identity: dict[str, Any], paths: list[str]) -> bool:
-    stands = read_json(manifest)
-    if stands is None:
+def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
+    values = _read_own(manifest)
+    if values is None:
         return False
-    refuse_other_run(manifest, stands, identity)
-    shards = [
-        Shard(**{**entry, "path": path})
-        for path, entry in zip(paths, stands["shards"], strict=True)
-    ]
-    damaged = [shard.path for shard in shards if not is_intact(shard)]
+    earlier = Manifest.from_json(values, manifest)
+    compare_runs(manifest, earlier, wanted)
+    listed = zip(earlier.shards, paths, strict=True)
+    damaged = [path for shard, path in listed if not is_intact(shard._replace(path=path))]
     if damaged:
         print(f"making again: {', '.join(damaged)} missing or of another size", file=sys.stderr)
     return not damaged
 
 
-def _start_or_resume(path: str, identity: dict[str, Any]) -> None:
-    stands = read_json(path)
-    if stands is None or not has_work_files(os.path.dirname(path)):
-        write_json(path, identity)
+def _start_or_resume(path: str, wanted: Manifest) -> None:
+    values = read_json(path)
+    if values is None or not has_work_files(os.path.dirname(path)):
+        write_json(path, wanted.to_json())
     else:
-        refuse_other_run(path, stands, identity)
+        compare_runs(path, Manifest.from_json(values, path), wanted)
         print("going on where an earlier run was stopped", file=sys.stderr)
 
 
-def _summary(outcome: Outcome, identity: dict[str, Any], manifest: str) -> dict[str, Any]:
+def _complete(wanted: Manifest, outcome: Outcome, manifest: str) -> Manifest:
     folder = manifest.rpartition("/")[0]
-    return {
-        **identity,
-        "totals": totals(outcome),
-        "shards": [shard_entry(shard, folder) for shard in outcome.shards],
-    }
+    shards = tuple(shard.relative_to(folder) for shard in outcome.shards)
+    return dataclasses.replace(wanted, totals=totals(outcome), shards=shards)
 
 
 def main() -> int:

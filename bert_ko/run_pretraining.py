@@ -14,18 +14,17 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, count_parameters, pretraining_specs
 from bert_ko.notification import Ending, notified
 from bert_ko.progress import warn
+from bert_ko.tasks.pretraining.settings import MaskingFlags
+from bert_ko.tasks.pretraining.shard_checks import (
+    ShardSet,
+    check_shards,
+    check_vocabulary,
+    refuse_overlap,
+    refuse_unused_masking_flags,
+)
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, remove_unfinished
 from bert_ko.training.devices import load_backend
-from bert_ko.training.handshake import (
-    Agreement,
-    MaskingFlags,
-    agree,
-    agree_tokenizer,
-    copy_vocabulary,
-    refuse_idle_flags,
-    refuse_overlap,
-)
 from bert_ko.training.runs import (
     Run,
     begin,
@@ -37,6 +36,7 @@ from bert_ko.training.runs import (
     write_run,
 )
 from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags
+from bert_ko.training.vocabulary_files import copy_vocabulary
 
 if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Tokenizer
@@ -125,12 +125,12 @@ class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags)
 class _Data(NamedTuple):
     """What is known of the shards; None for those that are not needed."""
 
-    train: Agreement | None
-    evaluation: Agreement | None
+    train: ShardSet | None
+    evaluation: ShardSet | None
 
     @property
-    def known(self) -> list[Agreement]:
-        return [agreement for agreement in self if agreement is not None]
+    def known(self) -> list[ShardSet]:
+        return [shards for shards in self if shards is not None]
 
     @property
     def fingerprint(self) -> str | None:
@@ -180,7 +180,7 @@ def _agree_on_data(config: RunPretrainingConfig, model_config: BertConfig) -> _D
         if evaluates
         else None,
     )
-    refuse_idle_flags(config, data.known)
+    refuse_unused_masking_flags(config, data.known)
     if data.train is not None and data.evaluation is not None:
         if config.eval_input_file:
             refuse_overlap(data.train, data.evaluation)
@@ -195,8 +195,8 @@ def _agree_on_data(config: RunPretrainingConfig, model_config: BertConfig) -> _D
 
 def _agree(
     config: RunPretrainingConfig, patterns: tuple[str, ...], model_config: BertConfig
-) -> Agreement:
-    return agree(
+) -> ShardSet:
+    return check_shards(
         patterns,
         model_config,
         config.bert_config_file,
@@ -220,11 +220,11 @@ def _tokenizer(
 ) -> Tokenizer | None:
     if config.vocab_file is None:
         return None
-    return agree_tokenizer(config.vocab_file, data.known[0], model_config, config.bert_config_file)
+    return check_vocabulary(config.vocab_file, data.known[0], model_config, config.bert_config_file)
 
 
 def _run_of(config: RunPretrainingConfig, model_config: BertConfig, data: _Data) -> Run:
-    shards = [] if data.train is None else data.train.shards
+    shards = [] if data.train is None else data.train.sources
     identity = {
         **output_flags(config),
         "bert_config_file": model_config.to_dict(),
@@ -256,10 +256,10 @@ def _describe(backend: Backend, model_config: BertConfig, data: _Data) -> None:
     millions = count_parameters(pretraining_specs(model_config)) / 1e6
     print(
         f"{backend.description}, {backend.precision}; {millions:.1f} million parameters; "
-        f"{len(data.known[0].shards)} shards",
+        f"{len(data.known[0].sources)} shards",
         flush=True,
     )
-    for warning in dict.fromkeys(w for agreement in data.known for w in agreement.warnings):
+    for warning in dict.fromkeys(w for shards in data.known for w in shards.warnings):
         warn(warning)
 
 
@@ -289,10 +289,10 @@ def _program(
 
 
 def _reader_config(
-    config: RunPretrainingConfig, model_config: BertConfig, data: Agreement, is_training: bool
+    config: RunPretrainingConfig, model_config: BertConfig, data: ShardSet, is_training: bool
 ) -> ReaderConfig:
     return ReaderConfig(
-        shards=data.shards,
+        shards=data.sources,
         batch_size=config.train_batch_size if is_training else config.eval_batch_size,
         max_seq_length=config.max_seq_length,
         max_predictions_per_seq=config.max_predictions_per_seq,
@@ -308,7 +308,7 @@ def _train(
     program: TrainProgram,
     config: RunPretrainingConfig,
     run: Run,
-    data: Agreement | None,
+    data: ShardSet | None,
     checkpoint: Checkpoint | None,
     computed_with: str,
     evaluate: _Evaluation,
@@ -345,7 +345,7 @@ class _Evaluation:
         program: TrainProgram,
         config: RunPretrainingConfig,
         model_config: BertConfig,
-        data: Agreement | None,
+        data: ShardSet | None,
     ):
         self._program, self._config = program, config
         self._model_config, self._data = model_config, data

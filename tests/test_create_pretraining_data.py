@@ -617,8 +617,11 @@ def test_run_over_a_foreign_manifest_keeps_it_and_its_files(
     (out / "precious.bin").write_bytes(b"1")
     foreign = '{"shards": [{"path": "precious.bin"}]}'
     (out / "manifest.json").write_text(foreign)
-    assert make(corpus, out / "a", "--overwrite") == 1
-    assert "manifest.json is not of this command" in error_of(capsys)
+    for flags in ([], ["--overwrite"]):
+        assert make(corpus, out / "a", *flags) == 1
+        assert error_of(capsys) == (
+            f"{out}/manifest.json is not of this command; write to another folder."
+        )
     assert (out / "manifest.json").read_text() == foreign
     assert (out / "precious.bin").exists()
 
@@ -635,6 +638,23 @@ def test_resume_of_another_format_is_refused(
     monkeypatch.setattr(create_pretraining_data, "_FORMAT", 3)
     assert make(corpus, tmp_path / "out/a") == 1
     assert "it was made by another version" in error_of(capsys)
+
+
+def test_rerun_over_a_manifest_of_an_older_version_needs_overwrite(
+    corpus: Path, tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert make(corpus, f"{out}/a@2") == 0
+    whole = contents(out)
+    older = {name: value for name, value in manifest(out).items() if name != "vocab_size"}
+    (out / "manifest.json").write_text(json.dumps(older))
+    assert make(corpus, f"{out}/a@2") == 1
+    assert error_of(capsys) == (
+        f"{out}/manifest.json was written by another version and has no vocab_size; make the "
+        "shards again with --overwrite."
+    )
+    assert make(corpus, f"{out}/a@2", "--overwrite") == 0
+    assert contents(out) == whole
 
 
 def test_rerun_with_overwrite_and_fewer_shards_leaves_no_old_one(

@@ -1,22 +1,30 @@
-"""What a run is and what it has made: names of shards, the manifest, and comparing runs."""
+"""manifest.json: what shards are and how they were made; also the names of shards."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
-from bert_ko.json_files import read_json
+from bert_ko.data.settings import InstanceFlags
+from bert_ko.json_files import expect, read_json
 
-if TYPE_CHECKING:
-    from bert_ko.data.shards import Shard
+T = TypeVar("T")
 
 MANIFEST_NAME = "manifest.json"
+# Flags without which shards can't be read; they can without the others.
+_NEEDED_FLAGS = (
+    "max_seq_length", "max_predictions_per_seq", "masking", "next_sentence", "feature_names",
+    "masked_lm_prob", "do_whole_word_mask", "whole_word_unit", "max_ngram_size", "replace_unit",
+)  # fmt: skip
 _SHARDED = re.compile(r"(?P<name>.+)@(?P<shards>\d+)")
 
 
@@ -57,44 +65,230 @@ def manifest_path(shards: Sequence[str]) -> str:
     return f"{folder}/{MANIFEST_NAME}" if folder else MANIFEST_NAME
 
 
-def refuse_other_run(path: str, stands: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Compares what made a folder with what is wanted now.
+class Shard(NamedTuple):
+    """A complete file of records.
+
+    Attributes:
+        path: the file; in a manifest, relative to the manifest's folder where it can be.
+        records: how many it holds.
+        bytes: size of the file.
+        crc32c: of its bytes, in hexadecimal, as object stores show it.
+    """
+
+    path: str
+    records: int
+    bytes: int
+    crc32c: str
+
+    def relative_to(self, folder: str) -> Shard:
+        """The shard as the manifest of a folder lists it."""
+        if files.is_remote(self.path) or files.is_remote(folder):
+            return self._replace(path=self.path.removeprefix(folder + "/"))
+        return self._replace(path=os.path.relpath(self.path, folder or "."))
+
+
+class InputFile(NamedTuple):
+    """A file of the corpus as it was read; see ``files.fingerprint``.
+
+    Attributes:
+        path: the file.
+        size: in bytes.
+        mtime_ns: time of its last change, in nanoseconds since the epoch; None for a remote file.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What decides the bytes of shards and, once they are complete, what they hold.
+
+    The work folder of a run that is still going on has one too, without totals and shards.
+
+    Attributes:
+        format: version of the shards.
+        flags: all that affect the output, by name; ``instances`` has those that readers need.
+        tokenizer_fingerprint: of the tokenizer.
+        tokenizer: its settings, for people to read.
+        vocab_size: pieces of its vocabulary.
+        mask_id: id of [MASK]; None in static shards of format 1.
+        replacement_ranges: ids that may replace a masked piece, as (first, last) pairs.
+        inputs: the corpus.
+        num_buckets: parts that its documents were dealt to.
+        totals: see ``report.totals``.
+        shards: none while the run is going on.
+    """
+
+    format: int
+    flags: Mapping[str, Any]
+    tokenizer_fingerprint: str
+    tokenizer: Mapping[str, Any]
+    vocab_size: int
+    mask_id: int | None
+    replacement_ranges: tuple[tuple[int, int], ...]
+    inputs: tuple[InputFile, ...]
+    num_buckets: int
+    totals: Mapping[str, Any] = field(default_factory=dict)
+    shards: tuple[Shard, ...] = ()
+
+    @cached_property
+    def instances(self) -> InstanceFlags:
+        """How the instances were made; a flag that their version did not have is at its default."""
+        names = get_type_hints(InstanceFlags)
+        return InstanceFlags(**{name: self.flags[name] for name in names if name in self.flags})
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], path: str) -> Manifest:
+        """Reads manifest.json, or run.json of a work folder.
+
+        Args:
+            values: the content of the file; keys that are not known are ignored.
+            path: its name, for messages.
+
+        Raises:
+            ValueError: a key is missing or has a value that can't be used.
+        """
+        flags = _get(values, "flags", dict, path)
+        _check_flags(flags, path)
+        # Format 1 had no ids for masking.
+        has_ids = "mask_id" in values or flags["masking"] == "dynamic"
+        manifest = cls(
+            format=_get(values, "format", int, path),
+            flags=flags,
+            tokenizer_fingerprint=_get(values, "tokenizer_fingerprint", str, path),
+            tokenizer=_get(values, "tokenizer", dict, path),
+            vocab_size=_get(values, "vocab_size", int, path),
+            mask_id=_get(values, "mask_id", int, path) if has_ids else None,
+            replacement_ranges=_ranges(values, path) if has_ids else (),
+            inputs=_inputs(values, path),
+            num_buckets=_get(values, "num_buckets", int, path),
+            totals=_get(values, "totals", dict, path) if "shards" in values else {},
+            shards=listed_shards(values, path) if "shards" in values else (),
+        )
+        try:
+            assert manifest.instances
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return manifest
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        values["replacement_ranges"] = [list(pair) for pair in self.replacement_ranges]
+        values["inputs"] = [file._asdict() for file in self.inputs]
+        values["shards"] = [shard._asdict() for shard in self.shards]
+        unknown = {"mask_id", "replacement_ranges"} if self.mask_id is None else set()
+        unknown |= set() if self.shards else {"totals", "shards"}
+        return {name: value for name, value in values.items() if name not in unknown}
+
+
+def is_manifest(values: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is a manifest of this command, and not a file that is called so too."""
+    return {"format", "tokenizer_fingerprint", "shards"} <= values.keys()
+
+
+def listed_shards(values: Mapping[str, Any], path: str) -> tuple[Shard, ...]:
+    """The shards of a manifest of any version; see ``Manifest.from_json``."""
+    return tuple(
+        Shard(
+            path=_get(entry, "path", str, path, place),
+            records=_get(entry, "records", int, path, place),
+            bytes=_get(entry, "bytes", int, path, place),
+            crc32c=_get(entry, "crc32c", str, path, place),
+        )
+        for place, entry in _entries(values, "shards", path)
+    )
+
+
+def _inputs(values: Mapping[str, Any], path: str) -> tuple[InputFile, ...]:
+    return tuple(
+        InputFile(
+            path=_get(entry, "path", str, path, place),
+            size=_get(entry, "size", int, path, place),
+            mtime_ns=_get(entry, "mtime_ns", int, path, place)
+            if entry.get("mtime_ns") is not None
+            else None,
+        )
+        for place, entry in _entries(values, "inputs", path)
+    )
+
+
+def _entries(
+    values: Mapping[str, Any], key: str, path: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the objects of a list, each with the prefix of its keys."""
+    for index, entry in enumerate(_get(values, key, list, path)):
+        place = f"{key}[{index}]"
+        yield f"{place}.", expect(entry, dict, f"{path}: {place}")
+
+
+def _ranges(values: Mapping[str, Any], path: str) -> tuple[tuple[int, int], ...]:
+    ranges = _get(values, "replacement_ranges", list, path)
+    for pair in ranges:
+        if not (isinstance(pair, list) and [*map(type, pair)] == [int, int]):
+            raise ValueError(f"{path}: replacement_ranges must be pairs of integers, got {pair!r}.")
+    return tuple((first, last) for first, last in ranges)
+
+
+def _check_flags(flags: Mapping[str, Any], path: str) -> None:
+    for name, hint in get_type_hints(InstanceFlags).items():
+        if name not in (*_NEEDED_FLAGS, *flags):
+            continue
+        choices = get_args(hint)
+        kind = str if choices else hint
+        if hint is float and type(flags.get(name)) is int:
+            kind = int
+        value = _get(flags, name, kind, path, "--")
+        if choices and value not in choices:
+            raise ValueError(
+                f"{path}: --{name} must be one of {', '.join(choices)}, got {value!r}."
+            )
+
+
+def _get(values: Mapping[str, Any], key: str, kind: type[T], path: str, prefix: str = "") -> T:
+    if key not in values:
+        raise ValueError(
+            f"{path} was written by another version and has no {prefix}{key}; make the shards "
+            "again with --overwrite."
+        )
+    return expect(values[key], kind, f"{path}: {prefix}{key}")
+
+
+def compare_runs(path: str, earlier: Manifest, wanted: Manifest) -> None:
+    """Compares the run that a file tells of with the one that is wanted now.
 
     Raises:
         ValueError: they differ; names what and how.
     """
     differences = []
-    flags, old_flags = wanted["flags"], stands.get("flags", {})
-    for name in sorted({*flags, *old_flags}):
-        if flags.get(name) != old_flags.get(name):
-            differences.append(f"--{name} was {old_flags.get(name)}, now {flags.get(name)}")
+    for name in sorted({*wanted.flags, *earlier.flags}):
+        before, now = earlier.flags.get(name), wanted.flags.get(name)
+        if before != now:
+            differences.append(f"--{name} was {before}, now {now}")
     if not differences:
-        if stands.get("tokenizer_fingerprint") != wanted["tokenizer_fingerprint"]:
+        if earlier.tokenizer_fingerprint != wanted.tokenizer_fingerprint:
             differences.append("the vocabulary or its tokenizer_config.json has changed")
-        if stands.get("inputs") != wanted["inputs"]:
+        if earlier.inputs != wanted.inputs:
             differences.append("an input file has changed")
-        if any(stands.get(name) != wanted[name] for name in ("format", "num_buckets")):
+        if (earlier.format, earlier.num_buckets) != (wanted.format, wanted.num_buckets):
             differences.append("it was made by another version")
     if differences:
         raise ValueError(
-            f"{path} is of another run: {'; '.join(differences)}. "
+            f"{path} belongs to a different run: {'; '.join(differences)}. "
             "Write to another folder, or pass --overwrite to replace it."
         )
 
 
-def is_manifest(value: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is a manifest of this command, and not a file that is called so too."""
-    return {"format", "tokenizer_fingerprint", "shards"} <= value.keys()
-
-
-def id_ranges(ids: npt.NDArray[np.int32]) -> list[list[int]]:
-    """Ascending ids as pairs of the first and the last of each run.
+def id_ranges(ids: npt.NDArray[np.int32]) -> tuple[tuple[int, int], ...]:
+    """Ascending ids [N] as pairs of the first and the last of each run.
 
     >>> id_ranges(np.array([5, 6, 7, 9], np.int32))
-    [[5, 7], [9, 9]]
+    ((5, 7), (9, 9))
     """
     runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
-    return [[int(run[0]), int(run[-1])] for run in runs if len(run)]
+    return tuple((int(run[0]), int(run[-1])) for run in runs if len(run))
 
 
 class ManifestShard(NamedTuple):
@@ -108,7 +302,7 @@ class ManifestShard(NamedTuple):
 
     path: str
     manifest_path: str
-    manifest: dict[str, Any] | None
+    manifest: Manifest | None
 
 
 def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
@@ -118,17 +312,17 @@ def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
     are known where a shard of its own folder is read, too.
 
     Raises:
-        ValueError: a shard has not the size that its manifest says.
+        ValueError: a manifest can't be used, or a shard has not the size that it says.
     """
-    manifests: dict[str, dict[str, Any]] = {}
+    manifests: dict[str, Manifest] = {}
     sizes: dict[tuple[str, str], int] = {}  # bytes by manifest and file
     for beside in dict.fromkeys(manifest_path([path]) for path in paths):
-        manifest = read_json(beside)
-        if manifest is None or not is_manifest(manifest):
+        values = read_json(beside)
+        if values is None or not is_manifest(values):
             continue
-        manifests[beside] = manifest
-        for entry in manifest["shards"]:
-            sizes[beside, _location(entry["path"], beside.rpartition("/")[0])] = entry["bytes"]
+        manifests[beside] = Manifest.from_json(values, beside)
+        for shard in manifests[beside].shards:
+            sizes[beside, _location(shard.path, beside.rpartition("/")[0])] = shard.bytes
     shards = []
     for path in paths:
         beside, location = manifest_path([path]), _location(path, "")
@@ -155,12 +349,3 @@ def _location(path: str, folder: str) -> str:
     if not files.is_remote(path) and folder:
         path = f"{folder}/{path}"
     return path if files.is_remote(path) else os.path.abspath(path)
-
-
-def shard_entry(shard: Shard, folder: str) -> dict[str, Any]:
-    """A shard as the manifest lists it; the file relative to the manifest where it can be."""
-    if files.is_remote(shard.path) or files.is_remote(folder):
-        path = shard.path.removeprefix(folder + "/")
-    else:
-        path = os.path.relpath(shard.path, folder or ".")
-    return {**shard._asdict(), "path": path}

@@ -20,9 +20,9 @@ from bert_ko import files
 from bert_ko.data import buckets
 from bert_ko.data.corpus import Chunk, choose_chunk_bytes, read_chunks
 from bert_ko.data.documents import encode_documents
-from bert_ko.data.manifest import manifest_path
+from bert_ko.data.manifest import Shard, manifest_path
 from bert_ko.data.settings import PipelineFlags
-from bert_ko.data.shards import Built, Shard, build_bucket, join_parts
+from bert_ko.data.shards import Built, build_bucket, join_parts
 from bert_ko.json_files import read_json, write_json
 from bert_ko.progress import Progress
 from bert_ko.tokenization.encoder import LineEncoder

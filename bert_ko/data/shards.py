@@ -14,6 +14,7 @@ import numpy as np
 from bert_ko import files
 from bert_ko.data.buckets import Bucket
 from bert_ko.data.instances import Plan, plan_instances
+from bert_ko.data.manifest import Shard
 from bert_ko.data.masking import mask_tokens, replacement_ids
 from bert_ko.data.sequences import Flags, Sequences, as_features, build_sequences, word_ids
 from bert_ko.data.settings import InstanceFlags
@@ -22,15 +23,6 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 
 # Cells (rows times length) of a batch: its matrices stay in the processor's cache.
 _BATCH_CELLS = 1 << 18
-
-
-class Shard(NamedTuple):
-    """A complete file of records; ``crc32c`` as the object stores show it, in hexadecimal."""
-
-    path: str
-    records: int
-    bytes: int
-    crc32c: str
 
 
 class Built(NamedTuple):

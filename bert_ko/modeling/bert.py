@@ -1,22 +1,17 @@
-"""BERT as functions of its variables: embeddings, encoder, pooler and the pre-training heads.
+"""BERT: its configuration, its variables, and the encoder as a function of them.
 
-Legend: B batch, L max_seq_length, P max_predictions_per_seq, H hidden_size, N heads, D head size,
-V vocabulary, R rows: B * L.
+Legend: B batch, L max_seq_length, H hidden_size, N heads, D head size, R rows: B * L.
 
-Source: modeling.py and run_pretraining.py of google-research/bert. Differs: query, key and value
-are one matrix product; only masked positions reach the vocabulary.
+Source: modeling.py of google-research/bert. Differs: query, key and value are one matrix product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar
 
-from keras import ops
-
-from bert_ko.modeling import parameters as names
-from bert_ko.modeling.compute import Compute, Dropout
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.fused import (
     BIAS_ACTIVATION,
     DROPOUT_ADD_NORM,
@@ -24,66 +19,93 @@ from bert_ko.modeling.fused import (
     SOFTMAX_DROPOUT,
     SPLIT_HEADS,
     Tensor,
-    drop,
 )
+from bert_ko.modeling.ops import ops
+from bert_ko.modeling.parameters import ParameterSpec, Specs, dense_specs, norm_specs
 
-Parameters = Mapping[str, Tensor]
-Features = Mapping[str, Tensor]
+SCOPE = "bert"
+WORD_EMBEDDINGS = f"{SCOPE}/embeddings/word_embeddings"
+POSITION_EMBEDDINGS = f"{SCOPE}/embeddings/position_embeddings"
+SEGMENT_EMBEDDINGS = f"{SCOPE}/embeddings/token_type_embeddings"
+EMBEDDINGS_NORM = f"{SCOPE}/embeddings/LayerNorm"
 _MASKED = -10000.0  # what Google's code adds to the scores of padding
 
 
-class Model(NamedTuple):
-    """Variables and how to compute with them.
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(ModelConfig):
+    """bert_config.json; Google's keys and defaults.
 
     Attributes:
-        params: tensors by Google's names.
-        config: shapes and rates.
-        compute: dtypes and kernels.
-        dropout: for this step; ``Dropout()`` for prediction.
+        num_attention_heads: N; divides hidden_size.
+        intermediate_size: units of the feed-forward layer.
+        attention_probs_dropout_prob: in [0, 1).
+        type_vocab_size: segment ids.
     """
 
-    params: Parameters
-    config: BertConfig
-    compute: Compute = Compute()
-    dropout: Dropout = Dropout()
+    model_type: ClassVar[str] = "bert"
 
-    def norm(self, scope: str) -> tuple[Tensor, Tensor]:
-        """Gamma and beta of a layer normalization."""
-        return self.params[f"{scope}/gamma"], self.params[f"{scope}/beta"]
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    attention_probs_dropout_prob: float = 0.1
+    type_vocab_size: int = 2
 
-    def dense(self, x: Tensor, scope: str) -> tuple[Tensor, Tensor]:
-        """The product with a kernel, without its bias, and the bias."""
-        kernel = self.params[f"{scope}/kernel"]
-        return self.compute.matmul(x, kernel), self.params[f"{scope}/bias"]
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a value out of range, by its key."""
+        super().__post_init__()
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} "
+                f"and {self.num_attention_heads}."
+            )
+
+    @property
+    def head_size(self) -> int:
+        """D, hidden units of an attention head."""
+        return self.hidden_size // self.num_attention_heads
 
 
-def encode(model: Model, features: Features) -> Tensor:
-    """The output of the last layer.
+def layer_name(layer: int) -> str:
+    """Scope of an encoder layer, from 0."""
+    return f"{SCOPE}/encoder/layer_{layer}"
+
+
+def bert_specs(config: BertConfig) -> Specs:
+    """Embeddings and layers."""
+    h, i = config.hidden_size, config.intermediate_size
+    specs: Specs = {
+        WORD_EMBEDDINGS: ParameterSpec((config.vocab_size, h), "normal"),
+        SEGMENT_EMBEDDINGS: ParameterSpec((config.type_vocab_size, h), "normal"),
+        POSITION_EMBEDDINGS: ParameterSpec((config.max_position_embeddings, h), "normal"),
+    }
+    specs.update(norm_specs(EMBEDDINGS_NORM, h))
+    for layer in range(config.num_hidden_layers):
+        scope = layer_name(layer)
+        for name in ("query", "key", "value"):
+            specs.update(dense_specs(f"{scope}/attention/self/{name}", h, h))
+        specs.update(dense_specs(f"{scope}/attention/output/dense", h, h))
+        specs.update(norm_specs(f"{scope}/attention/output/LayerNorm", h))
+        specs.update(dense_specs(f"{scope}/intermediate/dense", h, i))
+        specs.update(dense_specs(f"{scope}/output/dense", i, h))
+        specs.update(norm_specs(f"{scope}/output/LayerNorm", h))
+    return specs
+
+
+def bert_layers(model: Model, features: Features) -> list[Tensor]:
+    """The embeddings and the output of every layer.
 
     Args:
         model: variables and settings.
         features: input_ids, input_mask, segment_ids, int32 [B, L].
 
     Returns:
-        sequence_output [B, L, H], of activation_dtype.
+        num_hidden_layers + 1 of [B, L, H], of activation_dtype; the last is sequence_output.
     """
     batch, length = features["input_ids"].shape
-    x = _embed(model, features)
     mask = ops.cast(features["input_mask"], "float32")
     bias = (1.0 - mask)[:, None, None, :] * _MASKED  # [B, 1, 1, L]
-    for layer in range(model.config.num_hidden_layers):
-        x = _layer(model, names.layer_name(layer), x, bias)
-    return ops.reshape(x, (batch, length, model.config.hidden_size))
-
-
-def all_layers(model: Model, features: Features) -> list[Tensor]:
-    """The embeddings and the output of every layer, each [B, L, H]."""
-    batch, length = features["input_ids"].shape
-    mask = ops.cast(features["input_mask"], "float32")
-    bias = (1.0 - mask)[:, None, None, :] * _MASKED
     outputs = [_embed(model, features)]
     for layer in range(model.config.num_hidden_layers):
-        outputs.append(_layer(model, names.layer_name(layer), outputs[-1], bias))
+        outputs.append(_layer(model, layer_name(layer), outputs[-1], bias))
     return [ops.reshape(x, (batch, length, model.config.hidden_size)) for x in outputs]
 
 
@@ -92,15 +114,15 @@ def _embed(model: Model, features: Features) -> Tensor:
     config, params = model.config, model.params
     ids = features["input_ids"]
     batch, length = ids.shape
-    words = ops.take(params[names.WORD_EMBEDDINGS], ops.reshape(ids, (-1,)), axis=0)
-    segments = params[names.SEGMENT_EMBEDDINGS]
+    words = ops.take(params[WORD_EMBEDDINGS], ops.reshape(ids, (-1,)), axis=0)
+    segments = params[SEGMENT_EMBEDDINGS]
     one_hot = ops.one_hot(features["segment_ids"], config.type_vocab_size, dtype="float32")
-    places = ops.matmul(one_hot, segments) + params[names.POSITION_EMBEDDINGS][:length]
+    places = ops.matmul(one_hot, segments) + params[POSITION_EMBEDDINGS][:length]
     x = words + ops.reshape(places, (-1, config.hidden_size))
     rate = config.hidden_dropout_prob
     return model.compute.fuse(NORM_DROPOUT)(
         x,
-        *model.norm(names.EMBEDDINGS_NORM),
+        *model.norm(EMBEDDINGS_NORM),
         *model.dropout.bits(rate, (batch * length, config.hidden_size)),
         rate=rate,
         dtype=model.compute.activation_dtype,
@@ -163,51 +185,3 @@ def _attention(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
     )
     context = ops.transpose(compute.matmul(probs, value), (0, 2, 1, 3))  # [B, L, N, D]
     return ops.reshape(context, (-1, config.hidden_size))
-
-
-def pool(model: Model, sequence_output: Tensor) -> Tensor:
-    """The output at [CLS] through a tanh layer: [B, L, H] -> float32 [B, H]."""
-    first = ops.cast(sequence_output[:, 0], "float32")
-    kernel, bias = (model.params[f"{names.POOLER}/{part}"] for part in ("kernel", "bias"))
-    return ops.tanh(ops.matmul(first, kernel) + bias)
-
-
-def drop_units(model: Model, x: Tensor) -> Tensor:
-    """Dropout on the way to a head for labels, as in Google's run_classifier; any shape."""
-    rate = model.config.hidden_dropout_prob
-    bits = model.dropout.bits(rate, tuple(x.shape))
-    return drop(x, bits[0], rate) if bits else x
-
-
-def masked_lm_logits(model: Model, sequence_output: Tensor, positions: Tensor) -> Tensor:
-    """Logits of the pieces at masked positions, without the output bias.
-
-    Args:
-        model: variables and settings.
-        sequence_output: [B, L, H].
-        positions: int32 [B, P].
-
-    Returns:
-        [B * P, V]; ``cls/predictions/output_bias`` is to be added.
-    """
-    batch, length, units = sequence_output.shape
-    rows = ops.reshape(positions + ops.arange(batch, dtype="int32")[:, None] * length, (-1,))
-    x = ops.take(ops.reshape(sequence_output, (-1, units)), rows, axis=0)
-    compute = model.compute
-    hidden = compute.fuse(BIAS_ACTIVATION)(
-        *model.dense(x, f"{names.TRANSFORM}/dense"),
-        activation=model.config.hidden_act,
-        dtype=compute.activation_dtype,
-    )
-    hidden = compute.fuse(NORM_DROPOUT)(
-        hidden,
-        *model.norm(f"{names.TRANSFORM}/LayerNorm"),
-        rate=0.0,
-        dtype=compute.activation_dtype,
-    )
-    return compute.matmul(hidden, model.params[names.WORD_EMBEDDINGS], transpose_b=True)
-
-
-def next_sentence_logits(model: Model, pooled_output: Tensor) -> Tensor:
-    """[B, H] -> [B, 2] without the output bias; 0 says that the second segment follows."""
-    return ops.matmul(pooled_output, ops.transpose(model.params[names.RELATIONSHIP_WEIGHTS]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from keras import ops
+from bert_ko.modeling.fused import FusedOp, Tensor, drop
+from bert_ko.modeling.ops import ops
 
-from bert_ko.modeling.fused import FusedOp, Tensor
+Parameters = Mapping[str, Tensor]
+Features = Mapping[str, Tensor]
 
 
 def plain_matmul(a: Tensor, b: Tensor, transpose_b: bool) -> Tensor:
@@ -71,3 +73,34 @@ class Dropout:
     def is_active(self, rate: float) -> bool:
         """Whether anything is dropped at this rate."""
         return self._random_bits is not None and rate > 0
+
+
+class Model(NamedTuple):
+    """Variables and how to compute with them.
+
+    Attributes:
+        params: tensors by the names of modeling.parameters.
+        config: shapes and rates, a ModelConfig; an encoder finds its own.
+        compute: dtypes and kernels.
+        dropout: for this step; ``Dropout()`` for prediction.
+    """
+
+    params: Parameters
+    config: Any
+    compute: Compute = Compute()
+    dropout: Dropout = Dropout()
+
+    def norm(self, scope: str) -> tuple[Tensor, Tensor]:
+        """Gamma and beta of a layer normalization."""
+        return self.params[f"{scope}/gamma"], self.params[f"{scope}/beta"]
+
+    def dense(self, x: Tensor, scope: str) -> tuple[Tensor, Tensor]:
+        """The product with a kernel, without its bias, and the bias."""
+        kernel = self.params[f"{scope}/kernel"]
+        return self.compute.matmul(x, kernel), self.params[f"{scope}/bias"]
+
+    def drop_units(self, x: Tensor) -> Tensor:
+        """Dropout on the way to a head for labels, as in Google's run_classifier; any shape."""
+        rate = self.config.hidden_dropout_prob
+        bits = self.dropout.bits(rate, tuple(x.shape))
+        return drop(x, bits[0], rate) if bits else x

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from keras import ops
+from bert_ko.modeling.ops import ops
 
 Tensor = Any
 

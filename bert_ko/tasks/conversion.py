@@ -32,7 +32,6 @@ from bert_ko.training.checkpoints import (
     save_checkpoint,
 )
 from bert_ko.training.google import write_tensorflow
-from bert_ko.training.handshake import copy_vocabulary
 from bert_ko.training.hugging_face import (
     architecture,
     to_hugging_face_arrays,
@@ -41,6 +40,7 @@ from bert_ko.training.hugging_face import (
 from bert_ko.training.initialization import Source, initialize
 from bert_ko.training.labels import LABELS_NAME, read_labels, write_labels
 from bert_ko.training.runs import read_model_config
+from bert_ko.training.vocabulary_files import copy_vocabulary
 
 Form = Literal["bert_ko", "tf1", "huggingface"]
 _FORMAT = 1

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from bert_ko.modeling.bert import Model
-    from bert_ko.modeling.config import BertConfig
-    from bert_ko.modeling.fused import Tensor
-    from bert_ko.modeling.parameters import Arrays
-    from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.modeling.compute import Model
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.heads import Head, HostBatch, HostScalars
+from bert_ko.modeling.parameters import Arrays
+from bert_ko.training.schedule import OptimizerConfig
 
 Precision = Literal["float32", "bfloat16", "auto"]
 BackendName = Literal["tensorflow", "jax"]
 AttentionName = Literal["plain", "fused", "auto"]
-HostBatch = dict[str, npt.NDArray[Any]]
-HostScalars = dict[str, np.float32]
 SLOTS = ("adam_m", "adam_v")
 
 
@@ -46,10 +41,10 @@ class DeviceConfig:
     attention: AttentionName = "auto"
 
 
-# The loss of a part of a batch, and sums over it.
-LossFunction = Callable[["Model", "dict[str, Tensor]"], "tuple[Tensor, dict[str, Tensor]]"]
 # What a model says of each example of a batch: tensors [B, ...].
-OutputFunction = Callable[["Model", "dict[str, Tensor]"], "dict[str, Tensor]"]
+OutputFunction = Callable[[Model, dict[str, Tensor]], dict[str, Tensor]]
+# The same from arrays to arrays [B, ...], where B divides by the number of devices.
+Predict = Callable[[HostBatch], HostBatch]
 
 
 class Backend(Protocol):
@@ -58,12 +53,13 @@ class Backend(Protocol):
     name: BackendName
     description: str  # of the devices, for people
     num_devices: int  # a batch must divide by it
+    is_cpu: bool
     precision: Literal["float32", "bfloat16"]
 
     def train_program(
         self,
-        config: BertConfig,
-        loss: LossFunction,
+        config: ModelConfig,
+        head: Head,
         optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
@@ -72,11 +68,20 @@ class Backend(Protocol):
 
         Args:
             config: of the model.
-            loss: differentiated.
-            optimizer: how variables are updated; None where nothing is trained, and no slots are
-                needed.
+            head: whose loss is differentiated.
+            optimizer: how variables are updated; None, without slots, where it is only evaluated.
             arrays: initial values.
             seed: of dropout.
+        """
+        ...
+
+    def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
+        """Places variables on the devices, and compiles a function of them, without dropout.
+
+        Args:
+            config: of the model.
+            arrays: values.
+            outputs: of a batch; each length of a batch is compiled by itself.
         """
         ...
 
@@ -106,14 +111,11 @@ class TrainProgram(Protocol):
         """The sums of a batch [B, ...], without dropout."""
         ...
 
-    def predictor(self, outputs: OutputFunction) -> Callable[[HostBatch], HostBatch]:
+    def predictor(self, outputs: OutputFunction) -> Predict:
         """Compiles a function of the variables, as they are whenever it is called.
 
         Args:
             outputs: of a batch, without dropout.
-
-        Returns:
-            Takes arrays [B, ...], whose B divides by the number of devices, and returns others.
         """
         ...
 

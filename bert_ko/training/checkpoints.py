@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from bert_ko import files
 from bert_ko.json_files import read_json
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tensor_files import load_arrays, save_arrays
 
@@ -65,7 +65,7 @@ def save_checkpoint(
     folder: str,
     step: int,
     checkpoint: Checkpoint,
-    config: BertConfig,
+    config: ModelConfig,
     keep: int,
     kind: Kind = "checkpoint",
 ) -> str:

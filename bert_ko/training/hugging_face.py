@@ -1,4 +1,4 @@
-"""Names and settings of transformers' BERT models in ours, and the other way round."""
+"""Names of transformers' variables in ours, and the other way round."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import (
+from bert_ko.modeling.config import MODEL_TYPE_KEY, ModelConfig
+from bert_ko.modeling.encoder import Encoder, HuggingFaceForm, encoder_of, find_encoder
+from bert_ko.modeling.heads import (
     CLASS_BIAS,
     CLASS_WEIGHTS,
     OUTPUT_BIAS,
@@ -17,25 +18,10 @@ from bert_ko.modeling.parameters import (
     SPAN_WEIGHTS,
     TAG_BIAS,
     TAG_WEIGHTS,
-    Arrays,
 )
+from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.labels import Labels, made_up_label
 
-# Ours gelu is the tanh approximation, theirs the exact one.
-_ACTIVATIONS = {
-    "gelu": "gelu_erf",
-    "gelu_new": "gelu",
-    "gelu_pytorch_tanh": "gelu",
-    "relu": "relu",
-    "tanh": "tanh",
-}
-_THEIR_ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu", "tanh": "tanh"}
-_SAME_KEYS = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings",
-    "type_vocab_size", "initializer_range",
-)  # fmt: skip
-_EPSILON = 1e-12  # of layer normalization, in Google's code
 _HEADS = {
     "cls.predictions.bias": OUTPUT_BIAS,
     "cls.seq_relationship.weight": RELATIONSHIP_WEIGHTS,
@@ -49,80 +35,114 @@ _TAGS = {"classifier.weight": TAG_WEIGHTS, "classifier.bias": TAG_BIAS}
 _THEIR_HEADS = {
     ours: theirs for heads in (_HEADS, _CLASSES, _TAGS) for theirs, ours in heads.items()
 }
+# What a class of transformers is called behind the encoder's prefix.
+_FOR_TAGS, _ENCODER_ALONE = "ForTokenClassification", "Model"
 
 
-def from_hugging_face(name: str, has_tags: bool = False) -> tuple[str, bool] | None:
-    """Google's name for a weight of transformers' BertForPreTraining and its kin.
+def from_hugging_face(name: str, encoder: Encoder, has_tags: bool = False) -> str | None:
+    """Our name for a weight of transformers' models.
 
     Args:
         name: theirs.
-        has_tags: the model is a BertForTokenClassification.
+        encoder: of the model.
+        has_tags: the model classifies tokens.
 
     Returns:
-        The name and whether the matrix is transposed; None for copies and buffers.
+        The name; None for copies and buffers. Kernels, and they alone, are transposed.
     """
     if name.endswith("position_ids") or name.startswith("cls.predictions.decoder."):
         return None
     heads = {**_HEADS, **(_TAGS if has_tags else _CLASSES)}
     if name in heads:
-        return heads[name], False
-    if name.startswith(("embeddings.", "encoder.", "pooler.")):  # BertModel alone
-        name = f"bert.{name}"
+        return heads[name]
+    if name.startswith(("embeddings.", "encoder.", "pooler.")):  # the encoder alone
+        name = f"{encoder.scope}.{name}"
     path = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", name)
     scope, _, leaf = path.rpartition(".")
     scope = scope.replace(".", "/")
     if scope.endswith("LayerNorm"):
-        return f"{scope}/{ {'weight': 'gamma', 'bias': 'beta'}.get(leaf, leaf) }", False
-    if scope.startswith("bert/embeddings/"):
-        return scope, False
-    if leaf == "weight":
-        return f"{scope}/kernel", True
-    return f"{scope}/{leaf}", False
+        return f"{scope}/{ {'weight': 'gamma', 'bias': 'beta'}.get(leaf, leaf) }"
+    if scope.startswith(f"{encoder.scope}/embeddings/"):
+        return scope
+    return f"{scope}/{'kernel' if leaf == 'weight' else leaf}"
 
 
-def to_hugging_face(name: str) -> tuple[str, bool]:
-    """Transformers' name for one of our variables, and whether the matrix is transposed.
+def to_hugging_face(name: str) -> str:
+    """Transformers' name for one of our variables.
 
     >>> to_hugging_face("bert/encoder/layer_0/output/dense/kernel")
-    ('bert.encoder.layer.0.output.dense.weight', True)
+    'bert.encoder.layer.0.output.dense.weight'
     """
     if name in _THEIR_HEADS:
-        return _THEIR_HEADS[name], False
+        return _THEIR_HEADS[name]
     path = re.sub(r"/layer_(\d+)/", r"/layer.\1/", name).replace("/", ".")
     scope, _, leaf = path.rpartition(".")
     if leaf in ("gamma", "beta"):
-        return f"{scope}.{'weight' if leaf == 'gamma' else 'bias'}", False
+        return f"{scope}.{'weight' if leaf == 'gamma' else 'bias'}"
     if leaf == "kernel":
-        return f"{scope}.weight", True
-    return (path if leaf == "bias" else f"{path}.weight"), False
+        return f"{scope}.weight"
+    return path if leaf == "bias" else f"{path}.weight"
 
 
-def architecture(arrays: Mapping[str, Any]) -> str:
-    """Transformers' class for the variables that there are."""
+def is_transposed(name: str) -> bool:
+    """Whether transformers has the transpose of one of our variables."""
+    return name.endswith("/kernel")
+
+
+def has_tags(values: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of a model that classifies tokens."""
+    return any(str(name).endswith(_FOR_TAGS) for name in values.get("architectures") or ())
+
+
+def class_suffix(arrays: Mapping[str, Any]) -> str:
+    """What transformers' class is called behind its prefix, for the variables that there are."""
     for weights, name in (
-        (SPAN_WEIGHTS, "BertForQuestionAnswering"),
-        (CLASS_WEIGHTS, "BertForSequenceClassification"),
-        (TAG_WEIGHTS, "BertForTokenClassification"),
+        (SPAN_WEIGHTS, "ForQuestionAnswering"),
+        (CLASS_WEIGHTS, "ForSequenceClassification"),
+        (TAG_WEIGHTS, _FOR_TAGS),
+        (RELATIONSHIP_WEIGHTS, "ForPreTraining"),
+        (OUTPUT_BIAS, "ForMaskedLM"),
     ):
         if weights in arrays:
             return name
-    if RELATIONSHIP_WEIGHTS in arrays:
-        return "BertForPreTraining"
-    return "BertForMaskedLM" if OUTPUT_BIAS in arrays else "BertModel"
+    return _ENCODER_ALONE
 
 
-def to_hugging_face_arrays(arrays: Arrays) -> dict[str, Any]:
+def architecture(config: ModelConfig, arrays: Mapping[str, Any]) -> str:
+    """Transformers' class for a model.
+
+    Raises:
+        ValueError: transformers has no such encoder.
+    """
+    return f"{hugging_face_form(config).class_prefix}{class_suffix(arrays)}"
+
+
+def hugging_face_form(config: ModelConfig) -> HuggingFaceForm:
+    """The form of a model's encoder in transformers.
+
+    Raises:
+        ValueError: there is none.
+    """
+    encoder = encoder_of(config)
+    if encoder.hugging_face is None:
+        raise ValueError(
+            f"{encoder.model_type} has no form in Hugging Face transformers; give another "
+            "--to_format."
+        )
+    return encoder.hugging_face
+
+
+def to_hugging_face_arrays(config: ModelConfig, arrays: Arrays) -> dict[str, Any]:
     """The variables under transformers' names, in its order of rows and columns."""
-    has_head = architecture(arrays) != "BertModel"
-    found: dict[str, Any] = {}
-    for name, array in arrays.items():
-        theirs, transpose = to_hugging_face(name)
-        theirs = theirs if has_head else theirs.removeprefix("bert.")
-        found[theirs] = array.T if transpose else array
-    return found
+    is_encoder = class_suffix(arrays) == _ENCODER_ALONE
+    prefix = f"{encoder_of(config).scope}." if is_encoder else ""
+    return {
+        to_hugging_face(name).removeprefix(prefix): array.T if is_transposed(name) else array
+        for name, array in arrays.items()
+    }
 
 
-def from_hugging_face_config(values: Mapping[str, Any], source: str) -> BertConfig:
+def from_hugging_face_config(values: Mapping[str, Any], source: str) -> ModelConfig:
     """Our configuration for a config.json of transformers.
 
     Args:
@@ -132,30 +152,14 @@ def from_hugging_face_config(values: Mapping[str, Any], source: str) -> BertConf
     Raises:
         ValueError: a model that ours can't compute.
     """
-    if values.get("model_type") not in (None, "bert"):
-        raise ValueError(f"{source} is of a {values['model_type']} model; only bert is read.")
-    kind = values.get("position_embedding_type", "absolute")
-    if kind != "absolute":
-        raise ValueError(f"{source}: position_embedding_type {kind} is not known; only absolute.")
-    epsilon = values.get("layer_norm_eps", _EPSILON)
-    if not 0 < epsilon <= 1e-9:
-        raise ValueError(f"{source}: layer_norm_eps is {epsilon}, but BERT's is {_EPSILON}.")
-    act = values.get("hidden_act", "gelu")
-    if act not in _ACTIVATIONS:
-        raise ValueError(
-            f"{source}: hidden_act {act} is not known; known are {', '.join(_ACTIVATIONS)}."
-        )
-    known = {key: values[key] for key in _SAME_KEYS if key in values}
-    if "vocab_size" not in known:
-        raise ValueError(f"{source} has no vocab_size.")
-    try:
-        return BertConfig(**known, hidden_act=_ACTIVATIONS[act])
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+    encoder = find_encoder(values.get(MODEL_TYPE_KEY), source)
+    if encoder.hugging_face is None:
+        raise ValueError(f"{source}: {encoder.model_type} is not read from this form.")
+    return encoder.hugging_face.from_config(values, source)
 
 
 def to_hugging_face_config(
-    config: BertConfig, arrays: Mapping[str, Any], labels: Labels | None = None
+    config: ModelConfig, arrays: Mapping[str, Any], labels: Labels | None = None
 ) -> dict[str, Any]:
     """The config.json of transformers for our model.
 
@@ -164,15 +168,11 @@ def to_hugging_face_config(
         arrays: its variables, which decide about the class.
         labels: of a classifier or a tagger, where they are known; none for a regression.
     """
-    values = config.to_dict()
     outputs = next((arrays[name] for name in (CLASS_BIAS, TAG_BIAS) if name in arrays), ())
     names = list(labels or map(made_up_label, range(len(outputs))))
     return {
-        **{key: values[key] for key in _SAME_KEYS},
-        "architectures": [architecture(arrays)],
-        "hidden_act": _THEIR_ACTIVATIONS[config.hidden_act],
-        "layer_norm_eps": _EPSILON,
-        "model_type": "bert",
+        **hugging_face_form(config).to_config(config),
+        "architectures": [architecture(config, arrays)],
         **({"id2label": dict(enumerate(names))} if len(outputs) else {}),
         **({"label2id": {name: i for i, name in enumerate(names)}} if len(outputs) else {}),
         **({"problem_type": "regression"} if labels == () and len(outputs) else {}),

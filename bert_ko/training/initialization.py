@@ -12,18 +12,19 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.json_files import read_json
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import (
-    LABEL_HEADS,
-    OUTPUT_BIAS,
-    WORD_EMBEDDINGS,
-    Arrays,
-    ParameterSpec,
-)
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import config_from_json, encoder_of
+from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
+from bert_ko.modeling.parameters import Arrays, ParameterSpec
 from bert_ko.tensor_files import load_arrays
 from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, list_checkpoints
 from bert_ko.training.google import read_tensorflow
-from bert_ko.training.hugging_face import from_hugging_face, from_hugging_face_config
+from bert_ko.training.hugging_face import (
+    from_hugging_face,
+    from_hugging_face_config,
+    has_tags,
+    is_transposed,
+)
 from bert_ko.training.labels import Labels, read_labels
 
 HUGGING_FACE = "Hugging Face folder"
@@ -49,7 +50,7 @@ class Source(NamedTuple):
     kind: str
     arrays: Arrays
     fingerprint: str | None = None
-    config: BertConfig | None = None
+    config: ModelConfig | None = None
     folder: str = "."
     step: int = 0
     labels: Labels | None = None
@@ -131,12 +132,12 @@ def _read_folder(path: str) -> Source:
     raise FileNotFoundError(f"--init_checkpoint: no weights in the folder {path}.")
 
 
-def _read_config(folder: str) -> BertConfig | None:
+def _read_config(folder: str) -> ModelConfig | None:
     path = os.path.join(folder, CONFIG_NAME)
     if not os.path.isfile(path):
         return None
     with open(path, "rb") as file:
-        return BertConfig.from_json(file.read(), path)
+        return config_from_json(file.read(), path)
 
 
 def _pickle_message(path: str) -> str:
@@ -168,14 +169,13 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
         config = from_hugging_face_config(values, path)
     except ValueError as error:
         raise ValueError(f"--init_checkpoint: {error}") from None
-    has_tags = "BertForTokenClassification" in (values.get("architectures") or ())
+    encoder, is_tagger = encoder_of(config), has_tags(values)
     arrays: Arrays = {}
     for part in parts:
-        for name, value in load_arrays(part).items():
-            converted = from_hugging_face(name, has_tags)
-            if converted is not None:
-                target, transpose = converted
-                arrays[target] = np.asarray(value.T if transpose else value, np.float32)
+        for theirs, value in load_arrays(part).items():
+            name = from_hugging_face(theirs, encoder, is_tagger)
+            if name is not None:
+                arrays[name] = np.asarray(value.T if is_transposed(name) else value, np.float32)
     return Source(folder, HUGGING_FACE, arrays, None, config, folder, labels=read_labels(folder))
 
 
@@ -212,11 +212,11 @@ def initialize(
 def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_source: str) -> str:
     got = source.arrays[name].shape
     cause = "hidden_size or another size differs"
-    if name in (WORD_EMBEDDINGS, OUTPUT_BIAS):
+    if name == OUTPUT_BIAS or name.endswith("/word_embeddings"):
         cause = f"vocab_size: the checkpoint has {got[0]:,} pieces, the config {wanted[0]:,}"
     elif name.endswith("position_embeddings"):
         cause = f"max_position_embeddings: the checkpoint has {got[0]}, the config {wanted[0]}"
-    elif name in LABEL_HEADS and got[1:] == wanted[1:]:
+    elif name in LABEL_VARIABLES and got[1:] == wanted[1:]:
         return (
             f"--init_checkpoint: {source.path} is for {got[0]} labels, but the task has "
             f"{wanted[0]}; it was trained for another one. Give --do_train to begin with a new "
@@ -243,7 +243,7 @@ def without_other_labels(
     kept = {
         name: array
         for name, array in source.arrays.items()
-        if name not in LABEL_HEADS
+        if name not in LABEL_VARIABLES
         or (not is_other and name in specs and array.shape == specs[name].shape)
     }
     return source._replace(arrays=kept)

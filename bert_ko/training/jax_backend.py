@@ -9,21 +9,20 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import keras  # noqa: F401 - bound to its backend before anything is traced
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bert_ko.modeling.bert import Model
-from bert_ko.modeling.compute import Compute, Dropout, plain_matmul
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.compute import Compute, Dropout, Model, plain_matmul
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
     SLOTS,
     BackendName,
     DeviceConfig,
-    HostBatch,
-    HostScalars,
-    LossFunction,
     OutputFunction,
+    Predict,
     no_tpu_message,
 )
 from bert_ko.training.optimization import clip_scale, update
@@ -37,7 +36,7 @@ class JaxBackend:
 
     def __init__(self, config: DeviceConfig):
         devices = _find_devices(config)
-        is_cpu = devices[0].platform == "cpu"
+        self.is_cpu = is_cpu = devices[0].platform == "cpu"
         self.num_devices = len(devices)
         self.precision: Literal["float32", "bfloat16"]
         if config.precision == "auto":  # XLA's products on a CPU gain nothing from bfloat16
@@ -59,14 +58,18 @@ class JaxBackend:
 
     def train_program(
         self,
-        config: BertConfig,
-        loss: LossFunction,
+        config: ModelConfig,
+        head: Head,
         optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
     ) -> JaxProgram:
         """See Backend."""
-        return JaxProgram(self, config, loss, optimizer, arrays, seed)
+        return JaxProgram(self, config, head, optimizer, arrays, seed)
+
+    def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
+        """See Backend."""
+        return JaxVariables(self, config, arrays).predictor(outputs)
 
 
 def _find_devices(config: DeviceConfig) -> list[Any]:
@@ -90,28 +93,56 @@ def _cpu_product(a: Any, b: Any, transpose_b: bool) -> Any:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
-class JaxProgram:
-    """Variables on the devices and the compiled steps that work on them."""
+class JaxVariables:
+    """Variables on the devices."""
 
-    def __init__(
-        self,
-        backend: JaxBackend,
-        config: BertConfig,
-        loss: LossFunction,
-        optimizer: OptimizerConfig | None,
-        arrays: Arrays,
-        seed: int,
-    ):
+    def __init__(self, backend: JaxBackend, config: ModelConfig, arrays: Arrays):
         self._compute, self._config = backend.compute, config
-        self._loss, self._optimizer = loss, optimizer
-        self._random = backend.random
-        self._key = jax.random.key(seed, impl=self._random)
         self._everywhere = NamedSharding(backend.mesh, PartitionSpec())
         self._split = {
             axis: NamedSharding(backend.mesh, PartitionSpec(*[None] * axis, "batch"))
             for axis in (0, 1)
         }
         self._params = jax.device_put(arrays, self._everywhere)
+
+    def _model(self, params: Any, dropout: Dropout) -> Model:
+        return Model(params, self._config, self._compute, dropout)
+
+    def predictor(self, outputs: OutputFunction) -> Predict:
+        """See TrainProgram."""
+
+        def compute(params: Any, batch: Any) -> Any:
+            return outputs(self._model(params, Dropout()), batch)
+
+        function = jax.jit(compute)
+
+        def predict(batch: HostBatch) -> HostBatch:
+            found = function(self._params, jax.device_put(batch, self._split[0]))
+            return {name: np.asarray(value) for name, value in jax.device_get(found).items()}
+
+        return predict
+
+    def parameters(self) -> Arrays:
+        """See TrainProgram."""
+        return {name: np.asarray(value) for name, value in self._params.items()}
+
+
+class JaxProgram(JaxVariables):
+    """Variables on the devices and the compiled steps that work on them."""
+
+    def __init__(
+        self,
+        backend: JaxBackend,
+        config: ModelConfig,
+        head: Head,
+        optimizer: OptimizerConfig | None,
+        arrays: Arrays,
+        seed: int,
+    ):
+        super().__init__(backend, config, arrays)
+        self._loss, self._optimizer = head.loss, optimizer
+        self._random = backend.random
+        self._key = jax.random.key(seed, impl=self._random)
         self._slots = self._new_slots(arrays)
         self._train_function = jax.jit(self._step, donate_argnums=(0, 1))
         self._eval_function = jax.jit(self._eval)
@@ -184,32 +215,13 @@ class JaxProgram:
     def _part_gradients(self, params: Any, features: Any, key: Any) -> tuple[Any, Any]:
         def loss(params: Any) -> tuple[Any, Any]:
             dropout = Dropout(functools.partial(_random_bits, key))
-            return self._loss(Model(params, self._config, self._compute, dropout), features)
+            return self._loss(self._model(params, dropout), features)
 
         (objective, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return gradients, {**sums, "objective": objective}
 
     def _eval(self, params: Any, batch: Any, scalars: Any) -> Any:
-        model = Model(params, self._config, self._compute, Dropout())
-        return self._loss(model, {**batch, **scalars})[1]
-
-    def predictor(self, outputs: OutputFunction) -> Callable[[HostBatch], HostBatch]:
-        """See TrainProgram."""
-
-        def compute(params: Any, batch: Any) -> Any:
-            return outputs(Model(params, self._config, self._compute, Dropout()), batch)
-
-        function = jax.jit(compute)
-
-        def predict(batch: HostBatch) -> HostBatch:
-            found = function(self._params, jax.device_put(batch, self._split[0]))
-            return {name: np.asarray(value) for name, value in jax.device_get(found).items()}
-
-        return predict
-
-    def parameters(self) -> Arrays:
-        """See TrainProgram."""
-        return {name: np.asarray(value) for name, value in self._params.items()}
+        return self._loss(self._model(params, Dropout()), {**batch, **scalars})[1]
 
     def slots(self) -> Arrays:
         """See TrainProgram."""

@@ -14,20 +14,20 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from bert_ko.data.prefetch import Prefetcher
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.heads import Head, HostBatch, Metrics
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.notification import at_step
 from bert_ko.progress import Progress, format_rate
-from bert_ko.training.backend import HostBatch, TrainProgram
+from bert_ko.training.backend import TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
 from bert_ko.training.metrics import MetricsWriter
-from bert_ko.training.objective import Metrics, Objective
 from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How a run saves, logs and ends; see LoopFlags.
+    """How a run saves, logs and ends.
 
     Attributes:
         folder: of the run.
@@ -126,13 +126,13 @@ class TrainingLoop(Generic[BatchType]):
     def __init__(
         self,
         program: TrainProgram,
-        objective: Objective,
+        head: Head,
         optimizer: OptimizerConfig,
-        model_config: BertConfig,
+        model_config: ModelConfig,
         config: LoopConfig,
         evaluate: Evaluate | None = None,
     ):
-        self._program, self._objective, self._optimizer = program, objective, optimizer
+        self._program, self._head, self._optimizer = program, head, optimizer
         self._model_config, self._config, self._evaluate = model_config, config, evaluate
         self._pending: list[_Pending[BatchType]] = []
         self._stop_signal = 0
@@ -215,7 +215,7 @@ class TrainingLoop(Generic[BatchType]):
         result = self._program.train_step(
             step,
             features,
-            self._objective.denominators(batch.features),
+            self._head.denominators(batch.features),
             hyperparameters(self._optimizer, step),
         )
         self._pending.append(_Pending(step, batch, result))
@@ -248,8 +248,8 @@ class TrainingLoop(Generic[BatchType]):
             self._progress.update(steps, self._note())
 
     def _note(self) -> str:
-        metrics = self._objective.metrics(self._progression.sums)
-        parts = [f"{label} {metrics[name]:.4g}" for name, label in self._objective.headline]
+        metrics = self._head.metrics(self._progression.sums)
+        parts = [f"{label} {metrics[name]:.4g}" for name, label in self._head.headline]
         return ", ".join([*parts, f"{format_rate(self._tokens_per_second())} tokens/s"])
 
     def _tokens_per_second(self) -> float:
@@ -263,7 +263,7 @@ class TrainingLoop(Generic[BatchType]):
         step = progression.step
         record = {
             "step": step,
-            **self._objective.metrics(sums),
+            **self._head.metrics(sums),
             "gradient_norm": sums["gradient_norm"] / count,
             "learning_rate": float(hyperparameters(self._optimizer, step - 1)["learning_rate"]),
             "tokens_per_second": round(self._tokens_per_second(), 1),
@@ -349,13 +349,13 @@ class TrainingLoop(Generic[BatchType]):
 
 
 def evaluate(
-    program: TrainProgram, objective: Objective, batches: Iterator[Batch], max_steps: int
+    program: TrainProgram, head: Head, batches: Iterator[Batch], max_steps: int
 ) -> Metrics:
     """Means over batches, without dropout.
 
     Args:
         program: variables.
-        objective: of the task.
+        head: of the task.
         batches: of a pass over the data.
         max_steps: so many of them at most.
     """
@@ -365,7 +365,7 @@ def evaluate(
             if count == max_steps:
                 break
             # Sums are wanted, so that nothing is divided here.
-            scalars = {name: np.float32(1) for name in objective.denominators(batch.features)}
+            scalars = {name: np.float32(1) for name in head.denominators(batch.features)}
             for name, value in program.eval_step(batch.features, scalars).items():
                 sums[name] = sums.get(name, 0.0) + value
-    return objective.metrics(sums)
+    return head.metrics(sums)

@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras import ops
-
 from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.ops import ops
 from bert_ko.training.schedule import OptimizerConfig
 
 _LAYER = re.compile(r"/layer_(\d+)/")

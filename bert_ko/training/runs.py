@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bert_ko import files
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
 from bert_ko.progress import warn
 from bert_ko.training.backend import Backend
@@ -40,9 +41,6 @@ from bert_ko.training.initialization import (
 from bert_ko.training.labels import Labels
 from bert_ko.training.settings import LoopFlags
 
-if TYPE_CHECKING:
-    from bert_ko.training.loop import Progression
-
 RUN_NAME = "run.json"
 RESULTS_NAME = "eval_results.txt"
 FORMAT = 1
@@ -64,7 +62,7 @@ class Run(NamedTuple):
     """
 
     folder: str
-    model_config: BertConfig
+    model_config: ModelConfig
     config_file: str
     identity: dict[str, Any]
     fingerprint: str | None
@@ -80,7 +78,7 @@ class Run(NamedTuple):
         }
 
 
-def read_model_config(path: str) -> BertConfig:
+def read_model_config(path: str) -> ModelConfig:
     """Reads bert_config.json.
 
     Raises:
@@ -88,7 +86,7 @@ def read_model_config(path: str) -> BertConfig:
         ValueError: it is no configuration.
     """
     with files.open_binary(path) as stream:
-        return BertConfig.from_json(stream.read(), path)
+        return config_from_json(stream.read(), path)
 
 
 def refuse_other_run(run: Run, is_training: bool, kind: Kind = "checkpoint") -> None:
@@ -249,30 +247,6 @@ def write_run(run: Run, flags: dict[str, Any]) -> None:
         write_json(run_path, {"format": FORMAT, "flags": shown, "identity": run.identity})
     if config_stands != run.model_config:
         write_json(config_path, run.model_config.to_dict())
-
-
-def begin(run: Run, checkpoint: Checkpoint | None, computed_with: str) -> Progression:
-    """Where training begins.
-
-    Args:
-        run: whose.
-        checkpoint: to go on from.
-        computed_with: the backend and its precision.
-    """
-    from bert_ko.training.loop import Progression
-
-    if checkpoint is None:
-        return Progression()
-    names = [field.name for field in dataclasses.fields(Progression)]
-    progression = Progression(**{name: checkpoint.state[name] for name in names})
-    print(f"going on from step {progression.step:,}", flush=True)
-    before = checkpoint.state.get("computed_with", computed_with)
-    if before != computed_with:
-        warn(
-            f"the run was computed with {before}, now with {computed_with}: it goes on, but not "
-            "to the last bit.",
-        )
-    return progression
 
 
 def check_batch_size(flag: str, size: int, backend: Backend, parts: int = 1) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bert_ko import files
 from bert_ko.flags import Flags, flag
 from bert_ko.notification import require_notify_url
+from bert_ko.tokenization.folder import TokenizerSettings
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
-
-if TYPE_CHECKING:
-    from bert_ko.training.loop import LoopConfig
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -98,26 +99,6 @@ class OptimizerFlags(Flags):
         at_most=_LARGEST,
     )
 
-    def optimizer_config(
-        self,
-        num_train_steps: int,
-        num_warmup_steps: int,
-        layer_decay: float = 1.0,
-        num_hidden_layers: int = 0,
-    ) -> OptimizerConfig:
-        """As the optimizer takes it; see there."""
-        return OptimizerConfig(
-            name=self.optimizer,
-            learning_rate=self.learning_rate,
-            num_train_steps=num_train_steps,
-            num_warmup_steps=num_warmup_steps,
-            schedule=self.learning_rate_schedule,
-            weight_decay=self.weight_decay,
-            clip_norm=self.clip_norm,
-            layer_decay=layer_decay,
-            num_hidden_layers=num_hidden_layers,
-        )
-
 
 @dataclass(frozen=True)
 class LoopFlags(Flags):
@@ -165,23 +146,91 @@ class LoopFlags(Flags):
         if self.notify_url is not None:
             require_notify_url(self.notify_url)
 
-    def loop_config(self, folder: str, num_train_steps: int, **others: Any) -> LoopConfig:
-        """How the loop runs.
+
+@dataclass(frozen=True)
+class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
+    """Flags of every command that trains, whatever the task."""
+
+    warmup_flag: ClassVar[str]  # by which warm-up is lengthened
+    if TYPE_CHECKING:  # fields of every command, each with a default and help of its own
+        vocab_file: str | None
+        max_seq_length: int
+        eval_every_steps: int | None
+
+    bert_config_file: str | None = flag(
+        None,
+        help="bert_config.json of the model. Default: as found in --output_dir, or beside "
+        "--init_checkpoint.",
+        affects_output=False,
+    )
+    output_dir: str = flag(
+        help="Local folder for checkpoints, metrics.jsonl, TensorBoard events, results and the "
+        "report; a run that is found there is resumed.",
+        affects_output=False,
+    )
+    init_checkpoint: str | None = flag(
+        None,
+        help="Weights to begin with: a folder of run_pretraining, the prefix of a TF1 checkpoint "
+        "(bert_model.ckpt), or a Hugging Face folder with safetensors.",
+    )
+    do_train: bool = flag(False, help="Train.", affects_output=False)
+    train_batch_size: int = flag(32, help="Examples of an update, over all devices.", at_least=1)
+    gradient_accumulation_steps: int = flag(
+        1,
+        help="Split a batch into this many parts, to save memory; the update is that of the whole.",
+        at_least=1,
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: flags that do not fit together."""
+        super().__post_init__()
+        if self.train_batch_size % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"--train_batch_size={self.train_batch_size} must be a multiple of "
+                f"--gradient_accumulation_steps={self.gradient_accumulation_steps}."
+            )
+        if files.is_remote(self.output_dir):
+            raise ValueError(
+                f"--output_dir must be a local folder, got {self.output_dir}; copy it afterwards."
+            )
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Of the runs."""
+        return [self.random_seed]
+
+    def folder(self, seed: int) -> str:
+        """Where the run of a seed is stored."""
+        return self.output_dir
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights of the best evaluation are kept, and used in the end."""
+        return False
+
+    @abstractmethod
+    def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
+        """Updates of a run, and those of them with a rising learning rate.
 
         Args:
-            folder: of the run.
-            num_train_steps: updates in all.
-            others: fields of LoopConfig that are no flags of these.
+            steps_per_epoch: batches of a pass over the training data.
         """
-        from bert_ko.training.loop import LoopConfig
 
-        return LoopConfig(
-            folder=folder,
+    def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
+        """As the optimizer takes it.
+
+        Args:
+            steps_per_epoch: see ``num_updates``.
+            num_hidden_layers: of the model.
+        """
+        num_train_steps, num_warmup_steps = self.num_updates(steps_per_epoch)
+        return OptimizerConfig(
+            name=self.optimizer,
+            learning_rate=self.learning_rate,
             num_train_steps=num_train_steps,
-            save_steps=self.save_checkpoints_steps,
-            keep=self.keep_checkpoint_max,
-            log_steps=self.log_every_steps,
-            steps_under_way=self.iterations_per_loop,
-            max_seconds=self.max_hours * 3600 if self.max_hours is not None else None,
-            **others,
+            num_warmup_steps=num_warmup_steps,
+            schedule=self.learning_rate_schedule,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            num_hidden_layers=num_hidden_layers,
         )

@@ -8,35 +8,32 @@ from __future__ import annotations
 
 import functools
 import logging
-import socket
 from collections.abc import Callable
 from typing import Any, Literal
 
+import keras  # noqa: F401 - bound to its backend before anything is traced
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from bert_ko.modeling.bert import Model
-from bert_ko.modeling.compute import Compute, Dropout, forward_only
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.compute import Compute, Dropout, Model, forward_only
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.fused import FusedOp
+from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
     SLOTS,
     BackendName,
     DeviceConfig,
-    HostBatch,
-    HostScalars,
-    LossFunction,
     OutputFunction,
+    Predict,
     cpu_has_bfloat16,
-    no_tpu_message,
 )
 from bert_ko.training.optimization import clip_scale, update
 from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.tensorflow_devices import find_devices
 
 _USES = 1 << 12  # dropout layers of a step, at most
-_TPU_TIMEOUT = 60  # seconds until a TPU answers
 
 
 class TensorFlowBackend:
@@ -47,9 +44,9 @@ class TensorFlowBackend:
     def __init__(self, config: DeviceConfig):
         tf.config.experimental.enable_op_determinism()
         tf.get_logger().addFilter(_is_no_news)
-        self.strategy, kind = _find_devices(config)
+        self.strategy, kind = find_devices(config)
         self.num_devices = self.strategy.num_replicas_in_sync if self.strategy else 1
-        is_cpu = kind == "CPU"
+        self.is_cpu = is_cpu = kind == "CPU"
         self.precision: Literal["float32", "bfloat16"]
         if config.precision == "auto":
             self.precision = "float32" if is_cpu and not cpu_has_bfloat16() else "bfloat16"
@@ -68,57 +65,23 @@ class TensorFlowBackend:
 
     def train_program(
         self,
-        config: BertConfig,
-        loss: LossFunction,
+        config: ModelConfig,
+        head: Head,
         optimizer: OptimizerConfig | None,
         arrays: Arrays,
         seed: int,
     ) -> TensorFlowProgram:
         """See Backend."""
-        return TensorFlowProgram(self, config, loss, optimizer, arrays, seed)
+        return TensorFlowProgram(self, config, head, optimizer, arrays, seed)
+
+    def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
+        """See Backend."""
+        return TensorFlowVariables(self, config, arrays).predictor(outputs)
 
 
 def _is_no_news(record: logging.LogRecord) -> bool:
     """Batches of several lengths are compiled one by one on purpose."""
     return "triggered tf.function retracing" not in record.getMessage()
-
-
-def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
-    """The strategy, None for one device, and "CPU", "GPU" or "TPU"."""
-    if config.use_tpu:
-        return _connect_tpu(config), "TPU"
-    gpus = tf.config.list_logical_devices("GPU")
-    devices = gpus or tf.config.list_logical_devices("CPU")
-    kind = "GPU" if gpus else "CPU"
-    count = config.num_devices or (len(gpus) if gpus else 1)
-    if count > len(devices):
-        raise ValueError(f"--num_devices={count}, but TensorFlow sees {len(devices)} {kind}s.")
-    if count == 1:
-        return None, kind
-    return tf.distribute.MirroredStrategy([device.name for device in devices[:count]]), kind
-
-
-def _connect_tpu(config: DeviceConfig) -> Any:
-    name = config.master or config.tpu_name
-    try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-            tpu=name or "", zone=config.tpu_zone, project=config.gcp_project
-        )
-        _require_answer(resolver.master())
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        strategy = tf.distribute.TPUStrategy(resolver)
-    except (ValueError, RuntimeError, OSError, KeyError, tf.errors.OpError) as error:
-        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(no_tpu_message("tensorflow", detail)) from None
-    return strategy
-
-
-def _require_answer(master: str) -> None:
-    """Raises OSError where nobody listens; TensorFlow would wait for it without end."""
-    if master.startswith("grpc://"):
-        host, _, port = master.removeprefix("grpc://").rpartition(":")
-        socket.create_connection((host, int(port)), timeout=_TPU_TIMEOUT).close()
 
 
 def _product(a: Any, b: Any, transpose_b: bool) -> Any:
@@ -157,58 +120,21 @@ def _functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any,
     return forward, gradients
 
 
-class TensorFlowProgram:
-    """Variables on the devices and the compiled steps that work on them."""
+class TensorFlowVariables:
+    """Variables on the devices."""
 
-    def __init__(
-        self,
-        backend: TensorFlowBackend,
-        config: BertConfig,
-        loss: LossFunction,
-        optimizer: OptimizerConfig | None,
-        arrays: Arrays,
-        seed: int,
-    ):
+    def __init__(self, backend: TensorFlowBackend, config: ModelConfig, arrays: Arrays):
         self._strategy, self._compute = backend.strategy, backend.compute
         self._num_devices = backend.num_devices
-        self._config, self._loss, self._optimizer = config, loss, optimizer
-        self._names = list(arrays)
-        with self._strategy.scope() if self._strategy else tf.device(None):
-            self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
-            self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
-            trained = self._names if optimizer is not None else []
-            self._slots = [self._make_slots(name, arrays[name]) for name in trained]
-        step = self._distributed_step if self._strategy else self._single_step
-        evaluate = self._distributed_eval if self._strategy else self._eval
         self._jit = True if backend.compiles_step else None
-        self._train_function = tf.function(step, autograph=False, jit_compile=self._jit)
-        self._eval_function = tf.function(evaluate, autograph=False, jit_compile=self._jit)
-        self._update_function = tf.function(
-            self._update_all, autograph=False, jit_compile=None if self._strategy else True
-        )
+        self._config, self._names = config, list(arrays)
+        with self._placed():
+            self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
 
-    @staticmethod
-    def _make_slots(name: str, array: npt.NDArray[np.float32]) -> tuple[Any, Any]:
-        zeros = np.zeros_like(array)
-        mean, square = (tf.Variable(zeros, name=f"{name}/{s}", trainable=False) for s in SLOTS)
-        return mean, square
+    def _placed(self) -> Any:
+        return self._strategy.scope() if self._strategy else tf.device(None)
 
-    def train_step(
-        self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
-    ) -> Callable[[], dict[str, float]]:
-        """See TrainProgram."""
-        step_tensor = tf.constant(step, tf.int64)
-        sums = self._train_function(
-            self._place(batch, 1), _tensors(scalars), _tensors(hyper), step_tensor
-        )
-        return lambda: {name: float(value) for name, value in sums.items()}
-
-    def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
-        """See TrainProgram."""
-        sums = self._eval_function(self._place(batch, 0), _tensors(scalars))
-        return {name: float(value) for name, value in sums.items()}
-
-    def predictor(self, outputs: OutputFunction) -> Callable[[HostBatch], HostBatch]:
+    def predictor(self, outputs: OutputFunction) -> Predict:
         """See TrainProgram."""
 
         def compute(batch: Any) -> Any:
@@ -240,6 +166,69 @@ class TensorFlowProgram:
 
         return self._strategy.experimental_distribute_values_from_function(share)
 
+    def _first(self, values: dict[str, Any]) -> dict[str, Any]:
+        """They are equal on all devices."""
+        return {k: self._strategy.experimental_local_results(v)[0] for k, v in values.items()}
+
+    def _model(self, values: list[Any], dropout: Dropout) -> Model:
+        params = dict(zip(self._names, values, strict=True))
+        return Model(params, self._config, self._compute, dropout)
+
+    def parameters(self) -> Arrays:
+        """See TrainProgram."""
+        return {
+            name: variable.numpy()
+            for name, variable in zip(self._names, self._variables, strict=True)
+        }
+
+
+class TensorFlowProgram(TensorFlowVariables):
+    """Variables on the devices and the compiled steps that work on them."""
+
+    def __init__(
+        self,
+        backend: TensorFlowBackend,
+        config: ModelConfig,
+        head: Head,
+        optimizer: OptimizerConfig | None,
+        arrays: Arrays,
+        seed: int,
+    ):
+        super().__init__(backend, config, arrays)
+        self._loss, self._optimizer = head.loss, optimizer
+        with self._placed():
+            self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
+            trained = self._names if optimizer is not None else []
+            self._slots = [self._make_slots(name, arrays[name]) for name in trained]
+        step = self._distributed_step if self._strategy else self._single_step
+        evaluate = self._distributed_eval if self._strategy else self._eval
+        self._train_function = tf.function(step, autograph=False, jit_compile=self._jit)
+        self._eval_function = tf.function(evaluate, autograph=False, jit_compile=self._jit)
+        self._update_function = tf.function(
+            self._update_all, autograph=False, jit_compile=None if self._strategy else True
+        )
+
+    @staticmethod
+    def _make_slots(name: str, array: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+        zeros = np.zeros_like(array)
+        mean, square = (tf.Variable(zeros, name=f"{name}/{s}", trainable=False) for s in SLOTS)
+        return mean, square
+
+    def train_step(
+        self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
+    ) -> Callable[[], dict[str, float]]:
+        """See TrainProgram."""
+        step_tensor = tf.constant(step, tf.int64)
+        sums = self._train_function(
+            self._place(batch, 1), _tensors(scalars), _tensors(hyper), step_tensor
+        )
+        return lambda: {name: float(value) for name, value in sums.items()}
+
+    def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
+        """See TrainProgram."""
+        sums = self._eval_function(self._place(batch, 0), _tensors(scalars))
+        return {name: float(value) for name, value in sums.items()}
+
     def _single_step(self, batch: Any, scalars: Any, hyper: Any, step: Any) -> dict[str, Any]:
         gradients, sums = self._gradients(batch, scalars, step, 0)
         norm = self._update_function(gradients, hyper)
@@ -257,10 +246,6 @@ class TensorFlowProgram:
             return {**sums, "gradient_norm": norm}
 
         return self._first(self._strategy.run(replica_step, args=(batch,)))
-
-    def _first(self, values: dict[str, Any]) -> dict[str, Any]:
-        """They are equal on all devices."""
-        return {k: self._strategy.experimental_local_results(v)[0] for k, v in values.items()}
 
     def _update_replicas(self, strategy: Any, gradients: Any, scale: Any, hyper: Any) -> None:
         for name, variable, slots, gradient in zip(
@@ -344,17 +329,6 @@ class TensorFlowProgram:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         return self._first(self._strategy.run(replica_eval, args=(batch,)))
-
-    def _model(self, values: list[Any], dropout: Dropout) -> Model:
-        params = dict(zip(self._names, values, strict=True))
-        return Model(params, self._config, self._compute, dropout)
-
-    def parameters(self) -> Arrays:
-        """See TrainProgram."""
-        return {
-            name: variable.numpy()
-            for name, variable in zip(self._names, self._variables, strict=True)
-        }
 
     def slots(self) -> Arrays:
         """See TrainProgram."""

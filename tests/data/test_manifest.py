@@ -1,3 +1,6 @@
+import copy
+import dataclasses
+import functools
 import itertools
 import json
 import uuid
@@ -11,27 +14,47 @@ from hypothesis import strategies as st
 
 from bert_ko import files
 from bert_ko.data.manifest import (
+    InputFile,
+    Manifest,
     ManifestShard,
+    Shard,
+    compare_runs,
     id_ranges,
     is_manifest,
     manifest_path,
     read_manifests,
-    refuse_other_run,
-    shard_entry,
     shard_paths,
 )
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking
-from bert_ko.data.shards import Shard
 from bert_ko.json_files import write_json
 
-IDENTITY: dict[str, Any] = {
+# As create_pretraining_data writes it; its work folder has a file without totals and shards.
+COMPLETE: dict[str, Any] = {
     "format": 2,
-    "flags": {"max_seq_length": 128, "masking": "static"},
+    "flags": {
+        "max_seq_length": 128, "max_predictions_per_seq": 20, "masked_lm_prob": 0.15,
+        "short_seq_prob": 0.1, "dupe_factor": 10, "random_seed": 12345,
+        "do_whole_word_mask": True, "whole_word_unit": "eojeol", "max_ngram_size": 3,
+        "replace_unit": "word", "masking": "static", "next_sentence": "sop",
+        "feature_names": "v2", "input_file": ["a.txt"], "input_format": "auto", "text_field": [],
+        "sentence_splitter": "newline", "strict": False, "output_file": ["a.tfrecord"],
+        "num_shards": None, "drop_duplicate_documents": False,
+    },
     "tokenizer_fingerprint": "가",
-    "inputs": [{"path": "a.txt", "size": 3}],
+    "tokenizer": {"tokenizer_type": "mecab", "mecab_user_dictionary": []},
+    "vocab_size": 100,
+    "mask_id": 4,
+    "replacement_ranges": [[5, 50], [60, 99]],
+    "inputs": [
+        {"path": "a.txt", "size": 3, "mtime_ns": 1795717961081781769},
+        {"path": "gs://b/a.txt", "size": 5, "mtime_ns": None},
+    ],
     "num_buckets": 4,
-}
+    "totals": {"instances": 7, "dropped": {"bad_records": 0}},
+    "shards": [{"path": "a.tfrecord", "records": 7, "bytes": 900, "crc32c": "37d9eae4"}],
+}  # fmt: skip
+IDENTITY = {name: value for name, value in COMPLETE.items() if name not in ("totals", "shards")}
 
 
 def write_shard(path: Path, size: int = 10) -> str:
@@ -40,14 +63,126 @@ def write_shard(path: Path, size: int = 10) -> str:
     return str(path)
 
 
-def write_manifest(folder: Path, paths: list[str], **values: Any) -> dict[str, Any]:
+def write_manifest(folder: Path, paths: list[str], **values: Any) -> Manifest:
     """As create_pretraining_data writes it."""
-    entries = [
-        shard_entry(Shard(path, 1, files.size(path), "00000000"), str(folder)) for path in paths
+    path = str(folder / "manifest.json")
+    shards = [
+        Shard(shard, 1, files.size(shard), "00000000").relative_to(str(folder)) for shard in paths
     ]
-    manifest = {**IDENTITY, **values, "shards": entries}
-    write_json(str(folder / "manifest.json"), manifest)
+    manifest = dataclasses.replace(
+        Manifest.from_json({**COMPLETE, **values}, path), shards=tuple(shards)
+    )
+    write_json(path, manifest.to_json())
     return manifest
+
+
+def without(values: dict[str, Any], *place: str | int) -> dict[str, Any]:
+    """The values less one, at the end of the keys."""
+    changed = copy.deepcopy(values)
+    inner: Any = functools.reduce(lambda value, key: value[key], place[:-1], changed)
+    del inner[place[-1]]
+    return changed
+
+
+def with_value(value: Any, *place: str | int) -> dict[str, Any]:
+    """A manifest with another value, at the end of the keys."""
+    changed = copy.deepcopy(COMPLETE)
+    inner: Any = functools.reduce(lambda value, key: value[key], place[:-1], changed)
+    inner[place[-1]] = value
+    return changed
+
+
+# The type
+
+
+FORMAT_1 = {**without(without(COMPLETE, "mask_id"), "replacement_ranges"), "format": 1}
+
+
+@pytest.mark.parametrize("values", [COMPLETE, IDENTITY, FORMAT_1])
+def test_manifest_is_written_as_it_was_read(values: dict[str, Any]) -> None:
+    written = Manifest.from_json(values, "manifest.json").to_json()
+    assert json.dumps(written) == json.dumps(values)  # the order too
+
+
+def test_manifest_has_typed_values() -> None:
+    manifest = Manifest.from_json(COMPLETE, "manifest.json")
+    assert manifest.replacement_ranges == ((5, 50), (60, 99))
+    assert manifest.inputs[0] == InputFile("a.txt", 3, 1795717961081781769)
+    assert manifest.inputs[1].mtime_ns is None
+    assert manifest.shards == (Shard("a.tfrecord", 7, 900, "37d9eae4"),)
+    instances = manifest.instances
+    assert (instances.max_seq_length, instances.max_predictions_per_seq) == (128, 20)
+    assert (instances.next_sentence, instances.feature_names) == ("sop", "v2")
+    assert instances.masking_config == MaskingConfig(0.15, 20, 3, True)
+
+
+def test_manifest_of_another_version_what_is_not_known_is_ignored() -> None:
+    values = with_value(1, "flags", "new_flag")
+    values["shards"][0]["new"] = values["new"] = 1
+    manifest = Manifest.from_json(values, "manifest.json")
+    assert manifest.flags["new_flag"] == 1
+    known = Manifest.from_json(COMPLETE, "manifest.json")
+    assert dataclasses.replace(manifest, flags=known.flags) == known
+    # What readers do not need has its default.
+    older = Manifest.from_json(without(COMPLETE, "flags", "dupe_factor"), "manifest.json")
+    assert older.instances == known.instances and "dupe_factor" not in older.flags
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (("flags",), "flags"),
+        (("vocab_size",), "vocab_size"),
+        (("inputs",), "inputs"),
+        (("inputs", 1, "size"), "inputs[1].size"),
+        (("shards", 0, "crc32c"), "shards[0].crc32c"),
+        (("flags", "next_sentence"), "--next_sentence"),
+        (("flags", "replace_unit"), "--replace_unit"),
+    ],
+)
+def test_manifest_missing_key_is_named(place: tuple[str | int, ...], name: str) -> None:
+    with pytest.raises(ValueError) as error:
+        Manifest.from_json(without(COMPLETE, *place), "out/manifest.json")
+    assert str(error.value) == (
+        f"out/manifest.json was written by another version and has no {name}; make the shards "
+        "again with --overwrite."
+    )
+
+
+@pytest.mark.parametrize("name", ["mask_id", "replacement_ranges"])
+def test_manifest_of_dynamic_shards_needs_the_ids(name: str) -> None:
+    values = {**FORMAT_1, "mask_id": 4, "replacement_ranges": []}
+    values["flags"] = {**COMPLETE["flags"], "masking": "dynamic"}
+    with pytest.raises(ValueError, match=f"another version and has no {name}; make the shards"):
+        Manifest.from_json(without(values, name), "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "message"),
+    [
+        ([], ("flags",), "flags must be an object, got a list"),
+        ("100", ("vocab_size",), "vocab_size must be an integer, got a string"),
+        (True, ("mask_id",), "mask_id must be an integer, got true or false"),
+        ([[5]], ("replacement_ranges",), "replacement_ranges must be pairs of integers, got [5]"),
+        (3, ("inputs",), "inputs must be a list, got an integer"),
+        (3, ("inputs", 1), "inputs[1] must be an object, got an integer"),
+        (0.5, ("inputs", 0, "mtime_ns"), "inputs[0].mtime_ns must be an integer, got a number"),
+        (None, ("shards", 0, "path"), "shards[0].path must be a string, got null"),
+        (None, ("flags", "max_seq_length"), "--max_seq_length must be an integer, got null"),
+        (4, ("flags", "max_seq_length"), "--max_seq_length must be at least 8, got 4"),
+        (1, ("flags", "masked_lm_prob"), "--masked_lm_prob must be in (0, 1), got 1"),
+        ("x", ("flags", "masking"), "--masking must be one of static, dynamic, got 'x'"),
+    ],
+)
+def test_manifest_wrong_value_is_named(
+    value: Any, place: tuple[str | int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        Manifest.from_json(with_value(value, *place), "out/manifest.json")
+    assert str(error.value) == f"out/manifest.json: {message}."
+
+
+# The manifests of shards
 
 
 def test_read_manifests_shards_beside_theirs_are_known(tmp_path: Path) -> None:
@@ -83,7 +218,7 @@ def test_read_manifests_several_folders_have_their_own(tmp_path: Path) -> None:
 def test_read_manifests_one_run_in_two_folders_is_known_by_its_first(tmp_path: Path) -> None:
     paths = [write_shard(tmp_path / "x" / "a"), write_shard(tmp_path / "y" / "b")]
     manifest = write_manifest(tmp_path / "x", paths)
-    assert manifest["shards"][1]["path"] == "../y/b"
+    assert manifest.shards[1].path == "../y/b"
     assert [shard.manifest for shard in read_manifests(paths)] == [manifest, manifest]
     # Without a shard of the first folder nobody knows where to look.
     assert read_manifests(paths[1:]) == [
@@ -143,12 +278,12 @@ def test_read_manifests_remote_folder(tmp_path: Path) -> None:
     folder = f"memory:///{uuid.uuid4().hex}"
     path = f"{folder}/a.tfrecord.gz"
     files.write_atomic(path, b"123")
-    entry = shard_entry(Shard(path, 1, 3, "00000000"), folder)
-    assert entry["path"] == "a.tfrecord.gz"
-    write_json(f"{folder}/manifest.json", {**IDENTITY, "shards": [entry]})
+    listed = Shard(path, 1, 3, "00000000").relative_to(folder)
+    assert listed.path == "a.tfrecord.gz"
+    write_json(f"{folder}/manifest.json", {**COMPLETE, "shards": [listed._asdict()]})
     (shard,) = read_manifests([path])
     assert shard.manifest_path == f"{folder}/manifest.json"
-    assert shard.manifest is not None and shard.manifest["tokenizer_fingerprint"] == "가"
+    assert shard.manifest is not None and shard.manifest.tokenizer_fingerprint == "가"
     files.write_atomic(path, b"12")
     with pytest.raises(ValueError, match=r"a\.tfrecord\.gz has 2 bytes, but .* says 3"):
         read_manifests([path])
@@ -163,12 +298,11 @@ def test_read_manifests_file_url_knows_a_local_manifest(tmp_path: Path) -> None:
 @given(st.sets(st.integers(0, 60)))
 def test_id_ranges_any_ids_are_restored(ids: set[int]) -> None:
     ranges = id_ranges(np.array(sorted(ids), np.int32))
-    assert json.loads(json.dumps(ranges)) == ranges
     assert [i for first, last in ranges for i in range(first, last + 1)] == sorted(ids)
     # As few as can be: between two ranges something is missing.
     assert all(a[1] + 1 < b[0] for a, b in itertools.pairwise(ranges))
     if ids:
-        masking = DynamicMasking("piece", MaskingConfig(), 4, tuple(map(tuple, ranges)))  # type: ignore[arg-type]
+        masking = DynamicMasking("piece", MaskingConfig(), 4, ranges)
         assert masking.replacements().tolist() == sorted(ids)
 
 
@@ -213,24 +347,31 @@ def test_manifest_path_stands_beside_the_first_shard(shard: str, expected: str) 
 
 
 def test_is_manifest_needs_what_only_ours_has() -> None:
-    assert is_manifest({**IDENTITY, "shards": []})
+    assert is_manifest(COMPLETE) and is_manifest(FORMAT_1)
     assert not is_manifest(IDENTITY)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"flags": {"masking": "static"}}, "--max_seq_length was None, now 128"),
-        ({"flags": {"max_seq_length": 64}}, "--max_seq_length was 64, now 128"),
-        ({"flags": {"max_seq_length": 128}}, "--masking was None, now static"),
-        ({"tokenizer_fingerprint": "나"}, "the vocabulary or its tokenizer_config.json"),
+        ({"flags": without(IDENTITY["flags"], "strict")}, "--strict was None, now False"),
+        ({"flags": {**IDENTITY["flags"], "dupe_factor": 2, "random_seed": 5}},
+         "--dupe_factor was 2, now 10; --random_seed was 5, now 12345"),
+        ({"flags": {**IDENTITY["flags"], "later": 1}}, "--later was 1, now None"),
+        ({"tokenizer_fingerprint": "나"},
+         "the vocabulary or its tokenizer_config.json has changed"),
         ({"inputs": []}, "an input file has changed"),
         ({"format": 1}, "it was made by another version"),
         ({"num_buckets": 5}, "it was made by another version"),
     ],
-)
-def test_refuse_other_run_names_the_difference(change: dict[str, Any], message: str) -> None:
-    refuse_other_run("out/manifest.json", IDENTITY, IDENTITY)
-    with pytest.raises(ValueError, match=r"^out/manifest\.json is of another run: ") as caught:
-        refuse_other_run("out/manifest.json", {**IDENTITY, **change}, IDENTITY)
-    assert message in str(caught.value)
+)  # fmt: skip
+def test_compare_runs_names_the_difference(change: dict[str, Any], message: str) -> None:
+    wanted = Manifest.from_json(IDENTITY, "run.json")
+    compare_runs("out/manifest.json", Manifest.from_json(COMPLETE, "manifest.json"), wanted)
+    earlier = Manifest.from_json({**IDENTITY, **change}, "run.json")
+    with pytest.raises(ValueError) as error:
+        compare_runs("out/manifest.json", earlier, wanted)
+    assert str(error.value) == (
+        f"out/manifest.json belongs to a different run: {message}. Write to another folder, or "
+        "pass --overwrite to replace it."
+    )

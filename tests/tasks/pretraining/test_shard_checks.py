@@ -1,28 +1,24 @@
-"""What shards, flags, model and vocabulary must agree on; each disagreement in one sentence."""
+"""Shards, flags, model and vocabulary that do not fit together; each mismatch is one sentence."""
 
 import json
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking
 from bert_ko.modeling.config import BertConfig
-from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.training.handshake import (
-    Agreement,
-    MaskingFlags,
-    agree,
-    agree_tokenizer,
-    copy_vocabulary,
+from bert_ko.tasks.pretraining.settings import MaskingFlags
+from bert_ko.tasks.pretraining.shard_checks import (
+    ShardSet,
+    check_shards,
+    check_vocabulary,
     find_shards,
-    refuse_idle_flags,
     refuse_overlap,
+    refuse_unused_masking_flags,
 )
+from bert_ko.tokenization.folder import load_tokenizer
 
 CONFIG = BertConfig(vocab_size=100, max_position_embeddings=64)
 MANIFEST: dict[str, Any] = {
@@ -34,9 +30,13 @@ MANIFEST: dict[str, Any] = {
         "feature_names": "v1",
     },
     "tokenizer_fingerprint": "0123456789abcdef",
+    "tokenizer": {},
     "vocab_size": 100,
     "mask_id": 4,
     "replacement_ranges": [[5, 50], [60, 99]],
+    "inputs": [],
+    "num_buckets": 1,
+    "totals": {},
 }  # fmt: skip
 
 
@@ -47,16 +47,16 @@ def make(folder: Path, *names: str, manifest: Any = MANIFEST, **changes: Any) ->
     for name in names:
         (folder / name).write_bytes(b"x" * 10)
     flags = {k: changes.pop(k, v) for k, v in manifest["flags"].items()}
-    entries = [{"path": name, "records": 1, "bytes": 10} for name in names]
+    entries = [{"path": name, "records": 1, "bytes": 10, "crc32c": "00000000"} for name in names]
     written = {**manifest, **changes, "flags": flags, "shards": entries}
     (folder / "manifest.json").write_text(json.dumps(written), encoding="utf-8")
     return str(folder)
 
 
-def agreed(*patterns: str, config: BertConfig = CONFIG, **changes: Any) -> Agreement:
+def checked(*patterns: str, config: BertConfig = CONFIG, **changes: Any) -> ShardSet:
     values = {"max_seq_length": 32, "max_predictions_per_seq": 5, **changes}
     flags = MaskingFlags(**{k: v for k, v in values.items() if k in vars(MaskingFlags())})
-    return agree(
+    return check_shards(
         patterns, config, "model.json", values["max_seq_length"],
         values["max_predictions_per_seq"], flags,
     )  # fmt: skip
@@ -65,7 +65,7 @@ def agreed(*patterns: str, config: BertConfig = CONFIG, **changes: Any) -> Agree
 def refusal(*patterns: str, **changes: Any) -> str:
     """The one sentence of the error."""
     with pytest.raises(ValueError) as error:
-        agreed(*patterns, **changes)
+        checked(*patterns, **changes)
     message = str(error.value)
     assert message.endswith(".") and ". " not in message and "\n" not in message
     return message
@@ -74,11 +74,11 @@ def refusal(*patterns: str, **changes: Any) -> str:
 # What fits
 
 
-def test_agree_static_shards(tmp_path: Path) -> None:
+def test_check_shards_static_shards(tmp_path: Path) -> None:
     folder = make(tmp_path, "b.tfrecord", "a.tfrecord")
-    found = agreed(folder)
-    assert found == Agreement(
-        shards=((f"{folder}/a.tfrecord", 1.0), (f"{folder}/b.tfrecord", 1.0)),
+    found = checked(folder)
+    assert found == ShardSet(
+        sources=((f"{folder}/a.tfrecord", 1.0), (f"{folder}/b.tfrecord", 1.0)),
         feature_names="v1",
         masking=None,
         fingerprint="0123456789abcdef",
@@ -87,20 +87,20 @@ def test_agree_static_shards(tmp_path: Path) -> None:
     )
 
 
-def test_agree_dynamic_shards_are_masked_as_prepared(tmp_path: Path) -> None:
+def test_check_shards_dynamic_shards_are_masked_as_prepared(tmp_path: Path) -> None:
     folder = make(
         tmp_path, masking="dynamic", max_ngram_size=3, replace_unit="word", feature_names="v2",
         masked_lm_prob=0.2,
     )  # fmt: skip
-    found = agreed(folder, max_predictions_per_seq=7)  # of static shards alone
+    found = checked(folder, max_predictions_per_seq=7)  # of static shards alone
     config = MaskingConfig(0.2, 7, 3, True)
     assert found.masking == DynamicMasking("piece", config, 4, ((5, 50), (60, 99)))
     assert found.feature_names == "v2"
 
 
-def test_agree_dynamic_shards_flags_have_the_last_word(tmp_path: Path) -> None:
+def test_check_shards_dynamic_shards_flags_have_the_last_word(tmp_path: Path) -> None:
     folder = make(tmp_path, masking="dynamic", max_ngram_size=3)
-    found = agreed(
+    found = checked(
         folder, do_whole_word_mask=True, whole_word_unit="eojeol", max_ngram_size=2,
         masked_lm_prob=0.5, replace_unit="word",
     )  # fmt: skip
@@ -109,19 +109,19 @@ def test_agree_dynamic_shards_flags_have_the_last_word(tmp_path: Path) -> None:
     assert found.masking.config == MaskingConfig(0.5, 5, 2, True)
 
 
-def test_agree_shards_without_next_sentence_have_weight_0(tmp_path: Path) -> None:
+def test_check_shards_shards_without_next_sentence_have_weight_0(tmp_path: Path) -> None:
     pairs = make(tmp_path / "pairs")
     order = make(tmp_path / "order", next_sentence="sop")
     lines = make(tmp_path / "lines", next_sentence="none")
-    weights = [shard.next_sentence_weight for shard in agreed(pairs, lines, order).shards]
+    weights = [shard.next_sentence_weight for shard in checked(pairs, lines, order).sources]
     assert weights == [1.0, 0.0, 1.0]
 
 
-def test_agree_shards_without_manifest_warn(tmp_path: Path) -> None:
+def test_check_shards_shards_without_manifest_warn(tmp_path: Path) -> None:
     folder = make(tmp_path)
     (tmp_path / "manifest.json").unlink()
-    found = agreed(folder)
-    assert found == Agreement(
+    found = checked(folder)
+    assert found == ShardSet(
         (( f"{folder}/a.tfrecord", 1.0),), "v1", None, None, f"{folder}/a.tfrecord",
         [
             f"no manifest.json beside {folder}/a.tfrecord: it can't be checked that the shards "
@@ -130,14 +130,14 @@ def test_agree_shards_without_manifest_warn(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_agree_manifest_of_something_else_is_none(tmp_path: Path) -> None:
+def test_check_shards_manifest_of_something_else_is_none(tmp_path: Path) -> None:
     folder = make(tmp_path)
     (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
-    assert agreed(folder).fingerprint is None
+    assert checked(folder).fingerprint is None
 
 
-def test_agree_larger_vocabulary_of_the_model_warns(tmp_path: Path) -> None:
-    found = agreed(make(tmp_path), config=BertConfig(vocab_size=1000))
+def test_check_shards_larger_vocabulary_of_the_model_warns(tmp_path: Path) -> None:
+    found = checked(make(tmp_path), config=BertConfig(vocab_size=1000))
     assert found.warnings == [
         "model.json has vocab_size 1,000, the shards' vocabulary 100: the rest is never trained."
     ]
@@ -155,7 +155,7 @@ def test_find_shards_only_a_manifest_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("masking", ["static", "dynamic"])
-def test_agree_other_length_says_which_to_change(masking: str, tmp_path: Path) -> None:
+def test_check_shards_other_length_says_which_to_change(masking: str, tmp_path: Path) -> None:
     folder = make(tmp_path, masking=masking)
     assert refusal(folder, max_seq_length=64) == (
         f"--max_seq_length=64, but the shards were made with 32 ({folder}/manifest.json); set the "
@@ -163,7 +163,7 @@ def test_agree_other_length_says_which_to_change(masking: str, tmp_path: Path) -
     )
 
 
-def test_agree_other_predictions_say_which_to_change(tmp_path: Path) -> None:
+def test_check_shards_other_predictions_say_which_to_change(tmp_path: Path) -> None:
     folder = make(tmp_path)
     assert refusal(folder, max_predictions_per_seq=20) == (
         "--max_predictions_per_seq=20, but the shards were made with 5 "
@@ -173,7 +173,7 @@ def test_agree_other_predictions_say_which_to_change(tmp_path: Path) -> None:
     assert "were made with 6" in refusal(f"{folder}/a.tfrecord", other)
 
 
-def test_agree_too_few_positions_say_which_to_change(tmp_path: Path) -> None:
+def test_check_shards_too_few_positions_say_which_to_change(tmp_path: Path) -> None:
     folder = make(tmp_path, max_seq_length=128)
     assert refusal(folder, max_seq_length=128) == (
         "--max_seq_length=128 is more than max_position_embeddings=64 of model.json; lower the "
@@ -181,7 +181,9 @@ def test_agree_too_few_positions_say_which_to_change(tmp_path: Path) -> None:
     )
 
 
-def test_agree_too_small_vocabulary_of_the_model_says_which_to_change(tmp_path: Path) -> None:
+def test_check_shards_too_small_vocabulary_of_the_model_says_which_to_change(
+    tmp_path: Path,
+) -> None:
     folder = make(tmp_path)
     assert refusal(folder, config=BertConfig(vocab_size=99)) == (
         f"vocab_size is 99 in model.json, but 100 in the shards ({folder}/manifest.json); set "
@@ -199,7 +201,9 @@ def test_agree_too_small_vocabulary_of_the_model_says_which_to_change(tmp_path: 
         ("feature_names", "v2"),
     ],
 )
-def test_agree_folders_that_differ_are_refused(name: str, value: Any, tmp_path: Path) -> None:
+def test_check_shards_folders_that_differ_are_refused(
+    name: str, value: Any, tmp_path: Path
+) -> None:
     first, second = make(tmp_path / "a"), make(tmp_path / "b", **{name: value})
     stands = {**MANIFEST, **MANIFEST["flags"]}[name]
     assert refusal(first, second) == (
@@ -218,7 +222,7 @@ def test_agree_folders_that_differ_are_refused(name: str, value: Any, tmp_path: 
         ("replace_unit", "word"),
     ],
 )
-def test_agree_folders_prepared_for_other_masks_want_the_flag(
+def test_check_shards_folders_prepared_for_other_masks_want_the_flag(
     name: str, value: Any, tmp_path: Path
 ) -> None:
     first = make(tmp_path / "a", masking="dynamic")
@@ -228,17 +232,19 @@ def test_agree_folders_prepared_for_other_masks_want_the_flag(
         f"the shards were prepared with {name} {stands} ({first}/manifest.json) and {value} "
         f"({second}/manifest.json); say with --{name} how to mask them."
     )
-    assert agreed(first, second, **{name: value}) == agreed(first, second, **{name: value})
+    assert checked(first, second, **{name: value}) == checked(first, second, **{name: value})
 
 
-def test_agree_static_folders_masked_differently_are_fine(tmp_path: Path) -> None:
+def test_check_shards_static_folders_masked_differently_are_fine(tmp_path: Path) -> None:
     first = make(tmp_path / "a")
     second = make(tmp_path / "b", do_whole_word_mask=True, max_ngram_size=3)
-    assert len(agreed(first, second).shards) == 2
+    assert len(checked(first, second).sources) == 2
 
 
 @pytest.mark.parametrize("known_first", [True, False])
-def test_agree_some_shards_without_manifest_are_refused(known_first: bool, tmp_path: Path) -> None:
+def test_check_shards_some_shards_without_manifest_are_refused(
+    known_first: bool, tmp_path: Path
+) -> None:
     known, unknown = make(tmp_path / "a"), make(tmp_path / "b")
     Path(unknown, "manifest.json").unlink()
     folders = (known, unknown) if known_first else (unknown, known)
@@ -248,37 +254,33 @@ def test_agree_some_shards_without_manifest_are_refused(known_first: bool, tmp_p
     )
 
 
-def test_agree_shard_of_another_size_is_refused(tmp_path: Path) -> None:
+def test_check_shards_shard_of_another_size_is_refused(tmp_path: Path) -> None:
     folder = make(tmp_path)
     Path(folder, "a.tfrecord").write_bytes(b"x" * 9)
     with pytest.raises(ValueError) as error:
-        agreed(folder)
+        checked(folder)
     assert f"{folder}/a.tfrecord has 9 bytes, but {folder}/manifest.json says 10" in str(
         error.value
     )
 
 
-def test_agree_bad_masking_flags_name_the_flag(tmp_path: Path) -> None:
+def test_check_shards_bad_masking_flags_name_the_flag(tmp_path: Path) -> None:
     folder = make(tmp_path, masking="dynamic")
     assert refusal(folder, masked_lm_prob=1.5) == "--masked_lm_prob must be in (0, 1), got 1.5."
     assert refusal(folder, max_ngram_size=0) == "--max_ngram_size must be at least 1, got 0."
 
 
-@pytest.mark.parametrize(
-    ("masking", "name"),
-    [("static", "vocab_size"), ("static", "next_sentence"), ("dynamic", "replacement_ranges"),
-     ("dynamic", "replace_unit")],
-)  # fmt: skip
-def test_agree_manifest_of_an_older_version_says_what_to_do(
-    masking: str, name: str, tmp_path: Path
-) -> None:
-    older = {k: v for k, v in MANIFEST.items() if k != name}
-    older["flags"] = {k: v for k, v in MANIFEST["flags"].items() if k != name}
-    folder = make(tmp_path, manifest=older, masking=masking)
+def test_check_shards_manifest_that_can_not_be_used_is_refused(tmp_path: Path) -> None:
+    folder = make(tmp_path, masking="dynamic", replacement_ranges="5-50")
     assert refusal(folder) == (
-        f"{folder}/manifest.json is of another version and lacks {name}; make the shards again "
-        "with --overwrite."
+        f"{folder}/manifest.json: replacement_ranges must be a list, got a string."
     )
+
+
+def test_check_shards_static_shards_of_format_1_are_read(tmp_path: Path) -> None:
+    without = {k: v for k, v in MANIFEST.items() if k not in ("mask_id", "replacement_ranges")}
+    folder = make(tmp_path, manifest={**without, "format": 1})
+    assert checked(folder).fingerprint == "0123456789abcdef"
 
 
 # Masking flags and held-out shards
@@ -292,34 +294,34 @@ def test_agree_manifest_of_an_older_version_says_what_to_do(
         ({"replace_unit": "piece", "masked_lm_prob": 0.15}, "masked_lm_prob"),
     ],
 )
-def test_refuse_idle_flags_static_shards(flags: Any, name: str, tmp_path: Path) -> None:
-    static = agreed(make(tmp_path / "static"))
-    dynamic = agreed(make(tmp_path / "dynamic", masking="dynamic"))
+def test_refuse_unused_masking_flags_static_shards(flags: Any, name: str, tmp_path: Path) -> None:
+    static = checked(make(tmp_path / "static"))
+    dynamic = checked(make(tmp_path / "dynamic", masking="dynamic"))
     with pytest.raises(ValueError) as error:
-        refuse_idle_flags(MaskingFlags(**flags), [static])
+        refuse_unused_masking_flags(MaskingFlags(**flags), [static])
     assert str(error.value) == (
         f"--{name} has no effect: the shards are masked already ({static.where}); leave the flag "
         "out, or make the shards with --masking=dynamic."
     )
-    refuse_idle_flags(MaskingFlags(**flags), [static, dynamic])
-    refuse_idle_flags(MaskingFlags(), [static])
+    refuse_unused_masking_flags(MaskingFlags(**flags), [static, dynamic])
+    refuse_unused_masking_flags(MaskingFlags(), [static])
 
 
-def test_refuse_idle_flags_shards_without_manifest_are_static(tmp_path: Path) -> None:
+def test_refuse_unused_masking_flags_shards_without_manifest_are_static(tmp_path: Path) -> None:
     folder = make(tmp_path)
     Path(folder, "manifest.json").unlink()
     with pytest.raises(ValueError, match=rf"masked already \({folder}/a\.tfrecord\)"):
-        refuse_idle_flags(MaskingFlags(max_ngram_size=2), [agreed(folder)])
+        refuse_unused_masking_flags(MaskingFlags(max_ngram_size=2), [checked(folder)])
 
 
 def test_refuse_overlap_names_the_shards(tmp_path: Path) -> None:
     folder = make(tmp_path / "a", *(f"{n}.tfrecord" for n in range(6)))
     (tmp_path / "link").symlink_to(folder)
-    training = agreed(folder)
-    held_out = agreed(make(tmp_path / "b"))
+    training = checked(folder)
+    held_out = checked(make(tmp_path / "b"))
     refuse_overlap(training, held_out)
     with pytest.raises(ValueError) as error:
-        refuse_overlap(training, agreed(f"{tmp_path}/link/4.tfrecord", f"{tmp_path}/b/a.tfrecord"))
+        refuse_overlap(training, checked(f"{tmp_path}/link/4.tfrecord", f"{tmp_path}/b/a.tfrecord"))
     assert str(error.value) == (
         f"--eval_input_file has shards that are trained on: {tmp_path}/link/4.tfrecord; take them "
         "out of --input_file or out of --eval_input_file."
@@ -332,102 +334,38 @@ def test_refuse_overlap_names_the_shards(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def fits(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Agreement:
+def fits(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     tokenizer = load_tokenizer(vocab_folder)
     folder = tmp_path_factory.mktemp("fits")
     size, fingerprint = len(tokenizer.vocab), tokenizer.fingerprint
     make(folder, vocab_size=size, tokenizer_fingerprint=fingerprint)
-    return agreed(str(folder), config=BertConfig(vocab_size=size))
+    return checked(str(folder), config=BertConfig(vocab_size=size))
 
 
-def test_agree_tokenizer_of_the_shards(vocab_folder: str, fits: Agreement) -> None:
+def test_check_vocabulary_of_the_shards_is_opened(vocab_folder: str, fits: ShardSet) -> None:
     config = BertConfig(vocab_size=1500)
     for path in (vocab_folder, f"{vocab_folder}/vocab.txt"):
-        assert agree_tokenizer(path, fits, config, "x").fingerprint == fits.fingerprint
+        assert check_vocabulary(path, fits, config, "x").fingerprint == fits.fingerprint
 
 
-def test_agree_tokenizer_another_says_which_to_change(
-    wordpiece_folder: str, fits: Agreement
+def test_check_vocabulary_another_says_which_to_change(
+    wordpiece_folder: str, fits: ShardSet
 ) -> None:
     config = BertConfig(vocab_size=1500)
     with pytest.raises(ValueError) as error:
-        agree_tokenizer(wordpiece_folder, fits, config, "x")
+        check_vocabulary(wordpiece_folder, fits, config, "x")
     assert str(error.value) == (
         f"--vocab_file={wordpiece_folder} is not the vocabulary that the shards were made with "
         f"({fits.where}); give that one, or make the shards again with this one."
     )
     # Of shards without a manifest nothing is known.
-    agree_tokenizer(wordpiece_folder, fits._replace(fingerprint=None), config, "x")
+    check_vocabulary(wordpiece_folder, fits._replace(fingerprint=None), config, "x")
 
 
-def test_agree_tokenizer_too_large_says_which_to_change(vocab_folder: str, fits: Agreement) -> None:
+def test_check_vocabulary_too_large_says_which_to_change(vocab_folder: str, fits: ShardSet) -> None:
     with pytest.raises(ValueError) as error:
-        agree_tokenizer(vocab_folder, fits, BertConfig(vocab_size=1499), "model.json")
+        check_vocabulary(vocab_folder, fits, BertConfig(vocab_size=1499), "model.json")
     assert str(error.value) == (
         f"vocab_size is 1,499 in model.json, but 1,500 in the vocabulary ({vocab_folder}); set "
         "vocab_size in the config to that."
     )
-
-
-def contents(folder: Path | str) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-@pytest.mark.parametrize("kind", ["vocab_folder", "wordpiece_folder", "sentencepiece_folder"])
-def test_copy_vocabulary_is_the_same_vocabulary(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    folder = request.getfixturevalue(kind)
-    tokenizer = load_tokenizer(folder)
-    for _ in range(2):  # the second time, everything stands there
-        copy_vocabulary(tokenizer, folder, str(tmp_path))
-        copy = load_tokenizer(str(tmp_path))
-        assert copy.fingerprint == tokenizer.fingerprint
-        assert (
-            copy.encode("마을 도서관에서 책을").ids == tokenizer.encode("마을 도서관에서 책을").ids
-        )
-    assert contents(tmp_path) == {
-        name: data for name, data in contents(folder).items() if name in contents(tmp_path)
-    }
-    names = {"vocab.txt", "tokenizer_config.json"}
-    assert set(contents(tmp_path)) == names | ({"spm.model"} if kind[0] == "s" else set())
-
-
-def test_copy_vocabulary_without_config_gets_one(vocab_folder: str, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    shutil.copy(f"{vocab_folder}/vocab.txt", tmp_path / "words.txt")
-    tokenizer = load_tokenizer(str(tmp_path / "words.txt"))
-    copy_vocabulary(tokenizer, str(tmp_path / "words.txt"), str(tmp_path / "out"))
-    assert load_tokenizer(str(tmp_path / "out")).fingerprint == tokenizer.fingerprint
-
-
-def test_copy_vocabulary_takes_user_dictionaries_along(tmp_path: Path) -> None:
-    # An empty dictionary is enough for copying; MeCab is asked to open none.
-    folder, out = tmp_path / "vocab", tmp_path / "out"
-    out.mkdir()
-    source = tmp_path / "corpus.txt"
-    source.write_text("가나다 라마바 " * 100, encoding="utf-8")
-    run(
-        BuildVocabConfig(
-            input_file=(str(source),), output_dir=str(folder), vocab_size=120, num_workers=1,
-            tokenizer_type="wordpiece",
-        )
-    )  # fmt: skip
-    config = json.loads((folder / "tokenizer_config.json").read_text())
-    config["mecab_user_dictionary"] = ["names.dic"]
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    (folder / "names.dic").write_bytes(b"\0dictionary")
-    tokenizer = load_tokenizer(str(folder))
-    copy_vocabulary(tokenizer, str(folder), str(out))
-    assert (out / "names.dic").read_bytes() == b"\0dictionary"
-    assert load_tokenizer(str(out)).fingerprint == tokenizer.fingerprint
-
-
-@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer_config.json"])
-def test_copy_vocabulary_other_file_of_the_user_stays(
-    name: str, vocab_folder: str, tmp_path: Path
-) -> None:
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{name} differs; delete that")):
-        copy_vocabulary(load_tokenizer(vocab_folder), vocab_folder, str(tmp_path))
-    assert contents(tmp_path) == {name: b"mine"}

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from keras import ops
 
 from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.ops import ops
 
 # What a step of a recursion carries, and what it reads of its position: see _steps.
 _Pair = tuple[Tensor, Tensor]

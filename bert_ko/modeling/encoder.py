@@ -1,0 +1,148 @@
+"""The seam for encoders: all that heads, tasks, backends and conversion know of one.
+
+Another encoder is a configuration class, its variables and one function, registered here; what it
+is trained for, how it is trained, stored and converted stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bert_ko.modeling.bert import SCOPE, BertConfig, bert_layers, bert_specs
+from bert_ko.modeling.bert_hugging_face import from_hugging_face_config, to_hugging_face_config
+from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.config import DEFAULT_MODEL_TYPE, MODEL_TYPE_KEY, ModelConfig
+from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.parameters import Specs
+
+
+class HuggingFaceForm(NamedTuple):
+    """What transformers calls an encoder and its settings; names of variables follow ours.
+
+    Attributes:
+        class_prefix: of its classes: "Bert" of BertModel and BertForMaskedLM.
+        from_config: the values of a config.json and the file's name to our configuration.
+        to_config: our configuration to the values that describe the encoder.
+    """
+
+    class_prefix: str
+    from_config: Callable[[Mapping[str, Any], str], ModelConfig]
+    to_config: Callable[[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A family of models that turn pieces into vectors.
+
+    Attributes:
+        config_class: of its configurations; their model_type names the encoder.
+        scope: the first part of its variables' names: SCOPE/embeddings/…, SCOPE/encoder/layer_N/…,
+            by which layers get learning rates of their own, and SCOPE/pooler/dense of heads.
+        specs: its variables, for a configuration.
+        layers: a model and input_ids, input_mask, segment_ids int32 [B, L] to the embeddings and
+            the output of every layer, each [B, L, H].
+        hugging_face: its form in transformers; None where there is none.
+    """
+
+    config_class: type[ModelConfig]
+    scope: str
+    specs: Callable[[Any], Specs]
+    layers: Callable[[Model, Features], list[Tensor]]
+    hugging_face: HuggingFaceForm | None = None
+
+    @property
+    def model_type(self) -> str:
+        """Its name in configurations."""
+        return self.config_class.model_type
+
+    @property
+    def word_embeddings(self) -> str:
+        """The variable [V, H] that has a row for each piece; the masked-LM head shares it."""
+        return f"{self.scope}/embeddings/word_embeddings"
+
+    @property
+    def position_embeddings(self) -> str:
+        """The variable that has a row for each position, if the encoder has one."""
+        return f"{self.scope}/embeddings/position_embeddings"
+
+    @property
+    def pooler(self) -> str:
+        """Scope of the dense layer at [CLS] that some heads stand on."""
+        return f"{self.scope}/pooler/dense"
+
+
+BERT = Encoder(
+    BertConfig,
+    SCOPE,
+    bert_specs,
+    bert_layers,
+    HuggingFaceForm("Bert", from_hugging_face_config, to_hugging_face_config),
+)
+_ENCODERS: dict[str, Encoder] = {}
+
+
+def register(encoder: Encoder) -> None:
+    """Makes an encoder known by its model_type."""
+    _ENCODERS[encoder.model_type] = encoder
+
+
+def find_encoder(model_type: object, source: str) -> Encoder:
+    """The encoder of a name.
+
+    Args:
+        model_type: as a configuration has it; None for BERT.
+        source: name of the configuration's file, for messages.
+
+    Raises:
+        ValueError: there is none.
+    """
+    name = DEFAULT_MODEL_TYPE if model_type is None else model_type
+    if not isinstance(name, str) or name not in _ENCODERS:
+        raise ValueError(
+            f"{source}: {MODEL_TYPE_KEY} {name!r} is not known; known are {', '.join(_ENCODERS)}."
+        )
+    return _ENCODERS[name]
+
+
+def encoder_of(config: ModelConfig) -> Encoder:
+    """The encoder of a configuration."""
+    return _ENCODERS[config.model_type]
+
+
+def encode(model: Model, features: Features) -> Tensor:
+    """The output of the last layer.
+
+    Args:
+        model: variables and settings.
+        features: input_ids, input_mask, segment_ids, int32 [B, L].
+
+    Returns:
+        sequence_output [B, L, H], of activation_dtype.
+    """
+    return encoder_of(model.config).layers(model, features)[-1]
+
+
+def config_from_json(text: str | bytes, source: str) -> ModelConfig:
+    """Reads bert_config.json, or the configuration of another encoder.
+
+    Args:
+        text: the content of the file.
+        source: its name, for error messages.
+
+    Raises:
+        ValueError: not a JSON object, an unknown encoder, an unknown or missing key, a bad value.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: not JSON ({error}).") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{source}: must be a JSON object, got {type(values).__name__}.")
+    encoder = find_encoder(values.get(MODEL_TYPE_KEY), source)
+    return encoder.config_class.from_dict(values, source)
+
+
+register(BERT)

@@ -1,0 +1,222 @@
+"""Flags of the commands that fine-tune: what all of them share, and what those with labels add."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.flags import flag
+from bert_ko.training.checkpoints import list_checkpoints
+from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside, read_labels
+from bert_ko.training.model_files import remembered_flags
+from bert_ko.training.settings import TrainFlags
+
+_DRAW = 12345  # seed of which examples are drawn
+
+
+@dataclass(frozen=True)
+class FineTuneFlags(TrainFlags):
+    """Flags of every command that fine-tunes."""
+
+    warmup_flag = "--warmup_proportion"
+    needs_tokenizer = True
+    # What a trained model is used with, where the command line does not say otherwise.
+    remembered: ClassVar[tuple[str, ...]] = ("max_seq_length",)
+
+    vocab_file: str | None = flag(
+        None,
+        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either, with its "
+        "tokenizer_config.json. Default: as found in --output_dir, or beside --init_checkpoint.",
+        affects_output=False,
+    )
+    train_file: str | None = flag(None, help="To train on.", affects_output=False)
+    predict_file: str | None = flag(None, help="To predict for.", affects_output=False)
+    input_file: str | None = flag(
+        None,
+        help="Plain texts to try a model on, one a line; - is standard input. Its answers are "
+        "printed as JSON lines.",
+        affects_output=False,
+    )
+    interactive: bool = flag(
+        False, help="Try a model: type a text, and see what it says.", affects_output=False
+    )
+    do_predict: bool = flag(False, help="Predict.", affects_output=False)
+    predict_batch_size: int = flag(
+        8, help="Examples of a batch of prediction.", affects_output=False, at_least=1
+    )
+    num_train_epochs: float = flag(3.0, help="Passes over the training data.", above=0, below=1e6)
+    warmup_proportion: float = flag(
+        0.1,
+        help="Share of the updates with a rising learning rate, in [0, 1].",
+        at_least=0,
+        at_most=1,
+    )
+    layer_decay: float = flag(
+        1.0,
+        help="A layer's learning rate as a share of that of the layer above it, in (0, 1].",
+        above=0,
+        at_most=1,
+    )
+    length_buckets: bool = flag(
+        True,
+        help="Batches of about equally long examples, padded to one of 8 lengths; else all are "
+        "padded to --max_seq_length.",
+    )
+    eval_every_steps: int | None = flag(
+        None,
+        help="Evaluate every this many updates, and at the end; the best weights are kept and "
+        "used.",
+        above=0,
+    )
+    num_seeds: int = flag(
+        1,
+        help="Train this many times, with seeds from --random_seed on, into seed-N folders; the "
+        "mean and the deviation are reported.",
+        affects_output=False,
+        at_least=1,
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: flags that do not fit together."""
+        super().__post_init__()
+        if self.random_seed + self.num_seeds > 1 << 31:
+            raise ValueError("--random_seed and --num_seeds: the last seed must be below 2**31.")
+        if self.is_trial and self.num_seeds > 1:
+            raise ValueError(
+                "--interactive and --input_file try one model; give its seed-N folder as "
+                "--output_dir, and no --num_seeds."
+            )
+
+    @classmethod
+    def find_values(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """See Flags: a trained model knows what it was trained with."""
+        if given.get("do_train") or given.get("oracle") or "output_dir" not in given:
+            return {}
+        folder, source = given["output_dir"], given.get("init_checkpoint")
+        known = remembered_flags(folder) or (remembered_flags(source) if source else {})
+        return {name: known[name] for name in cls.remembered if name in known}
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Of the runs."""
+        return range(self.random_seed, self.random_seed + self.num_seeds)
+
+    def folder(self, seed: int) -> str:
+        """Where the run of a seed is stored."""
+        if self.num_seeds == 1:
+            return self.output_dir
+        return os.path.join(self.output_dir, f"seed-{seed}")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights of the best evaluation are kept, and used in the end."""
+        return self.eval_every_steps is not None
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether a model is tried on texts that are in no dataset."""
+        return self.interactive or self.input_file is not None
+
+    @property
+    def evaluates_in_training(self) -> bool:
+        """Whether held-out data are needed before the end."""
+        return self.do_train and self.eval_every_steps is not None
+
+    def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
+        """See TrainFlags."""
+        num_train_steps = max(1, int(steps_per_epoch * self.num_train_epochs))
+        return num_train_steps, int(num_train_steps * self.warmup_proportion)
+
+
+@dataclass(frozen=True)
+class LabelFlags(FineTuneFlags):
+    """Flags of the commands that label texts: run_classifier and run_ner."""
+
+    data_dir: str | None = flag(
+        None,
+        help="Folder of the task's files, under the names they are published with.",
+        affects_output=False,
+    )
+    train_file: str | None = flag(
+        None, help="To train on. Default: as found in --data_dir.", affects_output=False
+    )
+    eval_file: str | None = flag(
+        None,
+        help="To evaluate on. Default: the development file found in --data_dir.",
+        affects_output=False,
+    )
+    predict_file: str | None = flag(
+        None,
+        help="To predict for. Default: the test file found in --data_dir.",
+        affects_output=False,
+    )
+    do_eval: bool = flag(False, help="Evaluate.", affects_output=False)
+    max_seq_length: int = flag(128, help="Pieces of a text with its special tokens.", at_least=3)
+    eval_batch_size: int = flag(
+        8, help="Texts of a batch of evaluation.", affects_output=False, at_least=1
+    )
+    max_train_examples: int | None = flag(
+        None,
+        help="Train on this many examples, the same ones for every seed. Default: all.",
+        at_least=1,
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: flags that do not fit together."""
+        super().__post_init__()
+        if not (self.do_train or self.do_eval or self.do_predict or self.is_trial):
+            raise ValueError(
+                "give --do_train, --do_eval, --do_predict, --input_file or --interactive."
+            )
+        for action, file in (
+            ("do_train", "train_file"), ("do_eval", "eval_file"), ("do_predict", "predict_file"),
+            ("eval_every_steps", "eval_file"),
+        ):  # fmt: skip
+            if getattr(self, action) and getattr(self, file) is None and self.data_dir is None:
+                raise ValueError(f"--{action} needs --{file}, or --data_dir.")
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether labels are compared, at the end or while it is trained."""
+        return self.do_eval or self.evaluates_in_training
+
+
+def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
+    """Which examples are trained on, ascending.
+
+    Args:
+        config: flags.
+        count: of the examples that there are.
+    """
+    wanted = config.max_train_examples
+    if wanted is None or wanted >= count:
+        return np.arange(count)
+    rng = np.random.default_rng([_DRAW, count])
+    return np.sort(rng.permutation(count)[:wanted])
+
+
+def stored_labels(config: LabelFlags) -> Labels | None:
+    """The labels beside the weights to predict with; None where there are none."""
+    place = weights_place(config)
+    # The labels of a folder whose training has not come to a checkpoint belong to no weights.
+    return labels_beside(place) if place == config.init_checkpoint else read_labels(place)
+
+
+def weights_place(config: FineTuneFlags) -> str:
+    """Where the weights to predict with are: the folder of the run, or --init_checkpoint."""
+    folder = config.folder(config.random_seed)
+    has_weights = bool(list_checkpoints(folder) or list_checkpoints(folder, "best"))
+    return folder if has_weights or config.init_checkpoint is None else config.init_checkpoint
+
+
+def no_labels_error(config: LabelFlags) -> ValueError:
+    """What to say where the labels of a model are not known."""
+    return ValueError(
+        f"no {LABELS_NAME} beside {weights_place(config)}; give the --train_file that the model "
+        "was trained on, for its labels."
+    )

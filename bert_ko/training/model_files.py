@@ -1,0 +1,280 @@
+"""What belongs to weights: configuration, tokenizer and settings, found beside them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bert_ko.flags import flag
+from bert_ko.json_files import read_json
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.parameters import Arrays, Specs
+from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, TokenizerSettings, load_tokenizer
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, list_checkpoints
+from bert_ko.training.hugging_face import from_hugging_face_config
+from bert_ko.training.initialization import Source, initialize, read_source
+from bert_ko.training.runs import read_model_config
+from bert_ko.training.settings import DeviceFlags, TrainFlags
+from bert_ko.training.vocabulary_files import compare_vocab_size
+
+_HUGGING_FACE_CONFIG = "config.json"
+_CHECKPOINT = re.compile(r"(checkpoint|best)-\d+")
+
+
+class ModelFiles(NamedTuple):
+    """What is known of a model before its weights are read.
+
+    Attributes:
+        config: of the model.
+        config_file: where that was found, for messages.
+        found_tokenizer: of the model; None where a command does without one.
+    """
+
+    config: ModelConfig
+    config_file: str
+    found_tokenizer: Tokenizer | None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the model, where the command needs one."""
+        assert self.found_tokenizer is not None
+        return self.found_tokenizer
+
+
+def open_model_files(config: TrainFlags) -> ModelFiles:
+    """Reads the configuration and the vocabulary of a command's model, and compares them.
+
+    Args:
+        config: flags; what they do not name is looked for in the run's folder, then beside
+            --init_checkpoint.
+
+    Raises:
+        FileNotFoundError: one of them is nowhere.
+        ValueError: they do not fit together.
+    """
+    places = [config.folder(seed) for seed in config.seeds[:1]]
+    places += [config.init_checkpoint] if config.init_checkpoint is not None else []
+    model_config, config_file = _find_config(config.bert_config_file, places)
+    vocab_file = config.vocab_file
+    if vocab_file is None and config.needs_tokenizer:
+        vocab_file = _find_vocabulary(places)
+    tokenizer = None
+    if vocab_file is not None:
+        tokenizer = load_tokenizer(vocab_file, config)
+        _compare_sizes(tokenizer, model_config, config_file)
+    compare_length(config.max_seq_length, model_config, config_file)
+    return ModelFiles(model_config, config_file, tokenizer)
+
+
+def _compare_sizes(tokenizer: Tokenizer, config: ModelConfig, config_file: str) -> None:
+    size = len(tokenizer.vocab)
+    compare_vocab_size(size, "the vocabulary", tokenizer.source, config.vocab_size, config_file)
+
+
+def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -> None:
+    """Refuses sequences that are longer than the model's positions.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    if max_seq_length > config.max_position_embeddings:
+        raise ValueError(
+            f"--max_seq_length={max_seq_length}, but the model has "
+            f"{config.max_position_embeddings} positions (max_position_embeddings in "
+            f"{config_file}); lower the flag."
+        )
+
+
+def _find_config(named: str | None, places: list[str]) -> tuple[ModelConfig, str]:
+    if named is not None:
+        return read_model_config(named), named
+    for place in places:
+        found = config_beside(place)
+        if found is not None:
+            return found
+    searched = " or ".join(places)
+    raise FileNotFoundError(f"--bert_config_file: no {CONFIG_NAME} in {searched}; name it.")
+
+
+def _find_vocabulary(places: list[str]) -> str:
+    for place in places:
+        folder = vocabulary_beside(place)
+        if folder is not None:
+            return folder
+    raise FileNotFoundError(f"--vocab_file: no vocabulary in {' or '.join(places)}; name it.")
+
+
+def config_beside(path: str) -> tuple[ModelConfig, str] | None:
+    """The configuration that belongs to weights, and its file.
+
+    Args:
+        path: see ``initialization.read_source``.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        ValueError: it can't be read.
+    """
+    for folder in _folders(path):
+        ours = os.path.join(folder, CONFIG_NAME)
+        if os.path.isfile(ours):
+            return read_model_config(ours), ours
+        theirs = os.path.join(folder, _HUGGING_FACE_CONFIG)
+        values = read_json(theirs)
+        if values is not None:
+            return from_hugging_face_config(values, theirs), theirs
+    return None
+
+
+def vocabulary_beside(path: str) -> str | None:
+    """The folder of the vocabulary that belongs to weights; None where there is none.
+
+    Args:
+        path: see ``initialization.read_source``.
+    """
+    for folder in _folders(path):
+        if any(os.path.isfile(os.path.join(folder, name)) for name in (MODEL_NAME, VOCAB_NAME)):
+            return folder
+    return None
+
+
+def _folders(path: str) -> Iterator[str]:
+    """Where files that belong to weights may be, the nearest first."""
+    if os.path.isdir(path):
+        yield path
+        checkpoints = list_checkpoints(path, "best") or list_checkpoints(path)
+        yield from checkpoints[-1:]
+        if _CHECKPOINT.fullmatch(os.path.basename(os.path.abspath(path))):
+            yield os.path.dirname(os.path.abspath(path))
+    else:
+        yield os.path.dirname(path) or "."
+
+
+def remembered_flags(folder: str) -> Mapping[str, Any]:
+    """The flags that the weights in a run's folder were trained with, as far as they decided.
+
+    Args:
+        folder: of a run, or of one of its checkpoints.
+    """
+    checkpoints = list_checkpoints(folder, "best") or list_checkpoints(folder)
+    state = read_json(os.path.join((checkpoints or [folder])[-1], STATE_NAME)) or {}
+    identity = state.get("identity")
+    return identity if isinstance(identity, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class ModelFlags(TokenizerSettings, DeviceFlags):
+    """Flags of commands that use a trained model."""
+
+    init_checkpoint: str = flag(
+        help="The model: a folder of run_pretraining or run_squad, the prefix of a TF1 checkpoint "
+        "(bert_model.ckpt), or a Hugging Face folder with safetensors."
+    )
+    bert_config_file: str | None = flag(
+        None, help="bert_config.json of the model. Default: as found beside the weights."
+    )
+    vocab_file: str | None = flag(
+        None,
+        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either. Default: "
+        "as found beside the weights.",
+    )
+
+
+class TrainedModel(NamedTuple):
+    """Ready to be used.
+
+    Attributes:
+        source: its weights.
+        files: what belongs to them.
+    """
+
+    source: Source
+    files: ModelFiles
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the model."""
+        return self.files.config
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the model."""
+        return self.files.tokenizer
+
+    def arrays(self, specs: Specs) -> Arrays:
+        """The variables that a task needs.
+
+        Raises:
+            ValueError: some are missing, or have another shape.
+        """
+        missing = [name for name in specs if name not in self.source.arrays]
+        if missing:
+            raise ValueError(
+                f"--init_checkpoint: {self.source.path} lacks {', '.join(missing[:3])}; it was not "
+                "trained for this."
+            )
+        return initialize(specs, self.source.arrays, self.source, self.files.config_file).arrays
+
+
+def open_model(flags: ModelFlags) -> TrainedModel:
+    """Reads a model.
+
+    Args:
+        flags: where it is.
+
+    Raises:
+        FileNotFoundError: no weights, no configuration or no vocabulary there.
+        ValueError: they do not fit together, or are damaged.
+    """
+    source = read_source(flags.init_checkpoint)
+    vocab_file = flags.vocab_file or _vocabulary_of(source)
+    return TrainedModel(source, open_files_of(source, flags.bert_config_file, vocab_file, flags))
+
+
+def open_files_of(
+    source: Source,
+    bert_config_file: str | None,
+    vocab_file: str | None,
+    settings: TokenizerSettings | None = None,
+) -> ModelFiles:
+    """Finds the configuration and the vocabulary that weights were trained with.
+
+    Args:
+        source: the weights.
+        bert_config_file: None where it is found beside them.
+        vocab_file: None where it is found beside them.
+        settings: of the tokenizer.
+
+    Raises:
+        FileNotFoundError: one of them is nowhere.
+        ValueError: they do not fit together.
+    """
+    if bert_config_file is not None:
+        config, config_file = read_model_config(bert_config_file), bert_config_file
+    elif source.config is not None:
+        config, config_file = source.config, f"the configuration of {source.path}"
+    else:
+        raise FileNotFoundError(
+            f"--bert_config_file: no bert_config.json beside {source.path}; name it."
+        )
+    vocab_file = vocab_file or _vocabulary_of(source)
+    tokenizer = load_tokenizer(vocab_file, settings)
+    _compare_sizes(tokenizer, config, config_file)
+    if source.fingerprint not in (None, tokenizer.fingerprint):
+        raise ValueError(
+            f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
+            "with; its pieces would mean other words."
+        )
+    return ModelFiles(config, config_file, tokenizer)
+
+
+def _vocabulary_of(source: Source) -> str:
+    folder = vocabulary_beside(source.folder)
+    if folder is None:
+        raise FileNotFoundError(f"--vocab_file: no vocabulary in {source.folder}; name it.")
+    return folder
