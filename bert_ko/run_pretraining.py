@@ -155,8 +155,8 @@ def run(config: RunPretrainingConfig) -> Ending:
             return Ending()
         arrays = checkpoint.parameters if checkpoint else _initial(config, run)
         if config.do_train:
-            if tokenizer is not None and config.vocab_file is not None:
-                copy_vocabulary(tokenizer, config.vocab_file, config.output_dir)
+            if tokenizer is not None:
+                copy_vocabulary(tokenizer, config.output_dir)
             write_run(run, dataclasses.asdict(config))
         backend = load_backend(config.device_config)
         _check_batch_sizes(config, backend)

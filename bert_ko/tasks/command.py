@@ -189,7 +189,7 @@ def _run_seed(
     for kind in ("checkpoint", "best"):
         refuse_other_run(run, config.do_train, kind)
     if config.do_train:
-        copy_vocabulary(tokenizer, config.vocab_file, run.folder)
+        copy_vocabulary(tokenizer, run.folder)
         write_run(run, dataclasses.asdict(config))
         if job.begin is not None:
             job.begin(run.folder)

@@ -71,7 +71,6 @@ class Parts(NamedTuple):
     config: BertConfig
     config_file: str
     tokenizer: Tokenizer
-    vocab_file: str
 
 
 def open_model(flags: ModelFlags) -> TrainedModel:
@@ -123,7 +122,7 @@ def _open_parts(
             f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
             "with; its pieces would mean other words."
         )
-    return Parts(config, config_file, tokenizer, vocab_file)
+    return Parts(config, config_file, tokenizer)
 
 
 def _config(bert_config_file: str | None, source: Source) -> tuple[BertConfig, str]:
