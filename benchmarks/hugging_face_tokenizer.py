@@ -27,7 +27,7 @@ def main() -> None:
         os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=folder, HF_MODULES_CACHE=f"{folder}/modules")
         import transformers
 
-        write_hugging_face_tokenizer(f"{folder}/model", ours, str(VOCAB))
+        write_hugging_face_tokenizer(f"{folder}/model", ours)
         theirs = transformers.AutoTokenizer.from_pretrained(
             f"{folder}/model", trust_remote_code=True
         )

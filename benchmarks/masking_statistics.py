@@ -17,7 +17,8 @@ import numpy as np
 from common import VOCAB, create_command, write_sample
 
 from bert_ko.data.features import instance_features
-from bert_ko.data.tfrecord import decode_example, read_records
+from bert_ko.data.records import read_records
+from bert_ko.data.tfrecord import decode_example
 from bert_ko.tokenization.folder import load_tokenizer
 
 

@@ -127,14 +127,14 @@ def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
     parts = open_parts(source, config.bert_config_file, config.vocab_file, config)
     check_shapes(source, parts.config, parts.config_file)
     arrays = {name: source.arrays[name] for name in sorted(source.arrays)}
-    return Conversion(source, arrays, parts.config, parts.tokenizer, parts.vocab_file)
+    return Conversion(source, arrays, parts.config, parts.tokenizer)
 
 
 def _with_vocabulary(config: ConvertCheckpointConfig, conversion: Conversion) -> Conversion:
     if config.vocab_file is not None:
         new = load_tokenizer(config.vocab_file, config)
         if new.fingerprint != conversion.tokenizer.fingerprint:
-            conversion = grow(conversion, new, config.vocab_file)
+            conversion = grow(conversion, new)
     if config.vocab_size is not None:
         conversion = set_vocab_size(conversion, config.vocab_size)
     return conversion

@@ -12,13 +12,11 @@ import fcntl
 import glob
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from bert_ko.compression import COMPRESSIONS, decompressed
 
-_BUFFER_SIZE = 1 << 20
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 # The errors that the one who writes a file causes, whatever else a with block does.
@@ -298,27 +296,6 @@ def lock(path: str) -> Iterator[None]:
             folder = os.path.dirname(path)
             raise ValueError(f"another run is writing here ({folder}); wait for it or stop it.")
         yield
-
-
-def copy_into(source_path: str, target: BinaryIO) -> int:
-    """Appends the bytes of a local file to an open stream, inside the kernel where it can.
-
-    Args:
-        source_path: A local file, copied as it is (a compressed one stays compressed).
-        target: Opened for writing; its position ends behind what was copied.
-
-    Returns:
-        The number of bytes copied.
-    """
-    with open(source_path, "rb", buffering=0) as source:
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            # Missing outside Linux; refused for some file systems, pipes and appending streams.
-            target.flush()
-            while os.copy_file_range(source.fileno(), target.fileno(), 1 << 30):
-                pass
-            target.seek(0, os.SEEK_CUR)  # tells the stream's buffer where its file now stands
-        shutil.copyfileobj(source, target, _BUFFER_SIZE)  # what is left, mostly nothing
-        return source.tell()
 
 
 @contextlib.contextmanager

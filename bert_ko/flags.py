@@ -26,7 +26,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
@@ -114,6 +114,15 @@ class Flags:
             value, bounds = getattr(self, field.name), field.metadata["bounds"]
             if isinstance(value, (int, float)) and not bounds.hold(value):
                 raise ValueError(f"--{_flag_name(field)} must be {bounds}, got {value}.")
+
+    @classmethod
+    def find_values(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of flags that the command line has not given, as far as files it names say them.
+
+        Args:
+            given: values by field.
+        """
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,8 +218,11 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
         if name in specs and flag_values[name].present
     }
     given.update(_take_positional(specs.values(), positional_arguments))
-    _require(specs.values(), given)
-    return config_class(**{specs[name].field: value for name, value in given.items()})
+    values = {specs[name].field: value for name, value in given.items()}
+    if issubclass(config_class, Flags):
+        values = {**config_class.find_values(values), **values}
+    _require(specs.values(), {**given, **values})
+    return config_class(**values)
 
 
 def help_text(config_class: type[C], program: str, description: str) -> str:

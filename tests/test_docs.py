@@ -45,7 +45,7 @@ def model(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {"format": 1, "step": 5, "tokenizer_fingerprint": tokenizer.fingerprint}
     folder.mkdir()
     save_checkpoint(str(folder), 5, Checkpoint(arrays, {}, state), config, 0)
-    copy_vocabulary(tokenizer, vocab_folder, str(folder))
+    copy_vocabulary(tokenizer, str(folder))
     return folder
 
 

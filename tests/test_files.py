@@ -3,7 +3,6 @@ import contextlib
 import errno
 import fcntl
 import gzip
-import io
 import lzma
 import os
 import subprocess
@@ -303,46 +302,6 @@ def test_atomic_writer_full_disk_names_file(tmp_path: Path) -> None:
 def test_atomic_writer_device_is_written_directly() -> None:
     files.write_atomic(os.devnull, b"x")
     assert not os.path.isfile(os.devnull)
-
-
-def test_copy_into_appends_at_position(tmp_path: Path) -> None:
-    source = write(tmp_path / "source", TEXT)
-    target = tmp_path / "target"
-    with open(target, "wb") as stream:
-        stream.write(b"head")
-        assert files.copy_into(source, stream) == len(TEXT.encode())
-        assert stream.tell() == 4 + len(TEXT.encode())
-        stream.write(b"tail")
-    assert target.read_bytes() == b"head" + TEXT.encode() + b"tail"
-
-
-@pytest.mark.parametrize("kernel", ["refuses", "missing", "gives up"])
-def test_copy_into_without_kernel_copy_falls_back(
-    kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object) -> int:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    if kernel == "missing":
-        monkeypatch.delattr(os, "copy_file_range")
-    else:
-        monkeypatch.setattr(os, "copy_file_range", refuse if kernel == "refuses" else lambda *_: 0)
-    with open(tmp_path / "target", "wb") as stream:
-        stream.write(b"head")
-        files.copy_into(write(tmp_path / "source", "가"), stream)
-    assert (tmp_path / "target").read_bytes() == b"head" + "가".encode()
-
-
-def test_copy_into_stream_without_file_or_appending(tmp_path: Path) -> None:
-    source = write(tmp_path / "source", "12345")
-    buffer = io.BytesIO()
-    assert files.copy_into(source, buffer) == 5
-    assert buffer.getvalue() == b"12345"
-    target = tmp_path / "target"
-    target.write_bytes(b"0")
-    with open(target, "ab") as stream:
-        files.copy_into(source, stream)
-    assert target.read_bytes() == b"012345"
 
 
 def test_require_writable_folder_creates_it(tmp_path: Path, memory: str) -> None:

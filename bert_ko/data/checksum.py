@@ -16,14 +16,14 @@ _POLYNOMIAL = 0x82F63B78  # of Castagnoli, the lowest power in the highest bit
 _BLOCK = 1024  # bytes looked up together
 
 
-def numpy_extend(crc: int, data: bytes) -> int:
-    """The checksum of what ``crc`` is the checksum of, followed by ``data``.
+def numpy_value(data: bytes) -> int:
+    """The checksum of ``data``.
 
     A checksum is linear: that of a block is the XOR of what each byte alone would leave, which
     depends on the byte and on how many follow it. What came before is XORed into the first four.
     """
     table = _contributions()
-    state = ~crc & 0xFFFFFFFF
+    state = 0xFFFFFFFF
     for start in range(0, len(data), _BLOCK):
         block = np.frombuffer(data[start : start + _BLOCK], np.uint8).copy()
         size = len(block)
@@ -31,11 +31,6 @@ def numpy_extend(crc: int, data: bytes) -> int:
         left = np.bitwise_xor.reduce(table[np.arange(size - 1, -1, -1), block])
         state = (state >> (8 * size)) ^ int(left)
     return ~state & 0xFFFFFFFF
-
-
-def numpy_value(data: bytes) -> int:
-    """The checksum of ``data``."""
-    return numpy_extend(0, data)
 
 
 @functools.cache
@@ -50,11 +45,10 @@ def _contributions() -> npt.NDArray[np.uint32]:
     return np.stack(rows)
 
 
-extend: Callable[[int, bytes], int] = numpy_extend
 value: Callable[[bytes], int] = numpy_value
 try:
     import google_crc32c
 except ImportError:
     pass
 else:
-    extend, value = google_crc32c.extend, google_crc32c.value
+    value = google_crc32c.value

@@ -56,7 +56,6 @@ class Conversion(NamedTuple):
         arrays: by Google's names.
         config: of the model.
         tokenizer: of the model.
-        vocab_file: where that was found.
         new_pieces: that the model has not been trained on.
     """
 
@@ -64,7 +63,6 @@ class Conversion(NamedTuple):
     arrays: Arrays
     config: BertConfig
     tokenizer: Tokenizer
-    vocab_file: str
     new_pieces: tuple[NewPiece, ...] = ()
 
 
@@ -101,28 +99,27 @@ def check_shapes(source: Source, config: BertConfig, config_file: str) -> None:
     initialize(here, source.arrays, source, config_file)
 
 
-def grow(conversion: Conversion, new: Tokenizer, vocab_file: str) -> Conversion:
+def grow(conversion: Conversion, new: Tokenizer) -> Conversion:
     """Takes another vocabulary: pieces in the place of [unusedN], and behind the last one.
 
     Args:
         conversion: with the old vocabulary.
         new: the new one.
-        vocab_file: where that was found.
 
     Raises:
         ValueError: a piece stands at another place, or is missing; or a setting differs.
     """
-    _refuse_other_settings(conversion.tokenizer.config, new.config, vocab_file)
+    _refuse_other_settings(conversion.tokenizer.config, new)
     old_pieces, pieces = conversion.tokenizer.vocab.pieces, new.vocab.pieces
     if len(pieces) < len(old_pieces):
         raise ValueError(
-            f"--vocab_file: {vocab_file} has {len(pieces):,} pieces, the model's vocabulary "
+            f"--vocab_file: {new.source} has {len(pieces):,} pieces, the model's vocabulary "
             f"{len(old_pieces):,}; pieces can be added, but not taken away."
         )
     for i, (old, piece) in enumerate(zip(old_pieces, pieces, strict=False)):
         if old != piece and not conversion.tokenizer.vocab.is_unused(old):
             raise ValueError(
-                f"--vocab_file: {vocab_file}, line {i + 1}: {piece!r}, but the model has {old!r} "
+                f"--vocab_file: {new.source}, line {i + 1}: {piece!r}, but the model has {old!r} "
                 "there. Put new pieces in the place of [unusedN] or behind the last one."
             )
     changed = [i for i, piece in enumerate(pieces) if old_pieces[i : i + 1] != (piece,)]
@@ -131,11 +128,12 @@ def grow(conversion: Conversion, new: Tokenizer, vocab_file: str) -> Conversion:
     rows = max(conversion.config.vocab_size, len(pieces))
     arrays = add_pieces(resize(conversion.arrays, rows), added, len(old_pieces))
     config = BertConfig(**{**conversion.config.to_dict(), "vocab_size": rows})
-    return Conversion(conversion.source, arrays, config, new, vocab_file, added)
+    return Conversion(conversion.source, arrays, config, new, added)
 
 
-def _refuse_other_settings(old: TokenizerConfig, new: TokenizerConfig, vocab_file: str) -> None:
+def _refuse_other_settings(old: TokenizerConfig, tokenizer: Tokenizer) -> None:
     """A vocab.txt alone takes the defaults, which may not be what the model was trained with."""
+    new = tokenizer.config
     differ = [name for name in _SETTINGS if getattr(old, name) != getattr(new, name)]
     if set(old.additional_special_tokens) - set(new.additional_special_tokens):
         differ.append("additional_special_tokens")
@@ -144,7 +142,7 @@ def _refuse_other_settings(old: TokenizerConfig, new: TokenizerConfig, vocab_fil
         differ.append("mecab_user_dictionary")
     for name in differ:
         raise ValueError(
-            f"--vocab_file: {vocab_file} has {name} {getattr(new, name)}, but the model "
+            f"--vocab_file: {tokenizer.source} has {name} {getattr(new, name)}, but the model "
             f"{getattr(old, name)}; put the model's tokenizer_config.json beside it."
         )
 
@@ -232,7 +230,7 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
             "over; choose another folder."
         )
     step = conversion.source.step
-    copy_vocabulary(conversion.tokenizer, conversion.vocab_file, folder)
+    copy_vocabulary(conversion.tokenizer, folder)
     if form == "tf1":
         write_tensorflow(path, {**conversion.arrays, **slots}, step)
     else:
@@ -258,7 +256,7 @@ def _write_hugging_face(conversion: Conversion, folder: str) -> None:
     arrays = to_hugging_face_arrays(conversion.arrays)
     save_arrays(os.path.join(folder, MODEL_NAME), arrays, {"format": "pt"})
     length = conversion.config.max_position_embeddings
-    write_hugging_face_tokenizer(folder, conversion.tokenizer, conversion.vocab_file, length)
+    write_hugging_face_tokenizer(folder, conversion.tokenizer, length)
     card = model_card(
         architecture(conversion.arrays),
         conversion.config,

@@ -106,7 +106,7 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     else:
         _refuse_contradictions(config, typed, os.path.join(folder, CONFIG_NAME))
     _check_dictionary(config, folder)
-    return _open(path, config)
+    return _open(path, config, vocab_file)
 
 
 def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
@@ -166,7 +166,7 @@ def _check_dictionary(config: TokenizerConfig, folder: str) -> None:
         )
 
 
-def _open(path: str, config: TokenizerConfig) -> Tokenizer:
+def _open(path: str, config: TokenizerConfig, source: str) -> Tokenizer:
     folder = os.path.dirname(path)
     dictionaries = [os.path.join(folder, name) for name in config.mecab_user_dictionary]
     model = None
@@ -186,7 +186,7 @@ def _open(path: str, config: TokenizerConfig) -> Tokenizer:
     else:
         vocab = Vocabulary.load(path)
     fingerprint = _fingerprint(vocab, config, model, dictionaries)
-    return Tokenizer(vocab, config, fingerprint, model, dictionaries)
+    return Tokenizer(vocab, config, fingerprint, model, dictionaries, source)
 
 
 def _fingerprint(

@@ -43,7 +43,7 @@ except ImportError:
 
 
 def write_hugging_face_tokenizer(
-    folder: str, tokenizer: Tokenizer, vocab_file: str, max_length: int = 512
+    folder: str, tokenizer: Tokenizer, max_length: int = 512
 ) -> list[str]:
     """Writes a tokenizer that ``AutoTokenizer.from_pretrained`` opens.
 
@@ -53,7 +53,6 @@ def write_hugging_face_tokenizer(
     Args:
         folder: made when missing.
         tokenizer: opened.
-        vocab_file: where it was found, a folder or a file; user dictionaries are beside it.
         max_length: pieces that the model takes.
 
     Returns:
@@ -68,9 +67,8 @@ def write_hugging_face_tokenizer(
     contents = {VOCAB_NAME: "".join(f"{p}\n" for p in tokenizer.vocab.pieces).encode()}
     if tokenizer.model is not None:
         contents[MODEL_NAME] = tokenizer.model.serialized
-    source = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file)
-    for path in tokenizer.config.mecab_user_dictionary:
-        with open(os.path.join(source, path), "rb") as file:
+    for path in tokenizer.user_dictionaries:
+        with open(path, "rb") as file:
             contents[os.path.basename(path)] = file.read()
     if tokenizer.config.tokenizer_type != "wordpiece":
         contents |= {name: text.encode() for name, text in code_files().items()}

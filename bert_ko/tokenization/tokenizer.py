@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -65,7 +66,16 @@ class CutWord(NamedTuple):
 
 
 class Tokenizer:
-    """The whole way from a string to ids; pickles, so that worker processes can have it."""
+    """The whole way from a string to ids; pickles, so that worker processes can have it.
+
+    Attributes:
+        vocab: the pieces.
+        config: what cuts and normalises the text.
+        fingerprint: of vocabulary and config together.
+        model: the SentencePiece model, for that type alone.
+        user_dictionaries: absolute paths of compiled MeCab dictionaries.
+        source: where the vocabulary was found, for messages.
+    """
 
     def __init__(
         self,
@@ -74,6 +84,7 @@ class Tokenizer:
         fingerprint: str = "",
         model: SentencePieceModel | None = None,
         user_dictionaries: Iterable[str] = (),
+        source: str = "vocabulary",
     ):
         """Joins the parts; ``load_tokenizer`` reads them from a vocabulary folder.
 
@@ -83,11 +94,14 @@ class Tokenizer:
             fingerprint: of vocabulary and config together.
             model: the SentencePiece model, for that type alone.
             user_dictionaries: paths of compiled MeCab dictionaries.
+            source: where the vocabulary was found, for messages.
 
         Raises:
             ValueError: an additional special token is not in the vocabulary.
         """
         self.vocab, self.config, self.fingerprint, self.model = vocab, config, fingerprint, model
+        self.user_dictionaries = tuple(map(os.path.abspath, user_dictionaries))
+        self.source = source
         self.rule = normalization.RULES[config.normalization]
         missing = [token for token in config.additional_special_tokens if token not in vocab]
         if missing:
@@ -99,7 +113,7 @@ class Tokenizer:
         self._lowers_words = config.do_lower_case and not self._strips_accents
         self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
         self._segmenter: Segmenter = (
-            MecabSegmenter(tuple(user_dictionaries))
+            MecabSegmenter(self.user_dictionaries)
             if config.tokenizer_type == "mecab"
             else BasicSegmenter()
         )

@@ -152,6 +152,7 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
     """Flags of every command that trains, whatever the task."""
 
     warmup_flag: ClassVar[str]  # by which warm-up is lengthened
+    needs_tokenizer: ClassVar[bool] = False
     if TYPE_CHECKING:  # fields of every command, each with a default and help of its own
         vocab_file: str | None
         max_seq_length: int

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING
 
 from bert_ko import files
-
-if TYPE_CHECKING:
-    from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.folder import write_folder
+from bert_ko.tokenization.tokenizer import Tokenizer
 
 
 def compare_vocab_size(
@@ -34,25 +32,20 @@ def compare_vocab_size(
         )
 
 
-def copy_vocabulary(tokenizer: Tokenizer, vocab_file: str, folder: str) -> None:
+def copy_vocabulary(tokenizer: Tokenizer, folder: str) -> None:
     """Puts the files of a vocabulary beside a model.
 
     Args:
         tokenizer: opened.
-        vocab_file: where it was found.
-        folder: of the model; what stands there already stays.
+        folder: of the model; what is there already stays.
 
     Raises:
         ValueError: the folder has another vocabulary.
     """
-    from bert_ko.tokenization.folder import write_folder
-
-    source = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file)
-    dictionaries = [os.path.join(source, d) for d in tokenizer.config.mecab_user_dictionary]
     model = tokenizer.model.serialized if tokenizer.model else None
     with tempfile.TemporaryDirectory() as temporary:
         pieces = list(tokenizer.vocab.pieces)
-        write_folder(temporary, pieces, tokenizer.config, model, tuple(dictionaries))
+        write_folder(temporary, pieces, tokenizer.config, model, tokenizer.user_dictionaries)
         contents = {}
         for name in sorted(os.listdir(temporary)):
             with open(os.path.join(temporary, name), "rb") as file:
@@ -64,8 +57,8 @@ def copy_vocabulary(tokenizer: Tokenizer, vocab_file: str, folder: str) -> None:
         with open(path, "rb") as file:
             if file.read() != content:
                 raise ValueError(
-                    f"--vocab_file={vocab_file} is to be copied to {folder}, but {path} differs; "
-                    "delete that, choose another --output_dir, or leave --vocab_file out."
+                    f"--vocab_file={tokenizer.source} is to be copied to {folder}, but {path} "
+                    "differs; delete that, choose another --output_dir, or leave --vocab_file out."
                 )
     for name, content in contents.items():
         files.write_atomic(os.path.join(folder, name), content)

@@ -36,7 +36,7 @@ WORDPIECE = {
 
 
 def tokenizer_of(pieces: Any = PIECES, **settings: Any) -> Tokenizer:
-    return Tokenizer(Vocabulary(pieces), TokenizerConfig(**settings))
+    return Tokenizer(Vocabulary(pieces), TokenizerConfig(**settings), source="new")
 
 
 def embeddings(rows: int) -> Arrays:
@@ -49,7 +49,7 @@ def conversion(rows: int = len(PIECES), **settings: Any) -> Conversion:
     arrays = embeddings(rows)
     config = BertConfig(vocab_size=rows, hidden_size=2, num_attention_heads=1)
     source = Source("there", "test", arrays)
-    return Conversion(source, arrays, config, tokenizer_of(**settings), "old")
+    return Conversion(source, arrays, config, tokenizer_of(**settings))
 
 
 def put(*changes: tuple[int, str], behind: tuple[str, ...] = ()) -> list[str]:
@@ -80,7 +80,7 @@ def test_grow_unused_places_and_new_rows_are_the_mean_of_old_pieces(
 ) -> None:
     pieces = put((5, "도서관"), behind=("##관관", "마을관", "뷁", "도서뷁"))
     new = tokenizer_of(pieces, **settings)
-    found = grow(conversion(**settings), new, "new")
+    found = grow(conversion(**settings), new)
     assert found.new_pieces == (
         NewPiece(5, [7, 8]),
         NewPiece(12, [8, 8]),
@@ -92,7 +92,7 @@ def test_grow_unused_places_and_new_rows_are_the_mean_of_old_pieces(
     old = [float(i) for i in range(12)]
     assert rows_of(found.arrays) == pytest.approx([*old[:5], 7.5, *old[6:], 8, 9, mean, mean])
     assert found.config == dataclasses.replace(conversion().config, vocab_size=16)
-    assert (found.tokenizer, found.vocab_file) == (new, "new")
+    assert found.tokenizer is new
 
 
 def test_grow_rows_of_other_pieces_keep_their_bits() -> None:
@@ -100,7 +100,7 @@ def test_grow_rows_of_other_pieces_keep_their_bits() -> None:
     rng = np.random.default_rng(1)
     before.arrays[WORD_EMBEDDINGS] = rng.standard_normal((12, 2), np.float32)
     kept = before.arrays[WORD_EMBEDDINGS].copy()
-    found = grow(before, tokenizer_of(put((6, "도서관"))), "new").arrays[WORD_EMBEDDINGS]
+    found = grow(before, tokenizer_of(put((6, "도서관")))).arrays[WORD_EMBEDDINGS]
     same = [i for i in range(12) if i != 6]
     np.testing.assert_array_equal(found[same], kept[same])
     np.testing.assert_array_equal(before.arrays[WORD_EMBEDDINGS], kept)
@@ -108,35 +108,35 @@ def test_grow_rows_of_other_pieces_keep_their_bits() -> None:
 
 def test_grow_pieces_take_rows_of_padding_before_the_model_grows() -> None:
     before = conversion(rows=16)
-    found = grow(before, tokenizer_of(put(behind=("마을관",))), "new")
+    found = grow(before, tokenizer_of(put(behind=("마을관",))))
     assert found.config == before.config
     # What stood in the padding is gone where a piece stands now, and nowhere else.
     assert rows_of(found.arrays) == [*map(float, range(12)), 9, 13, 14, 15]
 
 
 def test_grow_mean_of_all_knows_no_padding() -> None:
-    found = grow(conversion(rows=16), tokenizer_of(put(behind=("뷁",))), "new")
+    found = grow(conversion(rows=16), tokenizer_of(put(behind=("뷁",))))
     assert found.arrays[OUTPUT_BIAS][12] == np.float32(sum(range(12)) / 12)
 
 
 def test_grow_special_token_may_be_added() -> None:
     new = tokenizer_of(put((5, "[이름]")), additional_special_tokens=("[이름]",))
-    found = grow(conversion(), new, "new")
+    found = grow(conversion(), new)
     assert found.new_pieces == (NewPiece(5, []),)
     assert found.tokenizer.tokenize("[이름]") == ["[이름]"]
 
 
 def test_grow_parts_are_lower_case_where_the_tokenizer_lowers() -> None:
     pieces = put(behind=("GPU관",))
-    assert grow(conversion(), tokenizer_of(pieces), "new").new_pieces[0].parts == [11, 8]
+    assert grow(conversion(), tokenizer_of(pieces)).new_pieces[0].parts == [11, 8]
     cased = {"do_lower_case": False}
-    found = grow(conversion(**cased), tokenizer_of(pieces, **cased), "new")
+    found = grow(conversion(**cased), tokenizer_of(pieces, **cased))
     assert found.new_pieces[0].parts == []
 
 
 def test_grow_same_pieces_with_another_special_token_change_no_number() -> None:
     new = tokenizer_of(additional_special_tokens=("마을",))
-    found = grow(conversion(), new, "new")
+    found = grow(conversion(), new)
     assert_same_bits(found.arrays, conversion().arrays)
     assert (found.new_pieces, found.tokenizer) == ((), new)
 
@@ -153,8 +153,8 @@ def test_grow_sentencepiece_parts_are_those_of_the_model(sentencepiece_folder: s
     size = len(old.vocab)
     config = BertConfig(vocab_size=size, hidden_size=2, num_attention_heads=1)
     arrays = embeddings(size)
-    before = Conversion(Source("there", "test", arrays), arrays, config, old, "old")
-    found = grow(before, new, "new")
+    before = Conversion(Source("there", "test", arrays), arrays, config, old)
+    found = grow(before, new)
     parts = old.encode("마을도서관").ids
     assert len(parts) > 1 and found.new_pieces == (NewPiece(size, parts),)
     assert found.arrays[OUTPUT_BIAS][size] == pytest.approx(np.mean(parts), rel=1e-6)
@@ -176,7 +176,7 @@ def test_grow_sentencepiece_parts_are_those_of_the_model(sentencepiece_folder: s
 )  # fmt: skip
 def test_grow_pieces_that_move_or_go_are_refused(pieces: Any, message: str) -> None:
     with pytest.raises(ValueError) as error:
-        grow(conversion(), tokenizer_of(pieces), "new")
+        grow(conversion(), tokenizer_of(pieces))
     assert str(error.value) == message
 
 
@@ -195,7 +195,7 @@ def test_grow_other_settings_of_the_tokenizer_are_refused(
     old: dict[str, Any], new: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as error:
-        grow(conversion(**old), tokenizer_of(put((5, "도서관")), **new), "new")
+        grow(conversion(**old), tokenizer_of(put((5, "도서관")), **new))
     assert str(error.value) == (
         f"--vocab_file: new has {message}; put the model's tokenizer_config.json beside it."
     )
@@ -208,10 +208,10 @@ def test_grow_user_dictionary_that_is_missing_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"mecab_user_dictionary \(\), but the model \('마을\.dic',"
     ):
-        grow(before, tokenizer_of(put((5, "도서관"))), "new")
+        grow(before, tokenizer_of(put((5, "도서관"))))
     same = tokenizer_of(put((5, "도서관")))
     same.config = dataclasses.replace(config, mecab_user_dictionary=("/other/마을.dic",))
-    assert len(grow(before, same, "new").new_pieces) == 1
+    assert len(grow(before, same).new_pieces) == 1
 
 
 # Sizes

@@ -164,9 +164,9 @@ def test_open_parts_takes_the_vocabulary_beside_before_the_one_that_is_named(
 ) -> None:
     named = write_vocabulary(tmp_path / "vocab", (*PIECES, "뷁"))
     found = open_parts(read_source(str(saved)), None, named, TokenizerSettings())
-    assert (found.vocab_file, found.tokenizer.vocab.pieces) == (str(saved), PIECES)
+    assert (found.tokenizer.source, found.tokenizer.vocab.pieces) == (str(saved), PIECES)
     shutil.copytree(saved, tmp_path / "run")
     (tmp_path / "run" / "vocab.txt").unlink()
     source = read_source(str(tmp_path / "run"))
     same = write_vocabulary(tmp_path / "same")
-    assert open_parts(source, None, same, TokenizerSettings()).vocab_file == same
+    assert open_parts(source, None, same, TokenizerSettings()).tokenizer.source == same

@@ -1,6 +1,7 @@
 """Vocabulary folders: what is found, what is refused, and the fingerprint."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -285,6 +286,19 @@ def test_load_tokenizer_typed_user_dictionary_is_relative_to_the_working_folder(
     tokenizer = load_tokenizer(path, typed(path, mecab_user_dictionary=("user.dic",)))
     assert tokenizer.tokenize("솔내글방") == ["솔내글방"]
     assert tokenizer.fingerprint != load_tokenizer(path).fingerprint
+
+
+def test_load_tokenizer_remembers_its_source_and_its_user_dictionaries(
+    user_dictionary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TokenizerConfig(mecab_dictionary=dictionary_version())
+    write_folder(str(tmp_path / "v"), PIECES, config, user_dictionaries=(str(user_dictionary),))
+    monkeypatch.chdir(tmp_path)
+    tokenizer = load_tokenizer("v")
+    for found in (tokenizer, pickle.loads(pickle.dumps(tokenizer)), tokenizer.keeping("[MASK]")):
+        assert found.source == "v"
+        assert found.user_dictionaries == (str(tmp_path / "v" / "user.dic"),)
+        assert found.tokenize("솔내글방") == ["솔내글방"]
 
 
 def test_fingerprint_changes_with_the_content_of_a_user_dictionary(

@@ -127,8 +127,8 @@ def exported(
     }
     tokenizers = {name: load_tokenizer(source) for name, source in sources.items()}
     folders = {name: str(root / name) for name in sources}
-    for name, source in sources.items():
-        write_hugging_face_tokenizer(folders[name], tokenizers[name], source)
+    for name in sources:
+        write_hugging_face_tokenizer(folders[name], tokenizers[name])
     # Theirs knows no lone surrogates.
     texts = {name: TEXTS if name != "wordpiece" else TEXTS[:3] for name in sources}
     answer = run_reader(READER, {"folders": folders, "texts": texts}, root)
@@ -226,7 +226,7 @@ def test_load_tokenizer_opens_the_folder_as_the_same_tokenizer(
 
 
 def test_write_names_every_file(tokenizer: Tokenizer, vocab_folder: str, tmp_path: Path) -> None:
-    names = write_hugging_face_tokenizer(str(tmp_path), tokenizer, vocab_folder, max_length=128)
+    names = write_hugging_face_tokenizer(str(tmp_path), tokenizer, max_length=128)
     assert sorted(names) == sorted(os.listdir(tmp_path))
     values = json.loads((tmp_path / CONFIG_NAME).read_text(encoding="utf-8"))
     assert values["model_max_length"] == 128
@@ -434,7 +434,7 @@ def test_reader_real_lines_have_our_ids_and_offsets(
     source = request.getfixturevalue(fixture)
     tokenizer = load_tokenizer(source)
     folder = str(tmp_path / "model")
-    write_hugging_face_tokenizer(folder, tokenizer, source)
+    write_hugging_face_tokenizer(folder, tokenizer)
     lines = [line for line in real_lines if not any(token in line for token in SPECIAL_TOKENS)]
     assert len(lines) > 9_900
     answer = run_reader(LINE_READER, {"folder": folder, "lines": lines}, tmp_path)
@@ -502,7 +502,7 @@ def test_reader_pipelines_answer_as_the_model_does_on_our_ids(
         row = PieceEncoding(windows, make_frame(vocab), True)
         questions.append((question, context, row.ids, row.type_ids, row.offsets))
     folder = str(tmp_path / "model")
-    write_hugging_face_tokenizer(folder, tokenizer, vocab_folder)
+    write_hugging_face_tokenizer(folder, tokenizer)
     request = {"folder": folder, "masked": masked, "questions": questions}
     answer = run_reader(PIPELINE_READER, request, tmp_path)
     assert answer["filled"] == answer["likely"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bert_ko.flags import flag
 from bert_ko.tasks.classifier.forms import FORMS, Kind, TaskForm, TaskName, table_form
-from bert_ko.tasks.label_flags import LabelFlags
+from bert_ko.tasks.settings import LabelFlags
 
 
 @dataclass(frozen=True)

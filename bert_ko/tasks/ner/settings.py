@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bert_ko.flags import flag
-from bert_ko.tasks.label_flags import LabelFlags
+from bert_ko.tasks.settings import LabelFlags
 from bert_ko.tasks.ner.examples import FileFormat
 
 

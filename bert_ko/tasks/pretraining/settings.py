@@ -1,4 +1,4 @@
-"""Flags of pre-training that are none of the other tasks'."""
+"""Flags of run_pretraining."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bert_ko.flags import Flags, flag
+from bert_ko.training.settings import TrainFlags
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,67 @@ class MaskingFlags(Flags):
             field.name: getattr(self, field.name) for field in dataclasses.fields(MaskingFlags)
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class PretrainingFlags(MaskingFlags, TrainFlags):
+    """Shards, steps and evaluation of pre-training."""
+
+    warmup_flag = "--num_warmup_steps"
+
+    input_file: tuple[str, ...] = flag(help="Shards: files, globs, folders.", affects_output=False)
+    vocab_file: str | None = flag(
+        None,
+        help="The vocabulary, to be checked against the shards and copied to --output_dir.",
+        affects_output=False,
+    )
+    max_seq_length: int = flag(128, help="Pieces of a sequence, as in the shards.", at_least=1)
+    max_predictions_per_seq: int = flag(
+        20, help="Masked pieces of a sequence at most.", at_least=1
+    )
+    do_eval: bool = flag(
+        False,
+        help="Evaluate the last checkpoint, on --eval_input_file or else on --input_file.",
+        affects_output=False,
+    )
+    eval_batch_size: int = flag(
+        8, help="Sequences of a batch of evaluation.", affects_output=False, at_least=1
+    )
+    num_train_steps: int = flag(100_000, help="Updates.", at_least=1)
+    num_warmup_steps: int = flag(
+        10_000, help="Updates with a rising learning rate.", at_least=0
+    )
+    eval_input_file: tuple[str, ...] = flag(
+        (), help="Held-out shards for evaluation.", affects_output=False
+    )
+    eval_every_steps: int | None = flag(
+        None,
+        help="Evaluate on --eval_input_file every this many updates.",
+        affects_output=False,
+        above=0,
+    )
+    max_eval_steps: int = flag(
+        100, help="Batches of an evaluation at most.", affects_output=False, at_least=1
+    )
+    shuffle_buffer_size: int = flag(
+        16384,
+        help="Sequences that are shuffled together; 0 keeps the order of the shards.",
+        at_least=0,
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: flags that do not fit together."""
+        super().__post_init__()
+        if not (self.do_train or self.do_eval):
+            raise ValueError("give --do_train, --do_eval or both.")
+        if self.eval_every_steps is not None and not self.eval_input_file:
+            raise ValueError("--eval_every_steps needs --eval_input_file.")
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether shards are evaluated, at the end or while the model is trained."""
+        return self.do_eval or self.eval_every_steps is not None
+
+    def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
+        """See TrainFlags."""
+        return self.num_train_steps, self.num_warmup_steps

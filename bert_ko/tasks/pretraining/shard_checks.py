@@ -5,29 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 from bert_ko import files
 from bert_ko.data.features import FeatureNames
 from bert_ko.data.manifest import MANIFEST_NAME, Manifest, ManifestShard, read_manifests
 from bert_ko.data.reader import DynamicMasking, ShardSource
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.tasks.pretraining.settings import MaskingFlags
+from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.vocabulary_files import compare_vocab_size
-
-if TYPE_CHECKING:
-    from bert_ko.tokenization.tokenizer import Tokenizer
-
-
-class ModelSizes(Protocol):
-    """What is asked of a model's configuration."""
-
-    @property
-    def vocab_size(self) -> int:
-        """V, rows of the word embeddings."""
-
-    @property
-    def max_position_embeddings(self) -> int:
-        """Longest sequence in pieces."""
 
 
 class ShardSet(NamedTuple):
@@ -61,7 +48,7 @@ def find_shards(patterns: Sequence[str]) -> list[str]:
 
 def check_shards(
     patterns: Sequence[str],
-    model: ModelSizes,
+    model: ModelConfig,
     config_file: str,
     max_seq_length: int,
     max_predictions_per_seq: int,
@@ -81,12 +68,6 @@ def check_shards(
         FileNotFoundError: no shard there.
         ValueError: something does not fit; says which of the two to change.
     """
-    if max_seq_length > model.max_position_embeddings:
-        raise ValueError(
-            f"--max_seq_length={max_seq_length} is more than max_position_embeddings="
-            f"{model.max_position_embeddings} of {config_file}; lower the flag, or take a model "
-            "with more positions."
-        )
     shards = read_manifests(find_shards(patterns))
     manifests = _manifests(shards)
     if not manifests:
@@ -238,30 +219,14 @@ def _file(path: str) -> str:
     return path if files.is_remote(path) else os.path.realpath(path)
 
 
-def check_vocabulary(
-    vocab_file: str, shards: ShardSet, model: ModelSizes, config_file: str
-) -> Tokenizer:
-    """Opens the vocabulary and compares it with the shards and the model.
-
-    Args:
-        vocab_file: vocab.txt, a .model, or a folder that holds one.
-        shards: made with it.
-        model: its configuration.
-        config_file: where that was read.
+def compare_vocabulary(tokenizer: Tokenizer, shards: ShardSet) -> None:
+    """Refuses another vocabulary than the one that shards were made with.
 
     Raises:
-        FileNotFoundError: no vocabulary there.
-        ValueError: something does not fit; says which of the two to change.
+        ValueError: says which of the two to change.
     """
-    # MeCab is loaded only for a run that names a vocabulary.
-    from bert_ko.tokenization.folder import load_tokenizer
-
-    tokenizer = load_tokenizer(vocab_file)
     if shards.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
-            f"--vocab_file={vocab_file} is not the vocabulary that the shards were made with "
+            f"--vocab_file={tokenizer.source} is not the vocabulary that the shards were made with "
             f"({shards.where}); give that one, or make the shards again with this one."
         )
-    size = len(tokenizer.vocab)
-    compare_vocab_size(size, "the vocabulary", vocab_file, model.vocab_size, config_file)
-    return tokenizer

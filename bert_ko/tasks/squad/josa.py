@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bert_ko.tokenization import normalization
@@ -88,8 +88,9 @@ class Stripped(NamedTuple):
 class JosaStripper:
     """Analyses contexts and strips answers."""
 
-    def __init__(self) -> None:
-        self._segmenter = MecabSegmenter()
+    def __init__(self, user_dictionaries: Sequence[str] = ()) -> None:
+        """Args: user_dictionaries: paths of compiled MeCab user dictionaries (.dic)."""
+        self._segmenter = MecabSegmenter(user_dictionaries)
 
     def analyze(self, context: str, evidence: Evidence | None = None) -> Analysis:
         """Runs MeCab over a whole context.

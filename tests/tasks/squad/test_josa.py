@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from bert_ko.tasks.squad.josa import JosaStripper, Stripped
@@ -153,3 +157,15 @@ def test_strip_quotes_titles_and_sentences(
     stripper: JosaStripper, context: str, answer: str, wanted: str
 ) -> None:
     assert strip(stripper, context, answer) == wanted
+
+
+def test_strip_word_of_a_user_dictionary_stays_whole(
+    stripper: JosaStripper, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "user.csv", tmp_path / "user.dic"
+    source.write_text("무지개로,1786,3543,-5000,NNP,*,F,무지개로,*,*,*,*\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = "그 찻집의 이름은 무지개로 정했다."
+    assert strip(stripper, context, "무지개로") == "무지개"
+    assert strip(JosaStripper([str(target)]), context, "무지개로") == "무지개로"

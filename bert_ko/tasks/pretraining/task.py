@@ -1,0 +1,121 @@
+"""Pre-training as a task: shards that fit the model, and batches of their instances."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from bert_ko import files
+from bert_ko.data.reader import InstanceReader, ReaderConfig
+from bert_ko.modeling.heads import Metrics, PretrainingHead
+from bert_ko.progress import warn
+from bert_ko.tasks.pretraining.settings import PretrainingFlags
+from bert_ko.tasks.pretraining.shard_checks import (
+    ShardSet,
+    check_shards,
+    compare_vocabulary,
+    refuse_overlap,
+    refuse_unused_masking_flags,
+)
+from bert_ko.training.labels import Labels
+from bert_ko.training.model_files import ModelFiles
+from bert_ko.training.session import Results, Trained
+
+
+class PretrainingTask:
+    """Masked words and next sentences; see training.session.Task."""
+
+    head = PretrainingHead()
+    main_metric = "masked_lm_accuracy"
+    tokenized = "the shards were made with"
+    labels: Labels | None = None
+    rate_multiples: tuple[tuple[str, float], ...] = ()
+    steps_per_epoch = 0  # --num_train_steps says how long
+
+    def __init__(self, config: PretrainingFlags, model: ModelFiles):
+        """Reads what the manifests say; nothing of shards that the run does not read.
+
+        Raises:
+            FileNotFoundError: no shards.
+            ValueError: they fit neither the model nor each other; says which of the two to change.
+        """
+        self._config, self._model = config, model
+        self._training = self._check(config.input_file) if config.do_train else None
+        self._evaluation: ShardSet | None = None
+        if config.evaluates:
+            self._evaluation = self._check(config.eval_input_file or config.input_file)
+        known = [shards for shards in (self._training, self._evaluation) if shards is not None]
+        refuse_unused_masking_flags(config, known)
+        if self._training is not None and self._evaluation is not None and config.eval_input_file:
+            refuse_overlap(self._training, self._evaluation)
+        if model.found_tokenizer is not None:
+            compare_vocabulary(model.found_tokenizer, known[0])
+        fingerprints = {shards.fingerprint for shards in known} - {None}
+        if len(fingerprints) > 1:
+            raise ValueError(
+                "the shards of --eval_input_file were made with another tokenizer than those of "
+                "--input_file; make them again with the same --vocab_file."
+            )
+        self.fingerprint: str | None = next(iter(fingerprints), None)
+        print(f"{len(known[0].sources):,} shards", flush=True)
+        for warning in dict.fromkeys(w for shards in known for w in shards.warnings):
+            warn(warning)
+
+    def _check(self, patterns: Sequence[str]) -> ShardSet:
+        config, model = self._config, self._model
+        return check_shards(
+            patterns,
+            model.config,
+            model.config_file,
+            config.max_seq_length,
+            config.max_predictions_per_seq,
+            config,
+        )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Name and size of each shard that is trained on."""
+        sources = self._training.sources if self._training is not None else ()
+        return {
+            "input_file": [[os.path.basename(s.path), files.size(s.path)] for s in sources],
+        }
+
+    @property
+    def batch_sizes(self) -> list[str]:
+        """Flags of the batches that are evaluated."""
+        return ["eval_batch_size"] if self._config.evaluates else []
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the end is evaluated."""
+        return self._config.do_eval
+
+    def train_batches(self, seed: int, position: dict[str, Any] | None) -> InstanceReader:
+        """See Task."""
+        assert self._training is not None
+        return InstanceReader(self._reader_config(self._training, True), position)
+
+    def evaluate(self, model: Trained) -> Metrics:
+        """See Task."""
+        assert self._evaluation is not None
+        reader = InstanceReader(self._reader_config(self._evaluation, False))
+        return model.measure(reader.one_epoch(), self._config.max_eval_steps)
+
+    def finish(self, model: Trained, folder: str, step: int) -> Results:
+        """See Task."""
+        return Results(self.evaluate(model))
+
+    def _reader_config(self, shards: ShardSet, is_training: bool) -> ReaderConfig:
+        config = self._config
+        return ReaderConfig(
+            shards=shards.sources,
+            batch_size=config.train_batch_size if is_training else config.eval_batch_size,
+            max_seq_length=config.max_seq_length,
+            max_predictions_per_seq=config.max_predictions_per_seq,
+            vocab_size=self._model.config.vocab_size,
+            feature_names=shards.feature_names,
+            masking=shards.masking,
+            seed=config.random_seed,
+            shuffle_buffer_size=config.shuffle_buffer_size if is_training else 0,
+        )
