@@ -22,6 +22,7 @@ from bert_ko.tasks.pretraining.shard_checks import (
     refuse_overlap,
     refuse_unused_masking_flags,
 )
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, remove_unfinished
 from bert_ko.training.devices import load_backend
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags):
+class RunPretrainingConfig(MaskingFlags, TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
     """Pre-trains BERT on shards of create_pretraining_data: masked words and next sentences.
 
     Killed, it goes on where its last checkpoint stands when the same command is run again.
@@ -120,6 +121,8 @@ class RunPretrainingConfig(MaskingFlags, OptimizerFlags, DeviceFlags, LoopFlags)
             )
         if self.eval_every_steps is not None and not self.eval_input_file:
             raise ValueError("--eval_every_steps needs --eval_input_file.")
+        if self.vocab_file is None and self.given_settings:
+            raise ValueError(f"--{next(iter(self.given_settings))} needs --vocab_file.")
 
 
 class _Data(NamedTuple):
@@ -220,7 +223,9 @@ def _tokenizer(
 ) -> Tokenizer | None:
     if config.vocab_file is None:
         return None
-    return check_vocabulary(config.vocab_file, data.known[0], model_config, config.bert_config_file)
+    return check_vocabulary(
+        config.vocab_file, config, data.known[0], model_config, config.bert_config_file
+    )
 
 
 def _run_of(config: RunPretrainingConfig, model_config: BertConfig, data: _Data) -> Run:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bert_ko import files
 from bert_ko.flags import flag
 from bert_ko.modeling.parameters import Specs, count_parameters
-from bert_ko.tokenization.folder import TokenizerFlags
+from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.training.backend import (
     Backend,
     HostBatch,

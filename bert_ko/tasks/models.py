@@ -9,7 +9,8 @@ from typing import NamedTuple
 from bert_ko.flags import flag
 from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import Arrays, Specs
-from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, TokenizerSettings, load_tokenizer
+from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, load_tokenizer
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.initialization import Source, initialize, read_source
 from bert_ko.training.runs import read_model_config

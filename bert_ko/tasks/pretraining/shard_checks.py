@@ -12,6 +12,7 @@ from bert_ko.data.features import FeatureNames
 from bert_ko.data.manifest import MANIFEST_NAME, Manifest, ManifestShard, read_manifests
 from bert_ko.data.reader import DynamicMasking, ShardSource
 from bert_ko.tasks.pretraining.settings import MaskingFlags
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.vocabulary_files import compare_vocab_size
 
 if TYPE_CHECKING:
@@ -239,12 +240,17 @@ def _file(path: str) -> str:
 
 
 def check_vocabulary(
-    vocab_file: str, shards: ShardSet, model: ModelSizes, config_file: str
+    vocab_file: str,
+    settings: TokenizerSettings,
+    shards: ShardSet,
+    model: ModelSizes,
+    config_file: str,
 ) -> Tokenizer:
     """Opens the vocabulary and compares it with the shards and the model.
 
     Args:
         vocab_file: vocab.txt, a .model, or a folder that holds one.
+        settings: flags of the tokenizer.
         shards: made with it.
         model: its configuration.
         config_file: where that was read.
@@ -256,11 +262,12 @@ def check_vocabulary(
     # MeCab is loaded only for a run that names a vocabulary.
     from bert_ko.tokenization.folder import load_tokenizer
 
-    tokenizer = load_tokenizer(vocab_file)
+    tokenizer = load_tokenizer(vocab_file, settings)
     if shards.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
-            f"--vocab_file={vocab_file} is not the vocabulary that the shards were made with "
-            f"({shards.where}); give that one, or make the shards again with this one."
+            f"--vocab_file={vocab_file} is not the tokenizer that the shards were made with "
+            f"({shards.where}); give the same vocabulary and the same tokenizer flags "
+            "(--tokenizer_type, …), or make the shards again with these."
         )
     size = len(tokenizer.vocab)
     compare_vocab_size(size, "the vocabulary", vocab_file, model.vocab_size, config_file)
