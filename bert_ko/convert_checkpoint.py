@@ -33,7 +33,8 @@ from bert_ko.tasks.conversion import (
     write,
 )
 from bert_ko.tasks.models import open_parts
-from bert_ko.tokenization.folder import TokenizerSettings, load_tokenizer
+from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.initialization import HUGGING_FACE, Source, read_source
 
 

@@ -37,7 +37,8 @@ from bert_ko.data.settings import PipelineFlags
 from bert_ko.flags import output_flags, run_command
 from bert_ko.json_files import read_json, write_json
 from bert_ko.progress import format_table
-from bert_ko.tokenization.folder import TokenizerFlags, load_tokenizer
+from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.workers import default_num_workers
 
 _FORMAT = 2

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import format_table
 from bert_ko.text_lines import STANDARD_INPUT, open_lines
-from bert_ko.tokenization.folder import TokenizerFlags, load_tokenizer
+from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
 
 

@@ -586,8 +586,9 @@ def test_run_vocab_file_that_does_not_fit_is_refused(
 ) -> None:  # fmt: skip
     message = refusal(tmp_path / "new", f"--vocab_file={wordpiece_folder}")
     assert message == (
-        f"--vocab_file={wordpiece_folder} is not the vocabulary that the shards were made with "
-        f"({data.dynamic}/manifest.json); give that one, or make the shards again with this one."
+        f"--vocab_file={wordpiece_folder} is not the tokenizer that the shards were made with "
+        f"({data.dynamic}/manifest.json); give the same vocabulary and the same tokenizer flags "
+        "(--tokenizer_type, …), or make the shards again with these."
     )
     assert not (tmp_path / "new").exists()
     assert "no such file: /nowhere" in refusal(tmp_path / "new", "--vocab_file=/nowhere")
@@ -596,6 +597,25 @@ def test_run_vocab_file_that_does_not_fit_is_refused(
     assert "differs; delete that" in refusal(
         tmp_path / "run", f"--vocab_file={vocab_folder}", "--do_eval"
     )
+
+
+def test_run_vocab_file_without_config_is_opened_with_the_tokenizer_flags(
+    train: Run, refusal: Refusal, wordpiece_folder: str, tmp_path: Path
+) -> None:
+    (tmp_path / "vocab").mkdir()
+    shutil.copy(f"{wordpiece_folder}/vocab.txt", tmp_path / "vocab")
+    vocab, kind = f"{tmp_path}/vocab/vocab.txt", "--tokenizer_type=wordpiece"
+    shards = prepare(tmp_path / "shards/a", vocab, kind, "--masking=dynamic")
+    flags = (f"--input_file={shards}", f"--vocab_file={vocab}")
+    assert "is not the tokenizer that the shards were made with" in refusal(
+        tmp_path / "run", *flags
+    )
+    assert train(tmp_path / "run", *flags, kind) == 0
+    copy = load_tokenizer(str(tmp_path / "run"))
+    assert copy.fingerprint == load_tokenizer(wordpiece_folder).fingerprint
+    # They are no part of what a run is: it goes on without them.
+    shutil.rmtree(tmp_path / "run/checkpoint-00000012")
+    assert train(tmp_path / "run", f"--input_file={shards}") == 0
 
 
 def test_run_vocab_file_of_shards_without_manifest_is_checked_against_the_model(
@@ -636,6 +656,7 @@ def test_run_vocab_file_of_shards_without_manifest_is_checked_against_the_model(
         (["--eval_every_steps=0", "--eval_input_file=x"],
          "--eval_every_steps must be above 0, got 0."),
         (["--eval_every_steps=5"], "--eval_every_steps needs --eval_input_file."),
+        (["--tokenizer_type=wordpiece"], "--tokenizer_type needs --vocab_file."),
         (["--output_dir=gs://bucket/run"],
          "--output_dir must be a local folder, got gs://bucket/run; copy it afterwards."),
         (["--num_devices=0"], "--num_devices must be at least 1, got 0."),

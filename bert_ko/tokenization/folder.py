@@ -5,78 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from bert_ko import files
-from bert_ko.flags import Flags, flag
 from bert_ko.tokenization.config import (
     CONFIG_NAME,
-    PrefixUnit,
     TokenizerConfig,
-    TokenizerType,
     read_config,
 )
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.sentencepieces import SentencePieceModel
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
 
 VOCAB_NAME = "vocab.txt"
 MODEL_NAME = "spm.model"
-
-
-@dataclass(frozen=True)
-class TokenizerSettings(Flags):
-    """How a vocabulary is used; None means as the vocabulary says."""
-
-    tokenizer_type: TokenizerType | None = flag(
-        None,
-        help="What cuts text into words. Default: as tokenizer_config.json says, else mecab.",
-        affects_output=False,
-    )
-    do_lower_case: bool | None = flag(
-        None,
-        help="Lower-case words. Default: as tokenizer_config.json says, else true.",
-        affects_output=False,
-    )
-    subword_prefix_unit: PrefixUnit | None = flag(
-        None,
-        help="`##` on every piece that does not start an eojeol, or a morpheme. "
-        "Default: as tokenizer_config.json says, else eojeol.",
-        affects_output=False,
-    )
-    additional_special_tokens: tuple[str, ...] | None = flag(
-        None,
-        help="Pieces of the vocabulary that the tokenizer keeps whole. Default: as "
-        "tokenizer_config.json says, else none.",
-        affects_output=False,
-    )
-    mecab_user_dictionary: tuple[str, ...] | None = flag(
-        None,
-        help="Compiled MeCab user dictionaries (.dic). Default: as tokenizer_config.json says.",
-        affects_output=False,
-    )
-
-
-@dataclass(frozen=True)
-class TokenizerFlags(TokenizerSettings):
-    """Flags of every command that takes a vocabulary."""
-
-    vocab_file: str = flag(
-        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either. "
-        "tokenizer_config.json beside it is found.",
-        affects_output=False,
-    )
-
-
-_SETTINGS = (
-    "tokenizer_type",
-    "do_lower_case",
-    "subword_prefix_unit",
-    "additional_special_tokens",
-    "mecab_user_dictionary",
-)
 
 
 def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> Tokenizer:
@@ -94,11 +38,7 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
         ValueError: a bad vocabulary or config, or a flag that contradicts the config.
     """
     folder = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file) or "."
-    typed = {
-        name: getattr(flags, name)
-        for name in _SETTINGS
-        if flags is not None and getattr(flags, name) is not None
-    }
+    typed = {} if flags is None else flags.given_settings
     config = read_config(folder)
     path = _find_vocabulary(vocab_file, config)
     if config is None:

@@ -6,20 +6,22 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.parameters import Arrays, Specs
-from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, TokenizerSettings, load_tokenizer
-from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, list_checkpoints
 from bert_ko.training.hugging_face import from_hugging_face_config
 from bert_ko.training.initialization import Source, initialize, read_source
 from bert_ko.training.runs import read_model_config
 from bert_ko.training.settings import DeviceFlags, TrainFlags
 from bert_ko.training.vocabulary_files import compare_vocab_size
+
+if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
+    from bert_ko.tokenization.tokenizer import Tokenizer
 
 _HUGGING_FACE_CONFIG = "config.json"
 _CHECKPOINT = re.compile(r"(checkpoint|best)-\d+")
@@ -64,15 +66,20 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
         vocab_file = _find_vocabulary(places)
     tokenizer = None
     if vocab_file is not None:
-        tokenizer = load_tokenizer(vocab_file, config)
-        _compare_sizes(tokenizer, model_config, config_file)
+        tokenizer = _load_tokenizer(vocab_file, config, model_config, config_file)
     compare_length(config.max_seq_length, model_config, config_file)
     return ModelFiles(model_config, config_file, tokenizer)
 
 
-def _compare_sizes(tokenizer: Tokenizer, config: ModelConfig, config_file: str) -> None:
+def _load_tokenizer(
+    vocab_file: str, settings: TokenizerSettings | None, config: ModelConfig, config_file: str
+) -> Tokenizer:
+    from bert_ko.tokenization.folder import load_tokenizer
+
+    tokenizer = load_tokenizer(vocab_file, settings)
     size = len(tokenizer.vocab)
-    compare_vocab_size(size, "the vocabulary", tokenizer.source, config.vocab_size, config_file)
+    compare_vocab_size(size, "the vocabulary", vocab_file, config.vocab_size, config_file)
+    return tokenizer
 
 
 def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -> None:
@@ -137,6 +144,8 @@ def vocabulary_beside(path: str) -> str | None:
     Args:
         path: see ``initialization.read_source``.
     """
+    from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME
+
     for folder in _folders(path):
         if any(os.path.isfile(os.path.join(folder, name)) for name in (MODEL_NAME, VOCAB_NAME)):
             return folder
@@ -263,8 +272,7 @@ def open_files_of(
             f"--bert_config_file: no bert_config.json beside {source.path}; name it."
         )
     vocab_file = vocab_file or _vocabulary_of(source)
-    tokenizer = load_tokenizer(vocab_file, settings)
-    _compare_sizes(tokenizer, config, config_file)
+    tokenizer = _load_tokenizer(vocab_file, settings, config, config_file)
     if source.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
             f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "

@@ -12,7 +12,7 @@ import numpy as np
 from bert_ko import files
 from bert_ko.flags import Flags, flag
 from bert_ko.notification import require_notify_url
-from bert_ko.tokenization.folder import TokenizerSettings
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
 

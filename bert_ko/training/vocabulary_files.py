@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import TYPE_CHECKING
 
 from bert_ko import files
-from bert_ko.tokenization.folder import write_folder
-from bert_ko.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
+    from bert_ko.tokenization.tokenizer import Tokenizer
 
 
 def compare_vocab_size(
@@ -42,6 +44,8 @@ def copy_vocabulary(tokenizer: Tokenizer, folder: str) -> None:
     Raises:
         ValueError: the folder has another vocabulary.
     """
+    from bert_ko.tokenization.folder import write_folder
+
     model = tokenizer.model.serialized if tokenizer.model else None
     with tempfile.TemporaryDirectory() as temporary:
         pieces = list(tokenizer.vocab.pieces)

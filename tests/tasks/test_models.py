@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from bert_ko.modeling.parameters import WORD_EMBEDDINGS, masked_lm_specs, span_specs
 from bert_ko.tasks.models import ModelFlags, open_model, open_parts
-from bert_ko.tokenization.folder import TokenizerSettings
+from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 from bert_ko.training.initialization import read_source
 from tests.small_models import (

@@ -13,12 +13,12 @@ from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
 from bert_ko.tokenization.folder import (
     MODEL_NAME,
     VOCAB_NAME,
-    TokenizerFlags,
     _fingerprint,
     load_tokenizer,
     write_folder,
 )
 from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 
 PIECES = [*SPECIAL_TOKENS, "[unused0]", "[이름]", "책", "##을", "을", "gpu", "GPU", "솔내글방"]

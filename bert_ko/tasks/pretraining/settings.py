@@ -97,6 +97,8 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
             raise ValueError("give --do_train, --do_eval or both.")
         if self.eval_every_steps is not None and not self.eval_input_file:
             raise ValueError("--eval_every_steps needs --eval_input_file.")
+        if self.vocab_file is None and self.given_settings:
+            raise ValueError(f"--{next(iter(self.given_settings))} needs --vocab_file.")
 
     @property
     def evaluates(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bert_ko import files
 from bert_ko.data.features import FeatureNames
@@ -13,8 +13,10 @@ from bert_ko.data.manifest import MANIFEST_NAME, Manifest, ManifestShard, read_m
 from bert_ko.data.reader import DynamicMasking, ShardSource
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.tasks.pretraining.settings import MaskingFlags
-from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.vocabulary_files import compare_vocab_size
+
+if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
+    from bert_ko.tokenization.tokenizer import Tokenizer
 
 
 class ShardSet(NamedTuple):
@@ -227,6 +229,7 @@ def compare_vocabulary(tokenizer: Tokenizer, shards: ShardSet) -> None:
     """
     if shards.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
-            f"--vocab_file={tokenizer.source} is not the vocabulary that the shards were made with "
-            f"({shards.where}); give that one, or make the shards again with this one."
+            f"--vocab_file={tokenizer.source} is not the tokenizer that the shards were made with "
+            f"({shards.where}); give the same vocabulary and the same tokenizer flags "
+            "(--tokenizer_type, …), or make the shards again with these."
         )

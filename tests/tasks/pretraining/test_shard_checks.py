@@ -19,7 +19,9 @@ from bert_ko.tasks.pretraining.shard_checks import (
     refuse_unused_masking_flags,
 )
 from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tokenization.settings import TokenizerSettings
 
+SETTINGS = TokenizerSettings()
 CONFIG = BertConfig(vocab_size=100, max_position_embeddings=64)
 MANIFEST: dict[str, Any] = {
     "format": 2,
@@ -345,7 +347,7 @@ def fits(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> ShardSe
 def test_check_vocabulary_of_the_shards_is_opened(vocab_folder: str, fits: ShardSet) -> None:
     config = BertConfig(vocab_size=1500)
     for path in (vocab_folder, f"{vocab_folder}/vocab.txt"):
-        assert check_vocabulary(path, fits, config, "x").fingerprint == fits.fingerprint
+        assert check_vocabulary(path, SETTINGS, fits, config, "x").fingerprint == fits.fingerprint
 
 
 def test_check_vocabulary_another_says_which_to_change(
@@ -353,18 +355,19 @@ def test_check_vocabulary_another_says_which_to_change(
 ) -> None:
     config = BertConfig(vocab_size=1500)
     with pytest.raises(ValueError) as error:
-        check_vocabulary(wordpiece_folder, fits, config, "x")
+        check_vocabulary(wordpiece_folder, SETTINGS, fits, config, "x")
     assert str(error.value) == (
-        f"--vocab_file={wordpiece_folder} is not the vocabulary that the shards were made with "
-        f"({fits.where}); give that one, or make the shards again with this one."
+        f"--vocab_file={wordpiece_folder} is not the tokenizer that the shards were made with "
+        f"({fits.where}); give the same vocabulary and the same tokenizer flags "
+        "(--tokenizer_type, …), or make the shards again with these."
     )
     # Of shards without a manifest nothing is known.
-    check_vocabulary(wordpiece_folder, fits._replace(fingerprint=None), config, "x")
+    check_vocabulary(wordpiece_folder, SETTINGS, fits._replace(fingerprint=None), config, "x")
 
 
 def test_check_vocabulary_too_large_says_which_to_change(vocab_folder: str, fits: ShardSet) -> None:
     with pytest.raises(ValueError) as error:
-        check_vocabulary(vocab_folder, fits, BertConfig(vocab_size=1499), "model.json")
+        check_vocabulary(vocab_folder, SETTINGS, fits, BertConfig(vocab_size=1499), "model.json")
     assert str(error.value) == (
         f"vocab_size is 1,499 in model.json, but 1,500 in the vocabulary ({vocab_folder}); set "
         "vocab_size in the config to that."
