@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from fsspec.compression import compr
 
 from bert_ko import files
+from bert_ko.compression import decompressed
 
 TEXT = "도서관에서 빌린 책을 반납했습니다.\n" * 5000
 
@@ -181,6 +183,31 @@ def test_open_binary_damaged_file_raises_with_name(
     path = write(tmp_path / f"damaged{extension}", data)
     with pytest.raises(ValueError, match=f"damaged{extension} is damaged or cut off: ."):
         read(path)
+
+
+@pytest.mark.parametrize("extension", ["", *EXTENSIONS])
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_decompressed_error_of_the_network_is_no_damage(
+    kind: type[Exception], extension: str
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise kind("the line is cut")
+
+    with decompressed(f"a{extension}", Broken()) as stream, pytest.raises(kind, match=r"^the line"):
+        stream.read()
+
+
+def test_decompressed_error_of_any_decompressor_names_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fast(io.BytesIO):  # another package than the standard library's, with errors of its own
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise RuntimeError("bad block")
+
+    monkeypatch.setitem(compr, "gzip", lambda source, mode: Fast())
+    with decompressed("a.gz", io.BytesIO()) as stream:
+        with pytest.raises(ValueError) as caught:
+            stream.read()
+        assert str(caught.value) == "a.gz is damaged or cut off: bad block"
 
 
 def test_open_binary_missing_file_raises(tmp_path: Path, memory: str) -> None:
