@@ -154,7 +154,7 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: Lines) -
         num_pieces = num_cut = 0
         with (
             open_writer(config.format, stream, layout, whole) as write,
-            Progress(_COMMAND, total, "sentences") as progress,
+            Progress(_COMMAND, total, "sentences", compiles=True) as progress,
             Prefetcher(encoded, 1) as windows,  # the next ones are cut while these are computed
         ):
             for window in windows:
