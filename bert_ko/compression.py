@@ -1,17 +1,18 @@
 """Decompression by a file's extension, with errors that name the file.
 
-zstandard is imported only when a file asks for it.
+fsspec and zstandard are imported only when a file asks for them.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, BinaryIO, Protocol, cast
 
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+# By extension, as fsspec calls them; zstd is read here, see _ZstdReader.
+_NAMES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+COMPRESSIONS = tuple(_NAMES)
 
 _BUFFER_SIZE = 1 << 20
 _ZSTD_CHUNK_SIZE = 1 << 16  # small, as one chunk of a highly compressed file can become gigabytes
@@ -19,9 +20,6 @@ _ZSTD_CHUNK_SIZE = 1 << 16  # small, as one chunk of a highly compressed file ca
 
 class _Reader(Protocol):
     def read(self, size: int, /) -> bytes: ...
-
-
-_Opened = tuple[_Reader, tuple[type[Exception], ...]]  # and what its reads raise for damaged data
 
 
 def decompressed(path: str, raw: BinaryIO) -> BinaryIO:
@@ -33,65 +31,58 @@ def decompressed(path: str, raw: BinaryIO) -> BinaryIO:
         raw: The file as it is stored; closed together with the stream.
 
     Raises:
-        ValueError: The package zstandard is missing; from reads: the compressed data are damaged.
+        ValueError: A package is missing; from reads: the compressed data are damaged.
     """
-    opener = _OPENERS.get(os.path.splitext(path)[1], _open_plain)
     try:
-        reader, errors = opener(raw)
-    except ImportError:
+        checked = _CheckedReader(path, raw)
+    except ImportError as error:
         raw.close()
-        raise ValueError(f"{path} needs the package zstandard: pip install zstandard") from None
-    stream = io.BufferedReader(_CheckedReader(path, raw, reader, errors), _BUFFER_SIZE)
-    return cast(BinaryIO, stream)
+        package = (error.name or "fsspec").split(".")[0]
+        raise ValueError(f"{path} needs the package {package}: pip install {package}") from None
+    return cast(BinaryIO, io.BufferedReader(checked, _BUFFER_SIZE))
 
 
-def _open_plain(raw: BinaryIO) -> _Opened:
-    return raw, ()
+def _decompressor(extension: str, source: _Reader) -> _Reader:
+    """Returns a reader of what `source` holds; of its own bytes for an unknown extension."""
+    if extension not in _NAMES:
+        return source
+    if extension == ".zst":
+        import zstandard
+
+        return _ZstdReader(source, zstandard)
+    from fsspec.compression import compr
+
+    reader: _Reader = compr[_NAMES[extension]](source, mode="rb")
+    return reader
 
 
-def _open_gzip(raw: BinaryIO) -> _Opened:
-    import gzip
-    import zlib
+class _Source:
+    """The file as it is stored; remembers the error of the disk or the network."""
 
-    return gzip.GzipFile(fileobj=raw), (EOFError, zlib.error, OSError)
+    def __init__(self, raw: BinaryIO):
+        self._raw = raw
+        self.error: Exception | None = None
 
-
-def _open_bz2(raw: BinaryIO) -> _Opened:
-    import bz2
-
-    return bz2.BZ2File(raw), (EOFError, OSError)
-
-
-def _open_xz(raw: BinaryIO) -> _Opened:
-    import lzma
-
-    return lzma.LZMAFile(raw), (EOFError, lzma.LZMAError)
-
-
-def _open_zstd(raw: BinaryIO) -> _Opened:
-    import zstandard
-
-    return _ZstdReader(raw, zstandard), (EOFError, zstandard.ZstdError)
-
-
-_OPENERS: dict[str, Callable[[BinaryIO], _Opened]] = {
-    ".gz": _open_gzip,
-    ".bz2": _open_bz2,
-    ".xz": _open_xz,
-    ".zst": _open_zstd,
-}
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self._raw.read(size)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 class _CheckedReader(io.RawIOBase):
-    """Reads from `reader`; its errors for damaged data become ValueErrors with the file's name."""
+    """Reads decompressed bytes; errors for damaged data become ValueErrors with the file's name.
 
-    def __init__(
-        self, path: str, raw: BinaryIO, reader: _Reader, errors: tuple[type[Exception], ...]
-    ) -> None:
+    The decompressors of fsspec depend on what is installed, and so do their errors: whatever does
+    not come from the file itself is theirs.
+    """
+
+    def __init__(self, path: str, raw: BinaryIO) -> None:
         self._path = path
         self._raw = raw
-        self._reader = reader
-        self._errors = errors
+        self._source = _Source(raw)
+        self._reader = _decompressor(os.path.splitext(path)[1], self._source)
 
     def readable(self) -> bool:
         return True
@@ -99,11 +90,10 @@ class _CheckedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._reader.read(len(buffer))
-        except self._errors as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # from the disk or the network, not from the decompressor
-            message = f"{self._path} is damaged or cut off: {error}"
-            raise ValueError(message) from error
+        except Exception as error:
+            if error is self._source.error or isinstance(error, MemoryError):
+                raise
+            raise ValueError(f"{self._path} is damaged or cut off: {error}") from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -118,8 +108,8 @@ class _ZstdReader:
     zstandard's own stream_reader takes a frame that is cut off for the end of the file.
     """
 
-    def __init__(self, raw: BinaryIO, zstandard: ModuleType) -> None:
-        self._raw = raw
+    def __init__(self, source: _Reader, zstandard: ModuleType) -> None:
+        self._source = source
         # `zstd --long=31` writes windows of 2 GiB; the default refuses more than 128 MiB.
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
         self._frame: Any = self._decompressor.decompressobj()
@@ -133,7 +123,7 @@ class _ZstdReader:
             EOFError: The file ends inside a frame.
         """
         while not (data := self._pending.read(size)):
-            chunk = self._raw.read(_ZSTD_CHUNK_SIZE)
+            chunk = self._source.read(_ZSTD_CHUNK_SIZE)
             if not chunk and self._is_inside:
                 raise EOFError("the file ends inside a zstd frame")
             if not chunk:

@@ -6,8 +6,6 @@ import json
 import re
 from collections.abc import Sequence
 
-from bert_ko.progress import display_width
-
 # What JSON leaves: control characters, line ends of Unicode's, and what turns the direction.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -16,14 +14,16 @@ def shown(text: str | None, width: int = 28) -> str:
     """Returns a text for people: on one line, printable, at most `width` columns."""
     if text is None:
         return "(none)"
+    from rich.cells import cell_len  # Hangul takes two columns
+
     line = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"')
     line = _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
     line = line.encode("utf-8", "backslashreplace").decode()
     most = 3 * width  # characters: decomposed Hangul has three in two columns, others take none
-    if display_width(line) <= width and len(line) <= most:
+    if cell_len(line) <= width and len(line) <= most:
         return line
     end = most
-    while display_width(line[:end]) >= width:
+    while cell_len(line[:end]) >= width:
         end -= 1
     return f"{line[:end]}…"
 

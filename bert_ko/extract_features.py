@@ -153,7 +153,7 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLine
         num_pieces = num_cut = 0
         with (
             open_writer(config.format, stream, layout, whole) as write,
-            Progress("extract_features", total, "sentences") as progress,
+            Progress("extract_features", total, "sentences", compiles=True) as progress,
             Prefetcher(encoded, 1) as windows,  # the next ones are cut while these are computed
         ):
             for window in windows:

@@ -1,14 +1,13 @@
 """Paths and streams: globs, compressed and remote files, atomic writes.
 
 A path is local, or remote with a scheme ("gs://bucket/corpus.txt"); fsspec, which reads and writes
-remote ones, is imported only when a path asks for it.
+remote ones, and filelock are imported only when they are needed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import re
@@ -283,18 +282,17 @@ def lock(path: str) -> Iterator[None]:
     The lock goes with the process, however it ends; the file stays.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process holds it, or has just removed it.
     """
-    with open(path, "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A run that has just ended may have removed the file after it was opened here.
-            is_ours = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            folder = os.path.dirname(path)
-            raise ValueError(f"another run is writing here ({folder}); wait for it or stop it.")
+    from filelock import FileLock, Timeout
+
+    try:
+        held = FileLock(path).acquire(blocking=False)
+    except Timeout:
+        folder = os.path.dirname(path)
+        message = f"another run is writing here ({folder}); wait for it or stop it."
+        raise ValueError(message) from None
+    with held:
         yield
 
 

@@ -1,27 +1,41 @@
-"""What a command shows of its work: a line of progress, and tables of results."""
+"""What a command shows of its work: progress, and tables of results.
+
+rich, which draws both, is imported only when something is shown.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import time
-import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-_TERMINAL_INTERVAL = 0.2  # seconds between two states of the line on a terminal
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+_TERMINAL_INTERVAL = 0.2  # seconds between two states of the bar on a terminal
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
 _program = ""  # see running_as
+_MIN_BAR_WIDTH = 10  # columns
+_TABLE_WIDTH = 1 << 20  # columns; no table is ever folded
+# A rate is that of the last minutes, or of the last updates where these take longer.
+_RATE_SECONDS = 300.0
+_RATE_UPDATES = 20
 
 
 class Progress:
     """Shows how far a piece of work has come.
 
-    On a terminal one line is rewritten, at most 5 times a second. Elsewhere (a log, a pipe) a plain
-    line is written at most every 30 seconds, and one at the end.
+    On a terminal a bar is redrawn, at most 5 times a second; what does not fit beside it goes to
+    the lines below. Elsewhere (a log, a pipe) a plain line is written at most every 30 seconds, and
+    one at the end.
 
     Args:
         label: What is being done.
@@ -29,6 +43,7 @@ class Progress:
         unit: What is counted, in the plural ("lines").
         stream: Where to write; None is standard error.
         initial: Units that were done before, in an earlier run; they count in no rate.
+        compiles: The first update waits for a compiler and counts in no rate.
         clock: Returns the time in seconds.
     """
 
@@ -40,6 +55,7 @@ class Progress:
         stream: TextIO | None = None,
         *,
         initial: int = 0,
+        compiles: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._label = label
@@ -47,30 +63,39 @@ class Progress:
         self._unit = unit
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
-        self._is_terminal = self._stream.isatty()
+        # A dumb terminal can't go back to draw a bar again.
+        self._is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._interval = _TERMINAL_INTERVAL if self._is_terminal else _PLAIN_INTERVAL
-        self._done = self._initial = initial
+        self._done = initial
         self._note = ""
         self._is_closed = False
-        self._start = clock()
-        self._shown = self._start
+        self._start = self._shown = clock()
+        self._rate = _Rate(self._start, compiles)
+        self._live: Live | None = None
+        self._is_one_line = True
 
     def update(self, n: int = 1, note: str | None = None) -> None:
         """Counts `n` more units as done; `note` stands in the line until the next one."""
-        self._done += n
-        self._note = self._note if note is None else note
         now = self._clock()
-        if now - self._shown >= self._interval:
-            self._shown = now
-            self._show(now, is_last=False)
+        self._done += n
+        self._rate.add(n, now)
+        self._note = self._note if note is None else note
+        self._show_if_due(now)
+
+    def skip(self, n: int) -> None:
+        """Counts `n` more units as done by an earlier run: they count in no rate."""
+        self._done += n
+        self._show_if_due(self._clock())
 
     def close(self) -> None:
         """Shows the last state and ends the line; a second call does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            self._show(self._clock(), is_last=True)
+            self._show(self._clock())
 
     def __enter__(self) -> Progress:
+        if self._is_terminal:
+            self._show(self._start)
         return self
 
     def __exit__(
@@ -81,40 +106,128 @@ class Progress:
     ) -> None:
         self.close()
 
-    def _show(self, now: float, *, is_last: bool) -> None:
-        line = self._line(now - self._start, is_last)
-        if self._is_terminal:
-            line = _clip(line, self._columns() - 1)
-            line = f"\r{line}\x1b[K"  # to the line's start, and clear what was longer before
-        if is_last or not self._is_terminal:
-            line += "\n"
-        self._stream.write(line)
-        self._stream.flush()
+    def _show_if_due(self, now: float) -> None:
+        if now - self._shown >= self._interval:
+            self._shown = now
+            self._show(now)
 
-    def _line(self, elapsed: float, is_last: bool) -> str:
-        rate = (self._done - self._initial) / elapsed if elapsed > 0 else 0.0
+    def _show(self, now: float) -> None:
+        state = self._state(now)
+        if not self._is_terminal:
+            self._stream.write(f"{self._label}: {', '.join([*state.facts, *state.times])}\n")
+            self._stream.flush()
+            return
+        if self._live is None:
+            self._live = _start_live(self._stream)
+        self._live.update(self._drawing(state, self._live.console.width))
+        if self._is_closed:
+            self._live.stop()
+        else:
+            self._live.refresh()
+
+    def _state(self, now: float) -> _State:
         if self._total is None:
             amount = f"{self._done:,} {self._unit}"
         else:
             percentage = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
             amount = f"{self._done:,}/{self._total:,} {self._unit}{percentage}"
-        parts = [
-            amount,
-            f"{format_rate(rate)} {self._unit}/s",
-            f"{format_seconds(elapsed)} elapsed",
-        ]
-        if self._note:
-            parts.insert(1, self._note)
-        if self._total is not None and rate > 0 and not is_last:
+        rate = self._rate.average(now) if self._is_closed else self._rate.current(now)
+        facts = [amount, self._note, "" if rate is None else f"{format_rate(rate)} {self._unit}/s"]
+        times = [f"{format_seconds(now - self._start)} elapsed"]
+        if self._total is not None and rate and not self._is_closed:
             left = max(self._total - self._done, 0) / rate
-            parts.append(f"{format_seconds(left)} left")
-        return f"{self._label}: {', '.join(parts)}"
+            times.append(f"{format_seconds(left)} left")
+        return _State(list(filter(None, facts)), times)
 
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except (OSError, ValueError):
-            return 80
+    def _drawing(self, state: _State, width: int) -> RenderableType:
+        """Returns the bar between the label and the times, and the facts beside or below it."""
+        from rich.cells import cell_len
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        facts, times = ", ".join(state.facts), ", ".join(state.times)
+        room = width - _MIN_BAR_WIDTH - cell_len(f"{self._label}  {times}")
+        if self._total is None or room < 0:
+            return Text(f"{self._label}: {facts}, {times}", overflow="fold")
+        # Two lines stay two, so that the bar does not jump with the length of a number.
+        self._is_one_line = self._is_one_line and cell_len(f" {facts}") <= room
+        bar = ProgressBar(total=self._total, completed=self._done)
+        beside = [Text(facts), Text(times)] if self._is_one_line else [Text(times)]
+        line = Table.grid(padding=(0, 1), expand=True)
+        line.add_column()
+        line.add_column(ratio=1)
+        line.add_row(Text(self._label), bar, *beside)
+        return line if self._is_one_line else Group(line, Text(facts, overflow="fold"))
+
+
+class _State(NamedTuple):
+    facts: list[str]  # how much is done, a note, the rate
+    times: list[str]
+
+
+class _Mark(NamedTuple):
+    time: float
+    done: int
+
+
+class _Rate:
+    """Units per second, without the time that a compiler takes before the first are done."""
+
+    def __init__(self, start: float, compiles: bool) -> None:
+        self._start = _Mark(start, 0)
+        self._done = 0
+        self._marks: deque[_Mark] = deque([] if compiles else [self._start])
+        self._first = None if compiles else self._start
+
+    def add(self, n: int, now: float) -> None:
+        self._done += n
+        mark, marks = _Mark(now, self._done), self._marks
+        self._first = self._first or mark
+        if marks and now - marks[-1].time < _TERMINAL_INTERVAL and len(marks) > _RATE_UPDATES:
+            return  # a few thousand marks are enough
+        marks.append(mark)
+        while len(marks) > _RATE_UPDATES and now - marks[1].time >= _RATE_SECONDS:
+            marks.popleft()
+
+    def current(self, now: float) -> float | None:
+        """Returns the rate of the last minutes, None before there is one."""
+        return self._since(self._marks[0], now) if self._marks else None
+
+    def average(self, now: float) -> float:
+        """Returns the rate of all; with the compiler's time if there was but one update."""
+        rate = self._since(self._first, now) if self._first else None
+        return rate or self._since(self._start, now) or 0.0
+
+    def _since(self, mark: _Mark, now: float) -> float | None:
+        done, seconds = self._done - mark.done, now - mark.time
+        return done / seconds if done > 0 and seconds > 0 else None
+
+
+@functools.lru_cache(maxsize=1)
+def _console(stream: TextIO) -> Console:
+    """Returns the one console of a stream, where one bar may stand below another."""
+    from rich.console import Console
+
+    return Console(file=stream, force_terminal=True, highlight=False)
+
+
+def _start_live(stream: TextIO) -> Live:
+    """Begins an area of the terminal that is drawn again and again; what is printed goes above."""
+    from rich.live import Live
+
+    # Within another bar, standard error is that bar's.
+    console = _console(getattr(stream, "rich_proxied_file", stream))
+    live = Live(
+        console=console,
+        auto_refresh=False,  # no thread: the bar moves when the work does
+        redirect_stdout=sys.stdout.isatty(),  # into a file, it is no business of a terminal
+        vertical_overflow="visible",
+    )
+    live.start()
+    console.show_cursor(True)  # a killed process would leave it hidden
+    return live
 
 
 def format_rate(rate: float) -> str:
@@ -133,11 +246,6 @@ def format_seconds(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def display_width(text: str) -> int:
-    """Returns the columns that a text takes on a terminal; "한글" takes 4."""
-    return sum(map(_character_width, text))
-
-
 def format_table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
     """Lays out rows as an aligned table of plain text.
 
@@ -152,19 +260,24 @@ def format_table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> st
     for row in rows:
         if len(row) != len(headers):
             raise ValueError(f"each row must have {len(headers)} cells, got {len(row)}: {row!r}.")
-    columns = [[row[index] for row in rows] for index in range(len(headers))]
-    formatted = [_format_column(*column) for column in zip(headers, columns, strict=True)]
-    lines = ["  ".join(cells).rstrip() for cells in zip(*formatted, strict=True)]
-    return "\n".join(lines)
+    from rich.console import Console
+    from rich.rule import Rule
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _format_column(header: str, cells: Sequence[object]) -> list[str]:
-    """Returns the header, a rule and the cells, all padded to the same width."""
-    texts = [_cell_text(cell) for cell in cells]
-    width = max(map(display_width, [header, *texts]))
-    is_numeric = bool(cells) and all(cell is None or _is_number(cell) for cell in cells)
-    padded = [_pad(text, width, is_right=is_numeric) for text in [header, *texts]]
-    return [padded[0], "-" * width, *padded[1:]]
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    for index in range(len(headers)):
+        cells = [row[index] for row in rows]
+        is_numeric = bool(cells) and all(cell is None or _is_number(cell) for cell in cells)
+        table.add_column(justify="right" if is_numeric else "left", no_wrap=True)
+    table.add_row(*map(Text, headers))
+    table.add_row(*[Rule(characters="-") for _ in headers])
+    for row in rows:
+        table.add_row(*[Text(_cell_text(cell)) for cell in row])
+    console = Console(width=_TABLE_WIDTH, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))
 
 
 def _cell_text(cell: object) -> str:
@@ -178,27 +291,6 @@ def _cell_text(cell: object) -> str:
 
 def _is_number(cell: object) -> bool:
     return isinstance(cell, Real) and not isinstance(cell, bool)
-
-
-def _pad(text: str, width: int, *, is_right: bool) -> str:
-    space = " " * (width - display_width(text))
-    return space + text if is_right else text + space
-
-
-def _clip(text: str, width: int) -> str:
-    for end in range(len(text), 0, -1):
-        if display_width(text[:end]) <= width:
-            return text[:end]
-    return ""
-
-
-def _character_width(character: str) -> int:
-    # Vowels and final consonants of decomposed Hangul join the initial consonant's two columns.
-    if "\u1160" <= character <= "\u11ff":
-        return 0
-    if unicodedata.category(character) in ("Mn", "Me", "Cf", "Cc"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import fcntl
 import functools
 import gzip
 import itertools
@@ -713,8 +712,7 @@ def test_run_while_another_writes_there_is_refused(
 ) -> None:
     work = tmp_path / "out" / WORK
     work.mkdir(parents=True)
-    with (work / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.lock(str(work / "lock")):
         assert make(corpus, tmp_path / "out/a") == 1
     assert "another run is writing here" in error_of(capsys)
     assert make(corpus, tmp_path / "out/a") == 0

@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from bert_ko.display import shown, shown_list
-from bert_ko.progress import display_width
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_shown_characters_without_a_width_are_not_endless() -> None:
 @given(st.text(), st.integers(1, 30))
 def test_shown_never_takes_more_than_its_width(text: str, width: int) -> None:
     found = shown(text, width)
-    assert display_width(found) <= width and len(found) <= 3 * width + 1
+    assert cell_len(found) <= width and len(found) <= 3 * width + 1
     assert len(found.splitlines()) <= 1
 
 

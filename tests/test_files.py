@@ -1,7 +1,6 @@
 import bz2
 import contextlib
 import errno
-import fcntl
 import gzip
 import lzma
 import os
@@ -13,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from fsspec.compression import compr
 
 from bert_ko import files
+from bert_ko.compression import decompressed
 
 TEXT = "도서관에서 빌린 책을 반납했습니다.\n" * 5000
 
@@ -183,6 +184,31 @@ def test_open_binary_damaged_file_raises_with_name(
         read(path)
 
 
+@pytest.mark.parametrize("extension", ["", *EXTENSIONS])
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_decompressed_error_of_the_network_is_no_damage(
+    kind: type[Exception], extension: str
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise kind("the line is cut")
+
+    with decompressed(f"a{extension}", Broken()) as stream, pytest.raises(kind, match=r"^the line"):
+        stream.read()
+
+
+def test_decompressed_error_of_any_decompressor_names_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fast(io.BytesIO):  # another package than the standard library's, with errors of its own
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise RuntimeError("bad block")
+
+    monkeypatch.setitem(compr, "gzip", lambda source, mode: Fast())
+    with decompressed("a.gz", io.BytesIO()) as stream:
+        with pytest.raises(ValueError) as caught:
+            stream.read()
+        assert str(caught.value) == "a.gz is damaged or cut off: bad block"
+
+
 def test_open_binary_missing_file_raises(tmp_path: Path, memory: str) -> None:
     with pytest.raises(FileNotFoundError, match="none"):
         files.open_binary(str(tmp_path / "none.gz"))
@@ -318,7 +344,7 @@ def test_require_writable_folder_file_raises(tmp_path: Path) -> None:
             files.require_writable_folder(folder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="the superuser may write anywhere")
 def test_require_writable_folder_read_only_raises(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ValueError, match="can't be written"):
@@ -370,11 +396,22 @@ def test_lock_goes_with_a_process_that_is_killed(tmp_path: Path) -> None:
         pass
 
 
+def test_files_without_posix_modules_can_be_imported() -> None:
+    script = """
+import sys
+sys.modules.update(fcntl=None, pwd=None, grp=None, resource=None)
+from bert_ko import files
+assert "filelock" not in sys.modules  # imported by those who lock
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])
+
+
 @pytest.mark.parametrize("meanwhile", ["removed", "made anew"])
 def test_lock_file_that_its_owner_has_removed_is_no_lock(
     meanwhile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The other run ends between our opening of the file and our locking it.
+    fcntl = pytest.importorskip("fcntl")
     path = tmp_path / "lock"
     flock = fcntl.flock
 

@@ -1,17 +1,27 @@
+import contextlib
 import io
+import re
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from bert_ko.progress import (
     Progress,
-    display_width,
     format_rate,
     format_seconds,
     format_table,
     running_as,
     warn,
 )
+
+CONTROL = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
+LOSSES = "loss 2.345, accuracy 0.4512, 45.2k tokens/s"
 
 
 class Clock:
@@ -26,27 +36,146 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
+    def states(self) -> list[str]:
+        """What was drawn, without colours; every state begins where the one before began."""
+        drawn = re.split(r"(?:\r\x1b\[2K(?:\x1b\[1A\x1b\[2K)*)+", self.getvalue())
+        return [CONTROL.sub("", state) for state in drawn]
 
-def test_progress_terminal_rewrites_line_at_most_five_times_a_second() -> None:
+
+@pytest.fixture(autouse=True)
+def columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def draw(
+    label: str, total: int | None, note: str = "", seconds: float = 2.0, n: int = 250_000
+) -> list[str]:
+    """Returns the lines of the state after two updates."""
+    stream, clock = Terminal(), Clock()
+    with Progress(label, total, "steps", stream, clock=clock) as progress:
+        for _ in range(2):
+            clock.now += seconds
+            progress.update(n, note)
+        return stream.states()[-1].split("\n")
+
+
+def words(text: str) -> str:
+    """Returns what stands in lines, however they are broken."""
+    return re.sub(r"[\s━╸╺]", "", text)
+
+
+def test_progress_terminal_draws_at_most_five_times_a_second() -> None:
     stream, clock = Terminal(), Clock()
     with Progress("masking", 2000, "lines", stream, clock=clock) as progress:
         for _ in range(1000):
             clock.now += 0.001
             progress.update()
-    states = stream.getvalue().split("\r")[1:]
-    assert 4 <= len(states) - 1 <= 5
-    expected = "masking: 1,000/2,000 lines (50 %), 1.0k lines/s, 0:01 elapsed\x1b[K\n"
-    assert states[-1] == expected
-    assert states[-2].startswith("masking: ")
-    assert states[-2].endswith(" left\x1b[K")
+    first, *states, last = stream.states()
+    assert words(first) == "masking0/2,000lines(0%)0:00elapsed"
+    assert 4 <= len(states) <= 5
+    assert all(" left" in state for state in states)
+    assert words(last) == "masking0:01elapsed1,000/2,000lines(50%),1.0klines/s"
 
 
-def test_progress_terminal_line_fits_80_columns() -> None:
+def test_progress_terminal_short_facts_stand_beside_the_bar() -> None:
+    (line,) = draw("joining", 4, n=1)
+    assert re.fullmatch(
+        r"joining [━╸╺]{10,} 2/4 steps \(50 %\), 0\.5 steps/s 0:04 elapsed, 0:04 left", line
+    )
+    assert cell_len(line) == 80
+
+
+def test_progress_terminal_long_facts_stand_below_the_bar() -> None:
+    bar, *facts = draw("training", 1_000_000, LOSSES, 4000)
+    assert re.fullmatch(r"training [━╸╺]{20,} 2:13:20 elapsed, 2:13:20 left", bar)
+    assert cell_len(bar) == 80
+    assert words("".join(facts)) == words(f"500,000/1,000,000 steps (50 %), {LOSSES}, 62 steps/s")
+    assert all(cell_len(line) <= 80 for line in facts)
+
+
+@pytest.mark.parametrize("columns", [30, 80, 200])
+@pytest.mark.parametrize("label", ["학습", unicodedata.normalize("NFD", "사전 학습"), "가" * 60])
+@pytest.mark.parametrize("total", [None, 1_000_000])
+def test_progress_terminal_of_any_width_shows_all(
+    total: int | None, label: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = draw(label, total, LOSSES, 4000)
+    assert all(cell_len(line) <= columns for line in lines)
+    found = words("".join(lines))
+    amount = "500,000 steps" if total is None else "500,000/1,000,000 steps (50 %)"
+    left = [] if total is None else ["2:13:20 left"]
+    for part in (label, amount, LOSSES, "62 steps/s", "2:13:20 elapsed", *left):
+        assert words(part) in found
+
+
+def test_progress_terminal_no_color_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
-    with Progress("가" * 60, None, "lines", stream):
+    Progress("a", 2, "lines", stream, initial=1).close()
+    assert re.search(r"\x1b\[[\d;]*m", stream.getvalue())
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    Progress("a", 2, "lines", stream, initial=1).close()
+    assert not re.search(r"\x1b\[[\d;]*m", stream.getvalue())
+
+
+def test_progress_dumb_terminal_has_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    with Progress("a", 2, "lines", stream, initial=2, clock=Clock()):
         pass
-    line = stream.getvalue().removeprefix("\r").removesuffix("\x1b[K\n")
-    assert display_width(line) == 78
+    assert stream.getvalue() == "a: 2/2 lines (100 %), 0.0 lines/s, 0:00 elapsed\n"
+
+
+@contextlib.contextmanager
+def standard_streams(stdout: io.StringIO, stderr: io.StringIO) -> Iterator[None]:
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        yield
+
+
+def test_progress_terminal_what_is_printed_stands_above_the_bar() -> None:
+    terminal = Terminal()
+    with standard_streams(terminal, terminal):
+        with Progress("a", 2, "lines", initial=1):
+            print("손실 [red]5[/red]")
+            warn("run_squad", "careful")
+        print("over")
+    *_, one, two, last = terminal.states()
+    assert one.startswith("손실 [red]5[/red]\na ━") and two.startswith(
+        "run_squad: warning: careful\na ━"
+    )
+    assert last.endswith(" elapsed\nover\n")
+
+
+def test_progress_terminal_other_output_stays_where_it_goes() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    with standard_streams(file, terminal), Progress("a", 2, "lines"):
+        print("result")
+    assert file.getvalue() == "result\n"
+    assert "result" not in terminal.getvalue()
+
+
+def test_progress_terminal_error_gives_the_streams_back() -> None:
+    terminal = Terminal()
+    with standard_streams(terminal, terminal):
+        with pytest.raises(RuntimeError), Progress("a", 2, "lines"):
+            raise RuntimeError
+        assert (sys.stdout, sys.stderr) == (terminal, terminal)
+    hidden, shown = terminal.getvalue().rfind("\x1b[?25l"), terminal.getvalue().rfind("\x1b[?25h")
+    assert hidden < shown  # the cursor
+
+
+def test_progress_terminal_second_bar_stands_with_the_first() -> None:
+    terminal = Terminal()
+    with standard_streams(terminal, terminal), Progress("training", 2, "steps"):
+        with Progress("evaluating", 3, "texts"):
+            pass
+        print("scores")
+    assert any(re.match(r"training ━.*\nevaluating ━.*$", state) for state in terminal.states())
+    assert re.match(r"scores\ntraining ━", terminal.states()[-2])
 
 
 def test_progress_log_has_line_every_thirty_seconds_and_at_end() -> None:
@@ -100,6 +229,65 @@ def test_progress_initial_alone_is_shown_without_a_rate() -> None:
     assert stream.getvalue() == "training: 10/10 steps (100 %), 0.0 steps/s, 0:05 elapsed\n"
 
 
+def test_progress_skipped_units_are_done_but_in_no_rate() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress("tokenizing", 1000, "B", stream, clock=clock)
+    progress.skip(500)
+    clock.now += 30
+    progress.update(30)
+    assert stream.getvalue() == "tokenizing: 530/1,000 B (53 %), 1.0 B/s, 0:30 elapsed, 7:50 left\n"
+
+
+def test_progress_compilation_is_in_no_rate() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(
+        "training", 1000, "steps", stream, initial=100, compiles=True, clock=clock
+    ) as progress:
+        clock.now += 300
+        progress.update(10)
+        for _ in range(3):
+            clock.now += 10
+            progress.update(10)
+        clock.now += 10
+    assert stream.getvalue().splitlines() == [
+        "training: 110/1,000 steps (11 %), 5:00 elapsed",
+        "training: 140/1,000 steps (14 %), 1.0 steps/s, 5:30 elapsed, 14:20 left",
+        "training: 140/1,000 steps (14 %), 0.8 steps/s, 5:40 elapsed",
+    ]
+
+
+def test_progress_compilation_alone_has_the_rate_of_all() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress("predicting", 5, "texts", stream, compiles=True, clock=clock)
+    clock.now += 10
+    progress.update(5)
+    progress.close()
+    assert stream.getvalue() == "predicting: 5/5 texts (100 %), 0.5 texts/s, 0:10 elapsed\n"
+
+
+def test_progress_time_left_is_that_of_the_last_minutes() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress("building", 100_000, "lines", stream, clock=clock)
+    for seconds in (100, 1):  # slow at first: a hundred seconds for each hundred
+        for _ in range(400):
+            clock.now += seconds
+            progress.update(100)
+    assert stream.getvalue().splitlines()[-1].endswith(" 100 lines/s, 11:13:10 elapsed, 3:30 left")
+    progress.close()
+    assert ", 2.0 lines/s, " in stream.getvalue().splitlines()[-1]
+
+
+def test_progress_time_left_of_long_units_is_that_of_the_last_twenty() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress("building", 100, "buckets", stream, clock=clock)
+    for _ in range(25):  # two workers end at about the same time
+        clock.now += 3600
+        progress.update()
+        progress.update()
+    hours = re.findall(r"(\d+):\d+:\d+ left", stream.getvalue())
+    assert hours[-1] in ("25", "26", "27")  # 51 buckets, two in an hour
+
+
 def test_progress_note_stands_until_the_next_one() -> None:
     stream, clock = io.StringIO(), Clock()
     progress = Progress("training", None, "steps", stream, clock=clock)
@@ -138,22 +326,6 @@ def test_format_seconds_has_hours_when_needed(seconds: float, text: str) -> None
     assert format_seconds(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "width"),
-    [
-        ("abc", 3),
-        ("한글", 4),
-        ("\u1112\u1161\u11ab", 2),
-        ("１２", 4),
-        ("e\u0301", 1),
-        ("·", 1),
-        ("a\u200db", 2),
-    ],
-)
-def test_display_width_counts_columns(text: str, width: int) -> None:
-    assert display_width(text) == width
-
-
 def test_format_table_aligns_hangul_and_numbers() -> None:
     rows = [["형태소", 12345, 0.5, None], ["wordpiece", 7, 1234.0, "끝"]]
     assert format_table(rows, ["단위", "수", "share", "note"]).splitlines() == [
@@ -162,6 +334,21 @@ def test_format_table_aligns_hangul_and_numbers() -> None:
         "형태소     12,345      0.50",
         "wordpiece       7  1,234.00  끝",
     ]
+
+
+def test_format_table_decomposed_hangul_is_as_wide_as_composed() -> None:
+    rows = [["형태소", 1], ["각", 2], ["[b]", 3]]
+    composed = format_table(rows, ["값", "수"])
+    decomposed = format_table(
+        [[unicodedata.normalize("NFD", str(a)), b] for a, b in rows], ["값", "수"]
+    )
+    assert unicodedata.normalize("NFC", decomposed) == composed
+    assert composed.splitlines()[2:] == ["형태소   1", "각       2", "[b]      3"]
+
+
+def test_format_table_long_cells_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    assert format_table([["가" * 500, "끝"]], ["a", "b"]).splitlines()[2] == f"{'가' * 500}  끝"
 
 
 def test_format_table_numpy_numbers_and_bools() -> None:
@@ -183,4 +370,18 @@ def test_warn_names_the_command_on_standard_error(capsys: pytest.CaptureFixture[
         warn("train.json: 2 questions are not trained on")
     assert capsys.readouterr() == (
         "", "run_squad: warning: train.json: 2 questions are not trained on\n",
+    )  # fmt: skip
+
+
+def test_progress_nothing_shown_imports_no_rich() -> None:
+    script = """
+import sys
+from bert_ko.progress import Progress
+with Progress("reading", 1, "lines"):
+    pass
+assert not any(name.split(".")[0] == "rich" for name in sys.modules)
+"""
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1],
+        stderr=subprocess.DEVNULL,
     )  # fmt: skip

@@ -129,7 +129,7 @@ def _tokenize_all(pool: WorkerPool, recipe: Recipe, inputs: Sequence[str], text_
             for chunk in read_chunks(inputs, recipe.flags, choose_chunk_bytes(text_bytes)):
                 num_chunks += 1
                 if os.path.exists(buckets.spill_path(recipe.work_dir, chunk.number)):
-                    progress.update(chunk.size)
+                    progress.skip(chunk.size)
                 else:
                     yield chunk
 
@@ -174,8 +174,8 @@ def _build_all(pool: WorkerPool, recipe: Recipe, num_chunks: int) -> list[Built]
     """Returns what was built of each bucket, in order."""
     built = {bucket: _done_build(recipe, bucket) for bucket in range(recipe.num_buckets)}
     missing = [_BuildTask(bucket, num_chunks) for bucket, one in built.items() if one is None]
-    with Progress("building", recipe.num_buckets, "buckets") as progress:
-        progress.update(recipe.num_buckets - len(missing))
+    done = recipe.num_buckets - len(missing)
+    with Progress("building", recipe.num_buckets, "buckets", initial=done) as progress:
         for bucket, one in pool.run(_build, missing):
             built[bucket] = one
             progress.update()
@@ -231,8 +231,7 @@ def _join_all(pool: WorkerPool, recipe: Recipe, built: Sequence[Built]) -> list[
         for shard, one in joined.items()
         if one is None
     ]
-    with Progress("joining", count, "shards") as progress:
-        progress.update(count - len(missing))
+    with Progress("joining", count, "shards", initial=count - len(missing)) as progress:
         for shard, one in pool.run(_join, missing):
             joined[shard] = one
             progress.update()

@@ -5,6 +5,7 @@ Legend: N examples, B batch, L length of the batch.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -139,15 +140,17 @@ def predictions(
     Yields:
         Numbers of examples, and as many rows of the arrays.
     """
-    progress = Progress(label, len(examples.lengths), noun) if label is not None else None
-    for rows in sorted_batches(examples.lengths, plan.batch_size):
-        batch = gather_batch(examples, plan, rows)
-        found = predict({name: batch[name] for name in INPUTS})
-        yield rows, {name: values[: len(rows)] for name, values in found.items()}
-        if progress is not None:
-            progress.update(len(rows))
-    if progress is not None:
-        progress.close()
+    with contextlib.ExitStack() as stack:
+        progress = None
+        if label is not None:
+            total = len(examples.lengths)
+            progress = stack.enter_context(Progress(label, total, noun, compiles=True))
+        for rows in sorted_batches(examples.lengths, plan.batch_size):
+            batch = gather_batch(examples, plan, rows)
+            found = predict({name: batch[name] for name in INPUTS})
+            yield rows, {name: values[: len(rows)] for name, values in found.items()}
+            if progress is not None:
+                progress.update(len(rows))
 
 
 class ExampleBatch(NamedTuple):

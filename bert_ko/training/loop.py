@@ -154,7 +154,7 @@ class TrainingLoop(Generic[BatchType]):
         """
         config = self._config
         self._progression, self._source = progression, source
-        self._saved_step = progression.step
+        self._saved_step = self._first_step = progression.step
         self._clock = time.perf_counter()
         if self._is_done():
             return self._end()
@@ -163,7 +163,11 @@ class TrainingLoop(Generic[BatchType]):
             MetricsWriter(config.folder, progression.step) as self._writer,
             Prefetcher(source.batches()) as batches,
             Progress(
-                "training", config.num_train_steps, "steps", initial=progression.step
+                "training",
+                config.num_train_steps,
+                "steps",
+                initial=progression.step,
+                compiles=True,
             ) as self._progress,
         ):
             self._clock = time.perf_counter()
@@ -223,14 +227,20 @@ class TrainingLoop(Generic[BatchType]):
         if done % config.log_steps == 0 or done == config.num_train_steps:
             self._settle()
             self._record()
+        elif step == self._first_step:
+            self._settle(is_rated=False)
         elif len(self._pending) >= config.steps_under_way:
             self._settle()
         is_last = config.eval_at_end and done == config.num_train_steps
         if self._evaluate and config.eval_steps and (done % config.eval_steps == 0 or is_last):
             self._write_evaluation(self._evaluate)
 
-    def _settle(self) -> None:
-        """Waits for the steps that are under way, and looks at their losses."""
+    def _settle(self, *, is_rated: bool = True) -> None:
+        """Waits for the steps that are under way, and looks at their losses.
+
+        Args:
+            is_rated: their time counts in the rate; that of a compiler does not.
+        """
         for step, batch, result in self._pending:
             values = result()
             if not all(math.isfinite(values[name]) for name in ("objective", "gradient_norm")):
@@ -244,13 +254,17 @@ class TrainingLoop(Generic[BatchType]):
             self._record_tokens += batch.features["input_ids"].size
         steps = len(self._pending)
         self._pending.clear()
+        if not is_rated:
+            self._restart_rate()
         if steps:
             self._progress.update(steps, self._note())
 
     def _note(self) -> str:
         metrics = self._head.metrics(self._progression.sums)
         parts = [f"{label} {metrics[name]:.4g}" for name, label in self._head.headline]
-        return ", ".join([*parts, f"{format_rate(self._tokens_per_second())} tokens/s"])
+        if self._record_tokens:
+            parts.append(f"{format_rate(self._tokens_per_second())} tokens/s")
+        return ", ".join(parts)
 
     def _tokens_per_second(self) -> float:
         seconds = time.perf_counter() - self._record_clock
