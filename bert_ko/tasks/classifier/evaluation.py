@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
+from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.batches import BatchPlan, predictions
-from bert_ko.tasks.classifier.confusion_picture import confusion_svg
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats
-from bert_ko.tasks.classifier.html_report import ReportData, render_report
 from bert_ko.tasks.classifier.preparation import Setting, Texts
+from bert_ko.tasks.classifier.report import ReportData, render_report
 from bert_ko.tasks.classifier.scores import (
     ClassScores,
     RegressionScores,

@@ -17,8 +17,8 @@ from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.ner.bio import Entity, entities, tagged_text
 from bert_ko.tasks.ner.examples import Sentence
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_sentences
-from bert_ko.tasks.ner.html_report import ReportData, render_report
 from bert_ko.tasks.ner.preparation import Setting, Texts
+from bert_ko.tasks.ner.report import ReportData, render_report
 from bert_ko.tasks.ner.scores import Scores, format_types, score, score_values
 from bert_ko.tasks.shown import to_json
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
