@@ -16,6 +16,8 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 hypothesis.settings.register_profile("any_machine", deadline=None)
 hypothesis.settings.load_profile("any_machine")
 
+pytest_plugins = ["tests.pages"]
+
 REPOSITORY = Path(__file__).parents[1]
 SAMPLE_CORPUS = REPOSITORY / "samples" / "corpus.txt"
 SAMPLE_VOCAB_SIZE = 1500

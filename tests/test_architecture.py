@@ -18,8 +18,9 @@ BELOW = {
     "data": {"ground", "tokenization"},
     "modeling": {"ground", "tokenization"},
     "training": {"ground", "tokenization", "data", "modeling"},
-    "tasks": {"ground", "tokenization", "data", "modeling", "training"},
-    "commands": {"ground", "tokenization", "data", "modeling", "training", "tasks"},
+    "report": {"ground"},
+    "tasks": {"ground", "tokenization", "data", "modeling", "training", "report"},
+    "commands": {"ground", "tokenization", "data", "modeling", "training", "report", "tasks"},
 }
 FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
 FREE_OF_FRAMEWORKS = {"tokenization", "data"}

@@ -141,7 +141,8 @@ def test_progress_terminal_what_is_printed_stands_above_the_bar() -> None:
     with standard_streams(terminal, terminal):
         with Progress("a", 2, "lines", initial=1):
             print("손실 [red]5[/red]")
-            warn("run_squad", "careful")
+            with running_as("run_squad"):
+                warn("careful")
         print("over")
     *_, one, two, last = terminal.states()
     assert one.startswith("손실 [red]5[/red]\na ━") and two.startswith(

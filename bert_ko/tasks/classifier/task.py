@@ -17,10 +17,10 @@ from bert_ko.modeling.heads import ClassHead, Metrics, ScoreHead
 from bert_ko.progress import warn
 from bert_ko.tasks.batches import BatchPlan, Ints
 from bert_ko.tasks.classifier.classifier import Classifier, format_said
-from bert_ko.tasks.classifier.confusion_picture import confusion_svg
+from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.classifier.examples import Dataset, Example, read_texts
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats, class_features
-from bert_ko.tasks.classifier.html_report import ReportData, render_report
+from bert_ko.tasks.classifier.report import ReportData, render_report
 from bert_ko.tasks.classifier.reading import (
     find_labels,
     label_weights,

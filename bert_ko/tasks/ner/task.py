@@ -22,7 +22,7 @@ from bert_ko.tasks.fine_tuning import (
 )
 from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence, read_texts
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_features
-from bert_ko.tasks.ner.html_report import ReportData, render_report
+from bert_ko.tasks.ner.report import ReportData, render_report
 from bert_ko.tasks.ner.reading import (
     find_labels,
     read_split,

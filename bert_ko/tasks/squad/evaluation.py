@@ -7,12 +7,12 @@ import time
 
 from bert_ko.tasks.command import Outcome, Parts, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
-from bert_ko.tasks.squad.html_report import ReportData, render_report
 from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_report import JosaReport, make_josa_report, strip_answers
 from bert_ko.tasks.squad.outputs import result_values, write_changes, write_predictions
 from bert_ko.tasks.squad.preparation import Questions, Setting
 from bert_ko.tasks.squad.reader import Reading, evaluate, read
+from bert_ko.tasks.squad.report import ReportData, render_report
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.runs import write_results
 

@@ -7,21 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bert_ko.tasks.html_curves import metric_curves
-from bert_ko.tasks.html_list import Choice, Menu, counted_link, filtered_list, mark_legend
-from bert_ko.tasks.html_report import (
-    Html,
-    Section,
-    element,
-    fact_list,
-    headline,
-    join,
-    number,
-    problem_list,
-    table,
+from bert_ko.report.curves import metric_curves
+from bert_ko.report.page import (
+    Choice,
+    Listing,
+    Menu,
+    Page,
+    counted_choice,
+    dataset_problems,
+    render_task_page,
 )
-from bert_ko.tasks.html_task import task_page
-from bert_ko.tasks.ner.errors import ERROR_KINDS, ErrorKind, find_errors
+from bert_ko.tasks.ner.errors import ErrorKind, find_errors
 from bert_ko.tasks.ner.examples import Dataset
 from bert_ko.tasks.ner.scores import Scores
 
@@ -81,14 +77,27 @@ def render_report(data: ReportData) -> str:
         data: what it shows.
     """
     values = report_values(data)
-    return task_page(
-        __package__,
-        data,
-        _scores(data, values["sentences"]),
+    sentences = values["sentences"]
+    page = Page(
+        data.title,
+        _headline(data.scores, data.dataset.unit),
+        data.facts,
+        data.seeds,
         _SCORE_NAMES,
         metric_curves(data.metrics, _CURVES, fractions=("accuracy",)),
-        Section("sentences", "Sentences", _sentences(values["sentences"], data.scores)),
+        _listing(sentences, list(data.scores.by_type)),
         values,
+    )
+    errors = [(error["kind"], error["type"]) for value in sentences for error in value["errors"]]
+    return render_task_page(
+        "tasks/ner",
+        page,
+        other_scores=_other_scores(data.scores),
+        problems=dataset_problems(data.dataset.problem_counts().items()),
+        types=data.scores.by_type,
+        kinds=_ERROR_LABELS,
+        errors=Counter(errors),
+        totals=Counter(kind for kind, _ in errors),
     )
 
 
@@ -126,77 +135,35 @@ def report_values(data: ReportData) -> dict[str, Any]:
     return {"kinds": _ERROR_LABELS, "sentences": sentences}
 
 
-def _scores(data: ReportData, sentences: Sequence[Mapping[str, Any]]) -> Html:
-    scores = data.scores
+def _headline(scores: Scores, unit: str) -> list[tuple[str, str, str]]:
     entity_note = f"precision {scores.precision:.2f}, recall {scores.recall:.2f}"
-    figures = [
+    return [
         ("Entity F1", f"{scores.f1:.2f}", entity_note),
         ("KLUE's character macro F1", f"{scores.klue_char_macro_f1:.2f}", "mean over the tags"),
         ("KLUE's entity macro F1", f"{scores.klue_entity_macro_f1:.2f}", "mean over the types"),
-        ("Sentences", f"{scores.num_sentences:,}", f"{scores.num_units:,} {data.dataset.unit}s"),
+        ("Sentences", f"{scores.num_sentences:,}", f"{scores.num_units:,} {unit}s"),
     ]
-    others = [
+
+
+def _other_scores(scores: Scores) -> list[tuple[str, str]]:
+    return [
         ("Entity macro F1", f"{scores.macro_f1:.2f}"),
         ("Entity F1, weighted by type", f"{scores.weighted_f1:.2f}"),
         ("Right tags, percent", f"{scores.accuracy:.2f}"),
     ]
-    problems = [
-        (count, f"times in the dataset: {kind.replace('_', ' ')}")
-        for kind, count in data.dataset.problem_counts().items()
-    ]
-    return join(
-        headline(figures),
-        fact_list(others),
-        problem_list(problems),
-        _type_table(scores),
-        _error_table(scores, sentences),
-    )
 
 
-def _type_table(scores: Scores) -> Html:
-    rows = [
-        [
-            kind,
-            *(number(value) for value in (score.precision, score.recall, score.f1)),
-            *(number(count, ",d") for count in (score.support, score.predicted, score.correct)),
-        ]
-        for kind, score in scores.by_type.items()
-    ]
-    headers = ["Type", "Precision", "Recall", "F1", "Entities", "Predicted", "Right"]
-    return table("Types, in percent", headers, rows)
-
-
-def _error_table(scores: Scores, sentences: Sequence[Mapping[str, Any]]) -> Html:
-    """How often each kind of error was made with entities of each type."""
-    errors = Counter(
-        (error["kind"], error["type"]) for sentence in sentences for error in sentence["errors"]
-    )
-    rows = [
-        [kind, *(counted_link(errors[k, kind], filter=k, type=kind) for k in ERROR_KINDS)]
-        for kind in scores.by_type
-    ]
-    totals = [sum(errors[k, kind] for kind in scores.by_type) for k in ERROR_KINDS]
-    foot = [
-        "All",
-        *(counted_link(n, filter=k) for k, n in zip(ERROR_KINDS, totals, strict=True)),
-    ]
-    caption = "Errors by type of the gold entity, of spurious ones by their own"
-    return table(caption, ["Type", *_ERROR_LABELS.values()], rows, [foot])
-
-
-def _sentences(sentences: Sequence[Mapping[str, Any]], scores: Scores) -> Html:
+def _listing(sentences: Sequence[Mapping[str, Any]], types: Sequence[str]) -> Listing:
     total = len(sentences)
     kinds = Counter(
         kind for sentence in sentences for kind in {error["kind"] for error in sentence["errors"]}
     )
     wrong = sum(bool(sentence["errors"]) for sentence in sentences)
     filters = [
-        Choice("all", f"All ({total:,})"),
-        Choice("right", f"Right ({total - wrong:,})"),
-        Choice("wrong", f"With errors ({wrong:,})"),
-        *(Choice(kind, f"{label} ({kinds[kind]:,})") for kind, label in _ERROR_LABELS.items()),
+        counted_choice("all", "All", total),
+        counted_choice("right", "Right", total - wrong),
+        counted_choice("wrong", "With errors", wrong),
+        *(counted_choice(kind, label, kinds[kind]) for kind, label in _ERROR_LABELS.items()),
     ]
-    types = Menu("type", "Type", [Choice("", "Any"), *(Choice(t, t) for t in scores.by_type)])
-    note = element("p", "The type stands behind each entity.", class_="note")
-    legend = join(mark_legend("entity"), note)
-    return filtered_list("sentences", filters, _ORDERS, legend, [types])
+    menu = Menu("type", "Type", [Choice("", "Any"), *(Choice(type, type) for type in types)])
+    return Listing("sentences", filters, _ORDERS, [menu])

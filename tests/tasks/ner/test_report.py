@@ -9,7 +9,7 @@ import pytest
 
 from bert_ko.tasks.ner.bio import Entity, from_entities
 from bert_ko.tasks.ner.examples import Dataset, Problem, Sentence
-from bert_ko.tasks.ner.html_report import (
+from bert_ko.tasks.ner.report import (
     ReportData,
     render_report,
     report_values,

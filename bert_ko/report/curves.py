@@ -1,13 +1,12 @@
-"""Curves of a run as inline SVG, for pages of html_report."""
+"""Curves of a run as inline SVG, for pages."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple
-
-from bert_ko.tasks.html_report import Html, element, join
+from typing import Any, ClassVar, NamedTuple
 
 _WIDTH, _HEIGHT = 440, 260  # of the drawing, in units that are about a pixel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 12, 44  # margins
@@ -15,15 +14,17 @@ _MAX_POINTS = 400  # of a line; there are about as many pixels
 _MAX_DOTS = 30  # points of a line that are drawn as dots, too
 _LARGEST = 1e300  # the difference of two larger values may be infinite
 
+Points = Sequence[tuple[float, float]]
+
 
 class Series(NamedTuple):
     """A line: its name and points (step, value), of which NaN and infinity are left out."""
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Points
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
     """Values and where they are drawn."""
 
     low: float
@@ -32,7 +33,48 @@ class _Axis(NamedTuple):
     end: float
 
     def place(self, value: float) -> float:
+        """Returns where a value is drawn."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Returns where the round numbers of the axis are drawn, and how they are written."""
+        return [(self.place(value), label) for value, label in ticks(self.low, self.high)]
+
+
+class Line(NamedTuple):
+    """A line as it is drawn.
+
+    Attributes:
+        points: (x, y).
+        has_dots: whether its points are marked.
+        summary: its name with first, last, lowest and highest value.
+    """
+
+    points: Points
+    has_dots: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing of lines that share their axes; curves.html draws it.
+
+    Attributes:
+        title: what the values are.
+        x: the axis of the steps.
+        y: the axis of the values.
+        lines: six at most look different.
+        left_out: values that are not finite.
+    """
+
+    width: ClassVar[int] = _WIDTH
+    height: ClassVar[int] = _HEIGHT
+
+    title: str
+    x: Axis
+    y: Axis
+    lines: Sequence[Line]
+    left_out: int
 
 
 def metric_series(
@@ -58,7 +100,7 @@ def metric_curves(
     records: Sequence[Mapping[str, Any]],
     figures: Mapping[str, Mapping[str, str]],
     fractions: Collection[str] = (),
-) -> Html:
+) -> list[Figure]:
     """Draws what metrics.jsonl has.
 
     Args:
@@ -67,58 +109,38 @@ def metric_curves(
         fractions: keys whose values are drawn in percent.
 
     Returns:
-        The figures that have a value, side by side; empty if none has.
+        The figures that have a value.
     """
-    drawn = join(
-        *(
-            curves(
-                title,
-                [
-                    metric_series(records, key, name, 100.0 if key in fractions else 1.0)
-                    for key, name in lines.items()
-                ],
-            )
-            for title, lines in figures.items()
+    figures_or_none = (
+        draw_curves(
+            title,
+            [
+                metric_series(records, key, name, 100.0 if key in fractions else 1.0)
+                for key, name in lines.items()
+            ],
         )
+        for title, lines in figures.items()
     )
-    return element("div", drawn, class_="figures") if drawn else drawn
+    return [figure for figure in figures_or_none if figure]
 
 
-def curves(title: str, series: Sequence[Series]) -> Html:
+def draw_curves(title: str, series: Sequence[Series]) -> Figure | None:
     """Draws lines over the steps of a run.
 
     Args:
         title: what the values are.
-        series: lines that share their axes, six at most look different.
+        series: lines that share their axes.
 
     Returns:
-        A figure with a caption that says first, last, lowest and highest value; empty where there
-        is no value to draw.
+        A figure; None where there is no value to draw.
     """
     kept = [Series(line.name, _finite(line.points)) for line in series]
     kept = [line for line in kept if line.points]
     if not kept:
-        return Html("")
+        return None
     left_out = sum(len(line.points) for line in series) - sum(len(line.points) for line in kept)
     x, y = _axes(kept)
-    drawing = element(
-        "svg",
-        *_grid(x, y),
-        *(_line(i, line, x, y) for i, line in enumerate(kept)),
-        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-        role="img",
-        aria_label=f"{title} by step",
-    )
-    rows = [_summary(i, line) for i, line in enumerate(kept)]
-    if left_out:
-        rows.append(element("li", f"{left_out:,} values that are not finite are left out"))
-    return element(
-        "figure",
-        element("figcaption", element("strong", title)),
-        drawing,
-        element("ul", *rows, class_="legend"),
-        class_="curves",
-    )
+    return Figure(title, x, y, [_line(line, x, y) for line in kept], left_out)
 
 
 def ticks(low: float, high: float, most: int = 7) -> list[tuple[float, str]]:
@@ -135,17 +157,17 @@ def ticks(low: float, high: float, most: int = 7) -> list[tuple[float, str]]:
     return [(value, format(value, form)) for value in values]
 
 
-def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _finite(points: Points) -> list[tuple[float, float]]:
     return [
         (step, value) for step, value in points if abs(step) < _LARGEST and abs(value) < _LARGEST
     ]
 
 
-def _axes(series: Sequence[Series]) -> tuple[_Axis, _Axis]:
+def _axes(series: Sequence[Series]) -> tuple[Axis, Axis]:
     steps = [step for line in series for step, _ in line.points]
     values = [value for line in series for _, value in line.points]
-    x = _Axis(*_range(steps, 0.0), _LEFT, _WIDTH - _RIGHT)
-    y = _Axis(*_range(values, 0.04), _HEIGHT - _BOTTOM, _TOP)
+    x = Axis(*_range(steps, 0.0), _LEFT, _WIDTH - _RIGHT)
+    y = Axis(*_range(values, 0.04), _HEIGHT - _BOTTOM, _TOP)
     return x, y
 
 
@@ -159,46 +181,17 @@ def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
     return low - margin * (high - low), high + margin * (high - low)
 
 
-def _grid(x: _Axis, y: _Axis) -> list[Html]:
-    parts = []
-    for value, label in ticks(y.low, y.high):
-        place = y.place(value)
-        parts.append(_rule(x.start, place, x.end, place, "grid"))
-        parts.append(_label(label, x.start - 6, place + 4, "end"))
-    for value, label in ticks(x.low, x.high):
-        place = x.place(value)
-        parts.append(_rule(place, y.start, place, y.start + 4, "axis"))
-        parts.append(_label(label, place, y.start + 18, "middle"))
-    parts.append(_rule(x.start, y.start, x.end, y.start, "axis"))
-    parts.append(_rule(x.start, y.start, x.start, y.end, "axis"))
-    parts.append(_label("step", (x.start + x.end) / 2, _HEIGHT - 6, "middle"))
-    return parts
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> Html:
-    places = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
-    return element("line", class_=kind, **{name: f"{place:.1f}" for name, place in places.items()})
-
-
-def _label(text: str, x: float, y: float, anchor: str) -> Html:
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
-
-
-def _line(index: int, series: Series, x: _Axis, y: _Axis) -> Html:
-    places = [
-        (f"{x.place(step):.1f}", f"{y.place(value):.1f}") for step, value in _thinned(series.points)
-    ]
-    kind = f"series{index % 6}"
-    line = element(
-        "polyline", points=" ".join(",".join(place) for place in places), class_=f"line {kind}"
+def _line(series: Series, x: Axis, y: Axis) -> Line:
+    places = [(x.place(step), y.place(value)) for step, value in _thinned(series.points)]
+    values = [value for _, value in series.points]
+    first, last, low, high = (
+        f"{value:.4g}" for value in (values[0], values[-1], min(values), max(values))
     )
-    if len(places) > _MAX_DOTS:
-        return line
-    dots = (element("circle", cx=cx, cy=cy, r="3", class_=f"dot {kind}") for cx, cy in places)
-    return join(line, *dots)
+    summary = f"{series.name}: first {first}, last {last}, lowest {low}, highest {high}"
+    return Line(places, len(places) <= _MAX_DOTS, summary)
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+def _thinned(points: Points) -> Points:
     """The lowest and the highest of each stretch of a long line, so that no peak is lost."""
     if len(points) <= _MAX_POINTS:
         return points
@@ -210,20 +203,3 @@ def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, flo
         highest = max(stretch, key=lambda i: points[i][1])
         kept += [points[i] for i in sorted({lowest, highest})]
     return kept
-
-
-def _summary(index: int, series: Series) -> Html:
-    values = [value for _, value in series.points]
-    first, last, low, high = (
-        f"{value:.4g}" for value in (values[0], values[-1], min(values), max(values))
-    )
-    sample = element(
-        "svg",
-        element("line", x1="0", y1="5", x2="26", y2="5", class_=f"line series{index % 6}"),
-        viewBox="0 0 26 10",
-        class_="sample",
-        aria_hidden="true",
-    )
-    return element(
-        "li", sample, f" {series.name}: first {first}, last {last}, lowest {low}, highest {high}"
-    )

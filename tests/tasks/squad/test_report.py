@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Problem, Question
-from bert_ko.tasks.squad.html_report import (
+from bert_ko.tasks.squad.josa_report import Removal, StrippedAnswers, make_josa_report
+from bert_ko.tasks.squad.predictions import Candidate, Prediction
+from bert_ko.tasks.squad.report import (
     ReportData,
     outcome,
     render_report,
     report_values,
 )
-from bert_ko.tasks.squad.josa_report import Removal, StrippedAnswers, make_josa_report
-from bert_ko.tasks.squad.predictions import Candidate, Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, score_predictions
 
 Parse = Callable[[str], Any]

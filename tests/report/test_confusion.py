@@ -10,11 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bert_ko.tasks.classifier.confusion_picture import (
+from bert_ko.report.confusion import (
     clipped,
-    confusion_drawing,
     confusion_svg,
+    draw_confusion,
 )
+from bert_ko.report.page import render
 
 Parse = Callable[[str], Any]
 
@@ -164,15 +165,20 @@ def test_confusion_svg_no_examples_is_a_picture() -> None:
     assert texts(root)[-4:] == ["0"] * 4
 
 
-def test_confusion_drawing_cells_with_examples_are_links(parse: Parse) -> None:
-    root = parse(confusion_drawing(TWO, ["a", "b"], lambda gold, found: f"#{gold}&{found}"))
+def test_draw_confusion_cells_with_examples_are_links(parse: Parse) -> None:
+    drawing = draw_confusion(TWO, ["a", "b"])
+    root = parse(render("report/templates/confusion.svg", drawing=drawing))
     links = [(link.attributes["href"], link.attributes["tabindex"]) for link in root.all("a")]
-    assert links == [("#0&0", "-1"), ("#0&1", "-1"), ("#1&1", "-1")]
+    assert links == [
+        ("#gold=0&predicted=0", "-1"),
+        ("#gold=0&predicted=1", "-1"),
+        ("#gold=1&predicted=1", "-1"),
+    ]
 
 
-def test_confusion_drawing_other_shape_is_refused() -> None:
+def test_draw_confusion_other_shape_is_refused() -> None:
     with pytest.raises(AssertionError):
-        confusion_drawing(TWO, ["a", "b", "c"])
+        draw_confusion(TWO, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize(

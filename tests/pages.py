@@ -54,7 +54,7 @@ class Node:
 
 
 class Parser(HTMLParser):
-    """Builds a tree; an end tag without its start, or the other way round, is an error."""
+    """Builds a tree without the line ends between elements; unmatched tags are errors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,8 @@ class Parser(HTMLParser):
         assert self.open.pop().tag == tag, f"</{tag}> closes another element"
 
     def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
+        if not data.isspace() or "\n" not in data:
+            self.open[-1].children.append(data)
 
 
 def parse(page: str) -> Node:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bert_ko.tasks.classifier.examples import Example
-from bert_ko.tasks.classifier.html_report import (
+from bert_ko.tasks.classifier.report import (
     ReportData,
     render_report,
     report_values,

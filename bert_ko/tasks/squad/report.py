@@ -8,21 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bert_ko.display import shown
-from bert_ko.tasks.html_curves import metric_curves
-from bert_ko.tasks.html_list import Choice, filtered_list, mark_legend
-from bert_ko.tasks.html_report import (
-    Html,
-    Section,
-    element,
+from bert_ko.report.curves import metric_curves
+from bert_ko.report.page import (
+    Choice,
+    Listing,
+    Page,
+    counted_choice,
+    dataset_problems,
     finite,
-    headline,
-    join,
-    korean,
-    number,
-    problem_list,
-    table,
+    render_task_page,
 )
-from bert_ko.tasks.html_task import task_page
 from bert_ko.tasks.squad.changes import Change, count_effects, score_values
 from bert_ko.tasks.squad.examples import Answer, Dataset, Question
 from bert_ko.tasks.squad.josa_report import JosaReport
@@ -91,14 +86,22 @@ def render_report(data: ReportData) -> str:
         data: what it shows.
     """
     values = report_values(data)
-    return task_page(
-        __package__,
-        data,
-        _scores(data),
+    page = Page(
+        data.title,
+        _headline(data),
+        data.facts,
+        data.seeds,
         _SCORE_NAMES,
         metric_curves(data.metrics, _CURVES),
-        Section("questions", "Questions", _questions(values["questions"])),
+        Listing("questions", _filters(values["questions"]), _ORDERS),
         values,
+    )
+    return render_task_page(
+        "tasks/squad",
+        page,
+        scored=data.scores is not None,
+        problems=_problems(data.scores, data.dataset) if data.scores else (),
+        josa=_josa_values(data.josa) if data.scores and data.josa else None,
     )
 
 
@@ -168,85 +171,50 @@ def _change(change: Change | None) -> dict[str, Any] | None:
     return {"before": change.before, "em": em, "f1": round(f1, 6), "effect": change.effect}
 
 
-def _scores(data: ReportData) -> Html:
+def _headline(data: ReportData) -> list[tuple[str, str, str]]:
+    figures = []
+    if data.scores:
+        before = score_values(data.josa.without) if data.josa else {}
+        for name, value in score_values(data.scores).items():
+            note = f"{before[name]:.2f} without stripping" if before else ""
+            figures.append((_SCORE_NAMES[name], f"{value:.2f}", note))
     total = sum(len(paragraph.questions) for paragraph in data.dataset.paragraphs)
     contexts = f"{len(data.dataset.paragraphs):,} contexts"
-    figures = [("Questions", f"{total:,}", contexts)]
-    if data.scores is None:
-        return join(headline(figures), element("p", "Without gold answers there are no scores."))
-    josa = data.josa
-    before = score_values(josa.without) if josa else {}
-    for name, value in reversed(score_values(data.scores).items()):
-        note = f"{before[name]:.2f} without stripping" if josa else ""
-        figures.insert(0, (_SCORE_NAMES[name], f"{value:.2f}", note))
-    parts = [headline(figures), _remarks(data.scores, data.dataset)]
-    if josa:
-        parts += [_two_scores(josa), _endings(josa)]
-    return join(*parts)
+    return [*figures, ("Questions", f"{total:,}", contexts)]
 
 
-def _remarks(scores: Scores, dataset: Dataset) -> Html:
+def _problems(scores: Scores, dataset: Dataset) -> list[tuple[int, str]]:
     """What the scores leave out, and what was wrong with the dataset."""
-    rows = [
-        (len(scores.missing), "questions have no prediction and score 0"),
-        *(
-            (count, f"times in the dataset: {kind.replace('_', ' ')}")
-            for kind, count in dataset.problem_counts().items()
-        ),
-    ]
-    return problem_list(rows)
+    missing = (len(scores.missing), "questions have no prediction and score 0")
+    return [missing, *dataset_problems(dataset.problem_counts().items())]
 
 
-def _two_scores(josa: JosaReport) -> Html:
+def _josa_values(josa: JosaReport) -> dict[str, Any]:
     before, after = score_values(josa.without), score_values(josa.stripped)
-    rows = [
-        [
-            _SCORE_NAMES[name],
-            number(before[name]),
-            number(after[name]),
-            number(after[name] - before[name], "+,.2f"),
-        ]
-        for name in before
+    endings = [
+        (shown(row.ending), row.rule, row.answers, row.better, row.worse) for row in josa.endings()
     ]
-    headers = ["Percent", "Not stripped", "Stripped", "Difference"]
-    return table("Stripping of josa and endings", headers, rows)
+    return {
+        "scores": [(_SCORE_NAMES[name], before[name], after[name]) for name in before],
+        "changes": len(josa.changes),
+        "effects": count_effects(josa.changes),
+        "endings": endings[:_MAX_ENDINGS],
+        "other_endings": endings[_MAX_ENDINGS:],
+    }
 
 
-def _endings(josa: JosaReport) -> Html:
-    effects = count_effects(josa.changes)
-    total = f"{len(josa.changes):,} answers shortened: " + ", ".join(
-        f"{count:,} {name}" for name, count in effects.items()
-    )
-    if not josa.changes:
-        return element("p", total)
-    rows = [
-        [
-            korean(shown(row.ending)),
-            row.rule,
-            *(number(count, ",d") for count in (row.answers, row.better, row.worse)),
-        ]
-        for row in josa.endings()
-    ]
-    headers = ["Ending", "Rule", "Answers", "Better", "Worse"]
-    parts = [element("p", total), table("Endings cut off", headers, rows[:_MAX_ENDINGS])]
-    if rest := rows[_MAX_ENDINGS:]:
-        others = table("Other endings cut off", headers, rest)
-        parts.append(element("details", element("summary", f"{len(rest):,} others"), others))
-    return join(*parts)
-
-
-def _questions(questions: Sequence[Mapping[str, Any]]) -> Html:
+def _filters(questions: Sequence[Mapping[str, Any]]) -> list[Choice]:
     outcomes = Counter(question["outcome"] for question in questions)
     effects = Counter(question["change"]["effect"] for question in questions if question["change"])
-    filters = [Choice("all", f"All ({len(questions):,})")]
+    filters = [counted_choice("all", "All", len(questions))]
     filters += [
-        Choice(value, f"{label} ({outcomes[value]:,})")
+        counted_choice(value, label, outcomes[value])
         for value, label in _OUTCOME_LABELS.items()
         if value != "unscored" or outcomes[value]
     ]
     filters += [
-        Choice(value, f"{label} ({effects[value]:,})")
+        counted_choice(value, label, effects[value])
         for value, label in _EFFECT_LABELS.items()
         if effects.total()
     ]
-    return filtered_list("questions", filters, _ORDERS, mark_legend("answer"))
+    return filters

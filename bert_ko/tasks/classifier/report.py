@@ -12,23 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from bert_ko.tasks.classifier.confusion_picture import confusion_drawing
+from bert_ko.report.confusion import draw_confusion
+from bert_ko.report.curves import metric_curves
+from bert_ko.report.page import (
+    Choice,
+    Listing,
+    Menu,
+    Page,
+    counted_choice,
+    finite,
+    render_task_page,
+)
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.scores import ClassScores, Floats, Ints, RegressionScores
-from bert_ko.tasks.html_curves import metric_curves
-from bert_ko.tasks.html_list import Choice, Menu, counted_link, filtered_list, mark_legend
-from bert_ko.tasks.html_report import (
-    Html,
-    Section,
-    element,
-    finite,
-    headline,
-    join,
-    korean,
-    number,
-    table,
-)
-from bert_ko.tasks.html_task import task_page
 
 _BEST = 3  # labels that are shown for each example
 _MAX_CONFUSIONS = 10
@@ -97,20 +93,16 @@ def render_report(data: ReportData) -> str:
     """
     values = report_values(data)
     if isinstance(data.scores, ClassScores):
-        scores, names = _class_scores(data.scores, data.labels), _CLASS_NAMES
-        listed = _class_list(values["examples"], data.labels)
+        headline, names = _class_headline(data.scores), _CLASS_NAMES
+        listing = _class_listing(values["examples"], data.labels)
+        more = _class_values(data.scores, data.labels)
     else:
-        scores, names = _regression_scores(data.scores, len(data.examples)), _REGRESSION_NAMES
-        listed = _regression_list(values["examples"])
-    return task_page(
-        __package__,
-        data,
-        scores,
-        names,
-        metric_curves(data.metrics, _CURVES, fractions=("accuracy",)),
-        Section("examples", "Examples", listed),
-        values,
-    )
+        headline, names = _regression_headline(data.scores, len(data.examples)), _REGRESSION_NAMES
+        listing = _regression_listing(values["examples"])
+        more = {"drawing": None}
+    curves = metric_curves(data.metrics, _CURVES, fractions=("accuracy",))
+    page = Page(data.title, headline, data.facts, data.seeds, names, curves, listing, values)
+    return render_task_page("tasks/classifier", page, **more)
 
 
 def report_values(data: ReportData) -> dict[str, Any]:
@@ -159,80 +151,51 @@ def _score_results(data: ReportData) -> list[dict[str, Any]]:
     return [{"gold": finite(gold, 6), "predicted": finite(found, 6)} for gold, found in pairs]
 
 
-def _class_scores(scores: ClassScores, labels: Sequence[str]) -> Html:
+def _class_headline(scores: ClassScores) -> list[tuple[str, str, str]]:
     values = scores.summary()
     figures = [(name, f"{values[key]:.2f}", "") for key, name in _CLASS_NAMES.items()]
-    total = int(scores.confusion.sum())
-    drawing = element(
-        "div",
-        confusion_drawing(scores.confusion, labels, _pair_address),
-        class_="scroll",
-        tabindex="0",
-        role="region",
-        aria_label="Confusion matrix",
-    )
-    caption = "Confusion matrix: gold labels in rows, predicted ones in columns; cells lead to "
-    return join(
-        headline([*figures, ("Examples", f"{total:,}", f"{len(labels):,} labels")]),
-        _class_table(scores),
-        _confusions(scores, labels),
-        element("figure", element("figcaption", f"{caption}their examples"), drawing, class_="map"),
-    )
+    total, labels = int(scores.confusion.sum()), f"{len(scores.by_class):,} labels"
+    return [*figures, ("Examples", f"{total:,}", labels)]
 
 
-def _pair_address(gold: int, predicted: int) -> str:
-    return f"#gold={gold}&predicted={predicted}"
+def _class_values(scores: ClassScores, labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "classes": scores.by_class,
+        "confusions": _confusions(scores),
+        "drawing": draw_confusion(scores.confusion, labels),
+    }
 
 
-def _class_table(scores: ClassScores) -> Html:
-    rows = [
-        [
-            korean(score.label),
-            *(number(value) for value in (score.precision, score.recall, score.f1)),
-            counted_link(score.support, gold=str(i)),
-            counted_link(score.predicted, predicted=str(i)),
-        ]
-        for i, score in enumerate(scores.by_class)
-    ]
-    headers = ["Label", "Precision", "Recall", "F1", "Examples", "Predicted"]
-    return table("Labels, in percent", headers, rows)
-
-
-def _confusions(scores: ClassScores, labels: Sequence[str]) -> Html:
-    """The mistakes that are made most often."""
+def _confusions(scores: ClassScores) -> list[tuple[int, int, int, float]]:
+    """The mistakes that are made most often: (gold, predicted, how often, percent of the gold)."""
     wrong = scores.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]
     rows = []
     for place in order.tolist():
-        gold, predicted = divmod(place, len(labels))
-        count = int(wrong[gold, predicted])
-        share = 100 * count / max(scores.by_class[gold].support, 1)
-        link = counted_link(count, gold=str(gold), predicted=str(predicted))
-        if count:
-            rows.append([korean(labels[gold]), korean(labels[predicted]), link, number(share)])
-    headers = ["Gold", "Predicted", "Examples", "Percent of the gold label"]
-    return table("Most frequent confusions", headers, rows) if rows else Html("")
+        gold, predicted = divmod(place, len(wrong))
+        if count := int(wrong[gold, predicted]):
+            share = 100 * count / scores.by_class[gold].support
+            rows.append((gold, predicted, count, share))
+    return rows
 
 
-def _regression_scores(scores: RegressionScores, count: int) -> Html:
-    return headline(
-        [
-            ("Pearson", f"{scores.pearson:.2f}", "correlation, percent"),
-            ("Spearman", f"{scores.spearman:.2f}", "correlation of ranks, percent"),
-            ("Mean squared error", f"{scores.mse:.4g}", ""),
-            ("Mean absolute error", f"{scores.mae:.4g}", ""),
-            ("Examples", f"{count:,}", ""),
-        ]
-    )
+def _regression_headline(scores: RegressionScores, count: int) -> list[tuple[str, str, str]]:
+    return [
+        ("Pearson", f"{scores.pearson:.2f}", "correlation, percent"),
+        ("Spearman", f"{scores.spearman:.2f}", "correlation of ranks, percent"),
+        ("Mean squared error", f"{scores.mse:.4g}", ""),
+        ("Mean absolute error", f"{scores.mae:.4g}", ""),
+        ("Examples", f"{count:,}", ""),
+    ]
 
 
-def _class_list(examples: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Html:
+def _class_listing(examples: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Listing:
     outcomes = Counter(example["outcome"] for example in examples)
     filters = [
-        Choice("all", f"All ({len(examples):,})"),
-        Choice("right", f"Right ({outcomes['right']:,})"),
-        Choice("wrong", f"Wrong ({outcomes['wrong']:,})"),
+        counted_choice("all", "All", len(examples)),
+        counted_choice("right", "Right", outcomes["right"]),
+        counted_choice("wrong", "Wrong", outcomes["wrong"]),
     ]
     golds = Counter(example["gold"] for example in examples)
     predicted = Counter(example["best"][0][0] for example in examples)
@@ -240,23 +203,23 @@ def _class_list(examples: Sequence[Mapping[str, Any]], labels: Sequence[str]) ->
         _label_menu("gold", "Gold label", labels, golds),
         _label_menu("predicted", "Predicted label", labels, predicted),
     ]
-    return filtered_list("examples", filters, _CLASS_ORDERS, mark_legend("label"), menus)
+    return Listing("examples", filters, _CLASS_ORDERS, menus)
 
 
 def _label_menu(name: str, label: str, labels: Sequence[str], counts: Counter[int]) -> Menu:
-    choices = [Choice(str(i), f"{text} ({counts[i]:,})") for i, text in enumerate(labels)]
+    choices = [counted_choice(str(i), text, counts[i]) for i, text in enumerate(labels)]
     return Menu(name, label, [Choice("", "Any"), *choices])
 
 
-def _regression_list(examples: Sequence[Mapping[str, Any]]) -> Html:
+def _regression_listing(examples: Sequence[Mapping[str, Any]]) -> Listing:
     signs = Counter(
         np.sign(example["predicted"] - example["gold"])
         for example in examples
         if example["predicted"] is not None
     )
     filters = [
-        Choice("all", f"All ({len(examples):,})"),
-        Choice("high", f"Predicted too high ({signs[1]:,})"),
-        Choice("low", f"Predicted too low ({signs[-1]:,})"),
+        counted_choice("all", "All", len(examples)),
+        counted_choice("high", "Predicted too high", signs[1]),
+        counted_choice("low", "Predicted too low", signs[-1]),
     ]
-    return filtered_list("examples", filters, _REGRESSION_ORDERS, Html(""))
+    return Listing("examples", filters, _REGRESSION_ORDERS)

@@ -1,0 +1,1 @@
+"""What every report.html is made of: pages, curves, lists and the confusion matrix."""
