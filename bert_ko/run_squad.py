@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +32,9 @@ from bert_ko.tasks.squad.preparation import (
     Questions,
     Setting,
     describe_questions,
-    padded_lengths,
     prepare,
     read_questions,
 )
-from bert_ko.tasks.squad.reader import evaluate, read
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tasks.squad.trial import try_reader
 
@@ -111,11 +108,7 @@ def _task(setting: Setting) -> Task:
             raise ValueError(f"{training.path} has no question to train on.")
         if left_out:
             warn(_COMMAND, f"{training.path}: {left_out:,} questions are not trained on")
-        plan = dataclasses.replace(
-            setting.reader.plan,
-            batch_size=config.train_batch_size,
-            lengths=padded_lengths(config, features),
-        )
+        plan = setting.plan(config.train_batch_size, features)
         steps = steps_per_epoch(len(features.lengths), plan.batch_size)
         source = batch_source(features, plan, partial(_describe, features, training.qas_ids))
 
@@ -142,9 +135,8 @@ def _load_head() -> Head:
 
 def _metrics(setting: Setting, asked: Questions, predict: Predict) -> Metrics:
     """While it is trained."""
-    reading = read(asked.dataset, asked.features, predict, setting.reader)
-    scores, report = evaluate(asked.dataset, reading)
-    return result_values(scores, report, asked.dataset)
+    reading = setting.reader(predict, asked.features).read(asked.dataset, asked.features)
+    return result_values(reading.report(asked.dataset.golds()), asked.dataset)
 
 
 def main() -> int:

@@ -88,6 +88,7 @@ class Tokenizer:
             ValueError: an additional special token is not in the vocabulary.
         """
         self.vocab, self.config, self.fingerprint, self.model = vocab, config, fingerprint, model
+        self.user_dictionaries = tuple(user_dictionaries)
         self.rule = normalization.RULES[config.normalization]
         missing = [token for token in config.additional_special_tokens if token not in vocab]
         if missing:
@@ -99,7 +100,7 @@ class Tokenizer:
         self._lowers_words = config.do_lower_case and not self._strips_accents
         self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
         self._segmenter: Segmenter = (
-            MecabSegmenter(tuple(user_dictionaries))
+            MecabSegmenter(self.user_dictionaries)
             if config.tokenizer_type == "mecab"
             else BasicSegmenter()
         )

@@ -9,10 +9,9 @@ from bert_ko.tasks.command import Outcome, Parts, report_outcome, run_facts
 from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.squad.html_report import ReportData, render_report
 from bert_ko.tasks.squad.josa import JosaStripper
-from bert_ko.tasks.squad.josa_report import JosaReport, make_josa_report, strip_answers
+from bert_ko.tasks.squad.josa_report import strip_answers
 from bert_ko.tasks.squad.outputs import result_values, write_changes, write_predictions
 from bert_ko.tasks.squad.preparation import Questions, Setting
-from bert_ko.tasks.squad.reader import Reading, evaluate, read
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.runs import write_results
 
@@ -33,16 +32,20 @@ def answer_and_score(
         None where the questions have no gold answers.
     """
     start = time.perf_counter()
-    reading = read(asked.dataset, asked.features, predict, setting.reader, "answering")
+    reader = setting.reader(predict, asked.features)
+    reading = reader.read(asked.dataset, asked.features, "answering")
     seconds = time.perf_counter() - start
     write_predictions(folder, reading, setting.config.version_2_with_negative)
-    if not asked.dataset.golds():
+    golds = asked.dataset.golds()
+    if not golds:
         print(f"{asked.path} has no gold answers: nothing is scored")
         return None
-    scores, report = evaluate(asked.dataset, reading)
-    values = result_values(scores, report, asked.dataset)
+    report = reading.report(golds)
+    scores, values = report.stripped, result_values(report, asked.dataset)
     if setting.config.strip_josa == "never":
-        report = _report_of_always(asked, reading)
+        stripper = JosaStripper(setting.tokenizer.user_dictionaries)
+        shortened = strip_answers(asked.dataset, reading.chosen, stripper)
+        report = reading._replace(shortened=shortened).report(golds, scores)
         print("what --strip_josa=always would do:")
     write_changes(folder, report)
     print(report.format())
@@ -54,7 +57,7 @@ def answer_and_score(
         dataset=asked.dataset,
         predictions=reading.predictions,
         josa=report,
-        answers=reading.spans,
+        answers=reading.answers,
         scores=scores,
         metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
         seeds=(),
@@ -73,9 +76,3 @@ def _facts(setting: Setting, asked: Questions, step: int, seconds: float) -> lis
         ("windows", f"{config.max_seq_length} pieces, {config.doc_stride} apart"),
         ("strip_josa", config.strip_josa),
     ]
-
-
-def _report_of_always(asked: Questions, reading: Reading) -> JosaReport:
-    starts = {p.qas_id: reading.spans[p.qas_id][0] for p in reading.predictions}
-    stripped = strip_answers(asked.dataset, reading.chosen, starts, JosaStripper())
-    return make_josa_report(asked.dataset.golds(), reading.chosen, stripped)

@@ -12,6 +12,7 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.progress import warn
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.command import file_identity
+from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.lengths import batch_lengths
 from bert_ko.tasks.shown import shown, shown_list
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
@@ -20,7 +21,7 @@ from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_policy import HelpfulStripper, learn_endings
 from bert_ko.tasks.squad.josa_report import Stripper
 from bert_ko.tasks.squad.outputs import write_problems
-from bert_ko.tasks.squad.reader import ReaderSettings
+from bert_ko.tasks.squad.reader import Reader
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 
@@ -66,7 +67,7 @@ class Setting(NamedTuple):
         tokenizer: of the model.
         training: to train on, or to learn from which josa to strip; None for neither.
         asked: to be answered; None for nothing.
-        reader: how it reads.
+        stripper: cuts josa off the answers; None cuts nothing.
     """
 
     config: SquadFlags
@@ -74,7 +75,23 @@ class Setting(NamedTuple):
     tokenizer: Tokenizer
     training: Questions | None
     asked: Questions | None
-    reader: ReaderSettings
+    stripper: Stripper | None
+
+    def plan(self, batch_size: int, features: Features | None) -> BatchPlan:
+        """How windows are put into batches; features are None where they are not known yet."""
+        lengths = padded_lengths(self.config, features)
+        return BatchPlan(batch_size, self.tokenizer.vocab.special_ids, lengths)
+
+    def reader(self, predict: Predict, features: Features | None) -> Reader:
+        """The reader, for windows that are known or not."""
+        return Reader(
+            self.tokenizer,
+            self.config.window_config,
+            self.plan(self.config.predict_batch_size, features),
+            self.config.prediction_config,
+            self.stripper,
+            predict,
+        )
 
 
 def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer, cache: str) -> Questions:
@@ -120,13 +137,14 @@ def describe_questions(config: SquadFlags, command: str, questions: Questions) -
 
 
 def choose_stripper(
-    config: SquadFlags, command: str, training: Questions | None
+    config: SquadFlags, command: str, tokenizer: Tokenizer, training: Questions | None
 ) -> Stripper | None:
     """What cuts josa off the answers.
 
     Args:
         config: flags.
         command: for messages.
+        tokenizer: of the model; its user dictionaries count here too.
         training: the endings that help are learnt from its gold answers; without it, those of
             --output_dir are taken, which an earlier run learnt.
 
@@ -135,7 +153,7 @@ def choose_stripper(
     """
     if config.strip_josa == "never":
         return None
-    stripper = JosaStripper()
+    stripper = JosaStripper(tokenizer.user_dictionaries)
     if config.strip_josa == "always":
         return stripper
     path = os.path.join(config.output_dir, ENDINGS_NAME)
@@ -191,18 +209,8 @@ def prepare(
     for part in found:
         describe_questions(config, command, part)
     write_problems(config.output_dir, {part.path: part.dataset for part in found})
-    reader = ReaderSettings(
-        tokenizer,
-        config.window_config,
-        BatchPlan(
-            config.predict_batch_size,
-            tokenizer.vocab.special_ids,
-            padded_lengths(config, asked.features if asked is not None else None),
-        ),
-        config.prediction_config,
-        choose_stripper(config, command, training) if answers else None,
-    )
-    return Setting(config, model_config, tokenizer, training, asked, reader)
+    stripper = choose_stripper(config, command, tokenizer, training) if answers else None
+    return Setting(config, model_config, tokenizer, training, asked, stripper)
 
 
 def padded_lengths(config: SquadFlags, features: Features | None) -> tuple[int, ...]:

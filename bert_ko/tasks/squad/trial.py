@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 from bert_ko.tasks.fine_tuning import Predict
 from bert_ko.tasks.shown import to_json
-from bert_ko.tasks.squad.pairs import Pair, converse, read_pairs, to_dataset
-from bert_ko.tasks.squad.preparation import Setting, padded_lengths
-from bert_ko.tasks.squad.reader import ask
+from bert_ko.tasks.squad.pairs import converse, read_pairs
+from bert_ko.tasks.squad.preparation import Setting
+from bert_ko.tasks.squad.reader import Answer
 
 
 def try_reader(setting: Setting, predict: Predict) -> None:
@@ -21,37 +18,32 @@ def try_reader(setting: Setting, predict: Predict) -> None:
         setting: of the command.
         predict: the reader.
     """
-    config = setting.config
+    config, reader = setting.config, setting.reader(predict, None)
     if config.input_file is not None:
         pairs = read_pairs(config.input_file)
-        for pair, record in zip(pairs, _records(setting, predict, pairs), strict=True):
-            print(to_json({"id": pair.qas_id, "question": pair.question, **record}))
+        answers = reader.answer([pair.question for pair in pairs], [pair.context for pair in pairs])
+        for pair, answer in zip(pairs, answers, strict=True):
+            record = {
+                "id": pair.qas_id,
+                "question": pair.question,
+                "answer": answer.text,
+                "answer_start": answer.start,
+                "answer_end": answer.end,
+                "probability": answer.probability,
+                "others": [
+                    {"text": other.text, "probability": other.probability}
+                    for other in answer.candidates[1:4]
+                ],
+            }
+            print(to_json(record))
     if config.interactive:
         print("a context, then questions on it; an empty line before the next context", flush=True)
         for pair in converse(sys.stdin):
-            (record,) = _records(setting, predict, [pair])
-            print(_format_record(record), flush=True)
+            print(_format_answer(reader.answer(pair.question, pair.context)), flush=True)
 
 
-def _records(setting: Setting, predict: Predict, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
-    plan = dataclasses.replace(setting.reader.plan, lengths=padded_lengths(setting.config, None))
-    settings = dataclasses.replace(setting.reader, plan=plan)
-    reading = ask(to_dataset(pairs), predict, settings)
-    for prediction in reading.predictions:
-        start, end = reading.spans[prediction.qas_id]
-        best = prediction.best(setting.reader.answers)
-        others = [candidate for candidate in prediction.candidates if candidate != best]
-        yield {
-            "answer": reading.stripped.texts[prediction.qas_id],
-            "answer_start": start,
-            "answer_end": end,
-            "probability": best.probability,
-            "others": [{"text": c.text, "probability": c.probability} for c in others[:3]],
-        }
-
-
-def _format_record(record: dict[str, Any]) -> str:
-    others = ", ".join(f"{c['text']} {c['probability']:.2f}" for c in record["others"])
-    place = f"{record['answer_start']}:{record['answer_end']}"
-    answer = record["answer"] or "(no answer)"
-    return f"→ {answer}  ({record['probability']:.2f}, characters {place}; else {others})"
+def _format_answer(answer: Answer) -> str:
+    others = ", ".join(f"{c.text} {c.probability:.2f}" for c in answer.candidates[1:4])
+    place = f"{answer.start}:{answer.end}"
+    text = answer.text or "(no answer)"
+    return f"→ {text}  ({answer.probability:.2f}, characters {place}; else {others})"
