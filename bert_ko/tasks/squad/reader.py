@@ -15,12 +15,7 @@ import numpy.typing as npt
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.squad.examples import Dataset, Span
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
-from bert_ko.tasks.squad.josa_report import (
-    JosaReport,
-    Stripper,
-    make_josa_report,
-    strip_answers,
-)
+from bert_ko.tasks.squad.josa_report import JosaReport, Stripper, make_josa_report, strip_answers
 from bert_ko.tasks.squad.pairs import Pair, to_dataset
 from bert_ko.tasks.squad.predictions import Candidate, Prediction, PredictionConfig, predict
 from bert_ko.tasks.squad.scores import Scores, score_predictions
