@@ -113,7 +113,7 @@ class Reader:
         """
         if features is None:
             features = build_features(dataset, self.tokenizer, self.windows)
-        start, end = _logits(features, self.predict, self.plan, label)
+        start, end = self._logits(features, label)
         found = list(predict(dataset, features, start, end, self.answers))
         chosen = {p.qas_id: p.best(self.answers).span for p in found}
         stripper = self.stripper
@@ -161,18 +161,14 @@ class Reader:
         others = [candidate for candidate in prediction.candidates if candidate != best]
         return Answer(span.text, span.start, span.end, best.probability, (best, *others))
 
-
-def _logits(
-    features: Features,
-    compute: Callable[[HostBatch], HostBatch],
-    plan: BatchPlan,
-    label: str | None,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Start and end, float32 [W, longest window]."""
-    shape = (len(features.window_counts), int(features.lengths.max(initial=1)))
-    start, end = (np.full(shape, _FAR_BELOW) for _ in range(2))
-    for windows, found in predictions(features, compute, plan, label, "windows"):
-        for target, name in ((start, "start_logits"), (end, "end_logits")):
-            values = found[name][:, : shape[1]]
-            target[windows, : values.shape[1]] = values
-    return start, end
+    def _logits(
+        self, features: Features, label: str | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Start and end, float32 [W, longest window]."""
+        shape = (len(features.window_counts), int(features.lengths.max(initial=1)))
+        start, end = (np.full(shape, _FAR_BELOW) for _ in range(2))
+        for windows, found in predictions(features, self.predict, self.plan, label, "windows"):
+            for target, name in ((start, "start_logits"), (end, "end_logits")):
+                values = found[name][:, : shape[1]]
+                target[windows, : values.shape[1]] = values
+        return start, end
