@@ -14,15 +14,14 @@ from collections.abc import Callable
 
 from common import DATA, VOCAB, machine
 
-from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, read_dataset
-from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
+from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span, read_dataset
+from bert_ko.tasks.squad.features import WindowConfig, build_features, gold_spans
 from bert_ko.tasks.squad.josa import Analysis, JosaStripper, Stripped
 from bert_ko.tasks.squad.josa_policy import HelpfulStripper, learn_endings
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.tokenization.folder import load_tokenizer
 
-Span = tuple[int, int]
-Strip = Callable[[Analysis, int, int], Stripped]
+Strip = Callable[[Analysis, Span], Stripped]
 
 
 def half(dataset: Dataset, parity: int) -> Dataset:
@@ -36,10 +35,10 @@ def half(dataset: Dataset, parity: int) -> Dataset:
 
 def gold_span(paragraph: Paragraph, question: Question) -> Span | None:
     """The first gold answer as it stands."""
-    answer = question.answers[0] if question.answers else None
-    if answer is None or answer.start is None or answer.end is None:
+    gold = question.answers[0] if question.answers else None
+    if gold is None or gold.start is None or gold.end is None:
         return None
-    return answer.start, answer.end
+    return Span(gold.text, gold.start, gold.end)
 
 
 def eojeol_span(paragraph: Paragraph, question: Question) -> Span | None:
@@ -47,43 +46,24 @@ def eojeol_span(paragraph: Paragraph, question: Question) -> Span | None:
     span = gold_span(paragraph, question)
     if span is None:
         return None
-    text, (start, end) = paragraph.context, span
+    text, start, end = paragraph.context, span.start, span.end
     while start > 0 and not text[start - 1].isspace():
         start -= 1
     while end < len(text) and not text[end].isspace():
         end += 1
-    return start, end
-
-
-def piece_spans(dataset: Dataset, features: Features) -> dict[str, Span]:
-    """The answers in whole pieces."""
-    spans = {}
-    number = 0
-    for context, paragraph in enumerate(dataset.paragraphs):
-        offset = features.context_offsets[context]
-        for question in paragraph.questions:
-            first, last = features.answer_first[number], features.answer_last[number]
-            number += 1
-            if first >= 0:
-                spans[question.qas_id] = (
-                    int(features.context_starts[offset + first]),
-                    int(features.context_ends[offset + last]),
-                )
-    return spans
+    return Span(text[start:end], start, end)
 
 
 def score(
     dataset: Dataset, spans: dict[str, Span], strip: Strip, cache: dict[str, Analysis]
 ) -> Scores:
     """Of answers after stripping."""
-    golds, answers = {}, {}
-    for paragraph in dataset.paragraphs:
-        for question in paragraph.questions:
-            golds[question.qas_id] = [answer.text for answer in question.answers]
-            if question.qas_id in spans:
-                stripped = strip(cache[paragraph.context], *spans[question.qas_id])
-                answers[question.qas_id] = paragraph.context[stripped.start : stripped.end]
-    return score_predictions(golds, answers)
+    answers = {
+        question.qas_id: strip(cache[paragraph.context], spans[question.qas_id]).span.text
+        for paragraph, question in dataset.questions()
+        if question.qas_id in spans
+    }
+    return score_predictions(dataset.golds(), answers)
 
 
 def main() -> None:
@@ -105,15 +85,15 @@ def main() -> None:
     )
     print(f"auto strips: {', '.join(endings) or 'nothing'}")
     strips: dict[str, Strip] = {
-        "never": lambda _, start, end: Stripped(start, end, "", ""),
+        "never": lambda _, span: Stripped(span, "", ""),
         "always": stripper.strip,
         "auto": HelpfulStripper(stripper, endings).strip,
     }
     for name, part in (("developed on", developed), ("reported", half(dataset, 1))):
         features = build_features(part, tokenizer, WindowConfig())
-        kinds: dict[str, dict[str, Span]] = {"pieces": piece_spans(part, features)}
+        kinds = {"pieces": gold_spans(part, features)}
         for kind, function in (("gold answers", gold_span), ("whole eojeols", eojeol_span)):
-            found = {q.qas_id: function(p, q) for p in part.paragraphs for q in p.questions}
+            found = {q.qas_id: function(p, q) for p, q in part.questions()}
             kinds[kind] = {qas_id: span for qas_id, span in found.items() if span is not None}
         for kind, spans in kinds.items():
             scores = {how: score(part, spans, strip, cache) for how, strip in strips.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bert_ko import files
@@ -70,7 +70,7 @@ def run(config: EvaluateKorquadConfig) -> None:
     details = _details(scores, dataset, predictions)
     blocks = [_format_scores(scores, dataset, predictions)]
     records = _question_records(golds, predictions, scores)
-    if report := _report(config, dataset, predictions):
+    if report := _report(config, dataset, predictions, scores):
         details["josa" if config.strip_josa else "baseline"] = report.summary()
         blocks.append(report.format())
         records = report.records()
@@ -84,16 +84,18 @@ def run(config: EvaluateKorquadConfig) -> None:
 
 
 def _report(
-    config: EvaluateKorquadConfig, dataset: Dataset, predictions: PredictionFile
+    config: EvaluateKorquadConfig, dataset: Dataset, predictions: PredictionFile, scores: Scores
 ) -> JosaReport | BaselineReport | None:
+    golds, texts = dataset.golds(), predictions.texts
     if config.strip_josa:
         from bert_ko.tasks.squad.josa import JosaStripper  # MeCab's dictionary is opened here
 
-        answers = strip_answers(dataset, predictions.texts, predictions.starts, JosaStripper())
-        return make_josa_report(dataset.golds(), predictions.texts, answers)
+        located = predictions.locate(dataset)
+        shortened = strip_answers(dataset, located.spans, JosaStripper())
+        report = make_josa_report(golds, texts, scores, shortened)
+        return replace(report, not_found=located.not_found, ambiguous=located.ambiguous)
     if config.baseline is not None:
-        baseline = read_predictions(config.baseline)
-        return make_baseline_report(dataset.golds(), baseline.texts, predictions.texts)
+        return make_baseline_report(golds, read_predictions(config.baseline).texts, texts, scores)
     return None
 
 

@@ -2,149 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
-from bert_ko import files
 from bert_ko.flags import run_command
-from bert_ko.json_files import format_json
-from bert_ko.modeling.parameters import span_specs
-from bert_ko.notification import Ending, notified
-from bert_ko.progress import warn
-from bert_ko.tasks.batches import Ints, batch_source, steps_per_epoch
-from bert_ko.tasks.command import (
-    Job,
-    Outcome,
-    file_identity,
-    open_parts,
-    refuse_no_weights,
-    run_job,
-)
-from bert_ko.tasks.fine_tuning import Head, Predict, Task
-from bert_ko.tasks.squad.evaluation import answer_and_score
-from bert_ko.tasks.squad.features import Features
-from bert_ko.tasks.squad.oracle import consult_oracle
-from bert_ko.tasks.squad.outputs import result_values
-from bert_ko.tasks.squad.preparation import (
-    Questions,
-    Setting,
-    describe_questions,
-    padded_lengths,
-    prepare,
-    read_questions,
-)
-from bert_ko.tasks.squad.reader import evaluate, read
+from bert_ko.tasks.squad.oracle import report_oracle
 from bert_ko.tasks.squad.settings import SquadFlags
-from bert_ko.tasks.squad.trial import try_reader
-
-if TYPE_CHECKING:
-    from bert_ko.tokenization.tokenizer import Tokenizer
-    from bert_ko.training.objective import Metrics
+from bert_ko.tasks.squad.task import SquadTask
+from bert_ko.training.session import opened, run_session
 
 
 @dataclass(frozen=True)
 class RunSquadConfig(SquadFlags):
-    """Fine-tunes BERT on KorQuAD or SQuAD, answers questions, and scores the answers.
+    """Fine-tunes a model on KorQuAD or SQuAD, answers questions, and scores the answers.
 
-    Answers are slices of the contexts, character for character. Killed, training goes on where its
-    last checkpoint stands when the same command is run again.
+    Answers are slices of the contexts, character for character. Killed, training resumes from its
+    last checkpoint when the same command is run again.
     """
 
 
-def run(config: RunSquadConfig) -> Ending:
-    """Reads the questions, trains, answers and scores; returns the main score."""
-    parts = open_parts(config, config.max_seq_length)
-    with files.lock(os.path.join(config.output_dir, ".lock")):
-        if config.oracle:
-            return _consult_oracle(config, parts.tokenizer)
-        refuse_no_weights(config, "a reader")
-        setting = prepare(config, parts.model_config, parts.tokenizer)
-        return run_job(config, parts, _job(setting), "the questions are cut with")
-
-
-def _consult_oracle(config: RunSquadConfig, tokenizer: Tokenizer) -> Ending:
-    path = config.predict_file or config.train_file
-    assert path is not None
-    questions = read_questions(config, path, tokenizer, config.output_dir)
-    describe_questions(config, questions)
-    report = consult_oracle(questions.dataset, questions.features)
-    lines = "".join(format_json(record) + "\n" for record in report.unreachable())
-    files.write_atomic(os.path.join(config.output_dir, "unreachable.jsonl"), lines)
-    print(report.format())
-    return Ending()
-
-
-def _job(setting: Setting) -> Job:
-    config, training, asked = setting.config, setting.training, setting.asked
-    identity = {}
-    if training is not None:
-        identity["train_file"] = file_identity(training.path)
-    if config.eval_every_steps is not None and asked is not None:
-        identity["predict_file"] = file_identity(asked.path)  # it decides what is best
-    return Job(
-        task=_task(setting),
-        identity=identity,
-        batch_sizes=["predict_batch_size"] if asked is not None or config.is_trial else [],
-        finish=partial(_finish, setting),
-        attempt=partial(try_reader, setting) if config.is_trial else None,
-    )
-
-
-def _finish(setting: Setting, predict: Predict, folder: str, step: int) -> Outcome | None:
-    if not setting.config.do_predict or setting.asked is None:
-        return None
-    return answer_and_score(setting, setting.asked, predict, folder, step)
-
-
-def _task(setting: Setting) -> Task:
-    config, training, asked = setting.config, setting.training, setting.asked
-    source, steps = None, 0
-    if config.do_train and training is not None:
-        features, left_out = training.trainable()
-        if not len(features.window_counts):
-            raise ValueError(f"{training.path} has no question to train on.")
-        if left_out:
-            warn(f"{training.path}: {left_out:,} questions are not trained on")
-        plan = dataclasses.replace(
-            setting.reader.plan,
-            batch_size=config.train_batch_size,
-            lengths=padded_lengths(config, features),
-        )
-        steps = steps_per_epoch(len(features.lengths), plan.batch_size)
-        source = batch_source(features, plan, partial(_describe, features, training.qas_ids))
-
-    return Task(
-        specs=span_specs(setting.model_config),
-        load_head=_load_head,
-        source=source,
-        steps_per_epoch=steps,
-        evaluate=partial(_metrics, setting, asked) if asked is not None else None,
-        main_metric="f1",
-    )
-
-
-def _describe(features: Features, qas_ids: Sequence[str], windows: Ints) -> str:
-    names = ", ".join(qas_ids[question] for question in features.window_questions[windows])
-    return f"windows of the questions {names}"
-
-
-def _load_head() -> Head:
-    from bert_ko.tasks.squad.head import SPANS, span_loss, span_outputs
-
-    return Head(span_loss, span_outputs, SPANS)
-
-
-def _metrics(setting: Setting, asked: Questions, predict: Predict) -> Metrics:
-    """While it is trained."""
-    reading = read(asked.dataset, asked.features, predict, setting.reader)
-    scores, report = evaluate(asked.dataset, reading)
-    return result_values(scores, report, asked.dataset)
+def run(config: RunSquadConfig) -> None:
+    """Reads the questions, trains, answers and scores."""
+    if config.oracle:
+        with opened(config) as model:
+            report_oracle(config, model.tokenizer)
+    else:
+        run_session(config, SquadTask)
 
 
 def main() -> int:
     """Runs the command."""
-    return run_command(RunSquadConfig, notified(run))
+    return run_command(RunSquadConfig, run)

@@ -13,6 +13,15 @@ from bert_ko.tasks.settings import LabelFlags
 class ClassifierFlags(LabelFlags):
     """The task, its columns and its labels."""
 
+    remembered = (
+        "max_seq_length",
+        "task_name",
+        "task_type",
+        "text_column",
+        "text_pair_column",
+        "label_column",
+    )
+
     task_name: TaskName = flag(
         help="nsmc: film reviews; ynat: topics of headlines; korsts: similarity of sentences, from "
         "0 to 5; paws: paraphrases; tsv: any table with named columns (.tsv, .csv, .jsonl, .json)."

@@ -13,6 +13,8 @@ from bert_ko.tasks.ner.examples import FileFormat
 class NerFlags(LabelFlags):
     """Formats, and how tags hang together."""
 
+    remembered = ("max_seq_length", "use_crf")
+
     file_format: FileFormat = flag(
         "auto",
         help="Of the files: klue, a character and its tag a line; naver, SENTENCE tab TAGS, or "

@@ -70,18 +70,22 @@ class BaselineReport:
 
 
 def make_baseline_report(
-    golds: Mapping[str, Sequence[str]], baseline: Mapping[str, str], predictions: Mapping[str, str]
+    golds: Mapping[str, Sequence[str]],
+    baseline: Mapping[str, str],
+    predictions: Mapping[str, str],
+    scores: Scores,
 ) -> BaselineReport:
-    """Scores both sides and compares them question by question.
+    """Scores a baseline and compares question by question.
 
     Args:
         golds: Question id to accepted answers.
         baseline: Question id to answer.
         predictions: The same of the side that is compared with it.
+        scores: Of `predictions`.
     """
     before = score_predictions(golds, baseline)
-    after = score_predictions(golds, predictions)
-    return BaselineReport(before, after, find_changes(golds, baseline, predictions, before, after))
+    changes = find_changes(golds, baseline, predictions, before, scores)
+    return BaselineReport(before, scores, changes)
 
 
 def _format_changes(changes: Sequence[Change]) -> str:

@@ -29,7 +29,24 @@ _KNOWN_VERSIONS = ("1.", "v1.", "2.0", "v2.0", "KorQuAD_v1.0", "TyDiQA-GoldP")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Span:
+    """A part of a context; NO_ANSWER, which is empty, where there is none.
+
+    text: context[start:end].
+    start: first character in the context.
+    end: the character after the last.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+NO_ANSWER = Span("", 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
     """A gold answer.
 
     text: context[start:end], or what the file says if that can't be found.
@@ -40,13 +57,8 @@ class Answer:
     start: int | None
 
     @property
-    def is_usable(self) -> bool:
-        """Whether a model can be trained on it."""
-        return self.start is not None
-
-    @property
     def end(self) -> int | None:
-        """The character behind its last one; None if it is not in the context."""
+        """The character after its last one; None if it is not in the context."""
         return None if self.start is None else self.start + len(self.text)
 
 
@@ -56,7 +68,7 @@ class Question:
 
     qas_id: str
     question: str
-    answers: tuple[Answer, ...]
+    answers: tuple[Gold, ...]
     is_impossible: bool
 
 
@@ -135,7 +147,7 @@ def read_dataset(path: str) -> Dataset:
     return _Reader(path).read(value)
 
 
-def locate(context: str, text: str, near: int) -> Answer | None:
+def locate(context: str, text: str, near: int) -> Span | None:
     """Finds a text in a context.
 
     Args:
@@ -154,7 +166,8 @@ def locate(context: str, text: str, near: int) -> Answer | None:
         behind = context.find(candidate, max(near, 0))
         found = [start for start in (before, behind) if start >= 0]
         if found:
-            return Answer(candidate, min(found, key=lambda start: abs(start - near)))
+            start = min(found, key=lambda start: abs(start - near))
+            return Span(candidate, start, start + len(candidate))
     return None
 
 
@@ -240,18 +253,18 @@ class _Reader:
             found.append((text, member(answer, "answer_start", int, inner, note)))
         return found
 
-    def _place(self, answer: tuple[str, int], context: str, qas_id: str, place: str) -> Answer:
+    def _place(self, answer: tuple[str, int], context: str, qas_id: str, place: str) -> Gold:
         text, start = answer
         if start >= 0 and text.strip() and context.startswith(text, start):
-            return Answer(text, start)
+            return Gold(text, start)
         if not text.strip():
             self._report("empty_answer", qas_id, f"{place}: an answer has no text")
-            return Answer(text, None)
+            return Gold(text, None)
         found = locate(context, text, start)
         if found is not None:
             detail = f"{place}: {text!r} is not at {start} but at {found.start}"
             self._report("answer_moved", qas_id, detail)
-            return found
+            return Gold(found.text, found.start)
         if context.strip():
             self._report("answer_not_found", qas_id, f"{place}: {text!r} is not in the context")
-        return Answer(text, None)
+        return Gold(text, None)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
-from bert_ko.tasks.squad.examples import Answer, Dataset
+from bert_ko.tasks.squad.examples import Dataset, Gold, Span
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 Ints = npt.NDArray[np.int32]
@@ -214,7 +214,7 @@ def build_features(dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig)
     )
 
 
-def project(answer: Answer, starts: Ints, ends: Ints) -> tuple[int, int] | None:
+def project(answer: Gold, starts: Ints, ends: Ints) -> tuple[int, int] | None:
     """The pieces that a gold answer touches.
 
     Args:
@@ -230,6 +230,24 @@ def project(answer: Answer, starts: Ints, ends: Ints) -> tuple[int, int] | None:
     first = int(np.searchsorted(ends, answer.start, side="right"))
     last = int(np.searchsorted(starts, answer.end, side="left")) - 1
     return (first, last) if first <= last else None
+
+
+def gold_spans(dataset: Dataset, features: Features) -> dict[str, Span]:
+    """The first gold answers in whole pieces, by question id: what a reader at its best answers.
+
+    Args:
+        dataset: with gold answers; those without a place or without pieces are left out.
+        features: of the same.
+    """
+    spans = {}
+    for number, (paragraph, question) in enumerate(dataset.questions()):
+        if features.answer_first[number] < 0:
+            continue
+        offset = features.context_offsets[features.question_contexts[number]]
+        start = int(features.context_starts[offset + features.answer_first[number]])
+        end = int(features.context_ends[offset + features.answer_last[number]])
+        spans[question.qas_id] = Span(paragraph.context[start:end], start, end)
+    return spans
 
 
 def _windows(contexts: Ints, queries: Ints, config: WindowConfig) -> tuple[Ints, Ints, Ints]:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from bert_ko.tasks.squad.examples import Span
 from bert_ko.tokenization import normalization
 from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme
 
@@ -72,15 +73,13 @@ class Stripped(NamedTuple):
     """An answer after stripping.
 
     Attributes:
-        start: first character in the context.
-        end: the character after the last.
+        span: what is left.
         removed: what was cut off at the end; "" where nothing was.
         rule: why, by the first cut that was more than punctuation: josa, copula, verb, bracket,
             noun, name or quote; "" where nothing was.
     """
 
-    start: int
-    end: int
+    span: Span
     removed: str
     rule: str
 
@@ -89,7 +88,7 @@ class JosaStripper:
     """Analyses contexts and strips answers."""
 
     def __init__(self, user_dictionaries: Sequence[str] = ()) -> None:
-        """Args: user_dictionaries: paths of compiled MeCab user dictionaries (.dic)."""
+        """Args: user_dictionaries: paths of compiled MeCab dictionaries, those of the tokenizer."""
         self._segmenter = MecabSegmenter(user_dictionaries)
 
     def analyze(self, context: str, evidence: Evidence | None = None) -> Analysis:
@@ -108,20 +107,19 @@ class JosaStripper:
             context, morphemes, [m.end for m in morphemes], evidence or Evidence([context])
         )
 
-    def strip(self, analysis: Analysis, start: int, end: int) -> Stripped:
+    def strip(self, analysis: Analysis, span: Span) -> Stripped:
         """Cuts the tail of an answer.
 
         Args:
             analysis: of the context.
-            start: first character of the answer.
-            end: the character after its last; at the end of a morpheme or not.
+            span: the answer, which ends at the end of a morpheme or not.
 
         Returns:
             What is left, which is never nothing.
         """
-        if _is_enclosed(analysis.context, start, end):
-            return Stripped(start, end, "", "")
-        tail = _Tail(analysis, start, end)
+        if _is_enclosed(analysis.context, span.start, span.end):
+            return Stripped(span, "", "")
+        tail = _Tail(analysis, span)
         while tail.cut_once():
             pass
         return tail.result()
@@ -136,11 +134,11 @@ def _is_enclosed(text: str, start: int, end: int) -> bool:
 class _Tail:
     """The answer while it is cut."""
 
-    def __init__(self, analysis: Analysis, start: int, end: int):
+    def __init__(self, analysis: Analysis, span: Span):
         self._analysis, self._text = analysis, analysis.context
         self._evidence = analysis.evidence
-        self._start, self._end = start, end
-        self._given = (start, end)
+        self._start, self._end = span.start, span.end
+        self._given = span
         self._rules: list[str] = []
         # Something after the answer was seen, so that the answer is wider than it should be.
         self._is_wide = False
@@ -154,15 +152,15 @@ class _Tail:
         self._cut_left()
         start, end = self._start, self._end
         if not any(character.isalnum() for character in text[start:end]):
-            return Stripped(*self._given, "", "")
+            return Stripped(self._given, "", "")
         rule = next((r for r in self._rules if r != "punctuation"), "")
         if not rule and self._rules:
             # Only punctuation was at the tail: the scorer drops it anyway.
-            return Stripped(*self._given, "", "")
-        removed = text[end : self._given[1]]
-        if (start, end) == self._given:
-            return Stripped(start, end, "", "")
-        return Stripped(start, end, removed, rule or "quote")
+            return Stripped(self._given, "", "")
+        span = Span(text[start:end], start, end)
+        if span == self._given:
+            return Stripped(span, "", "")
+        return Stripped(span, text[end : self._given.end], rule or "quote")
 
     def cut_once(self) -> bool:
         """Cuts one thing; False where nothing is left to be cut."""

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
-from bert_ko.tasks.squad.examples import Dataset
-from bert_ko.tasks.squad.features import Features
+from bert_ko.tasks.squad.examples import Dataset, Span
+from bert_ko.tasks.squad.features import Features, gold_spans
 from bert_ko.tasks.squad.josa import Analysis, JosaStripper, Stripped
+from bert_ko.tasks.squad.josa_report import strip_answers
 from bert_ko.tasks.squad.scores import score_answer
 
 StripJosa = Literal["auto", "always", "never"]
@@ -28,12 +29,10 @@ class HelpfulStripper:
         """See JosaStripper."""
         return self._stripper.analyze(context)
 
-    def strip(self, analysis: Analysis, start: int, end: int) -> Stripped:
+    def strip(self, analysis: Analysis, span: Span) -> Stripped:
         """Strips the answer, if the list has its ending."""
-        stripped = self._stripper.strip(analysis, start, end)
-        if ending_key(stripped) in self.endings:
-            return stripped
-        return Stripped(start, end, "", "")
+        stripped = self._stripper.strip(analysis, span)
+        return stripped if ending_key(stripped) in self.endings else Stripped(span, "", "")
 
 
 def ending_key(stripped: Stripped) -> str:
@@ -53,25 +52,10 @@ def learn_endings(dataset: Dataset, features: Features, stripper: JosaStripper) 
         features: of the same dataset; they know the pieces of the answers.
         stripper: cuts the endings.
     """
+    spans, golds = gold_spans(dataset, features), dataset.golds()
     gains: Counter[str] = Counter()
-    number = 0
-    for context, paragraph in enumerate(dataset.paragraphs):
-        analysis = stripper.analyze(paragraph.context) if paragraph.questions else None
-        for question in paragraph.questions:
-            first, last = features.answer_first[number], features.answer_last[number]
-            number += 1
-            if first < 0 or analysis is None:
-                continue
-            offset = features.context_offsets[context]
-            start = int(features.context_starts[offset + first])
-            end = int(features.context_ends[offset + last])
-            stripped = stripper.strip(analysis, start, end)
-            if (stripped.start, stripped.end) == (start, end):
-                continue
-            golds = [answer.text for answer in question.answers]
-            before = score_answer(paragraph.context[start:end], golds).exact_match
-            after = score_answer(
-                paragraph.context[stripped.start : stripped.end], golds
-            ).exact_match
-            gains[ending_key(stripped)] += after - before
+    for qas_id, stripped in strip_answers(dataset, spans, stripper).items():
+        before = score_answer(spans[qas_id].text, golds[qas_id]).exact_match
+        after = score_answer(stripped.span.text, golds[qas_id]).exact_match
+        gains[ending_key(stripped)] += after - before
     return sorted(key for key, gain in gains.items() if gain >= _MIN_GAIN)

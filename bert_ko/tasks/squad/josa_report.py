@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bert_ko.display import shown, shown_list
 from bert_ko.progress import format_table
@@ -16,31 +17,14 @@ from bert_ko.tasks.squad.changes import (
     format_two_scores,
     score_values,
 )
-from bert_ko.tasks.squad.examples import Dataset, locate
-from bert_ko.tasks.squad.scores import Scores, score_predictions
+from bert_ko.tasks.squad.examples import NO_ANSWER, Dataset, Span
+from bert_ko.tasks.squad.scores import Scores
+
+if TYPE_CHECKING:
+    from bert_ko.tasks.squad.josa import Stripped  # which imports MeCab
 
 _BRACKET_CONTENT = re.compile(r"([(（\[〈《「『【])[^)）\]〉》」』】]+")
 _MAX_ENDINGS = 25  # rows of the table on screen
-
-
-class Span(Protocol):
-    """What is left of an answer; the interface of josa.Stripped."""
-
-    @property
-    def start(self) -> int:
-        """The first character in the context."""
-
-    @property
-    def end(self) -> int:
-        """The character behind the last one."""
-
-    @property
-    def removed(self) -> str:
-        """What was cut off; "" for nothing."""
-
-    @property
-    def rule(self) -> str:
-        """Why it was cut off, in one word."""
 
 
 class Stripper(Protocol):
@@ -49,34 +33,8 @@ class Stripper(Protocol):
     def analyze(self, context: str, /) -> Any:
         """Prepares a context, once for all its answers."""
 
-    def strip(self, analysis: Any, start: int, end: int, /) -> Span:
-        """Shortens the answer at [start, end) of the context."""
-
-
-class Removal(NamedTuple):
-    """What was cut off an answer, and by which rule."""
-
-    removed: str
-    rule: str
-
-
-@dataclass(frozen=True)
-class StrippedAnswers:
-    """Answers after stripping.
-
-    texts: question id to answer, those too that stay as they were.
-    removals: question id to what was cut off, of those that changed.
-    not_found: ids of answers that are not in their context; they stay as they were.
-    ambiguous: ids of answers that stand at several places, none of which was given; the first one
-        was taken.
-    spans: question id to characters of the answer in its context, of those that were found.
-    """
-
-    texts: dict[str, str]
-    removals: dict[str, Removal]
-    not_found: list[str]
-    ambiguous: list[str]
-    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    def strip(self, analysis: Any, span: Span, /) -> Stripped:
+        """Shortens an answer in the context."""
 
 
 class EndingCount(NamedTuple):
@@ -91,19 +49,30 @@ class EndingCount(NamedTuple):
 
 @dataclass(frozen=True)
 class JosaReport:
-    """The scores without and with stripping, and each answer that it changed."""
+    """The scores without and with stripping, and each answer that it changed.
+
+    without: of the answers as they were.
+    stripped: of the answers after stripping.
+    changes: answers that became shorter, of questions with golds.
+    shortened: question id to what is left of an answer and what was cut off.
+    not_found: ids of answers of a file that are not in their context; they stay as they were.
+    ambiguous: ids of answers of a file that stand at several places, none of which was given; the
+        first one was taken.
+    """
 
     without: Scores
     stripped: Scores
     changes: list[Change]
-    answers: StrippedAnswers
+    shortened: Mapping[str, Stripped]
+    not_found: Sequence[str] = ()
+    ambiguous: Sequence[str] = ()
 
     def endings(self) -> list[EndingCount]:
         """Returns the endings, the most frequent first; what brackets hold is left out."""
         groups: dict[tuple[str, str], list[Change]] = {}
         for change in self.changes:
-            removal = self.answers.removals[change.qas_id]
-            groups.setdefault((_ending(removal), removal.rule), []).append(change)
+            stripped = self.shortened[change.qas_id]
+            groups.setdefault((_ending(stripped.removed), stripped.rule), []).append(change)
         counts = []
         for (ending, rule), changes in groups.items():
             effects = count_effects(changes)
@@ -118,14 +87,15 @@ class JosaReport:
             "with": score_values(self.stripped),
             "changed": {"total": len(self.changes), **count_effects(self.changes)},
             "endings": [row._asdict() for row in self.endings()],
-            "not_found": self.answers.not_found,
-            "ambiguous": self.answers.ambiguous,
+            "not_found": self.not_found,
+            "ambiguous": self.ambiguous,
         }
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yields a record for each changed answer, for a file of JSON lines."""
         for change in self.changes:
-            yield {**change.record(), **self.answers.removals[change.qas_id]._asdict()}
+            stripped = self.shortened[change.qas_id]
+            yield {**change.record(), "removed": stripped.removed, "rule": stripped.rule}
 
     def format(self) -> str:
         """Returns the report as tables for people."""
@@ -136,85 +106,65 @@ class JosaReport:
             f"answers shortened: {len(self.changes):,} ({effects['better']:,} better, "
             f"{effects['worse']:,} worse, {effects['same']:,} without effect)",
         ]
-        if not_found := self.answers.not_found:
-            lines.append(
-                f"not in their context, left as they are: {len(not_found):,} "
-                f"({shown_list(not_found)})"
-            )
-        if ambiguous := self.answers.ambiguous:
-            lines.append(
-                f"at several places and without answer_start, the first taken: {len(ambiguous):,} "
-                f"({shown_list(ambiguous)})"
-            )
+        for ids, said in (
+            (self.not_found, "not in their context, left as they are"),
+            (self.ambiguous, "at several places and without answer_start, the first taken"),
+        ):
+            if ids:
+                lines.append(f"{said}: {len(ids):,} ({shown_list(ids)})")
         if self.changes:
             lines += ["", _format_endings(self.endings())]
         return "\n".join(lines)
 
 
 def strip_answers(
-    dataset: Dataset,
-    predictions: Mapping[str, str],
-    starts: Mapping[str, int],
-    stripper: Stripper,
-) -> StrippedAnswers:
-    """Strips the answers to all questions of a dataset in their contexts.
+    dataset: Dataset, spans: Mapping[str, Span], stripper: Stripper
+) -> dict[str, Stripped]:
+    """Strips answers in their contexts.
 
     Args:
         dataset: The questions and contexts.
-        predictions: Question id to answer, a part of the context.
-        starts: Question id to the answer's first character in the context, where it is known; an
-            answer that is not exactly there is looked for near it.
+        spans: Question id to answer.
         stripper: Cuts the endings.
+
+    Returns:
+        Question id to what is left of the answer, of those that became shorter.
     """
-    texts = dict(predictions)
-    removals: dict[str, Removal] = {}
-    not_found, ambiguous, spans = [], [], {}
-    for paragraph in dataset.paragraphs:
-        analysis: Any = None
-        for qas_id in (question.qas_id for question in paragraph.questions):
-            text = predictions.get(qas_id, "")
-            if not text.strip():
-                continue
-            place = locate(paragraph.context, text, starts.get(qas_id, 0))
-            if place is None or place.start is None:
-                not_found.append(qas_id)
-                continue
-            if qas_id not in starts and _occurs_again(paragraph.context, place.text, place.start):
-                ambiguous.append(qas_id)
-            if analysis is None:
-                analysis = stripper.analyze(paragraph.context)
-            end = place.start + len(place.text)
-            span = stripper.strip(analysis, place.start, end)
-            spans[qas_id] = (span.start, span.end)
-            if (span.start, span.end) != (place.start, end):
-                texts[qas_id] = paragraph.context[span.start : span.end]
-                removals[qas_id] = Removal(span.removed, span.rule)
-    return StrippedAnswers(texts, removals, not_found, ambiguous, spans)
+    analyze = lru_cache(maxsize=1)(stripper.analyze)  # once for all questions on a context
+    shortened = {}
+    for paragraph, question in dataset.questions():
+        span = spans.get(question.qas_id, NO_ANSWER)
+        if not span.text.strip():
+            continue
+        stripped = stripper.strip(analyze(paragraph.context), span)
+        if stripped.span != span:
+            shortened[question.qas_id] = stripped
+    return shortened
 
 
 def make_josa_report(
-    golds: Mapping[str, Sequence[str]], predictions: Mapping[str, str], answers: StrippedAnswers
+    golds: Mapping[str, Sequence[str]],
+    predictions: Mapping[str, str],
+    scores: Scores,
+    shortened: Mapping[str, Stripped],
 ) -> JosaReport:
-    """Scores the answers before and after stripping.
+    """Scores the answers that stripping changed, and compares.
 
     Args:
         golds: Question id to accepted answers.
-        predictions: Question id to answer, before.
-        answers: The same answers after, as `strip_answers` returns them.
+        predictions: Question id to answer, before stripping.
+        scores: Of these.
+        shortened: As `strip_answers` returns it.
     """
-    without = score_predictions(golds, predictions)
-    stripped = score_predictions(golds, answers.texts)
-    changes = find_changes(golds, predictions, answers.texts, without, stripped)
-    return JosaReport(without, stripped, changes, answers)
+    texts = {qas_id: stripped.span.text for qas_id, stripped in shortened.items()}
+    after = scores.after(golds, texts)
+    changes = find_changes(golds, predictions, {**predictions, **texts}, scores, after)
+    return JosaReport(scores, after, changes, shortened)
 
 
-def _occurs_again(context: str, text: str, start: int) -> bool:
-    return context.find(text, start + 1) >= 0
-
-
-def _ending(removal: Removal) -> str:
+def _ending(removed: str) -> str:
     """What an answer shares with others: no content of brackets, no punctuation around."""
-    removed = _BRACKET_CONTENT.sub(r"\1…", removal.removed)
+    removed = _BRACKET_CONTENT.sub(r"\1…", removed)
     return removed.strip(" .,!?") or removed or "(at the front)"
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from bert_ko.display import shown
 from bert_ko.progress import format_table
 from bert_ko.tasks.squad.examples import Dataset
-from bert_ko.tasks.squad.features import Features
+from bert_ko.tasks.squad.features import Features, gold_spans
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 
+UNREACHABLE_NAME = "unreachable.jsonl"
 _SHOWN = 20  # unreachable answers on screen
 
 
@@ -68,19 +69,23 @@ def consult_oracle(dataset: Dataset, features: Features) -> OracleReport:
         dataset: with gold answers.
         features: of the same.
     """
-    answers: dict[str, str] = {}
-    number = 0
-    for context, paragraph in enumerate(dataset.paragraphs):
-        offset = features.context_offsets[context]
-        for question in paragraph.questions:
-            first, last = features.answer_first[number], features.answer_last[number]
-            number += 1
-            if first >= 0:
-                start = int(features.context_starts[offset + first])
-                answers[question.qas_id] = paragraph.context[
-                    start : int(features.context_ends[offset + last])
-                ]
-            elif question.is_impossible:
-                answers[question.qas_id] = ""
+    answers = {qas_id: span.text for qas_id, span in gold_spans(dataset, features).items()}
+    answers |= {q.qas_id: "" for _, q in dataset.questions() if q.is_impossible}
     golds = dataset.golds()
     return OracleReport(score_predictions(golds, answers), answers, golds)
+
+
+def report_oracle(config: SquadFlags, tokenizer: Tokenizer) -> None:
+    """Prints what pieces can answer, and writes unreachable.jsonl.
+
+    Args:
+        config: flags, with the questions.
+        tokenizer: of the pieces.
+    """
+    path = config.predict_file or config.train_file
+    assert path is not None
+    questions = read_questions(config, path, tokenizer)
+    report = consult_oracle(questions.dataset, questions.features)
+    lines = "".join(format_json(record) + "\n" for record in report.unreachable())
+    files.write_atomic(os.path.join(config.output_dir, UNREACHABLE_NAME), lines)
+    print(report.format())

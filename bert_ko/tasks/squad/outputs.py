@@ -14,7 +14,7 @@ from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.josa_report import JosaReport
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.reader import Reading
-from bert_ko.tasks.squad.scores import AnswerScore, Scores
+from bert_ko.tasks.squad.scores import AnswerScore
 
 PREDICTIONS_NAME = "predictions.json"
 NBEST_NAME = "nbest_predictions.json"
@@ -34,7 +34,8 @@ def write_predictions(folder: str, reading: Reading, is_version_2: bool) -> None
     Source: write_predictions of run_squad.py of google-research/bert. Differs: n-best answers have
         their characters, and are those before stripping.
     """
-    _write(folder, PREDICTIONS_NAME, reading.stripped.texts)
+    answers = {qas_id: span.text for qas_id, span in reading.answers.items()}
+    _write(folder, PREDICTIONS_NAME, answers)
     _write(folder, NBEST_NAME, {p.qas_id: _nbest(p) for p in reading.predictions})
     if is_version_2:
         # JSON has no infinity, which they are where the context has no pieces.
@@ -83,8 +84,9 @@ def _problem_record(problem: Any) -> dict[str, Any]:
     return {"kind": problem.kind, "id": problem.qas_id, "detail": problem.detail}
 
 
-def result_values(scores: Scores, report: JosaReport, dataset: Dataset) -> dict[str, float]:
+def result_values(report: JosaReport, dataset: Dataset) -> dict[str, float]:
     """The numbers of eval_results.txt, in percent: of the final answers, and before stripping."""
+    scores = report.stripped
     values = {
         **score_values(scores),
         **{f"{name}_not_stripped": v for name, v in score_values(report.without).items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from bert_ko.json_files import kind_of
@@ -70,14 +71,10 @@ def _parse_json(line: str, number: int, place: str) -> Pair:
 
 def to_dataset(pairs: Sequence[Pair]) -> Dataset:
     """The pairs as a dataset without answers; neighbours with the same context share it."""
-    paragraphs: list[Paragraph] = []
-    for pair in pairs:
-        question = Question(pair.qas_id, pair.question, (), is_impossible=False)
-        if paragraphs and paragraphs[-1].context == pair.context:
-            last = paragraphs.pop()
-            paragraphs.append(Paragraph("", pair.context, (*last.questions, question)))
-        else:
-            paragraphs.append(Paragraph("", pair.context, (question,)))
+    paragraphs = []
+    for context, group in groupby(pairs, key=lambda pair: pair.context):
+        questions = [Question(pair.qas_id, pair.question, (), False) for pair in group]
+        paragraphs.append(Paragraph("", context, tuple(questions)))
     return Dataset("", tuple(paragraphs), ())
 
 

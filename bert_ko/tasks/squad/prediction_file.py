@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from bert_ko.json_files import expect, kind_of, load_json, member
+from bert_ko.tasks.json_input import expect, kind_of, load_json, member
+from bert_ko.tasks.squad.examples import Dataset, Span, locate
 
 _EXPECTED = 'expected predictions, a JSON object of id to answer: {"id": "answer", ...}'
 
@@ -22,6 +23,42 @@ class PredictionFile:
     texts: dict[str, str]
     starts: dict[str, int]
     repeated: int
+
+    def locate(self, dataset: Dataset) -> LocatedAnswers:
+        """Looks for the answers in their contexts, near where the file says.
+
+        Args:
+            dataset: The questions and contexts.
+        """
+        spans, not_found, ambiguous = {}, [], []
+        for paragraph, question in dataset.questions():
+            qas_id = question.qas_id
+            text = self.texts.get(qas_id, "")
+            if not text.strip():
+                continue
+            span = locate(paragraph.context, text, self.starts.get(qas_id, 0))
+            if span is None:
+                not_found.append(qas_id)
+                continue
+            spans[qas_id] = span
+            occurs_again = paragraph.context.find(span.text, span.start + 1) >= 0
+            if occurs_again and qas_id not in self.starts:
+                ambiguous.append(qas_id)
+        return LocatedAnswers(spans, not_found, ambiguous)
+
+
+class LocatedAnswers(NamedTuple):
+    """Where the answers of a file stand.
+
+    spans: question id to answer, without the blanks around it if they are not in the context.
+    not_found: ids of answers that are not in their context.
+    ambiguous: ids of answers that stand at several places, none of which the file gives; the first
+        one is taken.
+    """
+
+    spans: dict[str, Span]
+    not_found: list[str]
+    ambiguous: list[str]
 
 
 def read_predictions(path: str) -> PredictionFile:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tasks.squad.examples import Dataset
+from bert_ko.tasks.squad.examples import NO_ANSWER, Dataset, Span
 from bert_ko.tasks.squad.features import Features, Ints, max_context
 
 Floats = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ class PredictionConfig:
 
 
 class Candidate(NamedTuple):
-    """An answer: context[start:end]; "" with start 0 says that there is none."""
+    """A possible answer: context[start:end]; "" says that there is none."""
 
     text: str
     start: int
@@ -48,19 +48,22 @@ class Candidate(NamedTuple):
     start_logit: float
     end_logit: float
 
+    @property
+    def span(self) -> Span:
+        """Its place alone."""
+        return Span(*self[:3]) if self.text else NO_ANSWER
+
 
 class Prediction(NamedTuple):
     """The answers of a question, the best first.
 
     Attributes:
         qas_id: the question.
-        context: number of its paragraph.
         candidates: at least one.
         null_odds: score of no answer less that of the best answer; 0 in version 1.
     """
 
     qas_id: str
-    context: int
     candidates: list[Candidate]
     null_odds: float
 
@@ -109,18 +112,14 @@ def predict(
     window_bounds = np.searchsorted(
         features.window_questions, np.arange(len(features.question_contexts) + 1)
     )
-    number = 0
-    for context, paragraph in enumerate(dataset.paragraphs):
-        for question in paragraph.questions:
-            here = slice(window_bounds[number], window_bounds[number + 1])
-            null_score = float(null[here].min())
-            # As many as are wanted are made, which are few of all.
-            found = (
-                _candidate(features, paragraph.context, context, pairs, i, start_logits, end_logits)
-                for i in range(bounds[number], bounds[number + 1])
-            )
-            yield _prediction(question.qas_id, context, found, null_score, config)
-            number += 1
+    for number, (paragraph, question) in enumerate(dataset.questions()):
+        null_score = float(null[window_bounds[number] : window_bounds[number + 1]].min())
+        # As many as are wanted are made, which are few of all.
+        found = (
+            _candidate(features, paragraph.context, pairs, i, start_logits, end_logits)
+            for i in range(bounds[number], bounds[number + 1])
+        )
+        yield _prediction(question.qas_id, found, null_score, config)
 
 
 def _pairs(
@@ -162,13 +161,13 @@ def _best(values: Floats, k: int) -> npt.NDArray[np.int64]:
 def _candidate(
     features: Features,
     text: str,
-    context: int,
     pairs: _Pairs,
     i: int,
     start_logits: Floats,
     end_logits: Floats,
 ) -> Candidate:
     window = pairs.window[i]
+    context = features.question_contexts[features.window_questions[window]]
     shift = (
         features.context_offsets[context]
         + features.window_first[window]
@@ -188,11 +187,7 @@ def _candidate(
 
 
 def _prediction(
-    qas_id: str,
-    context: int,
-    found: Iterable[Candidate],
-    null_score: float,
-    config: PredictionConfig,
+    qas_id: str, found: Iterable[Candidate], null_score: float, config: PredictionConfig
 ) -> Prediction:
     distinct: dict[str, Candidate] = {}
     for candidate in found:
@@ -213,4 +208,4 @@ def _prediction(
         candidate._replace(probability=weight / total)
         for candidate, weight in zip(best, weights, strict=True)
     ]
-    return Prediction(qas_id, context, ranked, null_odds)
+    return Prediction(qas_id, ranked, null_odds)

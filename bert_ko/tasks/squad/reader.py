@@ -5,48 +5,27 @@ Legend: B batch, L length of the batch, W windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from bert_ko.tasks.batches import BatchPlan, predictions
-from bert_ko.tasks.squad.examples import Dataset
+from bert_ko.tasks.squad.examples import Dataset, Span
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
-from bert_ko.tasks.squad.josa_report import (
-    JosaReport,
-    StrippedAnswers,
-    Stripper,
-    make_josa_report,
-    strip_answers,
-)
-from bert_ko.tasks.squad.predictions import Prediction, PredictionConfig, predict
+from bert_ko.tasks.squad.josa_report import JosaReport, Stripper, make_josa_report, strip_answers
+from bert_ko.tasks.squad.pairs import Pair, to_dataset
+from bert_ko.tasks.squad.predictions import Candidate, Prediction, PredictionConfig, predict
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.backend import HostBatch
 
-HostBatch = dict[str, npt.NDArray[Any]]
+if TYPE_CHECKING:
+    from bert_ko.tasks.squad.josa import Stripped
+
 _FAR_BELOW = np.float32(-1e9)  # the logit of what a batch does not have
-
-
-@dataclass(frozen=True)
-class ReaderSettings:
-    """How a reader reads.
-
-    Attributes:
-        tokenizer: of the model.
-        windows: how contexts are cut.
-        plan: how windows are put into batches.
-        answers: how answers are chosen.
-        stripper: cuts josa off the answers; None cuts nothing.
-    """
-
-    tokenizer: Tokenizer
-    windows: WindowConfig
-    plan: BatchPlan
-    answers: PredictionConfig
-    stripper: Stripper | None
 
 
 class Reading(NamedTuple):
@@ -55,78 +34,141 @@ class Reading(NamedTuple):
     Attributes:
         predictions: as the model gives them, one for each question.
         chosen: question id to answer before stripping.
-        stripped: the same after stripping; what was chosen where nothing is stripped.
+        shortened: question id to what stripping left of it, of the answers that it changed.
     """
 
     predictions: list[Prediction]
-    chosen: dict[str, str]
-    stripped: StrippedAnswers
+    chosen: dict[str, Span]
+    shortened: dict[str, Stripped]
 
     @property
-    def spans(self) -> dict[str, tuple[int, int]]:
-        """Characters of the final answers in their contexts; (0, 0) for none."""
-        return {qas_id: self.stripped.spans.get(qas_id, (0, 0)) for qas_id in self.chosen}
+    def answers(self) -> dict[str, Span]:
+        """Question id to final answer."""
+        return self.chosen | {qas_id: found.span for qas_id, found in self.shortened.items()}
+
+    def report(
+        self, golds: Mapping[str, Sequence[str]], scores: Scores | None = None
+    ) -> JosaReport:
+        """The official scores without and with stripping.
+
+        Args:
+            golds: question id to accepted answers.
+            scores: of the answers before stripping, where they are known.
+        """
+        texts = {qas_id: span.text for qas_id, span in self.chosen.items()}
+        scores = scores or score_predictions(golds, texts)
+        return make_josa_report(golds, texts, scores, self.shortened)
 
 
-def read(
-    dataset: Dataset,
-    features: Features,
-    compute: Callable[[HostBatch], HostBatch],
-    settings: ReaderSettings,
-    label: str | None = None,
-) -> Reading:
-    """Answers all questions of a dataset.
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a question: context[start:end]; "" with start and end 0 if there is none.
 
-    Args:
-        dataset: questions and contexts.
-        features: of the same.
-        compute: input_ids, input_mask, segment_ids int32 [B, L] to start_logits and end_logits
-            [B, L].
-        settings: of the reader.
-        label: of a progress line; None shows none.
+    Attributes:
+        text: after stripping.
+        start: first character in the context.
+        end: the character after the last.
+        probability: that the model gives to the answer before stripping, among the candidates.
+        candidates: what the model considered, before stripping: the answer, then the others, the
+            best first.
     """
-    start, end = _logits(features, compute, settings.plan, label)
-    found = list(predict(dataset, features, start, end, settings.answers))
-    best = {p.qas_id: p.best(settings.answers) for p in found}
-    chosen = {qas_id: candidate.text for qas_id, candidate in best.items()}
-    starts = {qas_id: candidate.start for qas_id, candidate in best.items()}
-    if settings.stripper is not None:
-        return Reading(found, chosen, strip_answers(dataset, chosen, starts, settings.stripper))
-    spans = {qas_id: (c.start, c.end) for qas_id, c in best.items() if c.text}
-    return Reading(found, chosen, StrippedAnswers(dict(chosen), {}, [], [], spans))
+
+    text: str
+    start: int
+    end: int
+    probability: float
+    candidates: tuple[Candidate, ...]
 
 
-def ask(
-    dataset: Dataset, compute: Callable[[HostBatch], HostBatch], settings: ReaderSettings
-) -> Reading:
-    """The same for questions that were not prepared."""
-    features = build_features(dataset, settings.tokenizer, settings.windows)
-    return read(dataset, features, compute, settings)
+@dataclass(frozen=True)
+class Reader:
+    """A model that answers questions on contexts.
 
-
-def evaluate(dataset: Dataset, reading: Reading) -> tuple[Scores, JosaReport]:
-    """The official score of the final answers, and what stripping did.
-
-    Args:
-        dataset: with gold answers.
-        reading: of the same.
+    Attributes:
+        tokenizer: of the model.
+        windows: how contexts are cut.
+        plan: how windows are put into batches.
+        answers: how answers are chosen.
+        stripper: cuts josa off the answers; None cuts nothing.
+        predict: input_ids, input_mask, segment_ids int32 [B, L] to start_logits and end_logits
+            float32 [B, L].
     """
-    golds = dataset.golds()
-    report = make_josa_report(golds, reading.chosen, reading.stripped)
-    return score_predictions(golds, reading.stripped.texts), report
 
+    tokenizer: Tokenizer
+    windows: WindowConfig
+    plan: BatchPlan
+    answers: PredictionConfig
+    stripper: Stripper | None
+    predict: Callable[[HostBatch], HostBatch]
 
-def _logits(
-    features: Features,
-    compute: Callable[[HostBatch], HostBatch],
-    plan: BatchPlan,
-    label: str | None,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Start and end, float32 [W, longest window]."""
-    shape = (len(features.window_counts), int(features.lengths.max(initial=1)))
-    start, end = (np.full(shape, _FAR_BELOW) for _ in range(2))
-    for windows, found in predictions(features, compute, plan, label, "windows"):
-        for target, name in ((start, "start_logits"), (end, "end_logits")):
-            values = found[name][:, : shape[1]]
-            target[windows, : values.shape[1]] = values
-    return start, end
+    def read(
+        self, dataset: Dataset, features: Features | None = None, label: str | None = None
+    ) -> Reading:
+        """Answers all questions of a dataset.
+
+        Args:
+            dataset: questions and contexts.
+            features: of the same; None builds them.
+            label: of a progress line; None shows none.
+        """
+        if features is None:
+            features = build_features(dataset, self.tokenizer, self.windows)
+        start, end = self._logits(features, label)
+        found = list(predict(dataset, features, start, end, self.answers))
+        chosen = {p.qas_id: p.best(self.answers).span for p in found}
+        stripper = self.stripper
+        shortened = {} if stripper is None else strip_answers(dataset, chosen, stripper)
+        return Reading(found, chosen, shortened)
+
+    @overload
+    def answer(self, question: str, context: str) -> Answer: ...
+
+    @overload
+    def answer(
+        self, question: list[str] | tuple[str, ...], context: str | Sequence[str]
+    ) -> list[Answer]: ...
+
+    def answer(
+        self, question: str | Sequence[str], context: str | Sequence[str]
+    ) -> Answer | list[Answer]:
+        """Answers one question, or several at once.
+
+        Args:
+            question: one, or a list.
+            context: of all questions, or a list with one for each.
+
+        Returns:
+            An answer; for a list of questions a list.
+
+        Raises:
+            ValueError: there are not as many contexts as questions.
+        """
+        questions = [question] if isinstance(question, str) else question
+        contexts = [context] * len(questions) if isinstance(context, str) else context
+        if len(questions) != len(contexts):
+            raise ValueError(
+                "context must be one text, or one for each question: got "
+                f"{len(contexts):,} for {len(questions):,} questions."
+            )
+        numbered = enumerate(zip(questions, contexts, strict=True))
+        reading = self.read(to_dataset([Pair(str(number), *pair) for number, pair in numbered]))
+        spans = reading.answers
+        found = [self._answer(p, spans[p.qas_id]) for p in reading.predictions]
+        return found[0] if isinstance(question, str) else found
+
+    def _answer(self, prediction: Prediction, span: Span) -> Answer:
+        best = prediction.best(self.answers)
+        others = [candidate for candidate in prediction.candidates if candidate != best]
+        return Answer(span.text, span.start, span.end, best.probability, (best, *others))
+
+    def _logits(
+        self, features: Features, label: str | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Start and end, float32 [W, longest window]."""
+        shape = (len(features.window_counts), int(features.lengths.max(initial=1)))
+        start, end = (np.full(shape, _FAR_BELOW) for _ in range(2))
+        for windows, found in predictions(features, self.predict, self.plan, label, "windows"):
+            for target, name in ((start, "start_logits"), (end, "end_logits")):
+                values = found[name][:, : shape[1]]
+                target[windows, : values.shape[1]] = values
+        return start, end

@@ -19,7 +19,7 @@ from bert_ko.report.page import (
     render_task_page,
 )
 from bert_ko.tasks.squad.changes import Change, count_effects, score_values
-from bert_ko.tasks.squad.examples import Answer, Dataset, Question
+from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
 from bert_ko.tasks.squad.josa_report import JosaReport
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
@@ -61,8 +61,7 @@ class ReportData:
         dataset: contexts and questions.
         predictions: candidates, in the order of the dataset; a question may have none.
         josa: the scores without and with stripping; None where nothing was stripped.
-        answers: question id to the final answer's first character in its context and the one
-            behind its last; (0, 0) for no answer.
+        answers: question id to final answer.
         scores: of the final answers; None where the dataset has no golds.
         metrics: records of metrics.jsonl.
         seeds: (seed, scores) of runs that differ in their seed alone, in percent.
@@ -73,7 +72,7 @@ class ReportData:
     dataset: Dataset
     predictions: Sequence[Prediction]
     josa: JosaReport | None
-    answers: Mapping[str, tuple[int, int]]
+    answers: Mapping[str, Span]
     scores: Scores | None
     metrics: Sequence[Mapping[str, Any]]
     seeds: Sequence[tuple[int, Mapping[str, float]]]
@@ -127,14 +126,14 @@ def report_values(data: ReportData) -> dict[str, Any]:
     for place, paragraph in enumerate(data.dataset.paragraphs):
         for question in paragraph.questions:
             qas_id = question.qas_id
-            score = scores.get(qas_id)
+            score, answer = scores.get(qas_id), data.answers.get(qas_id)
             questions.append(
                 {
                     "id": qas_id,
                     "context": place,
                     "question": question.question,
                     "golds": _golds(question),
-                    "answer": data.answers.get(qas_id),
+                    "answer": [answer.start, answer.end] if answer else None,
                     "outcome": outcome(score),
                     "em": score.exact_match if score else None,
                     "f1": round(score.f1, 6) if score else None,
@@ -157,7 +156,7 @@ def outcome(score: AnswerScore | None) -> Outcome:
 
 def _golds(question: Question) -> list[list[int] | str]:
     """The golds that differ in text or place."""
-    distinct: dict[Answer, list[int] | str] = {
+    distinct: dict[Gold, list[int] | str] = {
         answer: answer.text if answer.start is None else [answer.start, answer.end or 0]
         for answer in question.answers
     }

@@ -44,6 +44,20 @@ class Scores:
     extra: int
     by_question: dict[str, AnswerScore]
 
+    def after(self, golds: Mapping[str, Sequence[str]], changed: Mapping[str, str]) -> Scores:
+        """Returns the scores after some answers have changed; the others are not scored again.
+
+        Args:
+            golds: Question id to accepted answers.
+            changed: Question id to new answer, of questions that had one.
+        """
+        by_question = self.by_question | {
+            qas_id: score_answer(answer, golds[qas_id])
+            for qas_id, answer in changed.items()
+            if qas_id in golds
+        }
+        return _mean(by_question, self.missing, self.extra)
+
 
 def normalize_answer(text: str) -> str:
     """Returns what the score compares: no quotes, case, punctuation or doubled spaces.
@@ -99,15 +113,18 @@ def score_predictions(golds: Mapping[str, Sequence[str]], predictions: Mapping[s
         qas_id: score_answer(predictions[qas_id], accepted) if qas_id in predictions else NO_SCORE
         for qas_id, accepted in golds.items()
     }
-    total = len(by_question)
+    missing = [qas_id for qas_id in golds if qas_id not in predictions]
+    return _mean(by_question, missing, sum(qas_id not in golds for qas_id in predictions))
+
+
+def _mean(by_question: dict[str, AnswerScore], missing: list[str], extra: int) -> Scores:
+    scores, total = by_question.values(), len(by_question)
     return Scores(
-        exact_match=100.0
-        * sum(score.exact_match for score in by_question.values())
-        / max(total, 1),
-        f1=100.0 * sum(score.f1 for score in by_question.values()) / max(total, 1),
+        exact_match=100.0 * sum(score.exact_match for score in scores) / max(total, 1),
+        f1=100.0 * sum(score.f1 for score in scores) / max(total, 1),
         total=total,
-        missing=[qas_id for qas_id in golds if qas_id not in predictions],
-        extra=sum(qas_id not in golds for qas_id in predictions),
+        missing=missing,
+        extra=extra,
         by_question=by_question,
     )
 

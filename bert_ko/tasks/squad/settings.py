@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bert_ko.flags import flag
-from bert_ko.tasks.fine_tuning import FineTuningFlags
+from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.tasks.squad.features import WindowConfig
 from bert_ko.tasks.squad.josa_policy import StripJosa
 from bert_ko.tasks.squad.predictions import PredictionConfig
 
 
 @dataclass(frozen=True)
-class SquadFlags(FineTuningFlags):
+class SquadFlags(FineTuneFlags):
     """Data, windows and answers."""
+
+    remembered = (
+        "max_seq_length",
+        "doc_stride",
+        "max_query_length",
+        "version_2_with_negative",
+    )
 
     train_file: str | None = flag(
         None,
@@ -91,16 +98,6 @@ class SquadFlags(FineTuningFlags):
             raise ValueError("--do_predict needs --predict_file.")
         if self.eval_every_steps is not None and self.predict_file is None:
             raise ValueError("--eval_every_steps needs --predict_file.")
-        if self.is_trial and self.num_seeds > 1:
-            raise ValueError(
-                "--interactive and --input_file try one reader; give its seed-N folder as "
-                "--output_dir, and no --num_seeds."
-            )
-
-    @property
-    def is_trial(self) -> bool:
-        """Whether a reader is tried on questions that stand in no dataset."""
-        return self.interactive or self.input_file is not None
 
     @property
     def window_config(self) -> WindowConfig:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,14 @@ def window_config() -> WindowConfig:
 @pytest.fixture(scope="session")
 def squad_features(squad: Dataset, tokenizer: Tokenizer, window_config: WindowConfig) -> Features:
     return build_features(squad, tokenizer, window_config)
+
+
+@pytest.fixture(scope="session")
+def user_dictionary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compiled MeCab dictionary of one name, which ends as a word with a josa does."""
+    folder = tmp_path_factory.mktemp("dictionary")
+    source, target = folder / "user.csv", folder / "user.dic"
+    source.write_text("하늘가람의,1786,3543,-5000,NNP,*,F,하늘가람의,*,*,*,*\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return str(target)

@@ -11,15 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_ko.tasks.squad.examples import (
-    Answer,
     Dataset,
+    Gold,
     Paragraph,
     Problem,
     Question,
+    Span,
     locate,
     read_dataset,
 )
-from bert_ko.tasks.squad.prediction_file import read_predictions
+from bert_ko.tasks.squad.prediction_file import (
+    LocatedAnswers,
+    PredictionFile,
+    read_predictions,
+)
 
 CONTEXT = "마을 도서관은  언덕 위에 있다. 도서관에서 책을 빌린다."
 
@@ -68,7 +73,7 @@ def test_read_dataset_version_1_gives_literal_values(tmp_path: Path) -> None:
                 title="도서관",
                 context=CONTEXT,
                 questions=(
-                    Question("q1", "무엇이 언덕 위에 있는가?", (Answer("도서관", 3),), False),
+                    Question("q1", "무엇이 언덕 위에 있는가?", (Gold("도서관", 3),), False),
                 ),
             ),
         ),
@@ -140,31 +145,31 @@ def test_read_dataset_empty_context_is_counted_once(context: str, tmp_path: Path
     dataset = read(tmp_path, content(question(), context=context))
     assert kinds(dataset) == [("empty_context", "q1")]
     (answer,) = only_question(dataset).answers
-    assert (answer.text, answer.is_usable) == ("도서관", False)
+    assert (answer.text, answer.start is not None) == ("도서관", False)
 
 
 def test_read_dataset_empty_question_and_answer_are_counted(tmp_path: Path) -> None:
     dataset = read(tmp_path, content(question(answers=[(" ", 2)], question=" ")))
     assert kinds(dataset) == [("empty_question", "q1"), ("empty_answer", "q1")]
-    assert only_question(dataset).answers == (Answer(" ", None),)
+    assert only_question(dataset).answers == (Gold(" ", None),)
 
 
 @pytest.mark.parametrize(
     ("text", "start", "expected"),
     [
-        ("도서관", 5, Answer("도서관", 3)),
-        ("도서관", 17, Answer("도서관", 19)),
-        ("도서관", 11, Answer("도서관", 3)),  # as near as the other one: the first
-        ("도서관", 12, Answer("도서관", 19)),
-        ("도서관", -1, Answer("도서관", 3)),
-        ("도서관", 9999, Answer("도서관", 19)),
-        (" 언덕 ", 0, Answer(" 언덕 ", 8)),
-        (" 도서관 ", 19, Answer("도서관", 19)),
-        ("책을\n", 2, Answer("책을", 25)),
+        ("도서관", 5, Gold("도서관", 3)),
+        ("도서관", 17, Gold("도서관", 19)),
+        ("도서관", 11, Gold("도서관", 3)),  # as near as the other one: the first
+        ("도서관", 12, Gold("도서관", 19)),
+        ("도서관", -1, Gold("도서관", 3)),
+        ("도서관", 9999, Gold("도서관", 19)),
+        (" 언덕 ", 0, Gold(" 언덕 ", 8)),
+        (" 도서관 ", 19, Gold("도서관", 19)),
+        ("책을\n", 2, Gold("책을", 25)),
     ],
 )
 def test_read_dataset_moved_answer_is_found_nearby(
-    text: str, start: int, expected: Answer, tmp_path: Path
+    text: str, start: int, expected: Gold, tmp_path: Path
 ) -> None:
     dataset = read(tmp_path, content(question(answers=[(text, start)])))
     assert kinds(dataset) == [("answer_moved", "q1")]
@@ -177,7 +182,7 @@ def test_read_dataset_moved_answer_is_found_nearby(
 def test_read_dataset_answer_with_blanks_in_place_stays(tmp_path: Path) -> None:
     dataset = read(tmp_path, content(question(answers=[("도서관은 ", 3)])))
     assert dataset.problems == ()
-    assert only_question(dataset).answers == (Answer("도서관은 ", 3),)
+    assert only_question(dataset).answers == (Gold("도서관은 ", 3),)
 
 
 def test_read_dataset_answer_not_in_context_is_kept_for_the_score(tmp_path: Path) -> None:
@@ -186,7 +191,7 @@ def test_read_dataset_answer_not_in_context_is_kept_for_the_score(tmp_path: Path
     assert problem == Problem("answer_not_found", "q1", problem.detail)
     assert "'바다' is not in the context" in problem.detail
     answers = only_question(dataset).answers
-    assert [answer.is_usable for answer in answers] == [False, True]
+    assert [answer.start is not None for answer in answers] == [False, True]
     assert answers[0].end is None
     assert dataset.golds() == {"q1": ["바다", "도서관"]}
 
@@ -370,7 +375,8 @@ def test_locate_equals_slow_search(context: str, text: str, near: int) -> None:
     for candidate in (text, text.strip()):
         starts = [i for i in range(len(context)) if context.startswith(candidate, i)]
         if candidate.strip() and starts and expected is None:
-            expected = Answer(candidate, min(starts, key=lambda i: (abs(i - near), i)))
+            start = min(starts, key=lambda i: (abs(i - near), i))
+            expected = Span(candidate, start, start + len(candidate))
     assert locate(context, text, near) == expected
 
 
@@ -406,3 +412,21 @@ def test_read_predictions_wrong_file_is_named(text: str, message: str, tmp_path:
         read_predictions(str(path))
     assert message in str(error.value)
     assert str(error.value).startswith(str(path))
+
+
+def test_locate_answers_of_a_file_are_found_near_answer_start_or_first() -> None:
+    context = "도서관은 언덕에 있다. 옛 도서관은 강가에 있었다."
+    questions = tuple(Question(name, "어디?", (), False) for name in "abcdefg")
+    dataset = Dataset("", (Paragraph("", context, questions),), ())
+    texts = {"a": " 도서관 ", "b": "도서관", "c": "도서관", "d": "바다", "e": " ", "f": "강가"}
+    predictions = PredictionFile({**texts, "x": "언덕"}, {"b": 14, "c": 9999}, 0)
+    assert predictions.locate(dataset) == LocatedAnswers(
+        spans={
+            "a": Span("도서관", 0, 3),
+            "b": Span("도서관", 15, 18),
+            "c": Span("도서관", 15, 18),
+            "f": Span("강가", 20, 22),
+        },
+        not_found=["d"],
+        ambiguous=["a"],
+    )

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Question, read_dataset
+from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Question, read_dataset
 from bert_ko.tasks.squad.features import (
     Features,
     WindowConfig,
@@ -140,11 +140,11 @@ def test_gather_without_any_piece_of_a_question_or_context(tokenizer: Tokenizer)
 
 def test_project_takes_the_pieces_that_the_answer_touches() -> None:
     starts, ends = np.array([0, 2, 5, 7], np.int32), np.array([2, 4, 7, 9], np.int32)
-    assert project(Answer("가나", 0), starts, ends) == (0, 0)
-    assert project(Answer("나다", 1), starts, ends) == (0, 1)
-    assert project(Answer("마바사", 6), starts, ends) == (2, 3)
-    assert project(Answer(" ", 4), starts, ends) is None  # between two pieces
-    assert project(Answer("가", None), starts, ends) is None
+    assert project(Gold("가나", 0), starts, ends) == (0, 0)
+    assert project(Gold("나다", 1), starts, ends) == (0, 1)
+    assert project(Gold("마바사", 6), starts, ends) == (2, 3)
+    assert project(Gold(" ", 4), starts, ends) is None  # between two pieces
+    assert project(Gold("가", None), starts, ends) is None
 
 
 def test_max_context_equals_a_plain_loop(squad_features: Features) -> None:

@@ -1,9 +1,6 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from bert_ko.tasks.squad.examples import Span
 from bert_ko.tasks.squad.josa import JosaStripper, Stripped
 
 
@@ -12,14 +9,19 @@ def stripper() -> JosaStripper:
     return JosaStripper()
 
 
+def cut(stripper: JosaStripper, context: str, start: int, end: int) -> Stripped:
+    stripped = stripper.strip(stripper.analyze(context), Span(context[start:end], start, end))
+    assert stripped.span.text == context[stripped.span.start : stripped.span.end]
+    return stripped
+
+
 def strip(stripper: JosaStripper, context: str, answer: str) -> str:
     """The answer after stripping, at its only place in the context."""
     assert context.count(answer) == 1
     start = context.index(answer)
-    stripped = stripper.strip(stripper.analyze(context), start, start + len(answer))
-    assert stripped.start >= start and stripped.end <= start + len(answer)
-    assert stripped.start < stripped.end
-    return context[stripped.start : stripped.end]
+    span = cut(stripper, context, start, start + len(answer)).span
+    assert start <= span.start < span.end <= start + len(answer)
+    return span.text
 
 
 @pytest.mark.parametrize(
@@ -87,32 +89,28 @@ def test_strip_brackets_and_quotes(
 def test_strip_context_shows_that_the_tail_is_part_of_the_name(stripper: JosaStripper) -> None:
     context = "가파도는 작은 섬이다. 가파도의 보리밭은 넓다. 배가 가파도 쪽으로 간다."
     start = context.rindex("가파도")
-    stripped = stripper.strip(stripper.analyze(context), start, start + 3)
-    assert context[stripped.start : stripped.end] == "가파도"
+    assert cut(stripper, context, start, start + 3).span.text == "가파도"
 
 
 def test_strip_context_shows_the_name_without_its_josa(stripper: JosaStripper) -> None:
     context = "마칸지의 집에 손님이 왔다. 마칸지가 웃었다. 손님은 마칸지와 함께 떠났다."
     start = context.index("마칸지와")
-    stripped = stripper.strip(stripper.analyze(context), start, start + 4)
-    assert context[stripped.start : stripped.end] == "마칸지"
+    assert cut(stripper, context, start, start + 4).span.text == "마칸지"
 
 
 @pytest.mark.parametrize("answer", ["는", "이다.", "(", "’", "  "])
 def test_strip_never_to_nothing(stripper: JosaStripper, answer: str) -> None:
     context = f"이것은 {answer} 그렇다."
     start = context.index(answer, 4)
-    stripped = stripper.strip(stripper.analyze(context), start, start + len(answer))
-    assert (stripped.start, stripped.end) == (start, start + len(answer))
-    assert (stripped.removed, stripped.rule) == ("", "")
+    end = start + len(answer)
+    assert cut(stripper, context, start, end) == Stripped(Span(answer, start, end), "", "")
 
 
 def test_strip_nothing_to_cut_says_so(stripper: JosaStripper) -> None:
     context = "어제 경복궁 앞에서 만났다."
     start = context.index("경복궁")
-    assert stripper.strip(stripper.analyze(context), start, start + 3) == Stripped(
-        start, start + 3, "", ""
-    )
+    span = Span("경복궁", start, start + 3)
+    assert cut(stripper, context, start, start + 3) == Stripped(span, "", "")
 
 
 @pytest.mark.parametrize(
@@ -134,11 +132,10 @@ def test_strip_decomposed_context_is_cut_in_its_own_characters(stripper: JosaStr
 def test_strip_answer_inside_quotes_is_whole(stripper: JosaStripper) -> None:
     for context in ("그는 《흰 구름이》를 읽었다.", '그는 "흰 구름이"라는 시를 읽었다.'):
         start = context.index("흰")
-        span = stripper.strip(stripper.analyze(context), start, start + len("흰 구름이"))
-        assert (span.start, span.end, span.removed) == (start, start + 5, "")
+        span = Span("흰 구름이", start, start + 5)
+        assert cut(stripper, context, start, start + 5) == Stripped(span, "", "")
     context = "그는 흰 구름이 떠 있다고 했다."
-    span = stripper.strip(stripper.analyze(context), 3, 8)
-    assert context[span.start : span.end] == "흰 구름"
+    assert cut(stripper, context, 3, 8).span.text == "흰 구름"
 
 
 @pytest.mark.parametrize(
@@ -160,12 +157,11 @@ def test_strip_quotes_titles_and_sentences(
 
 
 def test_strip_word_of_a_user_dictionary_stays_whole(
-    stripper: JosaStripper, tmp_path: Path
+    stripper: JosaStripper, user_dictionary: str
 ) -> None:
-    source, target = tmp_path / "user.csv", tmp_path / "user.dic"
-    source.write_text("무지개로,1786,3543,-5000,NNP,*,F,무지개로,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    context = "그 찻집의 이름은 무지개로 정했다."
-    assert strip(stripper, context, "무지개로") == "무지개"
-    assert strip(JosaStripper([str(target)]), context, "무지개로") == "무지개로"
+    context, name = "책방 하늘가람의 앞에서 만났다.", "하늘가람의"
+    assert strip(stripper, context, name) == "하늘가람"
+    assert strip(JosaStripper([user_dictionary]), context, name) == name
+    assert (
+        strip(JosaStripper([user_dictionary]), f"{context} 하늘가람의의 문", "하늘가람의의") == name
+    )

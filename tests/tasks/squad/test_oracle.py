@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Question
+from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Question
 from bert_ko.tasks.squad.features import WindowConfig, build_features
 from bert_ko.tasks.squad.oracle import OracleReport, consult_oracle
 from bert_ko.tokenization.config import TokenizerConfig
@@ -24,9 +24,7 @@ def tiny() -> Tokenizer:
 
 
 def question(qas_id: str, context: str, *golds: str, is_impossible: bool = False) -> Question:
-    answers = tuple(
-        Answer(gold, context.index(gold) if gold in context else None) for gold in golds
-    )
+    answers = tuple(Gold(gold, context.index(gold) if gold in context else None) for gold in golds)
     return Question(qas_id, "무엇인가?", answers, is_impossible)
 
 

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Problem, Question
-from bert_ko.tasks.squad.josa_report import (
-    JosaReport,
-    Removal,
-    StrippedAnswers,
-    make_josa_report,
+from bert_ko.tasks.squad.examples import (
+    NO_ANSWER,
+    Dataset,
+    Gold,
+    Paragraph,
+    Problem,
+    Question,
+    Span,
 )
+from bert_ko.tasks.squad.josa import Stripped
 from bert_ko.tasks.squad.outputs import (
     result_values,
     write_changes,
@@ -22,7 +25,6 @@ from bert_ko.tasks.squad.outputs import (
 )
 from bert_ko.tasks.squad.predictions import Candidate, Prediction
 from bert_ko.tasks.squad.reader import Reading
-from bert_ko.tasks.squad.scores import Scores, score_predictions
 
 CONTEXT = "마을 도서관은 언덕 위에 있다."
 HILL = Candidate("언덕 위에", 8, 13, 7.5, 0.75, 4.0, 3.5)
@@ -34,13 +36,11 @@ NAMES = ["predictions.json", "nbest_predictions.json", "null_odds.json"]
 def reading(null_odds: float = -1.5) -> Reading:
     return Reading(
         [
-            Prediction("q1", 0, [HILL, SHORT], null_odds),
-            Prediction("q2", 0, [SILENCE], math.inf),
+            Prediction("q1", [HILL, SHORT], null_odds),
+            Prediction("q2", [SILENCE], math.inf),
         ],
-        {"q1": "언덕 위에", "q2": ""},
-        StrippedAnswers(
-            {"q1": "언덕 위", "q2": ""}, {"q1": Removal("에", "josa")}, [], [], {"q1": (8, 12)}
-        ),
+        {"q1": HILL.span, "q2": NO_ANSWER},
+        {"q1": Stripped(Span("언덕 위", 8, 12), "에", "josa")},
     )
 
 
@@ -99,9 +99,7 @@ def test_write_predictions_again_replaces_and_leaves_no_half_file(tmp_path: Path
 
 
 def test_write_predictions_lone_surrogate_is_written(tmp_path: Path) -> None:
-    strange = reading()._replace(
-        predictions=[], stripped=StrippedAnswers({"q\ud800": "언\ud800덕"}, {}, [], [])
-    )
+    strange = Reading([], {"q\ud800": Span("언\ud800덕", 0, 3)}, {})
     write_predictions(str(tmp_path), strange, is_version_2=False)
     assert load(tmp_path / "predictions.json") == {"q\ud800": "언\ud800덕"}
 
@@ -109,13 +107,8 @@ def test_write_predictions_lone_surrogate_is_written(tmp_path: Path) -> None:
 # Changes and problems
 
 
-def scored(golds: dict[str, list[str]], found: Reading) -> tuple[Scores, JosaReport]:
-    scores = score_predictions(golds, found.stripped.texts)
-    return scores, make_josa_report(golds, found.chosen, found.stripped)
-
-
 def test_write_changes_has_a_line_for_each_changed_answer(tmp_path: Path) -> None:
-    _, report = scored({"q1": ["언덕 위"], "q2": ["강가"]}, reading())
+    report = reading().report({"q1": ["언덕 위"], "q2": ["강가"]})
     write_changes(str(tmp_path), report)
     assert (tmp_path / "josa_changes.jsonl").read_text(encoding="utf-8") == (
         '{"id": "q1", "before": "언덕 위에", "after": "언덕 위", "golds": ["언덕 위"], '
@@ -128,7 +121,7 @@ def test_write_changes_has_a_line_for_each_changed_answer(tmp_path: Path) -> Non
 def test_write_changes_nothing_changed_empties_the_file(tmp_path: Path) -> None:
     path = tmp_path / "josa_changes.jsonl"
     path.write_text("old\n")
-    _, report = scored({"q2": ["강가"]}, reading())
+    report = reading().report({"q2": ["강가"]})
     write_changes(str(tmp_path), report)
     assert path.read_text() == ""
 
@@ -178,7 +171,7 @@ def dataset(**golds: str | None) -> Dataset:
     """Questions by id; None for one that has no answer."""
     questions = tuple(
         Question(
-            qas_id, "어디?", () if gold is None else (Answer(gold, 0),), is_impossible=gold is None
+            qas_id, "어디?", () if gold is None else (Gold(gold, 0),), is_impossible=gold is None
         )
         for qas_id, gold in golds.items()
     )
@@ -187,8 +180,7 @@ def dataset(**golds: str | None) -> Dataset:
 
 def test_result_values_have_final_answers_and_those_before() -> None:
     data = dataset(q1="언덕 위", q2="강가")
-    scores, report = scored(data.golds(), reading())
-    assert result_values(scores, report, data) == {
+    assert result_values(reading().report(data.golds()), data) == {
         "exact_match": 50.0,
         "f1": 50.0,
         "exact_match_not_stripped": 0.0,
@@ -200,9 +192,8 @@ def test_result_values_have_final_answers_and_those_before() -> None:
 def test_result_values_version_2_parts_are_scored_apart() -> None:
     data = dataset(q1="언덕", q2=None, q3=None, q4=None)
     found = reading()
-    found.stripped.texts.update(q3="마을")  # q4 is not answered at all, and scores nothing
-    scores, report = scored(data.golds(), found)
-    values = result_values(scores, report, data)
+    found.chosen["q3"] = Span("마을", 0, 2)  # q4 is not answered at all, and scores nothing
+    values = result_values(found.report(data.golds()), data)
     assert {name: v for name, v in values.items() if "answer" in name} == {
         "has_answer_exact_match": 0.0,
         "has_answer_f1": pytest.approx(100 * 0.8),
@@ -216,6 +207,6 @@ def test_result_values_version_2_parts_are_scored_apart() -> None:
 
 def test_result_values_part_without_questions_is_zero() -> None:
     data = dataset(q2=None)
-    values = result_values(*scored(data.golds(), reading()), data)
+    values = result_values(reading().report(data.golds()), data)
     assert (values["has_answer_exact_match"], values["has_answer_total"]) == (0.0, 0)
     assert (values["no_answer_exact_match"], values["no_answer_total"]) == (100.0, 1)

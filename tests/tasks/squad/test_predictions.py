@@ -33,10 +33,12 @@ def test_predict_right_logits_give_the_gold_answers(
 ) -> None:
     config = PredictionConfig()
     answers = {}
-    for prediction in predict(squad, squad_features, *gold_logits(squad_features), config):
+    predictions = predict(squad, squad_features, *gold_logits(squad_features), config)
+    for prediction, (paragraph, question) in zip(predictions, squad.questions(), strict=True):
         best = prediction.best(config)
         answers[prediction.qas_id] = best.text
-        assert squad.paragraphs[prediction.context].context[best.start : best.end] == best.text
+        assert prediction.qas_id == question.qas_id
+        assert paragraph.context[best.start : best.end] == best.text
     scores = score_predictions(squad.golds(), answers)
     assert (scores.exact_match, scores.f1, scores.missing) == (100, 100, [])
 

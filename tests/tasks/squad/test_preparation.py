@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.config import BertConfig
-from bert_ko.progress import program_name
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.command import file_identity
+from bert_ko.tasks.squad.examples import Span
 from bert_ko.tasks.squad.features import Features
-from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa import JosaStripper, Stripped
 from bert_ko.tasks.squad.josa_policy import HelpfulStripper
 from bert_ko.tasks.squad.preparation import (
     Questions,
@@ -28,8 +28,6 @@ from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
-
-WARNING = f"{program_name()}: warning:"
 
 PIECES = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "마을", "도서관", "##은", "언덕", "위에"),
@@ -156,11 +154,11 @@ def test_describe_questions_counts_and_names_problems(
 ) -> None:
     golds: dict[str, str | None] = {"q1": "언덕", **{f"x{n}": "바다" for n in range(7)}}
     found = questions(tmp_path, tiny, golds)
-    describe_questions(flags(tmp_path), found)
+    describe_questions(flags(tmp_path), "run_squad", found)
     printed = capsys.readouterr()
     assert printed.out == f"{found.path}: 8 questions on 1 contexts, 8 windows\n"
     assert printed.err == (
-        f"{WARNING} {found.path}: answer_not_found: 7 (x0, x1, x2, x3, x4 and 2 more)\n"
+        f"run_squad: warning: {found.path}: answer_not_found: 7 (x0, x1, x2, x3, x4 and 2 more)\n"
     )
 
 
@@ -169,8 +167,8 @@ def test_describe_questions_verbose_has_every_problem(
 ) -> None:
     found = questions(tmp_path, tiny, {"q1": "바다", "q2": ""})
     capsys.readouterr()
-    describe_questions(flags(tmp_path, verbose_logging=True), found)
-    start = f"{WARNING} {found.path}: "
+    describe_questions(flags(tmp_path, verbose_logging=True), "run_squad", found)
+    start = f"run_squad: warning: {found.path}: "
     place = f"{found.path}: data[0].paragraphs[0].qas"
     assert capsys.readouterr().err.splitlines() == [
         f"{start}answer_not_found: 1 (q1)",
@@ -186,9 +184,9 @@ def test_describe_questions_problem_of_the_file_says_its_detail(
     path = Path(write(tmp_path, {"q1": "언덕"}))
     path.write_text(path.read_text().replace('"1.1"', '"\\u2028x"'), encoding="utf-8")
     found = read_questions(flags(tmp_path), str(path), tiny, str(tmp_path))
-    describe_questions(flags(tmp_path), found)
+    describe_questions(flags(tmp_path), "run_squad", found)
     assert capsys.readouterr().err == (
-        f"{WARNING} {path}: unknown_version: 1 (the version '\\\\u2028x' is unknown; "
+        f"run_squad: warning: {path}: unknown_version: 1 (the version '\\\\u2028x' is unknown; "
         "read as SQuAD's form)\n"
     )
 
@@ -214,13 +212,13 @@ HELPED: dict[str, str | None] = {f"q{n}": "강가" for n in range(3)}
 
 def test_choose_stripper_never_is_none(tmp_path: Path, tiny: Tokenizer) -> None:
     training = questions(tmp_path, tiny, HELPED)
-    assert choose_stripper(flags(tmp_path, strip_josa="never"), training) is None
+    assert choose_stripper(flags(tmp_path, strip_josa="never"), "run_squad", tiny, training) is None
     assert not (tmp_path / "josa_endings.json").exists()
 
 
 def test_choose_stripper_always_learns_nothing(tmp_path: Path, tiny: Tokenizer) -> None:
     training = questions(tmp_path, tiny, HELPED)
-    found = choose_stripper(flags(tmp_path, strip_josa="always"), training)
+    found = choose_stripper(flags(tmp_path, strip_josa="always"), "run_squad", tiny, training)
     assert type(found) is JosaStripper
     assert not (tmp_path / "josa_endings.json").exists()
 
@@ -230,7 +228,7 @@ def test_choose_stripper_auto_learns_writes_and_is_found_again(
 ) -> None:
     # 강가에 is one piece, so that a reader that means 강가 answers it.
     training = questions(tmp_path, tiny, {**HELPED, "q4": "도서관"})
-    found = choose_stripper(flags(tmp_path), training)
+    found = choose_stripper(flags(tmp_path), "run_squad", tiny, training)
     assert isinstance(found, HelpfulStripper)
     assert found.endings == {"josa 에"}
     digest = hashlib.sha256((tmp_path / "questions.json").read_bytes()).hexdigest()[:16]
@@ -238,39 +236,53 @@ def test_choose_stripper_auto_learns_writes_and_is_found_again(
         "file": ["questions.json", digest],
         "endings": ["josa 에"],
     }
-    again = choose_stripper(flags(tmp_path), None)
+    again = choose_stripper(flags(tmp_path), "run_squad", tiny, None)
     assert isinstance(again, HelpfulStripper)
     assert again.endings == found.endings
     place = CONTEXT.index("강가에")
-    stripped = again.strip(again.analyze(CONTEXT), place, place + 3)
-    assert (stripped.start, stripped.end, stripped.removed) == (place, place + 2, "에")
+    stripped = again.strip(again.analyze(CONTEXT), Span("강가에", place, place + 3))
+    assert stripped == Stripped(Span("강가", place, place + 2), "에", "josa")
     assert capsys.readouterr().err == ""
+
+
+def test_choose_stripper_has_the_user_dictionary_of_the_tokenizer(
+    user_dictionary: str, tmp_path: Path
+) -> None:
+    config, endings = flags(tmp_path), '{"endings": ["josa 의"]}'
+    (tmp_path / "josa_endings.json").write_text(endings, encoding="utf-8")
+    context, kept = "책방 하늘가람의 앞에서 만났다.", []
+    for dictionaries in ([], [user_dictionary]):
+        tokenizer = Tokenizer(Vocabulary(PIECES), TokenizerConfig(), user_dictionaries=dictionaries)
+        stripper = choose_stripper(config, "run_squad", tokenizer, None)
+        assert stripper is not None
+        kept.append(stripper.strip(stripper.analyze(context), Span("하늘가람의", 3, 8)).span.text)
+    assert kept == ["하늘가람", "하늘가람의"]
 
 
 def test_choose_stripper_auto_what_does_not_help_is_not_cut(
     tmp_path: Path, tiny: Tokenizer
 ) -> None:
     golds: dict[str, str | None] = {**HELPED, **{f"w{n}": "강가에" for n in range(2)}}
-    found = choose_stripper(flags(tmp_path), questions(tmp_path, tiny, golds))
+    found = choose_stripper(flags(tmp_path), "run_squad", tiny, questions(tmp_path, tiny, golds))
     assert isinstance(found, HelpfulStripper)
     assert found.endings == set()  # 3 better and 2 worse are too few
 
 
 def test_choose_stripper_auto_without_anything_learnt_warns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny: Tokenizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert choose_stripper(flags(tmp_path), None) is None
+    assert choose_stripper(flags(tmp_path), "run_squad", tiny, None) is None
     assert capsys.readouterr().err == (
-        f"{WARNING} --strip_josa=auto strips nothing: what helps is learnt from "
+        "run_squad: warning: --strip_josa=auto strips nothing: what helps is learnt from "
         f"--train_file, and {tmp_path}/josa_endings.json does not exist.\n"
     )
 
 
-def test_choose_stripper_auto_damaged_file_is_an_error(tmp_path: Path) -> None:
+def test_choose_stripper_auto_damaged_file_is_an_error(tmp_path: Path, tiny: Tokenizer) -> None:
     path = tmp_path / "josa_endings.json"
     path.write_text('{"endings": [')
     with pytest.raises(ValueError) as error:
-        choose_stripper(flags(tmp_path), None)
+        choose_stripper(flags(tmp_path), "run_squad", tiny, None)
     assert str(error.value) == (
         f"{path}: not a JSON object; delete it, or write to another folder."
     )
@@ -286,7 +298,7 @@ def prepared(folder: Path, tokenizer: Tokenizer, **values: Any) -> Setting:
         "predict_file": write(folder, {"p1": "언덕"}, "dev.json"),
     }
     config = flags(folder, **{"do_predict": False, **files, **values})
-    return prepare(config, BertConfig(vocab_size=17), tokenizer)
+    return prepare(config, "run_squad", BertConfig(vocab_size=17), tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +321,7 @@ def test_prepare_reads_what_is_needed_and_nothing_else(
 ) -> None:  # fmt: skip
     setting = prepared(tmp_path, tiny, **values)
     assert (setting.training is not None, setting.asked is not None) == (is_trained_on, is_asked)
-    assert (setting.reader.stripper is not None) == is_stripped
+    assert (setting.stripper is not None) == is_stripped
     printed = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
     wanted = [tmp_path / "train.json"] * is_trained_on + [tmp_path / "dev.json"] * is_asked
     assert printed == [str(path) for path in wanted]
@@ -317,10 +329,12 @@ def test_prepare_reads_what_is_needed_and_nothing_else(
 
 def test_prepare_reader_has_the_flags_and_the_special_ids(tmp_path: Path, tiny: Tokenizer) -> None:
     setting = prepared(tmp_path, tiny, do_predict=True, predict_batch_size=5, n_best_size=2)
-    assert setting.reader.plan == BatchPlan(5, (0, 2, 3), (24,))
-    assert setting.reader.windows == setting.config.window_config
-    assert setting.reader.answers == setting.config.prediction_config
-    assert setting.reader.tokenizer is tiny
+    assert setting.asked is not None
+    reader = setting.reader(dict, setting.asked.features)
+    assert reader.plan == BatchPlan(5, (0, 2, 3), (24,))
+    assert reader.windows == setting.config.window_config
+    assert reader.answers == setting.config.prediction_config
+    assert reader.tokenizer is tiny
 
 
 def test_prepare_problems_of_both_files_are_written(tmp_path: Path, tiny: Tokenizer) -> None:
@@ -330,7 +344,7 @@ def test_prepare_problems_of_both_files_are_written(tmp_path: Path, tiny: Tokeni
         tmp_path, do_train=True, train_file=str(tmp_path / "train.json"),
         predict_file=str(tmp_path / "dev.json"), strip_josa="never",
     )  # fmt: skip
-    prepare(config, BertConfig(vocab_size=17), tiny)
+    prepare(config, "run_squad", BertConfig(vocab_size=17), tiny)
     lines = (tmp_path / "dataset_problems.jsonl").read_text(encoding="utf-8").splitlines()
     assert [(r["file"], r["id"]) for r in map(json.loads, lines)] == [
         (str(tmp_path / "train.json"), "x"),

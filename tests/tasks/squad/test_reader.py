@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bert_ko.tasks.batches import BatchPlan
-from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Question
+from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Question, Span
 from bert_ko.tasks.squad.features import WindowConfig, build_features
-from bert_ko.tasks.squad.josa import JosaStripper
-from bert_ko.tasks.squad.josa_report import Removal, StrippedAnswers, Stripper
+from bert_ko.tasks.squad.josa import JosaStripper, Stripped
+from bert_ko.tasks.squad.josa_report import Stripper
 from bert_ko.tasks.squad.predictions import PredictionConfig
-from bert_ko.tasks.squad.reader import ReaderSettings, Reading, ask, evaluate, read
+from bert_ko.tasks.squad.reader import Reader, Reading
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
@@ -85,38 +85,54 @@ def dataset(*contexts: str, questions: tuple[str, ...] = ("어디인가?",)) -> 
     return Dataset("", tuple(paragraphs), ())
 
 
-def settings(
+def make_reader(
     tokenizer: Tokenizer,
+    model: Callable[[Batch], Batch],
     batch_size: int = 4,
     lengths: tuple[int, ...] = (64, 96),
     doc_stride: int = 8,
     stripper: Stripper | None = None,
     **answers: float,
-) -> ReaderSettings:
-    return ReaderSettings(
+) -> Reader:
+    return Reader(
         tokenizer,
         WindowConfig(lengths[-1], doc_stride, max_query_length=8),
         BatchPlan(batch_size, (0, 2, 3), lengths),
         PredictionConfig(**answers),  # type: ignore[arg-type]
         stripper,
+        model,
     )
+
+
+def chosen(reading: Reading) -> dict[str, str]:
+    """The answers before stripping."""
+    return {qas_id: span.text for qas_id, span in reading.chosen.items()}
+
+
+def texts(reading: Reading) -> dict[str, str]:
+    """The final answers."""
+    return {qas_id: span.text for qas_id, span in reading.answers.items()}
+
+
+def spans(reading: Reading) -> dict[str, tuple[int, int]]:
+    return {qas_id: (span.start, span.end) for qas_id, span in reading.answers.items()}
 
 
 def answer_to(tokenizer: Tokenizer, context: str, answer: str) -> Reading:
     model = FakeModel(tokenizer, {"어디인가?": answer})
-    return ask(dataset(context), model, settings(tokenizer))
+    return make_reader(tokenizer, model).read(dataset(context))
 
 
 # What stands in the context
 
 
-def test_ask_clean_context_answers_the_pieces(tiny: Tokenizer) -> None:
+def test_read_clean_context_answers_the_pieces(tiny: Tokenizer) -> None:
     reading = answer_to(tiny, CONTEXT, "언덕 위")
-    assert reading.chosen == {"q1": "언덕 위"}
-    assert reading.spans == {"q1": (8, 12)}
-    assert reading.stripped == StrippedAnswers({"q1": "언덕 위"}, {}, [], [], {"q1": (8, 12)})
+    assert chosen(reading) == {"q1": "언덕 위"}
+    assert spans(reading) == {"q1": (8, 12)}
+    assert reading.chosen == reading.answers == {"q1": Span("언덕 위", 8, 12)}
     (prediction,) = reading.predictions
-    assert (prediction.qas_id, prediction.context, prediction.null_odds) == ("q1", 0, 0.0)
+    assert (prediction.qas_id, prediction.null_odds) == ("q1", 0.0)
     best = prediction.candidates[0]
     assert (best.text, best.score, best.start_logit, best.end_logit) == ("언덕 위", 20, 10, 10)
 
@@ -137,76 +153,75 @@ def test_ask_clean_context_answers_the_pieces(tiny: Tokenizer) -> None:
         ("마을 도서관은 언\ud800덕 위에 있다.", "언\ud800덕 위", (8, 13)),
     ],
 )
-def test_ask_strange_blanks_and_invisible_characters_are_answered_as_they_stand(
+def test_read_strange_blanks_and_invisible_characters_are_answered_as_they_stand(
     context: str, answer: str, span: tuple[int, int], tiny: Tokenizer
 ) -> None:
     assert tiny.encode(context).ids == tiny.encode(CONTEXT).ids
     reading = answer_to(tiny, context, "언덕 위")
-    assert reading.chosen == reading.stripped.texts == {"q1": answer}
-    assert reading.spans == {"q1": span}
+    assert chosen(reading) == texts(reading) == {"q1": answer}
+    assert spans(reading) == {"q1": span}
     assert context[slice(*span)] == answer
 
 
-def test_ask_decomposed_context_is_answered_decomposed(tiny: Tokenizer) -> None:
+def test_read_decomposed_context_is_answered_decomposed(tiny: Tokenizer) -> None:
     context = unicodedata.normalize("NFD", CONTEXT)
     reading = answer_to(tiny, context, "언덕 위")
-    assert reading.chosen == {"q1": unicodedata.normalize("NFD", "언덕 위")}
-    assert len(reading.chosen["q1"]) == 9
-    assert reading.spans == {"q1": (17, 26)}
+    assert chosen(reading) == {"q1": unicodedata.normalize("NFD", "언덕 위")}
+    assert len(chosen(reading)["q1"]) == 9
+    assert spans(reading) == {"q1": (17, 26)}
 
 
-def test_ask_html_remnants_are_answered_as_they_stand(tiny: Tokenizer) -> None:
+def test_read_html_remnants_are_answered_as_they_stand(tiny: Tokenizer) -> None:
     context = "<b>마을</b> 도서관은 언덕&nbsp;위에 있다.<br/>"
-    assert answer_to(tiny, context, "언덕&nbsp;위").spans == {"q1": (15, 24)}
+    assert spans(answer_to(tiny, context, "언덕&nbsp;위")) == {"q1": (15, 24)}
     reading = answer_to(tiny, context, "<b>마을</b>")
-    assert (reading.chosen, reading.spans) == ({"q1": "<b>마을</b>"}, {"q1": (0, 9)})
+    assert (chosen(reading), spans(reading)) == ({"q1": "<b>마을</b>"}, {"q1": (0, 9)})
 
 
-def test_ask_emoji_count_as_their_code_points(tiny: Tokenizer) -> None:
+def test_read_emoji_count_as_their_code_points(tiny: Tokenizer) -> None:
     # A family is five characters, of which the two joiners are no part of a piece.
     context = "👩‍👩‍👧 마을 도서관은 언덕 🏠 위에 있다."
     reading = answer_to(tiny, context, "언덕 🏠 위")
-    assert reading.chosen == {"q1": "언덕 🏠 위"}
-    assert reading.spans == {"q1": (14, 20)}
+    assert chosen(reading) == {"q1": "언덕 🏠 위"}
+    assert spans(reading) == {"q1": (14, 20)}
 
 
 @pytest.mark.parametrize("context", ["", " ", "\u00a0\t\n", "\u200e\ufeff"])
-def test_ask_context_without_pieces_alone_has_no_answer(context: str, tiny: Tokenizer) -> None:
+def test_read_context_without_pieces_alone_has_no_answer(context: str, tiny: Tokenizer) -> None:
     model = FakeModel(tiny, {"어디인가?": "언덕"})
-    reading = ask(dataset(context), model, settings(tiny))
-    assert (reading.chosen, reading.spans) == ({"q1": ""}, {"q1": (0, 0)})
+    reading = make_reader(tiny, model).read(dataset(context))
+    assert (chosen(reading), spans(reading)) == ({"q1": ""}, {"q1": (0, 0)})
     assert model.rows == [[2, 16, 17, 18, 3, 3]] * 4
 
 
 @pytest.mark.parametrize("context", ["", " ", "\u00a0\t\n", "\u200e\ufeff"])
-def test_ask_context_without_pieces_has_no_answer(context: str, tiny: Tokenizer) -> None:
+def test_read_context_without_pieces_has_no_answer(context: str, tiny: Tokenizer) -> None:
     for version_2 in (False, True):
         model = FakeModel(tiny, {"어디인가?": "언덕"})
-        config = settings(tiny, version_2_with_negative=version_2)
-        reading = ask(dataset(context, CONTEXT), model, config)
-        assert reading.chosen == reading.stripped.texts == {"q1": "", "q2": "언덕"}
-        assert reading.spans == {"q1": (0, 0), "q2": (8, 10)}
-        assert reading.stripped.spans == {"q2": (8, 10)}
+        reader = make_reader(tiny, model, version_2_with_negative=version_2)
+        reading = reader.read(dataset(context, CONTEXT))
+        assert chosen(reading) == texts(reading) == {"q1": "", "q2": "언덕"}
+        assert spans(reading) == {"q1": (0, 0), "q2": (8, 10)}
 
 
-def test_ask_question_without_pieces_is_answered(tiny: Tokenizer) -> None:
+def test_read_question_without_pieces_is_answered(tiny: Tokenizer) -> None:
     model = FakeModel(tiny, {"": "강가"})
     data = dataset("강가에 종이배가 뜬다.", questions=("\u200e ",))
-    assert ask(data, model, settings(tiny)).chosen == {"q1": "강가"}
+    assert chosen(make_reader(tiny, model).read(data)) == {"q1": "강가"}
     assert model.rows[0][:2] == [2, 3]
 
 
-def test_ask_question_too_long_is_cut(tiny: Tokenizer) -> None:
+def test_read_question_too_long_is_cut(tiny: Tokenizer) -> None:
     model = FakeModel(tiny, {"마을 " * 8: "강가"})
     data = dataset("강가에 종이배가 뜬다.", questions=("마을 " * 9,))
-    assert ask(data, model, settings(tiny)).chosen == {"q1": "강가"}
+    assert chosen(make_reader(tiny, model).read(data)) == {"q1": "강가"}
 
 
-def test_ask_no_questions_computes_nothing(tiny: Tokenizer) -> None:
+def test_read_no_questions_computes_nothing(tiny: Tokenizer) -> None:
     model = FakeModel(tiny, {})
     for data in (Dataset("", (), ()), dataset(CONTEXT, questions=())):
-        reading = ask(data, model, settings(tiny, stripper=JosaStripper()))
-        assert (reading.predictions, reading.chosen, reading.spans) == ([], {}, {})
+        reading = make_reader(tiny, model, stripper=JosaStripper()).read(data)
+        assert (reading.predictions, reading.chosen, spans(reading)) == ([], {}, {})
     assert model.shapes == []
 
 
@@ -216,10 +231,10 @@ def test_ask_no_questions_computes_nothing(tiny: Tokenizer) -> None:
 def test_read_answer_in_a_later_window_is_found_and_placed(tiny: Tokenizer) -> None:
     context = "강가에 종이배가 뜬다. " * 6 + CONTEXT
     model = FakeModel(tiny, {"어디인가?": "언덕 위"})
-    reading = ask(dataset(context), model, settings(tiny, lengths=(24,), doc_stride=8))
+    reading = make_reader(tiny, model, lengths=(24,), doc_stride=8).read(dataset(context))
     assert model.shapes == [(4, 24), (4, 24)]  # 8 windows, two of which have the answer
-    assert reading.chosen == {"q1": "언덕 위"}
-    assert reading.spans == {"q1": (6 * 13 + 8, 6 * 13 + 12)}
+    assert chosen(reading) == {"q1": "언덕 위"}
+    assert spans(reading) == {"q1": (6 * 13 + 8, 6 * 13 + 12)}
 
 
 QUESTIONS = ("어디인가?", "무엇인가?", "누구인가?")
@@ -237,26 +252,26 @@ def test_read_batches_change_no_answer(
     batch_size: int, lengths: tuple[int, ...], tiny: Tokenizer
 ) -> None:
     model = FakeModel(tiny, ANSWERS)
-    config = settings(tiny, batch_size, lengths)
-    reading = ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, config)
-    assert list(reading.chosen.items())[:5] == [
+    reader = make_reader(tiny, model, batch_size, lengths)
+    reading = reader.read(dataset(LONG, CONTEXT, questions=QUESTIONS))
+    assert list(chosen(reading).items())[:5] == [
         ("q1", "언덕 위에"), ("q2", "도서관"), ("q3", "종이배가"), ("q4", "언덕 위에"),
         ("q5", "도서관"),
     ]  # fmt: skip
     place = LONG.index("종이배가")
-    assert [reading.spans[f"q{number}"] for number in range(1, 6)] == [
+    assert [spans(reading)[f"q{number}"] for number in range(1, 6)] == [
         (8, 13), (3, 6), (place, place + 4), (8, 13), (3, 6),
     ]  # fmt: skip
-    assert reading.spans["q6"] != (0, 0)  # it must say something
+    assert spans(reading)["q6"] != (0, 0)  # it must say something
     assert {rows for rows, _ in model.shapes} == {batch_size}
 
 
 def test_read_short_contexts_make_short_batches(tiny: Tokenizer) -> None:
     model = FakeModel(tiny, ANSWERS)
-    ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, settings(tiny, 3))
+    make_reader(tiny, model, 3).read(dataset(LONG, CONTEXT, questions=QUESTIONS))
     assert model.shapes == [(3, 96), (3, 64)]
     model = FakeModel(tiny, ANSWERS)
-    ask(dataset(LONG, CONTEXT, questions=QUESTIONS), model, settings(tiny, 3, (96,)))
+    make_reader(tiny, model, 3, (96,)).read(dataset(LONG, CONTEXT, questions=QUESTIONS))
     assert model.shapes == [(3, 96), (3, 96)]
 
 
@@ -269,19 +284,19 @@ def test_read_last_batch_is_filled_and_its_filling_says_nothing(tiny: Tokenizer)
             return outputs
 
     model = Spoiling(tiny, ANSWERS)
-    reading = ask(dataset(CONTEXT, questions=QUESTIONS[:2]), model, settings(tiny, 5))
-    assert reading.chosen == {"q1": "언덕 위에", "q2": "도서관"}
+    reading = make_reader(tiny, model, 5).read(dataset(CONTEXT, questions=QUESTIONS[:2]))
+    assert chosen(reading) == {"q1": "언덕 위에", "q2": "도서관"}
     assert model.shapes == [(5, 64)]
     assert model.rows[2:] == [model.rows[0]] * 3
 
 
 def test_read_label_shows_the_windows(tiny: Tokenizer, capsys: pytest.CaptureFixture[str]) -> None:
     data = dataset(CONTEXT, LONG, questions=QUESTIONS)
-    config = settings(tiny)
-    features = build_features(data, tiny, config.windows)
-    read(data, features, FakeModel(tiny, ANSWERS), config)
+    reader = make_reader(tiny, FakeModel(tiny, ANSWERS))
+    features = build_features(data, tiny, reader.windows)
+    reader.read(data, features)
     assert capsys.readouterr().err == ""
-    read(data, features, FakeModel(tiny, ANSWERS), config, "answering")
+    reader.read(data, features, "answering")
     assert capsys.readouterr().err.startswith("answering: 6/6 windows (100 %), ")
 
 
@@ -290,33 +305,34 @@ def test_read_label_shows_the_windows(tiny: Tokenizer, capsys: pytest.CaptureFix
 
 def test_read_version_2_no_answer_is_empty_everywhere(tiny: Tokenizer) -> None:
     answers = {**ANSWERS, "무엇인가?": None}
-    config = settings(tiny, version_2_with_negative=True, stripper=JosaStripper())
-    data = dataset(CONTEXT, questions=QUESTIONS[:2])
-    reading = ask(data, FakeModel(tiny, answers), config)
-    assert reading.chosen == {"q1": "언덕 위에", "q2": ""}
-    assert reading.stripped.texts == {"q1": "언덕 위", "q2": ""}
-    assert reading.spans == {"q1": (8, 12), "q2": (0, 0)}
+    model = FakeModel(tiny, answers)
+    reader = make_reader(tiny, model, version_2_with_negative=True, stripper=JosaStripper())
+    reading = reader.read(dataset(CONTEXT, questions=QUESTIONS[:2]))
+    assert chosen(reading) == {"q1": "언덕 위에", "q2": ""}
+    assert texts(reading) == {"q1": "언덕 위", "q2": ""}
+    assert spans(reading) == {"q1": (8, 12), "q2": (0, 0)}
     assert [p.null_odds for p in reading.predictions] == [-20, 20]
 
 
 def test_read_version_2_window_that_has_the_answer_outdoes_those_without(tiny: Tokenizer) -> None:
     context = "강가에 종이배가 뜬다. " * 6 + CONTEXT
-    config = settings(tiny, lengths=(24,), version_2_with_negative=True)
-    reading = ask(dataset(context), FakeModel(tiny, {"어디인가?": "언덕 위"}), config)
-    assert reading.chosen == {"q1": "언덕 위"}
+    model = FakeModel(tiny, {"어디인가?": "언덕 위"})
+    reader = make_reader(tiny, model, lengths=(24,), version_2_with_negative=True)
+    reading = reader.read(dataset(context))
+    assert chosen(reading) == {"q1": "언덕 위"}
     assert reading.predictions[0].null_odds == -20  # of the window where silence is least likely
 
 
 @pytest.mark.parametrize(("threshold", "answer"), [(19.5, ""), (20, "마을"), (21, "마을")])
 def test_read_version_2_threshold_decides(threshold: float, answer: str, tiny: Tokenizer) -> None:
-    config = settings(tiny, version_2_with_negative=True, null_score_diff_threshold=threshold)
-    reading = ask(dataset(CONTEXT), FakeModel(tiny, {"어디인가?": None}), config)
-    assert reading.chosen == {"q1": answer}
+    version_2 = {"version_2_with_negative": True, "null_score_diff_threshold": threshold}
+    reader = make_reader(tiny, FakeModel(tiny, {"어디인가?": None}), **version_2)
+    assert chosen(reader.read(dataset(CONTEXT))) == {"q1": answer}
 
 
 def test_read_version_1_always_answers(tiny: Tokenizer) -> None:
-    reading = ask(dataset(CONTEXT), FakeModel(tiny, {"어디인가?": None}), settings(tiny))
-    assert reading.chosen == {"q1": "마을"}
+    reading = make_reader(tiny, FakeModel(tiny, {"어디인가?": None})).read(dataset(CONTEXT))
+    assert chosen(reading) == {"q1": "마을"}
 
 
 # Stripping and scores
@@ -326,54 +342,36 @@ class FixedStripper:
     """Cuts the last character of answers that end in 은, 에 or 가."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, int, int]] = []
+        self.seen: list[Span] = []
 
     def analyze(self, context: str) -> str:
         return context
 
-    def strip(self, context: str, start: int, end: int) -> "Cut":
-        self.seen.append((context[start:end], start, end))
-        if context[end - 1] in "은에가":
-            return Cut(start, end - 1, context[end - 1], "josa")
-        return Cut(start, end, "", "")
-
-
-class Cut:
-    def __init__(self, start: int, end: int, removed: str, rule: str):
-        self.start, self.end, self.removed, self.rule = start, end, removed, rule
+    def strip(self, context: str, span: Span) -> Stripped:
+        self.seen.append(span)
+        if span.text[-1] in "은에가":
+            cut = Span(span.text[:-1], span.start, span.end - 1)
+            return Stripped(cut, span.text[-1], "josa")
+        return Stripped(span, "", "")
 
 
 def test_read_stripper_shortens_texts_and_spans_and_nothing_else(tiny: Tokenizer) -> None:
-    stripper = FixedStripper()
-    reading = ask(
-        dataset(CONTEXT, questions=QUESTIONS[:2]),
-        FakeModel(tiny, ANSWERS),
-        settings(tiny, stripper=stripper),
-    )
-    assert reading.chosen == {"q1": "언덕 위에", "q2": "도서관"}
-    assert reading.stripped == StrippedAnswers(
-        {"q1": "언덕 위", "q2": "도서관"},
-        {"q1": Removal("에", "josa")},
-        [],
-        [],
-        {"q1": (8, 12), "q2": (3, 6)},
-    )
-    assert reading.spans == {"q1": (8, 12), "q2": (3, 6)}
+    reader = make_reader(tiny, FakeModel(tiny, ANSWERS), stripper=FixedStripper())
+    reading = reader.read(dataset(CONTEXT, questions=QUESTIONS[:2]))
+    assert chosen(reading) == {"q1": "언덕 위에", "q2": "도서관"}
+    assert reading.shortened == {"q1": Stripped(Span("언덕 위", 8, 12), "에", "josa")}
+    assert reading.answers == {"q1": Span("언덕 위", 8, 12), "q2": Span("도서관", 3, 6)}
     assert reading.predictions[0].candidates[0].text == "언덕 위에"
 
 
 def test_read_stripper_gets_the_place_of_the_pieces_not_the_first(tiny: Tokenizer) -> None:
     context = "언덕은 마을 위에 있다. 마을 도서관은 언덕 위에 있다."
-    stripper = FixedStripper()
-    reading = ask(
-        dataset(context, questions=("어디인가?",)),
-        lambda batch: last_place(FakeModel(tiny, {"어디인가?": "언덕"}), batch),
-        settings(tiny, stripper=stripper),
-    )
+    stripper, model = FixedStripper(), FakeModel(tiny, {"어디인가?": "언덕"})
+    reader = make_reader(tiny, lambda batch: last_place(model, batch), stripper=stripper)
+    reading = reader.read(dataset(context))
     place = context.rindex("언덕")
-    assert stripper.seen == [("언덕", place, place + 2)]
-    assert reading.spans == {"q1": (place, place + 2)}
-    assert reading.stripped.ambiguous == []
+    assert stripper.seen == [Span("언덕", place, place + 2)]
+    assert reading.answers == {"q1": Span("언덕", place, place + 2)}
 
 
 def last_place(model: Callable[[Batch], Batch], batch: Batch) -> Batch:
@@ -391,26 +389,70 @@ def test_read_real_stripper_keeps_to_the_original(form: str, tiny: Tokenizer) ->
     context = unicodedata.normalize(form, "마을\u00a0도서관은  언덕  위에 있다.")  # type: ignore[arg-type]
     answer = unicodedata.normalize(form, "언덕  위")  # type: ignore[arg-type]
     model = FakeModel(tiny, {"어디인가?": "언덕 위에"})
-    reading = ask(dataset(context), model, settings(tiny, stripper=JosaStripper()))
-    assert reading.stripped.texts == {"q1": answer}
+    reading = make_reader(tiny, model, stripper=JosaStripper()).read(dataset(context))
+    assert texts(reading) == {"q1": answer}
     start = context.index(answer)
-    assert reading.spans == {"q1": (start, start + len(answer))}
+    assert spans(reading) == {"q1": (start, start + len(answer))}
 
 
-def test_evaluate_scores_the_stripped_answers_and_reports_both(tiny: Tokenizer) -> None:
+def test_report_scores_the_stripped_answers_and_reports_both(tiny: Tokenizer) -> None:
     asked = tuple(
-        Question(f"q{number}", question, (Answer(gold, CONTEXT.index(gold)),), False)
+        Question(f"q{number}", question, (Gold(gold, CONTEXT.index(gold)),), False)
         for number, (question, gold) in enumerate(
             zip(QUESTIONS[:2], ("언덕 위", "마을 도서관"), strict=True), 1
         )
     )
     unscored = Question("q3", "누구인가?", (), False)
     data = Dataset("1.1", (Paragraph("", CONTEXT, (*asked, unscored)),), ())
-    reading = ask(data, FakeModel(tiny, ANSWERS), settings(tiny, stripper=FixedStripper()))
-    scores, report = evaluate(data, reading)
+    reading = make_reader(tiny, FakeModel(tiny, ANSWERS), stripper=FixedStripper()).read(data)
+    report = reading.report(data.golds())
+    scores = report.stripped
     assert (scores.exact_match, scores.total, scores.extra) == (50, 2, 1)
     assert scores.f1 == 50 * (1 + 2 * 3 / (3 + 5))
     assert report.without.exact_match == 0
     assert [(c.qas_id, c.before, c.after, c.effect) for c in report.changes] == [
         ("q1", "언덕 위에", "언덕 위", "better")
     ]
+
+
+# Questions that stand in no dataset
+
+
+def test_answer_one_question_is_one_answer_with_its_place(tiny: Tokenizer) -> None:
+    reader = make_reader(tiny, FakeModel(tiny, ANSWERS), stripper=FixedStripper(), n_best_size=2)
+    answer = reader.answer("어디인가?", CONTEXT)
+    assert (answer.text, answer.start, answer.end) == ("언덕 위", 8, 12)
+    first = answer.candidates[0]
+    assert (first.text, first.start, first.end) == ("언덕 위에", 8, 13)
+    assert answer.probability == first.probability > 0.99
+    assert len(answer.candidates) == 2
+
+
+def test_answer_list_shares_a_context_or_has_one_for_each(tiny: Tokenizer) -> None:
+    model = FakeModel(tiny, ANSWERS)
+    reader = make_reader(tiny, model)
+    found = reader.answer(list(QUESTIONS[:2]), CONTEXT)
+    assert [(a.text, a.start) for a in found] == [("언덕 위에", 8), ("도서관", 3)]
+    found = reader.answer(QUESTIONS[2:1:-1] + QUESTIONS[:1], ["종이배가 뜬다.", CONTEXT])
+    assert [(a.text, a.start) for a in found] == [("종이배가", 0), ("언덕 위에", 8)]
+    assert reader.answer([], CONTEXT) == []
+    assert len(model.shapes) == 2
+
+
+def test_answer_none_is_empty_and_comes_before_the_other_candidates(tiny: Tokenizer) -> None:
+    # Silence is chosen by the threshold, though it is not the likeliest.
+    version_2 = {"version_2_with_negative": True, "null_score_diff_threshold": -30.0}
+    reader = make_reader(tiny, FakeModel(tiny, ANSWERS), **version_2)
+    answer = reader.answer("무엇인가?", CONTEXT)
+    assert (answer.text, answer.start, answer.end) == ("", 0, 0)
+    assert [candidate.text for candidate in answer.candidates[:2]] == ["", "도서관"]
+    assert answer.probability == answer.candidates[0].probability < 0.01
+
+
+def test_answer_other_number_of_contexts_is_an_error(tiny: Tokenizer) -> None:
+    reader = make_reader(tiny, FakeModel(tiny, ANSWERS))
+    with pytest.raises(ValueError) as error:
+        reader.answer(list(QUESTIONS), [CONTEXT])
+    assert str(error.value) == (
+        "context must be one text, or one for each question: got 1 for 3 questions."
+    )

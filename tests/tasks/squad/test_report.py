@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from bert_ko.tasks.squad.examples import Answer, Dataset, Paragraph, Problem, Question
-from bert_ko.tasks.squad.josa_report import Removal, StrippedAnswers, make_josa_report
-from bert_ko.tasks.squad.predictions import Candidate, Prediction
-from bert_ko.tasks.squad.report import (
+from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, Question, Span
+from bert_ko.tasks.squad.html_report import (
     ReportData,
     outcome,
     render_report,
     report_values,
 )
+from bert_ko.tasks.squad.josa import Stripped
+from bert_ko.tasks.squad.josa_report import make_josa_report
+from bert_ko.tasks.squad.predictions import Candidate, Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, score_predictions
 
 Parse = Callable[[str], Any]
@@ -27,9 +28,7 @@ NASTY = f"배는 {INJECTED} 섬에 \ud800 닿는다."
 
 
 def question(qas_id: str, context: str, *golds: str, text: str = "어디인가?") -> Question:
-    answers = tuple(
-        Answer(gold, context.index(gold) if gold in context else None) for gold in golds
-    )
+    answers = tuple(Gold(gold, context.index(gold) if gold in context else None) for gold in golds)
     return Question(qas_id, text, answers, not golds)
 
 
@@ -54,35 +53,37 @@ BEFORE = {"exact": "언덕 위에", "partly": "위에", "wrong": "다리", "null
 AFTER = BEFORE | {"exact": "언덕", "partly": "위", "nasty": "섬"}
 
 
-def spans(dataset: Dataset, texts: dict[str, str]) -> dict[str, tuple[int, int]]:
+def spans(dataset: Dataset, texts: dict[str, str]) -> dict[str, Span]:
     places = {}
     for paragraph, asked in dataset.questions():
         text = texts[asked.qas_id]
         start = paragraph.context.index(text)
-        places[asked.qas_id] = (start, start + len(text))
+        places[asked.qas_id] = Span(text, start, start + len(text))
     return places
 
 
 def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
-    removals = {
-        qas_id: Removal("에", "josa") for qas_id in AFTER if AFTER[qas_id] != BEFORE[qas_id]
+    answers = spans(dataset, AFTER)
+    shortened = {
+        qas_id: Stripped(answers[qas_id], "에", "josa")
+        for qas_id in AFTER
+        if AFTER[qas_id] != BEFORE[qas_id]
     }
-    answers = StrippedAnswers(AFTER, removals, [], [])
-    josa = make_josa_report(dataset.golds(), BEFORE, answers)
+    golds = dataset.golds()
+    josa = make_josa_report(golds, BEFORE, score_predictions(golds, BEFORE), shortened)
     predictions = []
-    for number, paragraph in enumerate(dataset.paragraphs):
-        for asked in paragraph.questions:
-            start, end = spans(dataset, BEFORE)[asked.qas_id]
-            best = Candidate(BEFORE[asked.qas_id], start, end, 2.0, 0.75, 1.0, 1.0)
-            other = Candidate(paragraph.context[:1], 0, 1, 1.0, 0.25, 1.0, 0.0)
-            predictions.append(Prediction(asked.qas_id, number, [best, other], 0.0))
+    for paragraph, asked in dataset.questions():
+        span = spans(dataset, BEFORE)[asked.qas_id]
+        best = Candidate(span.text, span.start, span.end, 2.0, 0.75, 1.0, 1.0)
+        other = Candidate(paragraph.context[:1], 0, 1, 1.0, 0.25, 1.0, 0.0)
+        predictions.append(Prediction(asked.qas_id, [best, other], 0.0))
     data = ReportData(
         title="질의응답 <1>",
         facts=[("model", "base & large")],
         dataset=dataset,
         predictions=predictions,
         josa=josa,
-        answers=spans(dataset, AFTER),
+        answers=answers,
         scores=josa.stripped,
         metrics=[
             {"step": 1, "loss": 3.0, "learning_rate": 1e-5},
@@ -128,7 +129,7 @@ def test_report_values_of_a_stripped_answer() -> None:
         "context": 0,
         "question": "어디인가?",
         "golds": [[11, 13], "산 위"],
-        "answer": (11, 13),
+        "answer": [11, 13],
         "outcome": "exact",
         "em": True,
         "f1": 1.0,
@@ -216,16 +217,9 @@ def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -
 def test_render_report_many_endings_are_folded(parse: Parse) -> None:
     data = make_data()
     assert data.josa
-    josa = make_josa_report(
-        {str(i): ["강"] for i in range(12)},
-        {str(i): f"강{i}" for i in range(12)},
-        StrippedAnswers(
-            {str(i): "강" for i in range(12)},
-            {str(i): Removal(str(i), "josa") for i in range(12)},
-            [],
-            [],
-        ),
-    )
+    golds, texts = {str(i): ["강"] for i in range(12)}, {str(i): f"강{i}" for i in range(12)}
+    shortened = {str(i): Stripped(Span("강", 0, 1), str(i), "josa") for i in range(12)}
+    josa = make_josa_report(golds, texts, score_predictions(golds, texts), shortened)
     root = parse(render_report(replace(data, josa=josa)))
     assert root.all("summary")[0].text == "2 others"
     assert len(root.all("details")[0].all("tbody")[0].all("tr")) == 2
