@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bert_ko.flags import flag, run_command
-from bert_ko.modeling.parameters import TAG_TRANSITIONS, WORD_EMBEDDINGS, count_parameters_of
+from bert_ko.modeling.heads import TAG_TRANSITIONS
+from bert_ko.modeling.parameters import count_parameters_of
 from bert_ko.progress import warn
-from bert_ko.tasks.comparison import (
+from bert_ko.tasks.conversion.comparison import (
     LIMIT,
     can_run_transformers,
     largest_difference,
@@ -20,7 +21,7 @@ from bert_ko.tasks.comparison import (
     prepare_sentences,
     their_outputs,
 )
-from bert_ko.tasks.conversion import (
+from bert_ko.tasks.conversion.conversion import (
     Conversion,
     Form,
     check_shapes,
@@ -32,10 +33,10 @@ from bert_ko.tasks.conversion import (
     without_crf,
     write,
 )
-from bert_ko.tasks.models import open_parts
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.initialization import HUGGING_FACE, Source, read_source
+from bert_ko.training.model_files import open_files_of, vocabulary_beside
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,6 @@ def run(config: ConvertCheckpointConfig) -> None:
     refuse_existing(form, config.to)
     with _named_from():
         source = read_source(config.from_)
-        if WORD_EMBEDDINGS not in source.arrays:
-            raise ValueError(f"--from: {source.path} has no {WORD_EMBEDDINGS}; it is no BERT.")
         before = _open(config, source)
     after = _with_vocabulary(config, before)
     if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
@@ -104,7 +103,7 @@ def run(config: ConvertCheckpointConfig) -> None:
             "itself there; train without --use_crf for equal tags.",
         )
         after = without_crf(after)
-    slots = optimizer_slots(source, after.config.vocab_size) if config.with_optimizer else {}
+    slots = optimizer_slots(source, after.config) if config.with_optimizer else {}
     write(after, form, config.to, slots)
     _describe(config, before, after)
     if config.compare:
@@ -124,11 +123,12 @@ def _named_from() -> Iterator[None]:
 
 
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
-    """With the vocabulary that stands beside the weights, or else the one that is named."""
-    parts = open_parts(source, config.bert_config_file, config.vocab_file, config)
-    check_shapes(source, parts.config, parts.config_file)
+    """With the vocabulary beside the weights, or else the one that is named."""
+    vocab_file = vocabulary_beside(source.folder) or config.vocab_file
+    model = open_files_of(source, config.bert_config_file, vocab_file, config)
+    check_shapes(source, model.config, model.config_file)
     arrays = {name: source.arrays[name] for name in sorted(source.arrays)}
-    return Conversion(source, arrays, parts.config, parts.tokenizer)
+    return Conversion(source, arrays, model.config, model.tokenizer)
 
 
 def _with_vocabulary(config: ConvertCheckpointConfig, conversion: Conversion) -> Conversion:
@@ -164,11 +164,17 @@ def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Convers
     batch = prepare_sentences(before.tokenizer, length)
     has_transformers = can_run_transformers()
     if before.source.kind == HUGGING_FACE and has_transformers:
-        one, of_one = their_outputs(before.source.path, before.arrays, batch), "transformers"
+        one, of_one = (
+            their_outputs(before.source.path, before.config, before.arrays, batch),
+            "transformers",
+        )
     else:
         one, of_one = our_outputs(before.arrays, before.config, batch), "bert_ko"
     if config.form == "huggingface" and has_transformers:
-        other, of_other = their_outputs(config.to, after.arrays, batch), "transformers"
+        other, of_other = (
+            their_outputs(config.to, after.config, after.arrays, batch),
+            "transformers",
+        )
     else:
         written = read_source(config.to)
         missing = [name for name in after.arrays if name not in written.arrays]

@@ -17,9 +17,9 @@ from bert_ko.tasks.features.layout import make_layout
 from bert_ko.tasks.features.parquet import load_pyarrow
 from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
 from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
-from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
 from bert_ko.tasks.sentences import encode_windows, join
 from bert_ko.text_lines import TextLines, open_lines
+from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model
 
 _ENDINGS: dict[str, Format] = {
     ".npz": "npz",
@@ -106,7 +106,7 @@ def run(config: ExtractFeaturesConfig) -> None:
     _refuse_same_file(config)
     with open_lines(config.input_file, replace=True) as lines:
         model = open_model(config)
-        _refuse_long_sentences(config, model)
+        compare_length(config.max_seq_length, model.config, model.files.config_file)
         outcome = _extract(config, model, lines)
     _report(config, lines, outcome)
 
@@ -115,15 +115,6 @@ def _refuse_same_file(config: ExtractFeaturesConfig) -> None:
     paths = (config.input_file, config.output_file)
     if all(map(os.path.isfile, paths)) and os.path.samefile(*paths):
         raise ValueError(f"--output_file={config.output_file} is --input_file; name another.")
-
-
-def _refuse_long_sentences(config: ExtractFeaturesConfig, model: TrainedModel) -> None:
-    if config.max_seq_length > model.config.max_position_embeddings:
-        raise ValueError(
-            f"--max_seq_length={config.max_seq_length}, but the model has "
-            f"{model.config.max_position_embeddings} positions (max_position_embeddings in "
-            f"{model.config_file}); lower the flag."
-        )
 
 
 class _Outcome(NamedTuple):

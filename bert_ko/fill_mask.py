@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bert_ko.flags import flag, run_command
-from bert_ko.modeling.parameters import masked_lm_specs
+from bert_ko.modeling.heads import MaskedLmHead, model_specs
 from bert_ko.progress import format_table
-from bert_ko.tasks.masked_lm import MASK, Mask, MaskedText, fill, prepare
-from bert_ko.tasks.models import ModelFlags, open_model
+from bert_ko.tasks.fill_mask.masked_lm import Mask, MaskedLm, MaskedText
 from bert_ko.text_lines import STANDARD_INPUT, open_lines
 from bert_ko.training.backend import Precision
 from bert_ko.training.devices import load_backend
+from bert_ko.training.model_files import ModelFlags, open_model
 from bert_ko.training.runs import check_batch_size
 
 _MANY = 1024  # texts that are read before the first of them is answered
@@ -51,24 +51,20 @@ class FillMaskConfig(ModelFlags):
 def run(config: FillMaskConfig) -> None:
     """Opens the model, reads texts, fills their masks."""
     model = open_model(config)
-    tokenizer = model.tokenizer.keeping(MASK)
-    arrays = model.arrays(masked_lm_specs(model.config))
+    arrays = model.arrays(model_specs(model.config, MaskedLmHead()))
     texts = _texts(config)
     first = next(texts, None)
     if first is None:
         return
     backend = load_backend(config.device_config)
     check_batch_size("batch_size", config.batch_size, backend)
-    from bert_ko.tasks.masked_lm_head import masked_lm_outputs
-    from bert_ko.training.losses import pretraining_loss
-
-    program = backend.train_program(model.config, pretraining_loss, None, arrays, 0)
-    compute = program.predictor(masked_lm_outputs)
+    predict = backend.predictor(model.config, arrays, MaskedLmHead().outputs)
     length = model.config.max_position_embeddings
+    masked_lm = MaskedLm(model.tokenizer, length, predict, config.batch_size)
     show = _show_json if config.output_format == "json" else _show_table
     for chunk in _chunks(first, texts):
-        prepared = [prepare(text, tokenizer, length, place) for place, text in chunk]
-        filled = fill(prepared, compute, tokenizer, config.top_k, config.batch_size, length)
+        prepared = [masked_lm.prepare(text, place) for place, text in chunk]
+        filled = masked_lm.fill(prepared, config.top_k)
         for text, masks in zip(prepared, filled, strict=True):
             show(text, masks)
 

@@ -51,15 +51,19 @@ _OUTSIDE = -10000.0  # added to the logits of padding
 _TINY = 1e-5  # in the denominator of pre-training's losses, as in Google's code
 
 
-class Head(Protocol):
+class HasSpecs(Protocol):
+    """What has variables on an encoder."""
+
+    def specs(self, config: ModelConfig) -> Specs:
+        """The head's variables, with the pooler where the head stands on it."""
+
+
+class Head(HasSpecs, Protocol):
     """What a task trains an encoder for, and what it takes from it."""
 
     @property
     def headline(self) -> tuple[tuple[str, str], ...]:
         """Metrics for the progress line: (name, label)."""
-
-    def specs(self, config: ModelConfig) -> Specs:
-        """The head's variables, with the pooler where the head stands on it."""
 
     def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
         """The loss of a batch, or of a part of one.
@@ -83,7 +87,7 @@ class Head(Protocol):
         """Means by name, "loss" among them, of sums over any number of batches."""
 
 
-def model_specs(config: ModelConfig, head: Head | None = None) -> Specs:
+def model_specs(config: ModelConfig, head: HasSpecs | None = None) -> Specs:
     """The variables of an encoder, and of a head on it."""
     specs = encoder_of(config).specs(config)
     return {**specs, **head.specs(config)} if head is not None else specs

@@ -1,7 +1,7 @@
 """keras.ops, imported when the first operation is called.
 
-Keras binds itself to one backend when it is imported, which only a command that computes does, after
-it has chosen one. Variables, shapes and names of a model are known before that.
+Keras binds itself to one backend when it is imported, which only a command that computes does,
+after it has chosen one. Variables, shapes and names of a model are known before that.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.modeling.heads import HostBatch
 from bert_ko.progress import Progress
-from bert_ko.training.backend import HostBatch
 
 Ints = npt.NDArray[np.int32]
 INPUTS = ("input_ids", "input_mask", "segment_ids")

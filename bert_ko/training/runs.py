@@ -10,7 +10,6 @@ eval_results.txt     of the last evaluation
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Any, NamedTuple
 

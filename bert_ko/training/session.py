@@ -85,32 +85,47 @@ class Results(NamedTuple):
 
 
 class Task(Protocol):
-    """What a model is trained for; holds the data that it has read.
+    """What a model is trained for; holds the data that it has read."""
 
-    Attributes:
-        head: what stands on the encoder.
-        main_metric: of ``evaluate`` and ``finish``; the larger it is, the better.
-        fingerprint: of the tokenizer that the data was made with; None where it is not known.
-        tokenized: what the tokenizer was applied to, for messages: "the texts are cut with".
-        labels: of the head; None where it has none.
-        identity: by flag, what must stay the same for a run to resume, beside the flags that affect
-            the output: see ``files.identity``.
-        steps_per_epoch: batches of a pass over the training data; 0 where nothing is trained.
-        rate_multiples: see ``OptimizerConfig.multiples``.
-        batch_sizes: flags of the batches that it evaluates or predicts.
-        is_asked: whether ``finish`` has anything to do.
-    """
+    @property
+    def head(self) -> Head:
+        """What stands on the encoder."""
 
-    head: Head
-    main_metric: str
-    fingerprint: str | None
-    tokenized: str
-    labels: Labels | None
-    identity: Mapping[str, Any]
-    steps_per_epoch: int
-    rate_multiples: tuple[tuple[str, float], ...]
-    batch_sizes: Sequence[str]
-    is_asked: bool
+    @property
+    def main_metric(self) -> str:
+        """Of ``evaluate`` and ``finish``; the larger it is, the better."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the tokenizer that the data was made with; None where it is not known."""
+
+    @property
+    def tokenized(self) -> str:
+        """What the tokenizer was applied to, for messages: "the texts are cut with"."""
+
+    @property
+    def labels(self) -> Labels | None:
+        """Of the head; None where it has none."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """By flag, what must stay the same for a run to resume, beside the output's flags."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of a pass over the training data; 0 where nothing is trained."""
+
+    @property
+    def rate_multiples(self) -> tuple[tuple[str, float], ...]:
+        """See ``OptimizerConfig.multiples``."""
+
+    @property
+    def batch_sizes(self) -> Sequence[str]:
+        """Flags of the batches that it evaluates or predicts."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether ``finish`` has anything to do."""
 
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> BatchSource[Any]:
         """Batches for training.
@@ -344,7 +359,9 @@ class _Session(Generic[Flags]):
         computed_with = f"{self._backend.description}, {self._backend.precision}"
         progression = _progression(checkpoint, computed_with)
         evaluates = config.eval_every_steps is not None
-        keeper = _BestKeeper(run, self._task.main_metric, self._program) if config.keeps_best else None
+        keeper = (
+            _BestKeeper(run, self._task.main_metric, self._program) if config.keeps_best else None
+        )
 
         def evaluate_and_keep(step: int) -> Metrics:
             self._last_metrics = self._task.evaluate(self)

@@ -154,9 +154,9 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
     warmup_flag: ClassVar[str]  # by which warm-up is lengthened
     needs_tokenizer: ClassVar[bool] = False
     if TYPE_CHECKING:  # fields of every command, each with a default and help of its own
-        vocab_file: str | None
-        max_seq_length: int
-        eval_every_steps: int | None
+        vocab_file: str | None = None
+        max_seq_length: int = 0
+        eval_every_steps: int | None = None
 
     bert_config_file: str | None = flag(
         None,

@@ -69,7 +69,7 @@ class Classifier:
     @overload
     def classify(self, texts: str | Pair) -> Classification | Score: ...
     @overload
-    def classify(self, texts: Sequence[str] | Sequence[Pair]) -> list[Classification | Score]: ...
+    def classify(self, texts: list[str] | list[Pair]) -> list[Classification | Score]: ...
 
     def classify(self, texts: Any) -> Any:
         """Classifies a text, or each of several.
@@ -81,7 +81,10 @@ class Classifier:
             A Classification, or a Score of a model for scores; of a list a list.
         """
         if isinstance(texts, (str, tuple)):
-            return self.classify([texts])[0]
+            return self._classify([texts])[0]
+        return self._classify(texts)
+
+    def _classify(self, texts: Sequence[str | Pair]) -> list[Classification | Score]:
         pairs = [(text, None) if isinstance(text, str) else text for text in texts]
         examples = [Example(str(i), *pair) for i, pair in enumerate(pairs)]
         return [self.say(row) for row in self.compute(self.cut(examples))]

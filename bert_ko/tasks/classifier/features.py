@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.modeling.heads import HostBatch
 from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.sentences import Sentences, encode_texts
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.training.backend import HostBatch
 
 Floats = npt.NDArray[np.float32]
 

@@ -15,12 +15,11 @@ from bert_ko import files
 from bert_ko.json_files import format_json
 from bert_ko.modeling.heads import ClassHead, Metrics, ScoreHead
 from bert_ko.progress import warn
+from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.batches import BatchPlan, Ints
 from bert_ko.tasks.classifier.classifier import Classifier, format_said
-from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.classifier.examples import Dataset, Example, read_texts
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats, class_features
-from bert_ko.tasks.classifier.report import ReportData, render_report
 from bert_ko.tasks.classifier.reading import (
     find_labels,
     label_weights,
@@ -28,6 +27,7 @@ from bert_ko.tasks.classifier.reading import (
     refuse_other_labels,
     trainable,
 )
+from bert_ko.tasks.classifier.report import ReportData, render_report
 from bert_ko.tasks.classifier.scores import (
     ClassScores,
     RegressionScores,
@@ -119,9 +119,7 @@ class ClassifierTask(FineTuneTask):
     def _cut_dataset(self, dataset: Dataset | None) -> Texts | None:
         return self._cut(dataset.path, dataset.examples) if dataset is not None else None
 
-    def _cut(
-        self, path: str, examples: Sequence[Example], weights: Sequence[float] = ()
-    ) -> Texts:
+    def _cut(self, path: str, examples: Sequence[Example], weights: Sequence[float] = ()) -> Texts:
         length = self.config.max_seq_length
         features = class_features(examples, self.tokenizer, length, self.labels, weights)
         if features.sentences.num_cut:
@@ -134,9 +132,7 @@ class ClassifierTask(FineTuneTask):
     def _classifier(self, model: Trained) -> Classifier:
         config = self.config
         plan = self.plan(config.predict_batch_size, None)
-        return Classifier(
-            self.tokenizer, self.labels, config.max_seq_length, plan, model.predict
-        )
+        return Classifier(self.tokenizer, self.labels, config.max_seq_length, plan, model.predict)
 
     def evaluate(self, model: Trained) -> Metrics:
         """See Task."""
@@ -211,9 +207,7 @@ class ClassifierTask(FineTuneTask):
         return Results(values, reporter(data, render_report, "texts"))
 
 
-def _predict_and_write(
-    classifier: Classifier, texts: Texts, plan: BatchPlan, folder: str
-) -> None:
+def _predict_and_write(classifier: Classifier, texts: Texts, plan: BatchPlan, folder: str) -> None:
     """Writes test_results.tsv and test_predictions.jsonl.
 
     Source: run_classifier.py of google-research/bert for test_results.tsv: a line for each text,

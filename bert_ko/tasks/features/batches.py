@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_ko.modeling.heads import HostBatch
 from bert_ko.tasks.lengths import choose_lengths
 from bert_ko.tasks.sentences import NOWHERE, Ints, Sentences
-from bert_ko.training.backend import HostBatch
 
 _MULTIPLE = 8
 _MOST_LENGTHS = 12

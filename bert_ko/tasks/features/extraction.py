@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import count_parameters, encoder_specs
+from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import encoder_of
+from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.heads import model_specs
+from bert_ko.modeling.ops import ops
+from bert_ko.modeling.parameters import count_parameters
 from bert_ko.tasks.batches import sorted_batches
 from bert_ko.tasks.features.batches import Plan, gather_batch, make_plan
-from bert_ko.tasks.features.settings import FeatureSettings
-from bert_ko.tasks.models import TrainedModel
+from bert_ko.tasks.features.settings import FeatureSettings, Pooling
 from bert_ko.tasks.sentences import Sentences, WindowSize
-from bert_ko.training.backend import Backend, DeviceConfig, HostBatch
+from bert_ko.training.backend import Backend, DeviceConfig, OutputFunction, Predict
 from bert_ko.training.devices import load_backend
+from bert_ko.training.model_files import TrainedModel
 from bert_ko.training.runs import check_batch_size
 
 Values = npt.NDArray[Any]
@@ -37,9 +42,9 @@ class Device(NamedTuple):
     num_devices: int
     is_cpu: bool
 
-    def pieces_of_compiling(self, config: BertConfig) -> float:
+    def pieces_of_compiling(self, config: ModelConfig) -> float:
         """So many pieces go through the model while it is compiled for another length."""
-        layers = encoder_specs(config, has_pooler=False)
+        layers = model_specs(config)
         weights = count_parameters({k: v for k, v in layers.items() if k.endswith("/kernel")})
         return (_CPU_COMPILING if self.is_cpu else _GPU_COMPILING) / (2 * weights)
 
@@ -49,8 +54,8 @@ class Extractor:
 
     def __init__(
         self,
-        predict: Callable[[HostBatch], HostBatch],
-        config: BertConfig,
+        predict: Predict,
+        config: ModelConfig,
         special_ids: tuple[int, int, int],
         settings: FeatureSettings,
         device: Device,
@@ -118,7 +123,7 @@ class Extractor:
         )
 
 
-def window_size(settings: FeatureSettings, config: BertConfig) -> WindowSize:
+def window_size(settings: FeatureSettings, config: ModelConfig) -> WindowSize:
     """So large that sorting pays, so small that the values of a window are no burden."""
     vector = len(settings.layers) * config.hidden_size * np.dtype(settings.dtype).itemsize
     pieces = sys.maxsize if settings.pooling != "none" else max(1, _WINDOW_BYTES // vector)
@@ -141,17 +146,35 @@ def load_extractor(
     positions = settings.positions(model.config)
     # Layers above the last one that is wanted are not computed.
     config = dataclasses.replace(model.config, num_hidden_layers=max(1, *positions))
-    arrays = model.arrays(encoder_specs(config, has_pooler=False))
+    arrays = model.arrays(model_specs(config))
     backend = load_backend(devices)
     check_batch_size("batch_size", settings.batch_size, backend)
-    from bert_ko.tasks.features.head import feature_outputs
-
-    program = backend.train_program(config, _no_loss, None, arrays, seed=0)
-    predict = program.predictor(feature_outputs(positions, settings.pooling))
+    predict = backend.predictor(config, arrays, feature_outputs(positions, settings.pooling))
     special_ids = model.tokenizer.vocab.special_ids
-    device = Device(backend.num_devices, "cpu" in backend.description.lower())
+    device = Device(backend.num_devices, backend.is_cpu)
     return Extractor(predict, config, special_ids, settings, device), backend
 
 
-def _no_loss(model: object, batch: object) -> NoReturn:
-    raise AssertionError("nothing is trained")
+def feature_outputs(positions: Sequence[int], pooling: Pooling) -> OutputFunction:
+    """What is taken from the layers of a model.
+
+    Args:
+        positions: of the layers; 0 is the embeddings.
+        pooling: what is made of the pieces of a sentence.
+
+    Returns:
+        A function for a predictor, of input_ids, input_mask, segment_ids int32 [B, L], and for
+        means piece_weights float32 [B, L], to values float32 [B, L, N, H], with pooling [B, N, H].
+    """
+
+    def outputs(model: Model, batch: Features) -> dict[str, Tensor]:
+        layers = encoder_of(model.config).layers(model, batch)
+        found = [ops.cast(layers[position], "float32") for position in positions]
+        if pooling == "cls":
+            found = [layer[:, 0] for layer in found]
+        elif pooling == "mean":
+            weights = batch["piece_weights"][:, None, :]
+            found = [ops.matmul(weights, layer)[:, 0] for layer in found]
+        return {"values": ops.stack(found, axis=-2)}
+
+    return outputs

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from bert_ko.tasks.features.settings import FeatureSettings
-from bert_ko.tasks.models import TrainedModel
 from bert_ko.tasks.sentences import Sentences
+from bert_ko.training.model_files import TrainedModel
 
 FORMAT = "bert_ko features 1"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.config import ModelConfig
 
 Pooling = Literal["none", "cls", "mean"]
 DType = Literal["float32", "float16"]
@@ -30,7 +30,7 @@ class FeatureSettings:
     max_seq_length: int = 128
     batch_size: int = 32
 
-    def positions(self, config: BertConfig) -> list[int]:
+    def positions(self, config: ModelConfig) -> list[int]:
         """The layers counted from the embeddings, which are 0.
 
         Raises:

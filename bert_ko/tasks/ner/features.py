@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.modeling.heads import HostBatch
 from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.ner.alignment import piece_tags, unit_tags
 from bert_ko.tasks.ner.examples import Sentence
 from bert_ko.tasks.sentences import NOWHERE, Sentences, encode_stretches
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
-from bert_ko.training.backend import HostBatch
 
 
 @dataclass(frozen=True)

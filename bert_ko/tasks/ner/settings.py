@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bert_ko.flags import flag
-from bert_ko.tasks.settings import LabelFlags
 from bert_ko.tasks.ner.examples import FileFormat
+from bert_ko.tasks.settings import LabelFlags
 
 
 @dataclass(frozen=True)

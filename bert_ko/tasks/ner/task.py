@@ -22,7 +22,6 @@ from bert_ko.tasks.fine_tuning import (
 )
 from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence, read_texts
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_features
-from bert_ko.tasks.ner.report import ReportData, render_report
 from bert_ko.tasks.ner.reading import (
     find_labels,
     read_split,
@@ -30,6 +29,7 @@ from bert_ko.tasks.ner.reading import (
     refuse_other_crf,
     warn_of_other_tags,
 )
+from bert_ko.tasks.ner.report import ReportData, render_report
 from bert_ko.tasks.ner.scores import Scores, format_types, score, score_values
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tasks.ner.tagger import Tagger, record

@@ -57,9 +57,7 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
         affects_output=False,
     )
     max_seq_length: int = flag(128, help="Pieces of a sequence, as in the shards.", at_least=1)
-    max_predictions_per_seq: int = flag(
-        20, help="Masked pieces of a sequence at most.", at_least=1
-    )
+    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.", at_least=1)
     do_eval: bool = flag(
         False,
         help="Evaluate the last checkpoint, on --eval_input_file or else on --input_file.",
@@ -69,9 +67,7 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
         8, help="Sequences of a batch of evaluation.", affects_output=False, at_least=1
     )
     num_train_steps: int = flag(100_000, help="Updates.", at_least=1)
-    num_warmup_steps: int = flag(
-        10_000, help="Updates with a rising learning rate.", at_least=0
-    )
+    num_warmup_steps: int = flag(10_000, help="Updates with a rising learning rate.", at_least=0)
     eval_input_file: tuple[str, ...] = flag(
         (), help="Held-out shards for evaluation.", affects_output=False
     )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bert_ko import files
 from bert_ko.display import shown
+from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features, gold_spans
+from bert_ko.tasks.squad.reading import read_questions
 from bert_ko.tasks.squad.scores import Scores, score_predictions
+from bert_ko.tasks.squad.settings import SquadFlags
+from bert_ko.tokenization.tokenizer import Tokenizer
 
 UNREACHABLE_NAME = "unreachable.jsonl"
 _SHOWN = 20  # unreachable answers on screen

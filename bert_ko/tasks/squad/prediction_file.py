@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bert_ko.tasks.json_input import expect, kind_of, load_json, member
+from bert_ko.json_files import expect, kind_of, load_json, member
 from bert_ko.tasks.squad.examples import Dataset, Span, locate
 
 _EXPECTED = 'expected predictions, a JSON object of id to answer: {"id": "answer", ...}'

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.modeling.heads import HostBatch
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.squad.examples import Dataset, Span
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
@@ -20,7 +21,6 @@ from bert_ko.tasks.squad.pairs import Pair, to_dataset
 from bert_ko.tasks.squad.predictions import Candidate, Prediction, PredictionConfig, predict
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.training.backend import HostBatch
 
 if TYPE_CHECKING:
     from bert_ko.tasks.squad.josa import Stripped

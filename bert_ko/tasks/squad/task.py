@@ -118,9 +118,7 @@ class SquadTask(FineTuneTask):
                 _converse(reader, sys.stdin)
         return results
 
-    def _answer(
-        self, model: Trained, asked: Questions, folder: str, step: int
-    ) -> Results | None:
+    def _answer(self, model: Trained, asked: Questions, folder: str, step: int) -> Results | None:
         """Answers questions, and writes the answers and what stripping changed.
 
         Returns:

@@ -13,12 +13,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import encode
+from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.heads import (
+    CLASS_WEIGHTS,
+    OUTPUT_BIAS,
+    RELATIONSHIP_WEIGHTS,
+    SPAN_WEIGHTS,
+    TAG_WEIGHTS,
+    ClassHead,
+    MaskedLmHead,
+    NextSentenceHead,
+    SpanHead,
+    TagHead,
+)
+from bert_ko.modeling.ops import ops
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
-from bert_ko.training.hugging_face import architecture
+from bert_ko.training.hugging_face import architecture, class_suffix
 
 SENTENCES = (
     "마을 도서관은 언덕 위에 있다.",
@@ -31,9 +47,9 @@ LIMIT = 1e-4
 Outputs = dict[str, npt.NDArray[np.float32]]
 _LENGTH = 64
 _LOGITS = {
-    "BertForMaskedLM": "masked_lm_logits",
-    "BertForSequenceClassification": "class_logits",
-    "BertForTokenClassification": "tag_logits",
+    "ForMaskedLM": "masked_lm_logits",
+    "ForSequenceClassification": "class_logits",
+    "ForTokenClassification": "tag_logits",
 }
 _OF_TEXTS = ("next_sentence_logits", "class_logits")
 
@@ -54,14 +70,36 @@ def prepare_sentences(tokenizer: Tokenizer, max_length: int) -> dict[str, npt.ND
 
 
 def our_outputs(
-    arrays: Arrays, config: BertConfig, batch: Mapping[str, npt.NDArray[np.int32]]
+    arrays: Arrays, config: ModelConfig, batch: Mapping[str, npt.NDArray[np.int32]]
 ) -> Outputs:
     """What our model says in float32: sequence_output, and the logits of the heads it has."""
     backend = load_backend(DeviceConfig(num_devices=1, precision="float32", attention="plain"))
-    from bert_ko.tasks.comparison_head import all_outputs, no_loss
+    return backend.predictor(config, dict(arrays), all_outputs)(dict(batch))
 
-    program = backend.train_program(config, no_loss, None, dict(arrays), 0)
-    return program.predictor(all_outputs)(dict(batch))
+
+def all_outputs(model: Model, batch: Features) -> dict[str, Tensor]:
+    """Sequence_output [B, L, H], and the logits of the heads whose variables the model has.
+
+    Args:
+        model: variables and settings.
+        batch: input_ids, input_mask, segment_ids, int32 [B, L].
+    """
+    output, params = encode(model, batch), model.params
+    found = {"sequence_output": output}
+    rows, length = batch["input_ids"].shape
+    if OUTPUT_BIAS in params:
+        places = ops.tile(ops.arange(length, dtype="int32")[None], (rows, 1))
+        found["masked_lm_logits"] = MaskedLmHead().logits(model, output, places)
+    if RELATIONSHIP_WEIGHTS in params:
+        found["next_sentence_logits"] = NextSentenceHead().logits(model, output)
+    if CLASS_WEIGHTS in params:
+        found["class_logits"] = ClassHead(params[CLASS_WEIGHTS].shape[0]).logits(model, output)
+    if TAG_WEIGHTS in params:
+        found["tag_logits"] = TagHead(()).logits(model, output)
+    if SPAN_WEIGHTS in params:
+        start, end = SpanHead().logits(model, batch, output)
+        found["start_logits"], found["end_logits"] = start, end
+    return found
 
 
 def can_run_transformers() -> bool:
@@ -70,12 +108,16 @@ def can_run_transformers() -> bool:
 
 
 def their_outputs(
-    folder: str, arrays: Mapping[str, Any], batch: Mapping[str, npt.NDArray[np.int32]]
+    folder: str,
+    config: ModelConfig,
+    arrays: Mapping[str, Any],
+    batch: Mapping[str, npt.NDArray[np.int32]],
 ) -> Outputs:
     """What transformers' model says; see ``our_outputs``.
 
     Args:
         folder: Hugging Face folder.
+        config: of the model.
         arrays: by Google's names, which decide about the class.
         batch: of ``prepare_sentences``.
     """
@@ -84,7 +126,8 @@ def their_outputs(
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    name = architecture(arrays)
+    suffix = class_suffix(arrays)
+    name = architecture(config, arrays)
     model = getattr(transformers, name).from_pretrained(folder, attn_implementation="eager")
     model.eval()
     with torch.no_grad():
@@ -100,9 +143,11 @@ def their_outputs(
         "start_logits": "start_logits",
         "end_logits": "end_logits",
     }
-    if name in _LOGITS:
-        names = {"logits": _LOGITS[name]}
+    if suffix in _LOGITS:
+        names = {"logits": _LOGITS[suffix]}
     found = {ours: output[theirs].numpy() for theirs, ours in names.items() if theirs in output}
+    if "tag_logits" in found:  # ours are those of the text alone
+        found["tag_logits"] = found["tag_logits"][:, 1:-1]
     return {"sequence_output": output.hidden_states[-1].numpy(), **found}
 
 
@@ -123,6 +168,7 @@ def largest_difference(
         if name == "masked_lm_logits" and pieces is not None:
             a, b = a[..., pieces], b[..., pieces]
         if name not in _OF_TEXTS:
-            a, b = a[mask > 0], b[mask > 0]
+            here = (mask[:, 2:] if name == "tag_logits" else mask) > 0
+            a, b = a[here], b[here]
         found[name] = float(np.abs(a - b).max())
     return found

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.training.runs import RESULTS_NAME, RUN_NAME
 
@@ -33,7 +33,7 @@ _WORDS = {
 
 
 def model_card(
-    architecture: str, config: BertConfig, tokenizer: TokenizerConfig, pieces: int, folder: str
+    architecture: str, config: ModelConfig, tokenizer: TokenizerConfig, pieces: int, folder: str
 ) -> str:
     """Writes the card's text; what only people know is left to them.
 
@@ -48,7 +48,7 @@ def model_card(
     rows = {
         "layers": config.num_hidden_layers,
         "hidden size": config.hidden_size,
-        "attention heads": config.num_attention_heads,
+        "attention heads": config.to_dict().get("num_attention_heads"),
         "longest input": f"{config.max_position_embeddings} pieces",
         "vocabulary": f"{pieces:,} pieces, {_WORDS[tokenizer.tokenizer_type]}",
     }

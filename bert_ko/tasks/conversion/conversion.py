@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from bert_ko import files
 from bert_ko.json_files import write_json
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.growth import NewPiece, add_pieces, resize
-from bert_ko.modeling.parameters import (
-    LABEL_HEADS,
+from bert_ko.modeling.heads import (
+    LABEL_VARIABLES,
     TAG_CRF,
-    Arrays,
-    encoder_specs,
-    pretraining_specs,
-    span_specs,
+    PretrainingHead,
+    SpanHead,
+    model_specs,
 )
-from bert_ko.tasks.model_card import model_card
+from bert_ko.modeling.parameters import Arrays
+from bert_ko.tasks.conversion.model_card import model_card
 from bert_ko.tensor_files import load_arrays, save_arrays
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.sentencepieces import BLANK
@@ -61,7 +63,7 @@ class Conversion(NamedTuple):
 
     source: Source
     arrays: Arrays
-    config: BertConfig
+    config: ModelConfig
     tokenizer: Tokenizer
     new_pieces: tuple[NewPiece, ...] = ()
 
@@ -75,7 +77,7 @@ def known_form(path: str) -> Form | None:
     return "tf1" if path.endswith(".ckpt") else None
 
 
-def check_shapes(source: Source, config: BertConfig, config_file: str) -> None:
+def check_shapes(source: Source, config: ModelConfig, config_file: str) -> None:
     """Refuses weights that are of another model than the configuration.
 
     Args:
@@ -86,9 +88,13 @@ def check_shapes(source: Source, config: BertConfig, config_file: str) -> None:
     Raises:
         ValueError: variables are missing, are of a layer too many, or have another shape.
     """
-    specs = {**pretraining_specs(config), **span_specs(config)}
-    missing = [n for n in encoder_specs(config, has_pooler=False) if n not in source.arrays]
-    surplus = [n for n in source.arrays if n.startswith("bert/encoder/") and n not in specs]
+    specs = {**model_specs(config, PretrainingHead()), **model_specs(config, SpanHead())}
+    words = encoder_of(config).word_embeddings
+    if words not in source.arrays:
+        raise ValueError(f"--from: {source.path} has no {words}; it is not such a model.")
+    missing = [name for name in model_specs(config) if name not in source.arrays]
+    layers = f"{encoder_of(config).scope}/encoder/"
+    surplus = [n for n in source.arrays if n.startswith(layers) and n not in specs]
     if missing or surplus:
         raise ValueError(
             f"--from: {source.path} {'lacks' if missing else 'has'} {[*missing, *surplus][0]}, but "
@@ -126,8 +132,13 @@ def grow(conversion: Conversion, new: Tokenizer) -> Conversion:
     parts = _old_parts(conversion.tokenizer, [pieces[i] for i in changed])
     added = tuple(map(NewPiece, changed, parts))
     rows = max(conversion.config.vocab_size, len(pieces))
-    arrays = add_pieces(resize(conversion.arrays, rows), added, len(old_pieces))
-    config = BertConfig(**{**conversion.config.to_dict(), "vocab_size": rows})
+    arrays = add_pieces(
+        resize(conversion.arrays, conversion.config, rows),
+        conversion.config,
+        added,
+        len(old_pieces),
+    )
+    config = dataclasses.replace(conversion.config, vocab_size=rows)
     return Conversion(conversion.source, arrays, config, new, added)
 
 
@@ -172,8 +183,10 @@ def set_vocab_size(conversion: Conversion, rows: int) -> Conversion:
             f"--vocab_size={rows:,}, but the vocabulary has {pieces:,} pieces, which all need a "
             "row."
         )
-    config = BertConfig(**{**conversion.config.to_dict(), "vocab_size": rows})
-    return conversion._replace(arrays=resize(conversion.arrays, rows), config=config)
+    config = dataclasses.replace(conversion.config, vocab_size=rows)
+    return conversion._replace(
+        arrays=resize(conversion.arrays, conversion.config, rows), config=config
+    )
 
 
 def without_crf(conversion: Conversion) -> Conversion:
@@ -182,12 +195,12 @@ def without_crf(conversion: Conversion) -> Conversion:
     return conversion._replace(arrays=arrays)
 
 
-def optimizer_slots(source: Source, rows: int) -> Arrays:
+def optimizer_slots(source: Source, config: ModelConfig) -> Arrays:
     """Of a checkpoint of ours.
 
     Args:
         source: the checkpoint.
-        rows: vocab_size of what is written.
+        config: of what is written.
 
     Raises:
         ValueError: the source has none.
@@ -195,7 +208,7 @@ def optimizer_slots(source: Source, rows: int) -> Arrays:
     path = os.path.join(source.path, OPTIMIZER_NAME)
     if not os.path.isfile(path):
         raise ValueError(f"--with_optimizer: {source.path} has no {OPTIMIZER_NAME}.")
-    return resize(load_arrays(path), rows)
+    return resize(load_arrays(path), config, config.vocab_size)
 
 
 def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
@@ -222,7 +235,7 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
     if form == "huggingface":
         _write_hugging_face(conversion, folder)
         return
-    has_labels = any(name in conversion.arrays for name in LABEL_HEADS)
+    has_labels = any(name in conversion.arrays for name in LABEL_VARIABLES)
     labels = conversion.source.labels if has_labels else None
     if labels is not None and read_labels(folder) not in (None, labels):
         raise ValueError(
@@ -253,12 +266,12 @@ def _write_hugging_face(conversion: Conversion, folder: str) -> None:
 
     values = to_hugging_face_config(conversion.config, conversion.arrays, conversion.source.labels)
     values["pad_token_id"] = conversion.tokenizer.vocab.pad_id
-    arrays = to_hugging_face_arrays(conversion.arrays)
+    arrays = to_hugging_face_arrays(conversion.config, conversion.arrays)
     save_arrays(os.path.join(folder, MODEL_NAME), arrays, {"format": "pt"})
     length = conversion.config.max_position_embeddings
     write_hugging_face_tokenizer(folder, conversion.tokenizer, length)
     card = model_card(
-        architecture(conversion.arrays),
+        architecture(conversion.config, conversion.arrays),
         conversion.config,
         conversion.tokenizer.config,
         len(conversion.tokenizer.vocab),

@@ -1,0 +1,1 @@
+"""Filling [MASK] with what a pre-trained model expects."""

@@ -1,0 +1,177 @@
+"""Filling [MASK]: what a pre-trained model expects at a place of a text.
+
+Legend: B batch, L length of the batch, P masks of a text at most, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.modeling.heads import HostBatch
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.backend import Predict
+
+MASK = "[MASK]"
+_STEP = 32  # between the lengths of batches: each is compiled once
+
+
+class Candidate(NamedTuple):
+    """A piece for a mask: its probability, and the text with it in the mask's place."""
+
+    piece: str
+    id: int
+    probability: float
+    text: str
+
+
+class Mask(NamedTuple):
+    """A mask of a text, and the pieces that fit it best, the best first."""
+
+    start: int
+    candidates: list[Candidate]
+
+
+class MaskedText(NamedTuple):
+    """A text as the model gets it.
+
+    Attributes:
+        text: as given.
+        ids: with [CLS] and [SEP].
+        positions: of the masks in ids.
+        starts: of the masks in the text.
+    """
+
+    text: str
+    ids: list[int]
+    positions: list[int]
+    starts: list[int]
+
+
+class MaskedLm:
+    """Says what a model expects at the masks of texts, each mask by itself."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, max_seq_length: int, predict: Predict, batch_size: int = 8
+    ):
+        """Joins the parts; ``bert_ko.load`` makes them.
+
+        Args:
+            tokenizer: of the model.
+            max_seq_length: of the model.
+            predict: input_ids, input_mask, segment_ids int32 [B, L] and masked_lm_positions int32
+                [B, P] to probabilities [B, P, V].
+            batch_size: B.
+
+        Raises:
+            ValueError: the tokenizer can't keep [MASK].
+        """
+        self._tokenizer, self._max_seq_length = tokenizer.keeping(MASK), max_seq_length
+        self._predict, self._batch_size = predict, batch_size
+
+    @overload
+    def fill_mask(self, texts: str, top_k: int = 5) -> list[Mask]: ...
+    @overload
+    def fill_mask(self, texts: list[str] | tuple[str, ...], top_k: int = 5) -> list[list[Mask]]: ...
+
+    def fill_mask(self, texts: str | Sequence[str], top_k: int = 5) -> Any:
+        """Finds the best pieces for each mask of a text, or of each of several.
+
+        Args:
+            texts: a text with [MASK], or a list of them.
+            top_k: pieces for a mask.
+
+        Returns:
+            The masks in the order of the text; of a list a list of them for each text.
+
+        Raises:
+            ValueError: a text has no mask, or is too long.
+        """
+        if isinstance(texts, str):
+            return self.fill_mask([texts], top_k)[0]
+        prepared = [self.prepare(text, f"text {i}") for i, text in enumerate(texts, start=1)]
+        return list(self.fill(prepared, top_k))
+
+    def prepare(self, text: str, place: str) -> MaskedText:
+        """Tokenizes a text with masks.
+
+        Args:
+            text: with [MASK] at least once.
+            place: where the text is from, for messages.
+
+        Raises:
+            ValueError: no mask in it, or too long.
+        """
+        vocab, encoding = self._tokenizer.vocab, self._tokenizer.encode(text)
+        places = [i for i, piece in enumerate(encoding.ids) if piece == vocab.mask_id]
+        if not places:
+            raise ValueError(f"{place}: no {MASK} in {text!r}.")
+        if len(encoding.ids) + 2 > self._max_seq_length:
+            raise ValueError(
+                f"{place}: {len(encoding.ids)} pieces, but the model takes "
+                f"{self._max_seq_length - 2}; shorten the text."
+            )
+        return MaskedText(
+            text,
+            [vocab.cls_id, *encoding.ids, vocab.sep_id],
+            [i + 1 for i in places],
+            [encoding.starts[i] for i in places],
+        )
+
+    def fill(self, texts: Sequence[MaskedText], top_k: int) -> Iterator[list[Mask]]:
+        """Finds the best pieces for each mask of each text.
+
+        Args:
+            texts: prepared.
+            top_k: pieces for a mask.
+
+        Yields:
+            The masks of each text, in the order of the texts.
+        """
+        size, pad_id = self._batch_size, self._tokenizer.vocab.pad_id
+        for start in range(0, len(texts), size):
+            here = texts[start : start + size]
+            longest = max(len(text.ids) for text in here)
+            shape = size, min(-(-longest // _STEP) * _STEP, self._max_seq_length)
+            found = self._predict(_batch(here, shape, pad_id))["probabilities"]
+            for text, probabilities in zip(here, found, strict=False):  # the rest is filling
+                yield [
+                    Mask(at, _candidates(text.text, at, values, self._tokenizer, top_k))
+                    for at, values in zip(text.starts, probabilities, strict=False)
+                ]
+
+
+def _batch(texts: Sequence[MaskedText], shape: tuple[int, int], pad_id: int) -> HostBatch:
+    masks = max(len(text.positions) for text in texts)
+    ids = np.full(shape, pad_id, np.int32)
+    mask = np.zeros(shape, np.int32)
+    positions = np.zeros((shape[0], masks), np.int32)
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = text.ids
+        mask[row, : len(text.ids)] = 1
+        positions[row, : len(text.positions)] = text.positions
+    return {
+        "input_ids": ids,
+        "input_mask": mask,
+        "segment_ids": np.zeros_like(ids),
+        "masked_lm_positions": positions,
+    }
+
+
+def _candidates(
+    text: str, start: int, probabilities: npt.NDArray[np.float32], tokenizer: Tokenizer, top_k: int
+) -> list[Candidate]:
+    """Among equals the piece of the smaller id comes first."""
+    best = np.argsort(-probabilities[: len(tokenizer.vocab)], kind="stable")[:top_k]
+    return [
+        Candidate(
+            piece := tokenizer.vocab.pieces[i],
+            int(i),
+            float(probabilities[i]),
+            text[:start] + piece.removeprefix("##") + text[start + len(MASK) :],
+        )
+        for i in best
+    ]
