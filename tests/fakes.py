@@ -432,8 +432,14 @@ def weights(folder: Path) -> bytes:
     return (last(folder) / "model.safetensors").read_bytes()
 
 
+def written(folder: Path) -> list[str]:
+    """What is in the folder, without what is only kept to be quick the next time."""
+    return sorted(name for name in os.listdir(folder) if not name.startswith("features-"))
+
+
 def contents(folder: Path, without: Iterable[str] = ()) -> dict[str, bytes]:
-    """All files but the pages for people, which say how long something took."""
-    paths = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".html"]
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
-    return {name: content for name, content in found.items() if name not in without}
+    """All files but ``features-``, and the pages for people, which say how long something took."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    paths = [p for p in found if p.suffix != ".html" and not p.name.startswith("features-")]
+    read = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    return {name: content for name, content in read.items() if name not in without}

@@ -154,6 +154,7 @@ def vocabulary_beside(path: str) -> str | None:
 
 def _folders(path: str) -> Iterator[str]:
     """Where files that belong to weights may be, the nearest first."""
+    path = _folder_of(path)
     if os.path.isdir(path):
         yield path
         checkpoints = list_checkpoints(path, "best") or list_checkpoints(path)
@@ -164,12 +165,18 @@ def _folders(path: str) -> Iterator[str]:
         yield os.path.dirname(path) or "."
 
 
-def remembered_flags(folder: str) -> Mapping[str, Any]:
-    """The flags that the weights in a run's folder were trained with, as far as they decided.
+def _folder_of(path: str) -> str:
+    """The folder where a path names its model.safetensors; else the path."""
+    return os.path.dirname(path) or "." if path.endswith(".safetensors") else path
+
+
+def remembered_flags(path: str) -> Mapping[str, Any]:
+    """The flags that weights were trained with, as far as they decided.
 
     Args:
-        folder: of a run, or of one of its checkpoints.
+        path: of the folder of a run, of one of its checkpoints, or of a file in that.
     """
+    folder = _folder_of(path)
     checkpoints = list_checkpoints(folder, "best") or list_checkpoints(folder)
     state = read_json(os.path.join((checkpoints or [folder])[-1], STATE_NAME)) or {}
     identity = state.get("identity")
