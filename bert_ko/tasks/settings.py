@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from bert_ko.flags import flag
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside, read_labels
 from bert_ko.training.model_files import remembered_flags
+from bert_ko.training.schedule import OptimizerConfig
 from bert_ko.training.settings import TrainFlags
 
 _DRAW = 12345  # seed of which examples are drawn
@@ -131,6 +132,11 @@ class FineTuneFlags(TrainFlags):
         """See TrainFlags."""
         num_train_steps = max(1, int(steps_per_epoch * self.num_train_epochs))
         return num_train_steps, int(num_train_steps * self.warmup_proportion)
+
+    def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
+        """See TrainFlags."""
+        config = super().optimizer_config(steps_per_epoch, num_hidden_layers)
+        return replace(config, layer_decay=self.layer_decay)
 
 
 @dataclass(frozen=True)
