@@ -558,7 +558,7 @@ def test_run_init_checkpoint_of_another_model_is_refused(
     ):
         found = train(output_dir=tmp_path / "run", init_checkpoint=tmp_path / name).error
         assert message in found
-    assert backend.configs == [] and written(tmp_path / "run") == [".lock"]
+    assert backend.configs == [] and not (tmp_path / "run" / "run.json").exists()
     ended = train.succeed(output_dir=tmp_path / "run", init_checkpoint=tmp_path / "act")
     assert ended.warnings == [
         f"{tmp_path}/act/checkpoint-00000007 was trained with hidden_act gelu_erf, {config} says "
@@ -630,7 +630,7 @@ def test_run_missing_or_empty_file_is_named(
         assert "/nowhere.tsv" in run(**{name: "/nowhere.tsv"}).error
         if name in FILES:
             assert str(empty) in run(**{name: empty}).error
-    assert backend.configs == []
+    assert backend.configs == [] and not (tmp_path / "run" / "run.json").exists()
 
 
 def test_run_model_that_does_not_fit_the_vocabulary_is_refused(
@@ -839,9 +839,11 @@ def test_run_killed_and_stopped_resumes_bit_exactly(
     whole, output = tmp_path / "whole", tmp_path / "run"
     # 7 and 8 do not divide each other, nor the updates.
     command = trainable.command.having(
-        **{**trainable.watch, **trainable.train, **trainable.ask, **trainable.more_training},
-        precision="float32", learning_rate=1e-3, gradient_accumulation_steps=2,
-        save_checkpoints_steps=7, eval_every_steps=8, keep_checkpoint_max=2,
+        **{
+            **trainable.watch, **trainable.train, **trainable.ask, **trainable.more_training,
+            "precision": "float32", "learning_rate": 1e-3, "gradient_accumulation_steps": 2,
+            "save_checkpoints_steps": 7, "eval_every_steps": 8, "keep_checkpoint_max": 2,
+        }
     )  # fmt: skip
     command.finish(output_dir=whole, backend=backend_name)
     states: list[tuple[Callable[[], bool], signal.Signals, int]] = [
