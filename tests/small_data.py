@@ -74,7 +74,7 @@ def save_weights(
     folder.mkdir()
     config = BertConfig(**{**MODEL, **changes})
     arrays = initial_parameters(model_specs(config, head), 0.02, 1)
-    state = {"step": 7, "tokenizer_fingerprint": fingerprint}
+    state = {"format": 1, "step": 7, "tokenizer_fingerprint": fingerprint}
     save_checkpoint(str(folder), 7, Checkpoint(arrays, {}, state), config, 0)
     if labels is not None:
         write_labels(str(folder), labels)
