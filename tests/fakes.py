@@ -13,8 +13,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -443,3 +445,73 @@ def contents(folder: Path, without: Iterable[str] = ()) -> dict[str, bytes]:
     paths = [p for p in found if p.suffix != ".html" and not p.name.startswith("features-")]
     read = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
     return {name: content for name, content in read.items() if name not in without}
+
+
+# A webhook
+
+SECRET = "T0Secret/B0Secret/x0Secret"
+
+
+class Webhook(ThreadingHTTPServer):
+    """Keeps what it is sent, and answers as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.received: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.answers: list[bytes] = []  # the last stays
+        self.silence = 0.0  # seconds before an answer
+        self.is_closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/services/{SECRET}"
+
+    @property
+    def texts(self) -> list[str]:
+        return [json.loads(body)["text"] for *_, body in self.received]
+
+    def handle_error(self, *args: Any) -> None:
+        pass  # a client that has gone
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append((self.command, self.path, dict(self.headers), body))
+        self.server.is_closing.wait(self.server.silence)
+        answers = self.server.answers
+        answer = answers.pop(0) if len(answers) > 1 else (answers or [status(200)])[0]
+        if answer == DRIP:
+            while not self.server.is_closing.wait(0.02):
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.wfile.write(answer)
+
+    def do_GET(self) -> None:
+        self.server.received.append((self.command, self.path, dict(self.headers), b""))
+        self.wfile.write(status(200))
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+DRIP = b"drip"
+
+
+def status(code: int, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {code} Reason", "Content-Length: 0", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Webhook]:
+    with Webhook() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.is_closing.set()
+            server.shutdown()
+            thread.join()

@@ -2,16 +2,13 @@
 evaluated, repeated and refused; with a model of numpy, and at the end with TensorFlow and JAX.
 """
 
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from bert_ko.training.checkpoints import load_checkpoint
 from bert_ko.training.loop import TrainingLoop
 from tests.fakes import (
     REPOSITORY,
+    SECRET,
     Command,
     Ended,
     FakeBackend,
@@ -39,6 +37,7 @@ from tests.fakes import (
     metrics,
     read_json,
     results,
+    serving,
     stop_when,
     weights,
     written,
@@ -689,30 +688,6 @@ def test_help_answers_without_a_framework(name: str) -> None:
 
 # The notice of its end
 
-SECRET = "T0Secret/B0Secret/x0Secret"
-
-
-class Webhook(HTTPServer):
-    """Keeps the notices."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _WebhookHandler)
-        self.texts: list[str] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/services/{SECRET}"
-
-
-class _WebhookHandler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.texts.append(json.loads(body)["text"])
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture
 def told(train: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
@@ -720,20 +695,16 @@ def told(train: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     def run(output: Path, **flags: Any) -> tuple[int, str]:
-        ended = train(**{"output_dir": output, "notify_url": server.url, **flags})
+        ended = train(**{"output_dir": output, "notify_url": webhook.url, **flags})
         assert SECRET not in ended.out + ended.err
         for name, content in contents(output).items():
             assert b"Secret" not in content and b"notify_url" not in content, name
-        (text,) = server.texts
-        server.texts.clear()
+        (text,) = webhook.texts
+        webhook.received.clear()
         return ended.status, re.sub(r"after \d+ s", "after N s", text)
 
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as webhook:
         yield run
-        server.shutdown()
-        thread.join()
 
 
 Told = Callable[..., tuple[int, str]]
