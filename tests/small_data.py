@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.tasks.ner.bio import Entity, from_entities
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.labels import write_labels
-from tests.fakes import REPOSITORY, Command
+from tests.fakes import REPOSITORY, Command, install_backend
 
 SAMPLE_CORPUS = REPOSITORY / "samples" / "corpus.txt"
 MODEL = {
@@ -56,6 +57,31 @@ class Trainable(NamedTuple):
     def file_flag(self) -> str:
         """Of the data that are trained on."""
         return next(name for name in self.train if name.endswith("file"))
+
+
+@pytest.fixture(scope="session")
+def finish(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trainable], Path]:
+    """The folder of a run that a model of numpy was trained and asked in; to be copied."""
+    found: dict[str, Path] = {}
+
+    def run(trainable: Trainable) -> Path:
+        command = trainable.command
+        if command.name not in found:
+            folder = tmp_path_factory.mktemp("finished") / "run"
+            with pytest.MonkeyPatch.context() as patch:
+                backend = install_backend(patch)
+                command.succeed(output_dir=folder, **trainable.train, **trainable.ask)
+                backend.remember()
+            found[command.name] = folder
+        return found[command.name]
+
+    return run
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of ``finished``, which a module of tests defines."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def write_config(path: Path, **changes: Any) -> str:

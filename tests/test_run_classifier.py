@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from tests.fakes import (
     Command,
     FakeBackend,
     contents,
-    install_backend,
     last,
     metrics,
     read_json,
@@ -52,21 +52,10 @@ PAIRS = [(a, b, int(a[0] == b[0])) for a, b in zip(TEXTS["날씨"], TEXTS["책"]
 PAIRS += [(text, text, 1) for text in TEXTS["음식"]]
 
 
-@pytest.fixture(scope="module")
-def finished(classifier: Trainable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has trained, evaluated and predicted; to be copied."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        backend = install_backend(patch)
-        classifier.command.succeed(output_dir=folder, **classifier.train, **classifier.ask)
-        backend.remember()
-    return folder
-
-
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
-    """A copy of ``finished``."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def finished(finish: Callable[[Trainable], Path], classifier: Trainable) -> Path:
+    """A run that was trained and asked; not to be changed."""
+    return finish(classifier)
 
 
 @pytest.fixture
@@ -701,26 +690,3 @@ print(json.dumps([model.config.id2label, torch.softmax(logits, -1).tolist()]))
     id2label, rows = json.loads(done.stdout.splitlines()[-1])
     assert id2label == {"0": "날씨", "1": "음식", "2": "책"}
     np.testing.assert_allclose(rows, rows_of(learnt), rtol=0, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_command_real_topics_are_evaluated(
-    process: Command, data_folder: Path, tmp_path: Path
-) -> None:
-    folder = data_folder / "ynat"
-    if not (folder / "dev.csv").is_file():
-        pytest.skip(f"no real data: no dev.csv in {folder}")
-    run = tmp_path / "run"
-    printed = process.having(task_name="ynat", data_dir=folder).finish(
-        output_dir=run, do_train=True, do_eval=True, max_train_examples=64, num_train_epochs=1,
-        eval_batch_size=128,
-    )  # fmt: skip
-    total = results(run)["total"]
-    assert f"{folder}/dev.csv: {int(total):,} examples\n" in printed and total >= 1000
-    evaluated = read_records(run / "eval_predictions.jsonl")
-    labels = read_json(run / "labels.json")["labels"]
-    assert len(evaluated) == total and len(labels) == 7
-    assert {r["gold"] for r in evaluated} == set(labels)
-    right = sum(r["gold"] == r["label"] for r in evaluated)
-    assert results(run)["accuracy"] == pytest.approx(100 * right / total)
-    assert results(run)["loss"] == pytest.approx(np.log(7), abs=0.5)

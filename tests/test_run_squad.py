@@ -4,7 +4,7 @@ the oracle, and Google's flags.
 
 import json
 import re
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from tests.fakes import (
     Command,
     FakeBackend,
     contents,
-    install_backend,
     last,
     metrics,
     read_json,
@@ -35,21 +34,10 @@ NOWHERE = {"answers": [{"text": "저녁노을", "answer_start": 3}]}
 NO_GOLDS: dict[str, Any] = {qas_id: {"answers": []} for qas_id in GOLDS}
 
 
-@pytest.fixture(scope="module")
-def finished(squad: Trainable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has trained and answered; to be copied."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        backend = install_backend(patch)
-        squad.command.succeed(output_dir=folder, **squad.train, **squad.ask)
-        backend.remember()
-    return folder
-
-
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
-    """A copy of ``finished``."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def finished(finish: Callable[[Trainable], Path], squad: Trainable) -> Path:
+    """A run that was trained and asked; not to be changed."""
+    return finish(squad)
 
 
 @pytest.fixture

@@ -31,7 +31,6 @@ from tests.fakes import (
     FakeProgram,
     checkpoints,
     contents,
-    install_backend,
     last,
     log_of,
     metrics,
@@ -58,21 +57,10 @@ def trainable(request: pytest.FixtureRequest) -> Trainable:
     return found
 
 
-@pytest.fixture(scope="module")
-def finished(trainable: Trainable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was trained and asked; to be copied."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        backend = install_backend(patch)
-        trainable.command.succeed(output_dir=folder, **trainable.train, **trainable.ask)
-        backend.remember()
-    return folder
-
-
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
-    """A copy of ``finished``."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def finished(finish: Callable[[Trainable], Path], trainable: Trainable) -> Path:
+    """A run that was trained and asked; not to be changed."""
+    return finish(trainable)
 
 
 @pytest.fixture
