@@ -303,12 +303,12 @@ class Command:
                 found.append(f"--{name}={text}")
         return found
 
-    def __call__(self, *arguments: str, stdin: str | bytes = "", **flags: Any) -> Ended:
+    def __call__(self, *arguments: str, stdin: Any = "", **flags: Any) -> Ended:
         """Runs it in this process.
 
         Args:
             arguments: more of the command line, as it is typed.
-            stdin: what is typed to it.
+            stdin: what is typed to it, text or bytes.
             flags: see above.
         """
         module = importlib.import_module(f"bert_ko.{self.name}")
@@ -324,7 +324,7 @@ class Command:
                     status = int(str(stop.code))
         return Ended(status, out.getvalue(), err.getvalue())
 
-    def succeed(self, *arguments: str, stdin: str | bytes = "", **flags: Any) -> Ended:
+    def succeed(self, *arguments: str, stdin: Any = "", **flags: Any) -> Ended:
         """The same of one that must not fail."""
         ended = self(*arguments, stdin=stdin, **flags)
         assert ended.status == 0, ended.err

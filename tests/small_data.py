@@ -41,6 +41,7 @@ class Trainable(NamedTuple):
         written: what ``ask`` writes besides eval_results.txt and the report.
         changes: flags of this command that change the run, with another value.
         more_training: some 60 updates.
+        labels: of the head.
     """
 
     command: Command
@@ -52,6 +53,7 @@ class Trainable(NamedTuple):
     written: Sequence[str]
     changes: Mapping[str, Any]
     more_training: Mapping[str, Any]
+    labels: Sequence[str] = ()
 
     @property
     def file_flag(self) -> str:
@@ -92,7 +94,7 @@ def write_config(path: Path, **changes: Any) -> str:
 def save_weights(
     folder: Path,
     head: Head,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] = (),
     fingerprint: str | None = None,
     **changes: Any,
 ) -> Arrays:
@@ -102,7 +104,7 @@ def save_weights(
     arrays = initial_parameters(model_specs(config, head), 0.02, 1)
     state = {"format": 1, "step": 7, "tokenizer_fingerprint": fingerprint}
     save_checkpoint(str(folder), 7, Checkpoint(arrays, {}, state), config, 0)
-    if labels is not None:
+    if labels:
         write_labels(str(folder), labels)
     return arrays
 
@@ -118,7 +120,7 @@ def _command(name: str, folder: Path, vocab: str, **flags: Any) -> Command:
 # Pre-training
 
 
-def write_shards(output: Path, vocab: str, **flags: Any) -> str:
+def write_shards(output: Path, vocab: Any, **flags: Any) -> str:
     """Writes shards of the sample corpus; returns their folder."""
     command = Command("create_pretraining_data", {
         "input_file": SAMPLE_CORPUS, "output_file": output, "vocab_file": vocab, "num_workers": 1,
@@ -269,6 +271,7 @@ def classifier(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> T
         ],
         {"class_weights": "balanced", "max_train_examples": 20},
         {"num_train_epochs": 10},
+        CLASSES,
     )  # fmt: skip
 
 
@@ -345,4 +348,5 @@ def ner(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Trainabl
             "extra_train_file": (extra,),
         },
         {"num_train_epochs": 12, "use_crf": True},
+        TAGS,
     )  # fmt: skip

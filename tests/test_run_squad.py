@@ -30,7 +30,7 @@ from tests.small_data import LIBRARY, MARKET, QUESTIONS, Trainable, write_config
 SAMPLE_QUESTIONS = REPOSITORY / "samples" / "korquad.json"
 GOLDS = {qas_id: answer for _, qas_id, _, answer in QUESTIONS}
 JOSA = [(LIBRARY, "q1", "도서관은 어디에 있는가?", "언덕 위에")]
-NOWHERE = {"answers": [{"text": "저녁노을", "answer_start": 3}]}
+NOWHERE: Any = {"answers": [{"text": "저녁노을", "answer_start": 3}]}
 NO_GOLDS: dict[str, Any] = {qas_id: {"answers": []} for qas_id in GOLDS}
 
 

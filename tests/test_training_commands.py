@@ -17,7 +17,7 @@ import pytest
 
 from bert_ko import files
 from bert_ko.modeling.bert import BertConfig
-from bert_ko.modeling.heads import ClassHead, NextSentenceHead, PretrainingHead, model_specs
+from bert_ko.modeling.heads import PretrainingHead, SpanHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import load_checkpoint
@@ -105,7 +105,7 @@ def test_run_writes_what_later_commands_need(
     trainable: Trainable, train: Command, tmp_path: Path, vocab_folder: str
 ) -> None:
     printed = train.succeed(output_dir=tmp_path, **trainable.ask).out
-    labels = ["labels.json"] if "labels" in dir(trainable.head) or _has_classes(trainable) else []
+    labels = ["labels.json"] if trainable.labels else []
     report = [] if isinstance(trainable.head, PretrainingHead) else ["report.html"]
     assert {*written(tmp_path)} - {*checkpoints(tmp_path)} == {
         ".lock", "bert_config.json", "eval_results.txt", "metrics.jsonl", "run.json", "tensorboard",
@@ -131,10 +131,6 @@ def test_run_writes_what_later_commands_need(
     trained = [record for record in metrics(tmp_path) if "loss" in record]
     assert [record["step"] for record in trained] == list(range(1, steps + 1))
     assert trained[0]["learning_rate"] == 0 < trained[-1]["learning_rate"] < 5e-5
-
-
-def _has_classes(trainable: Trainable) -> bool:
-    return isinstance(trainable.head, ClassHead)
 
 
 def test_run_begins_with_new_weights_by_the_seed(
@@ -529,11 +525,10 @@ def test_run_training_begins_with_an_init_checkpoint(
 def test_run_init_checkpoint_of_another_model_is_refused(
     trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
-    labels = ("날씨", "음식", "책") if _has_classes(trainable) else None
-    labels = getattr(trainable.head, "labels", labels)
-    save_weights(tmp_path / "tokenizer", trainable.head, labels, "0123456789abcdef")
-    save_weights(tmp_path / "size", trainable.head, labels, vocab_size=32000)
-    save_weights(tmp_path / "act", trainable.head, labels, hidden_act="gelu_erf")
+    head, labels = trainable.head, trainable.labels
+    save_weights(tmp_path / "tokenizer", head, labels, "0123456789abcdef")
+    save_weights(tmp_path / "size", head, labels, vocab_size=32000)
+    save_weights(tmp_path / "act", head, labels, hidden_act="gelu_erf")
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
     config = trainable.command.flags["bert_config_file"]
     for name, message in (
@@ -556,9 +551,10 @@ def test_run_init_checkpoint_of_another_model_is_refused(
 def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
     trainable: Trainable, train: Command, ask: Command, tmp_path: Path
 ) -> None:
-    other = NextSentenceHead() if isinstance(trainable.head, PretrainingHead) else PretrainingHead()
-    labels = getattr(trainable.head, "labels", ("날씨", "음식", "책"))
-    save_weights(tmp_path / "other", other, labels)  # type: ignore[arg-type]
+    is_pretraining = isinstance(trainable.head, PretrainingHead)
+    save_weights(
+        tmp_path / "other", SpanHead() if is_pretraining else PretrainingHead(), trainable.labels
+    )
     message = ask(output_dir=tmp_path / "run", init_checkpoint=tmp_path / "other").error
     assert message.startswith(f"--init_checkpoint: {tmp_path}/other/checkpoint-00000007 lacks ")
     assert message.endswith("; it was not trained for this task. Give --do_train.")
