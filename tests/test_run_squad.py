@@ -258,9 +258,7 @@ def test_run_input_file_prints_answers_as_json(
     path.write_text(text, encoding="utf-8")
     before = contents(folder)
     # Nothing else is needed.
-    found = Command("run_squad").succeed(
-        output_dir=folder, input_file=path, strip_josa="never", doc_stride=16, max_query_length=20
-    )
+    found = Command("run_squad").succeed(output_dir=folder, input_file=path)
     wanted = ["1", "2", "3"] if form == "columns" else ["q0", "q1", "q2"]
     assert [record["id"] for record in found.records] == wanted
     for record, (context, _, question, answer) in zip(found.records, QUESTIONS, strict=False):

@@ -457,7 +457,7 @@ def test_run_trained_model_needs_no_further_flags(
         (folder / name).unlink()
     command = command.having(**trainable.ask)
     if trainable.command.name == "run_squad":
-        command = command.having(doc_stride=16, max_query_length=20, strip_josa="never")
+        command = command.having(strip_josa="never")
     command.succeed(output_dir=folder)
     assert contents(folder) == before
     command.succeed(output_dir=tmp_path / "new", init_checkpoint=folder)
