@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bert_ko import convert_checkpoint, files
 from bert_ko.convert_checkpoint import ConvertCheckpointConfig, run
@@ -161,6 +162,22 @@ def test_convert_to_hugging_face_and_back_changes_no_bit(
     google = convert(tmp_path / "theirs", tmp_path / "google" / "bert_model.ckpt")
     assert_same_bits(google.arrays, arrays_of(kind))
     assert google.config == CONFIG
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("form", ["bert_ko", "tf1", "huggingface"])
+def test_convert_half_precision_of_our_folder_is_written_in_float32(
+    dtype: str, form: str, tmp_path: Path, convert: Convert
+) -> None:
+    import ml_dtypes
+
+    model = save_model(tmp_path / "model")
+    half = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    stored = {name: array.astype(half) for name, array in arrays_of("pretraining").items()}
+    save_file(stored, Path(list_checkpoints(model)[0]) / "model.safetensors")
+    found = convert(model, tmp_path / "new" / "to", flag_of(form))
+    wanted = {name: array.astype(np.float32) for name, array in stored.items()}
+    assert_same_bits(found.arrays, wanted)
 
 
 def test_convert_writes_what_the_readers_of_each_form_look_for(

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -38,6 +39,8 @@ _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
 # What files.write_atomic leaves of a run's other files when it is killed.
 _HALF_FILE = re.compile(r"\..+\.(json|jsonl|txt|html|npz|model|dic)\.\d+\.tmp")
 
+# Numbers that weights may have in a file; everything computes in float32.
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 Kind = Literal["checkpoint", "best"]
 
@@ -187,19 +190,46 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
 
 
 def load_arrays(path: str) -> Arrays:
-    """Reads a safetensors file.
+    """Reads a safetensors file as float32.
+
+    Raises:
+        ValueError: it is missing or damaged, or an array is not of floating-point numbers.
+    """
+    return {name: as_float32(array, name, path) for name, array in load_tensors(path).items()}
+
+
+def load_tensors(path: str) -> dict[str, npt.NDArray[Any]]:
+    """Reads a safetensors file, each array with the dtype that it has there.
 
     Raises:
         ValueError: it is missing or damaged.
     """
-    # It teaches numpy bfloat16, which Hugging Face folders may have.
+    # It teaches numpy bfloat16.
     import ml_dtypes  # noqa: F401
 
     try:
-        arrays: Arrays = load_file(path)
+        arrays: dict[str, npt.NDArray[Any]] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from None
     return arrays
+
+
+def as_float32(array: npt.NDArray[Any], name: str, path: str) -> npt.NDArray[np.float32]:
+    """The same numbers in float32; exact for float16 and bfloat16.
+
+    Args:
+        array: float16, bfloat16, float32 or float64, any shape.
+        name: of the array, for the message.
+        path: of its file, for the message.
+
+    Raises:
+        ValueError: another dtype.
+    """
+    if array.dtype.name not in _FLOATS:
+        raise ValueError(
+            f"{path}: {name} is {array.dtype.name}; weights must be one of {', '.join(_FLOATS)}."
+        )
+    return array.astype(np.float32, copy=False)
 
 
 def remove_unfinished(folder: str) -> None:

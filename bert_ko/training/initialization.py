@@ -24,8 +24,10 @@ from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     MODEL_NAME,
     STATE_NAME,
+    as_float32,
     list_checkpoints,
     load_arrays,
+    load_tensors,
 )
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import from_hugging_face, from_hugging_face_config
@@ -176,11 +178,12 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
     has_tags = "BertForTokenClassification" in (values.get("architectures") or ())
     arrays: Arrays = {}
     for part in parts:
-        for name, value in load_arrays(part).items():
+        for name, tensor in load_tensors(part).items():
             converted = from_hugging_face(name, has_tags)
             if converted is not None:
                 target, transpose = converted
-                arrays[target] = np.asarray(value.T if transpose else value, np.float32)
+                value = as_float32(tensor, name, part)
+                arrays[target] = value.T if transpose else value
     return Source(folder, HUGGING_FACE, arrays, None, config, folder, labels=read_labels(folder))
 
 

@@ -356,12 +356,34 @@ def test_load_checkpoint_without_slots_reads_no_slots(tmp_path: Path) -> None:
     assert_equal(load_checkpoint(path, with_slots=False), checkpoint(1)._replace(slots={}))
 
 
-def test_load_arrays_bfloat16_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float64"])
+def test_load_checkpoint_of_other_floats_is_float32(name: str, tmp_path: Path) -> None:
     import ml_dtypes
 
-    values = np.arange(6).astype(ml_dtypes.bfloat16)
-    save_file({"a": values}, tmp_path / "a")
-    assert load_arrays(str(tmp_path / "a"))["a"].astype(np.float32).tolist() == [0, 1, 2, 3, 4, 5]
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    path = save(tmp_path, 1)
+    for file, arrays in (("model", checkpoint(1).parameters), ("optimizer", checkpoint(1).slots)):
+        stored = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
+        save_file(stored, f"{path}/{file}.safetensors")
+    found = load_checkpoint(path)
+    for ours, theirs in (
+        (found.parameters, checkpoint(1).parameters), (found.slots, checkpoint(1).slots),
+    ):  # fmt: skip
+        assert ours.keys() == theirs.keys()
+        for key, array in theirs.items():
+            assert ours[key].dtype == np.float32
+            np.testing.assert_array_equal(ours[key], array.astype(dtype).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["int8", "int64", "bool"])
+def test_load_arrays_no_floats_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    path = f"{tmp_path}/model.safetensors"
+    save_file({"a": np.zeros(2, np.float32), "b/kernel": np.ones(2, name)}, path)
+    with pytest.raises(ValueError) as error:
+        load_arrays(path)
+    assert str(error.value) == (
+        f"{path}: b/kernel is {name}; weights must be one of float32, float16, bfloat16, float64."
+    )
 
 
 def test_identity_differences_say_what_was_and_what_is() -> None:
