@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from bert_ko.flags import flag
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside, read_labels
 from bert_ko.training.model_files import remembered_flags
+from bert_ko.training.schedule import OptimizerConfig
 from bert_ko.training.settings import TrainFlags
 
 _DRAW = 12345  # seed of which examples are drawn
@@ -126,6 +128,11 @@ class FineTuneFlags(TrainFlags):
     def evaluates_in_training(self) -> bool:
         """Whether held-out data are needed before the end."""
         return self.do_train and self.eval_every_steps is not None
+
+    def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
+        """See TrainFlags."""
+        config = super().optimizer_config(steps_per_epoch, num_hidden_layers)
+        return dataclasses.replace(config, layer_decay=self.layer_decay)
 
     def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
         """See TrainFlags."""
