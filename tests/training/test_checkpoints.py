@@ -334,9 +334,9 @@ def test_load_checkpoint_damaged_file_says_what_to_delete(
         load_checkpoint(second)
     message = str(error.value)
     assert message.startswith(f"{second}/{name} is damaged or no safetensors file (")
-    assert message.endswith(f"). Delete the folder {second} to go on from {first}.")
+    assert message.endswith(f"). Delete the folder {second} to resume from {first}.")
     shutil.rmtree(first)
-    with pytest.raises(ValueError, match="to begin again"):
+    with pytest.raises(ValueError, match="to start again"):
         load_checkpoint(second)
 
 

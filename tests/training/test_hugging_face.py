@@ -162,7 +162,8 @@ def test_from_hugging_face_config_what_is_missing_is_a_default_of_transformers()
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model_type": "electra"}, "config.json: model_type 'electra' is not known; known are bert."),
+        ({"model_type": "electra"},
+         "config.json: model_type 'electra' is not known; known are bert."),
         ({"position_embedding_type": "relative_key"},
          "config.json: position_embedding_type relative_key is not known; only absolute."),
         ({"layer_norm_eps": 1e-5}, "config.json: layer_norm_eps is 1e-05, but BERT's is 1e-12."),

@@ -511,7 +511,7 @@ def test_run_time_over_saves_and_goes_on_with_more(
     stopped = train(tmp_path, reader, slow, True, max_seconds=0.1, log_steps=3, eval_steps=5)
     assert 0 < stopped.step < 15
     assert last(tmp_path).state["step"] == stopped.step
-    assert f"--max_hours are over at step {stopped.step}; give more" in capsys.readouterr().out
+    assert f"--max_hours reached at step {stopped.step}; raise it" in capsys.readouterr().out
     # The time of earlier runs counts.
     program = NumpyProgram()
     again = train(tmp_path, reader, program, True, max_seconds=0.1, log_steps=3, eval_steps=5)
@@ -535,7 +535,7 @@ def test_run_signal_saves_and_exits_and_the_next_run_goes_on(
         train(tmp_path, reader, NumpyProgram(interrupt), True, log_steps=7, eval_steps=5)
     assert stopped.value.code == 128 + number
     assert last(tmp_path).state["step"] == 6
-    assert "stopped at step 6; run the same command to go on" in capsys.readouterr().out
+    assert "stopped at step 6; run the same command to resume" in capsys.readouterr().out
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
     train(tmp_path, reader, None, True, log_steps=7, eval_steps=5)
     assert_same_run(tmp_path, undisturbed(7))

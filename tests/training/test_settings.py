@@ -74,8 +74,8 @@ class Training(TrainFlags):
 
 def test_optimizer_config_has_every_flag() -> None:
     flags = Training(
-        output_dir="o", learning_rate=1e-3, optimizer="lamb", learning_rate_schedule="constant", weight_decay=0.5,
-        clip_norm=0.0,
+        output_dir="o", learning_rate=1e-3, optimizer="lamb", learning_rate_schedule="constant",
+        weight_decay=0.5, clip_norm=0.0,
     )  # fmt: skip
     assert flags.optimizer_config(2, 12) == OptimizerConfig(
         name="lamb", learning_rate=1e-3, num_train_steps=14, num_warmup_steps=3,
