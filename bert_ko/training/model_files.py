@@ -130,7 +130,7 @@ def _find_config(named: str | None, places: list[str]) -> tuple[ModelConfig, str
     found = next(filter(None, map(config_beside, places)), None)
     if found is None:
         raise FileNotFoundError(
-            f"--bert_config_file: no {CONFIG_NAME} in {' or '.join(places)}; give the flag."
+            f"--bert_config_file: no {CONFIG_NAME} in {' or '.join(places)}; name it."
         )
     return found
 
@@ -139,7 +139,7 @@ def _find_vocabulary(places: list[str]) -> str:
     found = next(filter(None, map(vocabulary_beside, places)), None)
     if found is None:
         raise FileNotFoundError(
-            f"--vocab_file: no vocabulary in {' or '.join(places)}; give the flag."
+            f"--vocab_file: no vocabulary in {' or '.join(places)}; name it."
         )
     return found
 
@@ -290,7 +290,7 @@ def open_files_of(
         config, config_file = source.config, f"the configuration of {source.path}"
     else:
         raise FileNotFoundError(
-            f"--bert_config_file: no {CONFIG_NAME} beside {source.path}; give the flag."
+            f"--bert_config_file: no {CONFIG_NAME} beside {source.path}; name it."
         )
     vocab_file = vocab_file or _vocabulary_of(source)
     tokenizer = _load_tokenizer(vocab_file, settings, config, config_file)
@@ -305,5 +305,5 @@ def open_files_of(
 def _vocabulary_of(source: Source) -> str:
     folder = vocabulary_beside(source.folder)
     if folder is None:
-        raise FileNotFoundError(f"--vocab_file: no vocabulary in {source.folder}; give the flag.")
+        raise FileNotFoundError(f"--vocab_file: no vocabulary in {source.folder}; name it.")
     return folder
