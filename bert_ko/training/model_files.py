@@ -138,9 +138,7 @@ def _find_config(named: str | None, places: list[str]) -> tuple[ModelConfig, str
 def _find_vocabulary(places: list[str]) -> str:
     found = next(filter(None, map(vocabulary_beside, places)), None)
     if found is None:
-        raise FileNotFoundError(
-            f"--vocab_file: no vocabulary in {' or '.join(places)}; name it."
-        )
+        raise FileNotFoundError(f"--vocab_file: no vocabulary in {' or '.join(places)}; name it.")
     return found
 
 

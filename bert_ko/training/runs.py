@@ -14,8 +14,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bert_ko import files
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
@@ -189,7 +187,7 @@ def trained_parameters(run: Run, specs: Specs, checkpoint: Checkpoint) -> Arrays
     """The weights of a run's folder that a task predicts with.
 
     Returns:
-        The variables of the task, in float32.
+        The variables of the task.
 
     Raises:
         ValueError: a variable is missing or has another shape.
@@ -203,7 +201,7 @@ def trained_parameters(run: Run, specs: Specs, checkpoint: Checkpoint) -> Arrays
                 f"{list(spec.shape)}, and there is {found}."
             )
     _refuse_unused_head(run.folder, checkpoint.parameters, specs)
-    return {name: np.ascontiguousarray(checkpoint.parameters[name], np.float32) for name in specs}
+    return {name: checkpoint.parameters[name] for name in specs}
 
 
 def _refuse_unused_head(path: str, arrays: Arrays, specs: Specs) -> None:

@@ -201,11 +201,11 @@ def test_refuse_other_run_unknown_tokenizer_is_accepted(
 # Weights to predict with
 
 
-def test_trained_parameters_are_those_of_the_task_in_float32() -> None:
-    arrays = {"w": np.ones((2, 4), np.float16), "more": np.zeros(1, np.float32)}
+def test_trained_parameters_are_those_of_the_task() -> None:
+    arrays = {"w": np.ones((2, 4), np.float32), "more": np.zeros(1, np.float32)}
     specs = {"w": ParameterSpec((2, 4), "zeros")}
     found = trained_parameters(make_run(Path("out")), specs, Checkpoint(arrays, {}, {}))
-    assert list(found) == ["w"] and found["w"].dtype == np.float32
+    assert list(found) == ["w"]
 
 
 @pytest.mark.parametrize(
