@@ -374,8 +374,8 @@ def test_read_source_hugging_face_integers_are_refused(tmp_path: Path, weights: 
     with pytest.raises(ValueError) as error:
         read_source(folder)
     assert str(error.value) == (
-        f"{folder}/model.safetensors: {name} is int8; weights must be one of float32, float16, "
-        "bfloat16, float64."
+        f"{folder}/model.safetensors: {name} is int8; weights must be one of float16, bfloat16, "
+        "float32, float64."
     )
 
 
