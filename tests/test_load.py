@@ -1,6 +1,7 @@
 """bert_ko.load: what lies under a path, the settings it remembers, and what each kind says."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,20 +90,18 @@ class FakeBackend:
         self.configs: list[Any] = []
         self.shapes: list[tuple[int, ...]] = []
         self.arrays: dict[str, Any] = {}
-        self.outputs: Any = None
 
     def load(self, config: Any) -> "FakeBackend":
         self.configs.append(config)
         return self
 
     def predictor(self, config: BertConfig, arrays: Any, outputs: Any) -> Any:
-        self.arrays, self.outputs = arrays, outputs
-        return self.predict
+        self.arrays = arrays
+        return lambda batch: self.predict(getattr(outputs, "__self__", None), batch)
 
-    def predict(self, batch: Any) -> dict[str, Any]:
+    def predict(self, head: Any, batch: Any) -> dict[str, Any]:
         ids = batch["input_ids"]
         self.shapes.append(ids.shape)
-        head = getattr(self.outputs, "__self__", None)
         if isinstance(head, SpanHead):  # the answer is 세종
             logits = np.where(ids == PIECES.index("세종"), 5, -5).astype("f")
             return {"start_logits": logits, "end_logits": logits}
@@ -116,7 +115,8 @@ class FakeBackend:
         if isinstance(head, MaskedLmHead):
             shape = (*batch["masked_lm_positions"].shape, len(PIECES))
             return {"probabilities": np.broadcast_to(np.arange(len(PIECES), 0, -1, "f"), shape)}
-        return {"values": np.zeros((*ids.shape, 1, CONFIG.hidden_size), "f")}
+        shape = ids.shape[:1] if "piece_weights" in batch else ids.shape  # the mean of the pieces
+        return {"values": np.zeros((*shape, 1, CONFIG.hidden_size), "f")}
 
 
 @pytest.fixture
@@ -369,6 +369,32 @@ def test_names_of_the_api_are_all_there() -> None:
     assert all(getattr(bert_ko, name) for name in bert_ko.__all__)
     with pytest.raises(AttributeError, match=r"^module 'bert_ko' has no attribute 'Judge'$"):
         _ = bert_ko.Judge
+
+
+def blocks(page: str) -> list[str]:
+    """The Python of a page of docs/."""
+    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_python_pages_run_block_by_block(
+    backend: FakeBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert len(blocks("python.md")) == 6 and blocks("python.ko.md") == blocks("python.md")
+    models = {"reader": "reader", "entities": "crf", "topics": "classifier", "model": "pretraining"}
+    for folder, model in models.items():
+        save(tmp_path / folder, model, max_query_length=16)
+    (tmp_path / "vocab").symlink_to(REPOSITORY / "vocab")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for code in blocks("python.md"):
+        exec(compile(code, "python.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("세종 0 2 0.") and lines[1] == "PS 세종 0 2 0.8999999761581421"
+    assert "##의 3742 2 3" in lines
 
 
 @pytest.mark.slow

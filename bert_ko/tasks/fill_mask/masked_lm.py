@@ -117,7 +117,10 @@ class MaskedLm(Loadable):
         if isinstance(texts, str):
             return self.fill_mask([texts], top_k)[0]
         prepared = [self.prepare(text, f"text {i}") for i, text in enumerate(texts, start=1)]
-        return list(self.fill(prepared, top_k))
+        order = sorted(range(len(prepared)), key=lambda i: -len(prepared[i].ids))
+        filled = self.fill([prepared[i] for i in order], top_k)
+        found = dict(zip(order, filled, strict=True))
+        return [found[i] for i in range(len(prepared))]
 
     def prepare(self, text: str, place: str) -> MaskedText:
         """Tokenizes a text with masks.
