@@ -367,6 +367,7 @@ def test_import_bert_ko_loads_nothing_heavy() -> None:
 
 def test_names_of_the_api_are_all_there() -> None:
     assert all(getattr(bert_ko, name) for name in bert_ko.__all__)
+    assert {*bert_ko.__all__} <= {*dir(bert_ko)}
     with pytest.raises(AttributeError, match=r"^module 'bert_ko' has no attribute 'Judge'$"):
         _ = bert_ko.Judge
 
