@@ -21,6 +21,7 @@ BELOW = {
     "report": {"ground"},
     "tasks": {"ground", "tokenization", "data", "modeling", "training", "report"},
     "commands": {"ground", "tokenization", "data", "modeling", "training", "report", "tasks"},
+    "api": {"tasks", "tokenization"},
 }
 FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
 FREE_OF_FRAMEWORKS = {"tokenization", "data"}
@@ -45,6 +46,8 @@ class House:
         self.imports = {name: set(self._imports(name)) for name in self.trees}
 
     def floor(self, module: str) -> str:
+        if module == PACKAGE:  # bert_ko/__init__.py
+            return "api"
         parts = module.split(".")
         is_folder = len(parts) > 2 or (len(parts) == 2 and self._is_package(module))
         if is_folder:

@@ -12,6 +12,7 @@ from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.tokenization.settings import TokenizerSettings
+from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, find_weights, folders_beside
 from bert_ko.training.hugging_face import from_hugging_face_config
 from bert_ko.training.initialization import Source, initialize, read_source
@@ -120,7 +121,7 @@ def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -
         raise ValueError(
             f"--max_seq_length={max_seq_length}, but the model has "
             f"{config.max_position_embeddings} positions (max_position_embeddings in "
-            f"{config_file}); lower the flag."
+            f"{config_file}); lower it."
         )
 
 
@@ -217,10 +218,12 @@ class TrainedModel(NamedTuple):
     Attributes:
         source: its weights.
         files: what belongs to them.
+        devices: that are to compute.
     """
 
     source: Source
     files: ModelFiles
+    devices: DeviceConfig
 
     @property
     def config(self) -> ModelConfig:
@@ -231,6 +234,11 @@ class TrainedModel(NamedTuple):
     def tokenizer(self) -> Tokenizer:
         """Of the model."""
         return self.files.tokenizer
+
+    @property
+    def remembered(self) -> Mapping[str, Any]:
+        """See ``remembered_flags``."""
+        return remembered_flags(self.source.path)
 
     def arrays(self, specs: Specs) -> Arrays:
         """The variables that a task needs.
@@ -259,7 +267,8 @@ def open_model(flags: ModelFlags) -> TrainedModel:
     """
     source = read_source(flags.init_checkpoint)
     vocab_file = flags.vocab_file or _vocabulary_of(source)
-    return TrainedModel(source, open_files_of(source, flags.bert_config_file, vocab_file, flags))
+    found = open_files_of(source, flags.bert_config_file, vocab_file, flags)
+    return TrainedModel(source, found, flags.device_config)
 
 
 def open_files_of(
