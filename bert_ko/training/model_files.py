@@ -297,6 +297,7 @@ def open_files_of(
             f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
             "with; its pieces would mean other words."
         )
+    _refuse_other_vocabulary(tokenizer, source.folder, settings)
     return ModelFiles(config, config_file, tokenizer)
 
 
