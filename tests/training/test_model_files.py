@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from bert_ko.flags import flag
 from bert_ko.modeling.bert import WORD_EMBEDDINGS
+from bert_ko.progress import program_name
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
@@ -156,8 +157,8 @@ def test_open_model_files_that_do_not_fit_are_refused_with_the_numbers(tmp_path:
     )
 
 
-def test_open_model_files_other_vocabulary_than_beside_trained_weights_is_refused(
-    saved: Path, tmp_path: Path
+def test_open_model_files_other_vocabulary_than_beside_the_weights_is_refused_or_warned_of(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     same = write_vocabulary(tmp_path / "same")
     other = write_vocabulary(tmp_path / "other", SWAPPED)
@@ -169,8 +170,12 @@ def test_open_model_files_other_vocabulary_than_beside_trained_weights_is_refuse
             f"--vocab_file: {other} is not the vocabulary beside the weights, {beside}; leave the "
             "flag out."
         )
-    # What is trained may change its vocabulary where no tokenizer is known: see new_parameters.
+    # What is trained may change pieces, such as [unused0], where no fingerprint is known.
     open_model_files(flags(tmp_path, vocab_file=other, init_checkpoint=google))
+    assert capsys.readouterr().err == (
+        f"{program_name()}: warning: --vocab_file: {other} is not the vocabulary beside the "
+        f"weights, {tmp_path}/google; the embeddings may belong to other pieces\n"
+    )
 
 
 # What stands beside weights
