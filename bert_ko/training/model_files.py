@@ -11,6 +11,7 @@ from bert_ko.flags import flag
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.parameters import Arrays, Specs
+from bert_ko.progress import warn
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, find_weights, folders_beside
@@ -65,8 +66,11 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     tokenizer = None
     if vocab_file is not None:
         tokenizer = _load_tokenizer(vocab_file, config, model_config, config_file)
-        if not config.do_train:
-            _refuse_other_vocabulary(tokenizer, places[0], config)
+        contradiction = _contradiction(tokenizer, places[0])
+        if contradiction and not config.do_train:
+            raise ValueError(f"{contradiction}; leave the flag out.")
+        if contradiction:
+            warn(f"{contradiction}; the embeddings may belong to other pieces")
     compare_length(config.max_seq_length, model_config, config_file)
     return ModelFiles(model_config, config_file, tokenizer)
 
@@ -95,20 +99,17 @@ def _load_tokenizer(
     return tokenizer
 
 
-def _refuse_other_vocabulary(
-    tokenizer: Tokenizer, path: str, settings: TokenizerSettings | None
-) -> None:
-    """Compares the vocabulary to be used with the one that stands beside trained weights."""
+def _contradiction(tokenizer: Tokenizer, path: str) -> str:
+    """What to say where a vocabulary that was named is not the one beside the weights; else ""."""
     from bert_ko.tokenization.folder import load_tokenizer
 
     beside = vocabulary_beside(path)
     if beside is None or beside == tokenizer.source:
-        return
-    if load_tokenizer(beside, settings).fingerprint != tokenizer.fingerprint:
-        raise ValueError(
-            f"--vocab_file: {tokenizer.source} is not the vocabulary beside the weights, {beside}; "
-            "leave the flag out."
-        )
+        return ""
+    # How it is used may be said nowhere, as beside Google's models; pieces decide.
+    if load_tokenizer(beside).vocab.pieces == tokenizer.vocab.pieces:
+        return ""
+    return f"--vocab_file: {tokenizer.source} is not the vocabulary beside the weights, {beside}"
 
 
 def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -> None:
@@ -306,6 +307,9 @@ def open_files_of(
             f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
             "with; its pieces would mean other words."
         )
+    contradiction = _contradiction(tokenizer, source.folder)
+    if contradiction:
+        raise ValueError(f"{contradiction}; leave the flag out.")
     return ModelFiles(config, config_file, tokenizer)
 
 

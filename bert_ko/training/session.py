@@ -1,8 +1,8 @@
 """A training session, whatever the task: the one place that knows the order of things.
 
 Files of the model are opened and compared, the task reads its data, and for each seed a run is
-found or begun, trained, evaluated and reported; the best weights are kept where they are looked
-for, and a webhook is told how it ended.
+started or resumed, trained, evaluated and reported; the weights of the best evaluation are kept,
+and a webhook is notified of the end.
 """
 
 from __future__ import annotations
