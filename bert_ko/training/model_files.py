@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,10 +12,10 @@ from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.tokenization.settings import TokenizerSettings
-from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, list_checkpoints
+from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, find_weights, folders_beside
 from bert_ko.training.hugging_face import from_hugging_face_config
 from bert_ko.training.initialization import Source, initialize, read_source
-from bert_ko.training.runs import read_model_config
+from bert_ko.training.runs import read_model_config, refuse_other_model
 from bert_ko.training.settings import DeviceFlags, TrainFlags
 from bert_ko.training.vocabulary_files import compare_vocab_size
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer
 
 _HUGGING_FACE_CONFIG = "config.json"
-_CHECKPOINT = re.compile(r"(checkpoint|best)-\d+")
 
 
 class ModelFiles(NamedTuple):
@@ -51,15 +49,14 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     """Reads the configuration and the vocabulary of a command's model, and compares them.
 
     Args:
-        config: flags; what they do not name is looked for in the run's folder, then beside
-            --init_checkpoint.
+        config: flags; what they do not name is looked for beside the weights, see
+            ``weight_places``.
 
     Raises:
         FileNotFoundError: one of them is nowhere.
         ValueError: they do not fit together.
     """
-    places = [config.folder(seed) for seed in config.seeds[:1]]
-    places += [config.init_checkpoint] if config.init_checkpoint is not None else []
+    places = weight_places(config.folder(config.seeds[0]), config.init_checkpoint)
     model_config, config_file = _find_config(config.bert_config_file, places)
     vocab_file = config.vocab_file
     if vocab_file is None and config.needs_tokenizer:
@@ -67,8 +64,23 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     tokenizer = None
     if vocab_file is not None:
         tokenizer = _load_tokenizer(vocab_file, config, model_config, config_file)
+        if not config.do_train:
+            _refuse_other_vocabulary(tokenizer, places[0], config)
     compare_length(config.max_seq_length, model_config, config_file)
     return ModelFiles(model_config, config_file, tokenizer)
+
+
+def weight_places(folder: str, init_checkpoint: str | None) -> list[str]:
+    """Where a command's weights may be, the place they are read from first.
+
+    Args:
+        folder: of the run, whose own weights come before those it began with.
+        init_checkpoint: None where there is none.
+    """
+    if init_checkpoint is None:
+        return [folder]
+    found = [folder, init_checkpoint]
+    return found if find_weights(folder) else found[::-1]
 
 
 def _load_tokenizer(
@@ -80,6 +92,22 @@ def _load_tokenizer(
     size = len(tokenizer.vocab)
     compare_vocab_size(size, "the vocabulary", vocab_file, config.vocab_size, config_file)
     return tokenizer
+
+
+def _refuse_other_vocabulary(
+    tokenizer: Tokenizer, path: str, settings: TokenizerSettings | None
+) -> None:
+    """Compares the vocabulary to be used with the one that stands beside trained weights."""
+    from bert_ko.tokenization.folder import load_tokenizer
+
+    beside = vocabulary_beside(path)
+    if beside is None or beside == tokenizer.source:
+        return
+    if load_tokenizer(beside, settings).fingerprint != tokenizer.fingerprint:
+        raise ValueError(
+            f"--vocab_file: {tokenizer.source} is not the vocabulary beside the weights, {beside}; "
+            "leave the flag out."
+        )
 
 
 def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -> None:
@@ -99,20 +127,19 @@ def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -
 def _find_config(named: str | None, places: list[str]) -> tuple[ModelConfig, str]:
     if named is not None:
         return read_model_config(named), named
-    for place in places:
-        found = config_beside(place)
-        if found is not None:
-            return found
-    searched = " or ".join(places)
-    raise FileNotFoundError(f"--bert_config_file: no {CONFIG_NAME} in {searched}; name it.")
+    found = next(filter(None, map(config_beside, places)), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"--bert_config_file: no {CONFIG_NAME} in {' or '.join(places)}; name it."
+        )
+    return found
 
 
 def _find_vocabulary(places: list[str]) -> str:
-    for place in places:
-        folder = vocabulary_beside(place)
-        if folder is not None:
-            return folder
-    raise FileNotFoundError(f"--vocab_file: no vocabulary in {' or '.join(places)}; name it.")
+    found = next(filter(None, map(vocabulary_beside, places)), None)
+    if found is None:
+        raise FileNotFoundError(f"--vocab_file: no vocabulary in {' or '.join(places)}; name it.")
+    return found
 
 
 def config_beside(path: str) -> tuple[ModelConfig, str] | None:
@@ -127,7 +154,7 @@ def config_beside(path: str) -> tuple[ModelConfig, str] | None:
     Raises:
         ValueError: it can't be read.
     """
-    for folder in _folders(path):
+    for folder in folders_beside(path):
         ours = os.path.join(folder, CONFIG_NAME)
         if os.path.isfile(ours):
             return read_model_config(ours), ours
@@ -146,34 +173,24 @@ def vocabulary_beside(path: str) -> str | None:
     """
     from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME
 
-    for folder in _folders(path):
+    for folder in folders_beside(path):
         if any(os.path.isfile(os.path.join(folder, name)) for name in (MODEL_NAME, VOCAB_NAME)):
             return folder
     return None
 
 
-def _folders(path: str) -> Iterator[str]:
-    """Where files that belong to weights may be, the nearest first."""
-    if os.path.isdir(path):
-        yield path
-        checkpoints = list_checkpoints(path, "best") or list_checkpoints(path)
-        yield from checkpoints[-1:]
-        if _CHECKPOINT.fullmatch(os.path.basename(os.path.abspath(path))):
-            yield os.path.dirname(os.path.abspath(path))
-    else:
-        yield os.path.dirname(path) or "."
-
-
-def remembered_flags(folder: str) -> Mapping[str, Any]:
-    """The flags that the weights in a run's folder were trained with, as far as they decided.
+def remembered_flags(path: str) -> Mapping[str, Any]:
+    """The flags that weights were trained with, as far as they decided; empty where not known.
 
     Args:
-        folder: of a run, or of one of its checkpoints.
+        path: see ``initialization.read_source``.
     """
-    checkpoints = list_checkpoints(folder, "best") or list_checkpoints(folder)
-    state = read_json(os.path.join((checkpoints or [folder])[-1], STATE_NAME)) or {}
-    identity = state.get("identity")
-    return identity if isinstance(identity, Mapping) else {}
+    for folder in folders_beside(path):
+        state = read_json(os.path.join(folder, STATE_NAME)) or {}
+        for key in ("identity", "trained_with"):
+            if isinstance(state.get(key), dict):
+                return dict(state[key])
+    return {}
 
 
 @dataclass(frozen=True)
@@ -265,11 +282,13 @@ def open_files_of(
     """
     if bert_config_file is not None:
         config, config_file = read_model_config(bert_config_file), bert_config_file
+        if source.config is not None:
+            refuse_other_model(source.path, source.config.to_dict(), config, config_file)
     elif source.config is not None:
         config, config_file = source.config, f"the configuration of {source.path}"
     else:
         raise FileNotFoundError(
-            f"--bert_config_file: no bert_config.json beside {source.path}; name it."
+            f"--bert_config_file: no {CONFIG_NAME} beside {source.path}; name it."
         )
     vocab_file = vocab_file or _vocabulary_of(source)
     tokenizer = _load_tokenizer(vocab_file, settings, config, config_file)
