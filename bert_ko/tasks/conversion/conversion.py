@@ -39,6 +39,7 @@ from bert_ko.training.checkpoints import (
 from bert_ko.training.google import write_tensorflow
 from bert_ko.training.hugging_face import (
     architecture,
+    hugging_face_form,
     to_hugging_face_arrays,
     to_hugging_face_config,
 )
@@ -236,8 +237,10 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         slots: of the optimizer, for a TF1 checkpoint.
 
     Raises:
-        ValueError: there is something already.
+        ValueError: there is something already, or the encoder has no such form.
     """
+    if form == "huggingface":
+        hugging_face_form(conversion.config)
     folder = os.path.dirname(path) or "." if form == "tf1" else path
     files.require_writable_folder(folder)
     config_path = os.path.join(folder, CONFIG_NAME)

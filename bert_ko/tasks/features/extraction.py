@@ -46,7 +46,7 @@ class Device(NamedTuple):
         """So many pieces go through the model while it is compiled for another length."""
         layers = model_specs(config)
         weights = count_parameters({k: v for k, v in layers.items() if k.endswith("/kernel")})
-        return (_CPU_COMPILING if self.is_cpu else _GPU_COMPILING) / (2 * weights)
+        return (_CPU_COMPILING if self.is_cpu else _GPU_COMPILING) / (2 * max(1, weights))
 
 
 class _MeanSentences(NamedTuple):
