@@ -16,8 +16,8 @@ from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import config_from_json, encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
-from bert_ko.tensor_files import load_arrays
-from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, list_checkpoints
+from bert_ko.tensor_files import as_float32, load_arrays, load_tensors
+from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, find_weights
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import (
     from_hugging_face,
@@ -95,13 +95,13 @@ def read_source(path: str) -> Source:
 
 
 def _read_folder(path: str) -> Source:
-    checkpoints = list_checkpoints(path, "best") or list_checkpoints(path)
-    folder = checkpoints[-1] if checkpoints else path
+    weights = find_weights(path)
+    folder = weights or path
     whole = os.path.join(folder, MODEL_NAME)
     has_model = os.path.isfile(whole)
     state = read_json(os.path.join(folder, STATE_NAME))
     if state is not None and "step" in state and has_model:
-        owner = path if checkpoints else os.path.dirname(os.path.abspath(folder))
+        owner = path if weights else os.path.dirname(os.path.abspath(folder))
         return Source(
             folder,
             f"checkpoint of step {state['step']:,}",
@@ -172,10 +172,11 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
     encoder, is_tagger = encoder_of(config), has_tags(values)
     arrays: Arrays = {}
     for part in parts:
-        for theirs, value in load_arrays(part).items():
+        for theirs, tensor in load_tensors(part).items():
             name = from_hugging_face(theirs, encoder, is_tagger)
             if name is not None:
-                arrays[name] = np.asarray(value.T if is_transposed(name) else value, np.float32)
+                value = as_float32(tensor, theirs, part)
+                arrays[name] = value.T if is_transposed(name) else value
     return Source(folder, HUGGING_FACE, arrays, None, config, folder, labels=read_labels(folder))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from bert_ko import files
 from bert_ko.json_files import write_json
@@ -30,17 +30,22 @@ from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     MODEL_NAME,
     OPTIMIZER_NAME,
+    STATE_NAME,
     Checkpoint,
+    Kind,
+    list_checkpoints,
     save_checkpoint,
 )
 from bert_ko.training.google import write_tensorflow
 from bert_ko.training.hugging_face import (
     architecture,
+    hugging_face_form,
     to_hugging_face_arrays,
     to_hugging_face_config,
 )
 from bert_ko.training.initialization import Source, initialize
 from bert_ko.training.labels import LABELS_NAME, read_labels, write_labels
+from bert_ko.training.model_files import remembered_flags
 from bert_ko.training.runs import read_model_config
 from bert_ko.training.vocabulary_files import copy_vocabulary
 
@@ -75,6 +80,16 @@ def known_form(path: str) -> Form | None:
     ('tf1', None)
     """
     return "tf1" if path.endswith(".ckpt") else None
+
+
+def form_of(path: str) -> Form | None:
+    """The form of a model in a folder; None where the path is no folder of a model."""
+    if os.path.isfile(os.path.join(path, "config.json")):
+        return "huggingface"
+    is_ours = os.path.isfile(os.path.join(path, STATE_NAME)) or any(
+        list_checkpoints(path, kind) for kind in get_args(Kind)
+    )
+    return "bert_ko" if is_ours else None
 
 
 def check_shapes(source: Source, config: ModelConfig, config_file: str) -> None:
@@ -139,7 +154,8 @@ def grow(conversion: Conversion, new: Tokenizer) -> Conversion:
         len(old_pieces),
     )
     config = dataclasses.replace(conversion.config, vocab_size=rows)
-    return Conversion(conversion.source, arrays, config, new, added)
+    new_pieces = (*conversion.new_pieces, *added)
+    return Conversion(conversion.source, arrays, config, new, new_pieces)
 
 
 def _refuse_other_settings(old: TokenizerConfig, tokenizer: Tokenizer) -> None:
@@ -149,7 +165,7 @@ def _refuse_other_settings(old: TokenizerConfig, tokenizer: Tokenizer) -> None:
     if set(old.additional_special_tokens) - set(new.additional_special_tokens):
         differ.append("additional_special_tokens")
     names = [set(map(os.path.basename, c.mecab_user_dictionary)) for c in (old, new)]
-    if names[0] != names[1]:
+    if names[0] - names[1]:
         differ.append("mecab_user_dictionary")
     for name in differ:
         raise ValueError(
@@ -221,8 +237,10 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         slots: of the optimizer, for a TF1 checkpoint.
 
     Raises:
-        ValueError: there is something already.
+        ValueError: there is something already, or the encoder has no such form.
     """
+    if form == "huggingface":
+        hugging_face_form(conversion.config)
     folder = os.path.dirname(path) or "." if form == "tf1" else path
     files.require_writable_folder(folder)
     config_path = os.path.join(folder, CONFIG_NAME)
@@ -252,6 +270,7 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
             "step": step,
             "tokenizer_fingerprint": conversion.tokenizer.fingerprint,
             "converted_from": conversion.source.kind,
+            "trained_with": _settings_of(conversion.source),
         }
         checkpoint = Checkpoint(conversion.arrays, {}, state)
         save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
@@ -259,6 +278,12 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         write_labels(folder, labels)
     if not has_config:
         write_json(config_path, conversion.config.to_dict())
+
+
+def _settings_of(source: Source) -> dict[str, Any]:
+    """The flags that its task was trained with: lengths, the CRF and the like."""
+    known = remembered_flags(source.path).items()
+    return {name: value for name, value in known if not isinstance(value, (dict, list))}
 
 
 def _write_hugging_face(conversion: Conversion, folder: str) -> None:
