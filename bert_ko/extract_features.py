@@ -147,8 +147,10 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLine
             Progress("extract_features", total, "sentences", compiles=True) as progress,
             Prefetcher(encoded, 1) as windows,  # the next ones are cut while these are computed
         ):
+            plan = None
             for window in windows:
-                write(window, extractor.compute(window, progress.update))
+                plan = plan or extractor.choose_plan(window)
+                write(window, extractor.compute(window, plan, progress.update))
                 num_pieces += window.num_pieces
                 num_cut += window.num_cut
     return _Outcome(lines.num_lines, num_pieces, num_cut, extractor.num_not_finite)

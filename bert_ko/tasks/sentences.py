@@ -18,6 +18,7 @@ from bert_ko.tokenization.vocabulary import Vocabulary
 Ints = npt.NDArray[np.int32]
 NOWHERE = -1  # character and word of [CLS] and [SEP]
 _SEPARATOR = " ||| "
+TextOrPair = str | tuple[str, str]
 PIECE_COLUMNS = ("input_ids", "segment_ids", "starts", "ends", "eojeol_ids", "morpheme_ids")
 
 

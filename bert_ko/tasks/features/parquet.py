@@ -64,7 +64,7 @@ def parquet_writer(
 
 def _schema(arrow: Any, layout: Layout) -> Any:
     floats = {"float32": arrow.float32(), "float16": arrow.float16()}[layout.settings.dtype]
-    names = () if layout.is_pooled else PIECE_COLUMNS
+    names = () if layout.settings.is_pooled else PIECE_COLUMNS
     fields = [(name, arrow.list_(arrow.int32())) for name in names]
     fields += [(name, arrow.list_(floats)) for name in _layer_names(layout)]
     return arrow.schema(fields, metadata=layout.metadata_texts)
@@ -77,9 +77,11 @@ def _layer_names(layout: Layout) -> list[str]:
 def _table(
     arrow: Any, schema: Any, layout: Layout, sentences: Sentences, values: npt.NDArray[Any]
 ) -> Any:
-    offsets = np.arange(len(sentences) + 1) if layout.is_pooled else sentences.sentence_offsets
+    offsets = (
+        np.arange(len(sentences) + 1) if layout.settings.is_pooled else sentences.sentence_offsets
+    )
     columns = []
-    if not layout.is_pooled:
+    if not layout.settings.is_pooled:
         columns = [_lists(arrow, offsets, array) for array in sentences.columns().values()]
     for number in range(values.shape[1]):
         vectors = np.ascontiguousarray(values[:, number]).reshape(-1)

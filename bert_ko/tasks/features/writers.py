@@ -74,7 +74,7 @@ class JsonWriter:
         offsets = sentences.sentence_offsets
         for number in range(len(sentences)):
             record: dict[str, Any] = {"linex_index": self._line}
-            if self._layout.is_pooled:
+            if self._layout.settings.is_pooled:
                 record["layers"] = self._layers(_rounded(values[number]))
             else:
                 start, end = offsets[number], offsets[number + 1]
