@@ -23,7 +23,7 @@ from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerTy
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.training import (
+from bert_ko.tokenization.vocabulary_training import (
     VocabularySettings,
     train_sentencepiece,
     train_wordpiece,

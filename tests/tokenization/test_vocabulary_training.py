@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from bert_ko.tokenization.sentencepieces import SentencePieceModel
-from bert_ko.tokenization.training import (
+from bert_ko.tokenization.vocabulary_training import (
     VocabularySettings,
     Word,
     train_sentencepiece,
