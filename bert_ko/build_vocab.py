@@ -23,12 +23,12 @@ from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerTy
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_ko.tokenization.vocabulary_training import (
     VocabularySettings,
     train_sentencepiece,
     train_wordpiece,
 )
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_ko.workers import default_num_workers
 
 # The report needs no more text than this to be exact to a few digits.

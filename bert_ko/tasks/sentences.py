@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
+from bert_ko.tokenization.truncation import truncated_lengths
 from bert_ko.tokenization.vocabulary import Vocabulary
 
 Ints = npt.NDArray[np.int32]
@@ -235,16 +236,17 @@ def _encode(
     # A second sentence without a piece is none, as in Google's code.
     segments = [s for number, s in enumerate(segments) if number == 0 or len(s.encoding)]
     counts = [len(segment.encoding) for segment in segments]
-    kept = truncate(counts, max_seq_length - 1 - len(segments))
+    limit = max_seq_length - 1 - len(segments)
+    kept = truncated_lengths(counts[0], counts[1] if len(counts) > 1 else 0, limit)
     cls_id, sep_id = tokenizer.vocab.cls_id, tokenizer.vocab.sep_id
     columns: dict[str, list[int]] = {name: [] for name in PIECE_COLUMNS}
     _add(columns, [cls_id], 0, *[[NOWHERE]] * 4)
-    for number, (segment, count) in enumerate(zip(segments, kept, strict=True)):
+    for number, (segment, count) in enumerate(zip(segments, kept, strict=False)):
         if number and not count:
             break
         _add(columns, segment.encoding.ids[:count], number, *segment.places(count))
         _add(columns, [sep_id], number, *[[NOWHERE]] * 4)
-    return columns, kept != counts
+    return columns, sum(kept) < sum(counts)
 
 
 class _Segment(NamedTuple):
@@ -285,22 +287,6 @@ def split_pair(line: str) -> list[tuple[int, int]]:
     if at < 0:
         return [(0, len(line))]
     return [(start, start + at), (start + at + len(_SEPARATOR), start + len(text))]
-
-
-def truncate(counts: list[int], limit: int) -> list[int]:
-    """How many pieces stay of one sentence or of the two of a pair.
-
-    >>> truncate([9, 3], 8), truncate([9, 9], 7)
-    ([5, 3], [4, 3])
-
-    Source: _truncate_seq_pair of google-research/bert: piece by piece from the longer one, the
-        second where both are equal.
-    """
-    if sum(counts) <= limit or len(counts) == 1:
-        return [min(count, limit) for count in counts]
-    first, second = counts
-    second = min(second, max(limit // 2, limit - first))
-    return [limit - second, second]
 
 
 def join(windows: Iterable[Sentences]) -> Sentences:

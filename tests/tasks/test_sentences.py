@@ -17,7 +17,6 @@ from bert_ko.tasks.sentences import (
     encode_windows,
     join,
     split_pair,
-    truncate,
 )
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -172,23 +171,6 @@ def test_join_nothing_is_empty() -> None:
 )
 def test_split_pair_is_googles(line: str, texts: list[str]) -> None:
     assert [line[start:end] for start, end in split_pair(line)] == texts
-
-
-def pop(counts: list[int], limit: int) -> list[int]:
-    """Google's loop."""
-    first, second = counts
-    while first + second > limit:
-        if first > second:
-            first -= 1
-        else:
-            second -= 1
-    return [first, second]
-
-
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 50))
-def test_truncate_pair_is_googles(first: int, second: int, limit: int) -> None:
-    assert truncate([first, second], limit) == pop([first, second], limit)
-    assert truncate([first], limit) == [min(first, limit)]
 
 
 def test_sentences_columns_have_the_same_type(tiny: Tokenizer) -> None:
