@@ -92,26 +92,37 @@ def score_classes(golds: Ints, predictions: Ints, labels: Sequence[str]) -> Clas
     Args:
         golds: [N], in [0, K).
         predictions: [N], in [0, K).
-        labels: K names.
+        labels: K names, two or more.
 
-    Source: the numbers are those of scikit-learn's accuracy_score, f1_score (zero_division=0),
-        precision_recall_fscore_support, matthews_corrcoef and confusion_matrix.
+    Source: scikit-learn, with zero_division=0; macro_f1 and weighted_f1 are those of its f1_score.
     """
-    num_classes = len(labels)
-    confusion = _confusion(golds, predictions, num_classes)
-    hits = np.diagonal(confusion)
+    from sklearn import metrics  # takes a second, and --help needs no score
+
+    assert golds.shape == predictions.shape and golds.ndim == 1
+    numbers = np.arange(len(labels))
+    assert np.isin([golds, predictions], numbers).all()
+    if not len(golds):
+        nothing = tuple(ClassScore(label, 0.0, 0.0, 0.0, 0, 0) for label in labels)
+        confusion = np.zeros((len(labels), len(labels)), np.int64)
+        return ClassScores(0.0, 0.0, 0.0, 0.0, 0.0, nothing, confusion)
+    confusion = metrics.confusion_matrix(golds, predictions, labels=numbers)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    f1 = _ratios(2 * hits, support + predicted)
-    precision, recall = _ratios(hits, predicted), _ratios(hits, support)
+    precision, recall, f1 = (
+        100 * values
+        for values in metrics.precision_recall_fscore_support(
+            golds, predictions, labels=numbers, zero_division=0
+        )[:3]
+    )
     occurs = support + predicted > 0
-    accuracy = float(_ratios(hits.sum(), support.sum()))
+    accuracy = 100 * float(metrics.accuracy_score(golds, predictions))
     rows = zip(labels, precision, recall, f1, support, predicted, strict=True)
     return ClassScores(
         accuracy=accuracy,
-        macro_f1=_mean(f1, occurs),
+        macro_f1=float(f1 @ occurs / occurs.sum()),
         micro_f1=accuracy,
-        weighted_f1=_mean(f1, support),
-        mcc=_matthews(confusion),
+        weighted_f1=float(f1 @ support / support.sum()),
+        # Of a single class scikit-learn's would be 0 with a warning.
+        mcc=100 * float(metrics.matthews_corrcoef(golds, predictions)) if occurs.sum() > 1 else 0.0,
         by_class=tuple(
             ClassScore(label, float(p), float(r), float(f), int(n), int(m))
             for label, p, r, f, n, m in rows
@@ -129,7 +140,11 @@ def score_values(golds: Floats, predictions: Floats) -> RegressionScores:
 
     Raises:
         ValueError: A prediction is not a finite number.
+
+    Source: scipy's pearsonr and rankdata.
     """
+    from scipy.stats import rankdata
+
     assert golds.shape == predictions.shape and golds.ndim == 1
     wanted, found = golds.astype(np.float64), predictions.astype(np.float64)
     num_bad = int((~np.isfinite(found)).sum())
@@ -141,7 +156,7 @@ def score_values(golds: Floats, predictions: Floats) -> RegressionScores:
     errors = found - wanted
     return RegressionScores(
         pearson=100 * _pearson(wanted, found),
-        spearman=100 * _pearson(_ranks(wanted), _ranks(found)),
+        spearman=100 * _pearson(rankdata(wanted), rankdata(found)),
         mse=float(np.mean(errors**2)) if len(errors) else 0.0,
         mae=float(np.mean(np.abs(errors))) if len(errors) else 0.0,
     )
@@ -175,10 +190,12 @@ def class_weights(
     Source: scikit-learn's compute_class_weight for "balanced".
     """
     if mode == BALANCED:
-        found = np.asarray(counts, np.float64)
-        is_there = found > 0
+        from sklearn.utils.class_weight import compute_class_weight
+
+        there = np.flatnonzero(counts)
+        golds = np.repeat(np.arange(len(labels)), counts)
         weights = np.ones(len(labels))
-        weights[is_there] = found.sum() / (is_there.sum() * found[is_there])
+        weights[there] = compute_class_weight(BALANCED, classes=there, y=golds)
         return weights
     given: dict[str, float] = {}
     for item in mode.split(","):
@@ -211,52 +228,10 @@ def _parse_weight(item: str, labels: Sequence[str]) -> tuple[str, float]:
     return label, weight
 
 
-def _confusion(golds: Ints, predictions: Ints, num_classes: int) -> npt.NDArray[np.int64]:
-    assert golds.shape == predictions.shape and golds.ndim == 1
-    for ids in (golds, predictions):
-        assert not len(ids) or (ids.min() >= 0 and ids.max() < num_classes)
-    cells = golds.astype(np.int64) * num_classes + predictions
-    counts = np.bincount(cells, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes).astype(np.int64)
-
-
-def _ratios(parts: Any, wholes: Any) -> npt.NDArray[np.float64]:
-    """Returns parts of wholes in percent; 0 of nothing is 0."""
-    ratios: npt.NDArray[np.float64] = np.asarray(parts, np.float64) / np.maximum(wholes, 1)
-    return 100 * ratios
-
-
-def _mean(values: npt.NDArray[np.float64], weights: npt.NDArray[Any]) -> float:
-    return float(values @ weights / max(weights.sum(), 1))
-
-
-def _matthews(confusion: npt.NDArray[np.int64]) -> float:
-    # In floats: the products of a million examples are beyond int64.
-    table = confusion.astype(np.float64)
-    total, hits = table.sum(), np.trace(table)
-    support, predicted = table.sum(axis=1), table.sum(axis=0)
-    covariance = hits * total - support @ predicted
-    spread = (total**2 - support @ support) * (total**2 - predicted @ predicted)
-    return float(100 * covariance / math.sqrt(spread)) if spread > 0 else 0.0
-
-
 def _pearson(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    # The spread of equal numbers is not always 0 after rounding.
+    from scipy.stats import pearsonr
+
+    # Of equal numbers scipy's would be NaN with a warning.
     if not len(a) or a.min() == a.max() or b.min() == b.max():
         return 0.0
-    correlation = float(_direction(a) @ _direction(b))
-    return min(max(correlation, -1.0), 1.0)
-
-
-def _direction(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns the values less their mean, as a vector of length 1."""
-    values = values - values.mean()
-    values = values / np.abs(values).max()  # squares of very small numbers would be 0
-    return values / np.linalg.norm(values)
-
-
-def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns the rank of each value from 1; equal ones share the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: npt.NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
-    return ranks[places]
+    return float(pearsonr(a, b).statistic)

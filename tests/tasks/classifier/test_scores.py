@@ -1,13 +1,10 @@
-"""Scores of classes and of numbers, equal to scikit-learn's and scipy's; weights of classes."""
+"""Scores of classes and of numbers; weights of classes."""
 
-import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_ko.tasks.classifier.scores import (
@@ -19,9 +16,6 @@ from bert_ko.tasks.classifier.scores import (
     score_values,
 )
 
-CASES = json.loads(Path(__file__).with_name("sklearn_cases.json").read_text(encoding="utf-8"))
-PRECISION = 1e-12  # relative
-
 
 def scored(golds: list[int], predictions: list[int], labels: list[str]) -> ClassScores:
     return score_classes(np.array(golds, np.int32), np.array(predictions, np.int32), labels)
@@ -29,42 +23,6 @@ def scored(golds: list[int], predictions: list[int], labels: list[str]) -> Class
 
 def valued(golds: list[float], predictions: list[float]) -> dict[str, float]:
     return score_values(np.array(golds, np.float64), np.array(predictions, np.float64)).summary()
-
-
-def percent(value: Any) -> Any:
-    scaled = [100 * item for item in value] if isinstance(value, list) else 100 * value
-    return pytest.approx(scaled, rel=PRECISION, abs=1e-10)
-
-
-@pytest.mark.parametrize("case", CASES["classes"], ids=range(len(CASES["classes"])))
-def test_score_classes_equals_scikit_learn(case: dict[str, Any]) -> None:
-    labels = [f"라벨{number}" for number in range(case["num_classes"])]
-    scores = scored(case["golds"], case["predictions"], labels)
-    for name, value in scores.summary().items():
-        assert value == percent(case[name]), name
-    for name in ("precision", "recall", "f1"):
-        assert [getattr(score, name) for score in scores.by_class] == percent(case[name]), name
-    assert [score.support for score in scores.by_class] == case["support"]
-    assert [score.label for score in scores.by_class] == labels
-    assert scores.confusion.tolist() == case["confusion"]
-
-
-@pytest.mark.parametrize("case", CASES["values"], ids=range(len(CASES["values"])))
-def test_score_values_equals_scipy_and_scikit_learn(case: dict[str, Any]) -> None:
-    scores = valued(case["golds"], case["predictions"])
-    for name in ("pearson", "spearman"):
-        assert scores[name] == percent(case[name]), name
-    for name in ("mse", "mae"):
-        assert scores[name] == pytest.approx(case[name], rel=PRECISION), name
-
-
-@pytest.mark.parametrize("case", CASES["classes"], ids=range(len(CASES["classes"])))
-def test_class_weights_balanced_equals_scikit_learn(case: dict[str, Any]) -> None:
-    labels = [str(number) for number in range(case["num_classes"])]
-    counts = [case["golds"].count(number) for number in range(case["num_classes"])]
-    weights = class_weights("balanced", labels, counts)
-    wanted = [case["balanced_weights"].get(label, 1.0) for label in labels]
-    assert weights.tolist() == pytest.approx(wanted, rel=PRECISION)
 
 
 def test_score_classes_worked_example_gives_literal_values() -> None:
@@ -105,12 +63,6 @@ def test_score_classes_mcc_of_extremes(
     assert scored(golds, predictions, ["ㄱ", "ㄴ"]).mcc == pytest.approx(mcc)
 
 
-def test_score_classes_mcc_of_many_examples_does_not_overflow() -> None:
-    golds = np.arange(2_000_000) % 2
-    scores = score_classes(golds, golds, ["ㄱ", "ㄴ"])
-    assert scores.mcc == pytest.approx(100)
-
-
 @pytest.mark.parametrize(
     ("golds", "predictions"), [([0, 2], [0, 1]), ([0, 1], [0, -1]), ([0, 1], [0])]
 )
@@ -122,6 +74,7 @@ def test_score_classes_ids_out_of_range_are_our_fault(
 
 
 @given(data=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+@settings(max_examples=20)
 def test_score_classes_order_of_examples_and_labels_changes_nothing(
     data: list[tuple[int, int]],
 ) -> None:
