@@ -93,8 +93,8 @@ class Sentences:
         return {name: getattr(self, name) for name in PIECE_COLUMNS}
 
 
-class WindowSize(NamedTuple):
-    """When a window is full.
+class BlockSize(NamedTuple):
+    """When a block is full.
 
     Attributes:
         sentences: at most.
@@ -106,7 +106,7 @@ class WindowSize(NamedTuple):
 
 
 class _Rows:
-    """What a window is collected in."""
+    """What a block is collected in."""
 
     def __init__(self) -> None:
         self.ends = [0]
@@ -119,7 +119,7 @@ class _Rows:
         self.ends.append(len(self.columns["input_ids"]))
         self.num_cut += is_cut
 
-    def has_room(self, pieces: int, size: WindowSize) -> bool:
+    def has_room(self, pieces: int, size: BlockSize) -> bool:
         count = len(self.ends) - 1
         return not count or (count < size.sentences and self.ends[-1] + pieces <= size.pieces)
 
@@ -128,8 +128,8 @@ class _Rows:
         return Sentences(np.array(self.ends, np.int64), **columns, num_cut=self.num_cut)
 
 
-def encode_windows(
-    lines: Iterable[str], tokenizer: Tokenizer, max_seq_length: int, size: WindowSize
+def encode_blocks(
+    lines: Iterable[str], tokenizer: Tokenizer, max_seq_length: int, size: BlockSize
 ) -> Iterator[Sentences]:
     """Tokenizes lines.
 
@@ -137,10 +137,10 @@ def encode_windows(
         lines: a sentence each, or ``a ||| b``, a pair.
         tokenizer: of the model.
         max_seq_length: pieces of a sentence or pair with [CLS] and [SEP]; what is longer is cut.
-        size: of a window.
+        size: of a block.
 
     Yields:
-        Windows, none of them empty, in the order of the lines.
+        Blocks, none of them empty, in the order of the lines.
     """
     rows = _Rows()
     for line in lines:
@@ -289,9 +289,9 @@ def split_pair(line: str) -> list[tuple[int, int]]:
     return [(start, start + at), (start + at + len(_SEPARATOR), start + len(text))]
 
 
-def join(windows: Iterable[Sentences]) -> Sentences:
-    """All windows as one."""
-    parts = list(windows)
+def join(blocks: Iterable[Sentences]) -> Sentences:
+    """All blocks as one."""
+    parts = list(blocks)
     offsets, end = [np.zeros(1, np.int64)], 0
     for part in parts:
         offsets.append(part.sentence_offsets[1:] + end)

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from bert_ko.training.objective import Objective
 
 from bert_ko.data.features import instance_features
-from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig, ShardSource
+from bert_ko.data.reader import InstanceReader, ReaderConfig, RecordBatch, ShardSource
 from bert_ko.data.tfrecord import ExampleEncoder
 from bert_ko.modeling.config import BertConfig
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
 from bert_ko.training.loop import Evaluate, LoopConfig, Progression, TrainingLoop, evaluate
 from bert_ko.training.metrics import read_metrics
-from bert_ko.training.objective import Objective
 from bert_ko.training.schedule import OptimizerConfig, learning_rate
 
 L, P, VOCAB = 8, 2, 100
@@ -150,7 +150,7 @@ def train(
     def held_out(step: int) -> dict[str, float]:
         return evaluate(program, OBJECTIVE, InstanceReader(reader).one_epoch(), 100)
 
-    loop: TrainingLoop[Batch] = TrainingLoop(
+    loop: TrainingLoop[RecordBatch] = TrainingLoop(
         program, OBJECTIVE, OPTIMIZER, CONFIG, config, held_out if with_evaluation else None
     )
     return loop.run(InstanceReader(reader, progression.position), progression)
