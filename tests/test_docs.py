@@ -133,8 +133,10 @@ def test_new_task_of_the_readme_learns_its_topics(model: Path, tmp_path: Path) -
         "--do_train", "--train_file=topics.tsv", "--eval_file=topics.tsv", "--output_dir=out",
         f"--vocab_file={model}", f"--init_checkpoint={model}", "--max_seq_length=32",
         f"--bert_config_file={model}/checkpoint-00000005/bert_config.json",
-        "--train_batch_size=8", "--num_train_epochs=100", "--learning_rate=2e-3",
-        "--precision=float32",
+        # In float32, as the processor must not decide; with the seeds 1, 2 and 3 the loss is below
+        # 0.04 at the end.
+        "--train_batch_size=8", "--num_train_epochs=100", "--learning_rate=5e-3",
+        "--optimizer=adamw", "--precision=float32",
     )  # fmt: skip
     command([sys.executable, "bin/run_topics", *flags], tmp_path)
     assert "f1 = 100.0\n" in (tmp_path / "out" / "eval_results.txt").read_text()
@@ -156,8 +158,10 @@ def test_label_pages_learn_the_samples_and_answer(
     _, script = blocks(f"{page}.md")[0]
     script = script.replace(" --init_checkpoint=build/quickstart/model", "")
     script = script.replace("build/quickstart/vocab", vocab_folder)
-    # What is learnt must not depend on how the processor rounds.
-    script, commands = re.subn(r"bin/run_\w+", r"\g<0> --precision=float32", script)
+    # In float32, as the processor must not decide. Without the weights of the quickstart one of
+    # three seeds stays where it began; adamw's first updates are larger.
+    flags = "--precision=float32 --optimizer=adamw"
+    script, commands = re.subn(r"bin/run_\w+", rf"\g<0> {flags}", script)
     assert commands == 2
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     done = subprocess.run(

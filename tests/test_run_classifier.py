@@ -1238,8 +1238,9 @@ def jax(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Command:
     return Command("jax", vocab_folder, tmp_path_factory.mktemp("jax"))
 
 
+# With dropout; the loss of the evaluation is below 0.01 with the seeds 1, 2 and 3.
 LEARNING = (
-    "--do_train", "--train_batch_size=8", "--num_train_epochs=40", "--learning_rate=4e-3",
+    "--do_train", "--train_batch_size=8", "--num_train_epochs=80", "--learning_rate=4e-3",
     "--optimizer=adamw", "--save_checkpoints_steps=7", "--keep_checkpoint_max=2",
 )  # fmt: skip
 # With JAX nothing imports TensorFlow, and torch has no place in either.
@@ -1267,10 +1268,10 @@ def learnt(tensorflow: Command, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_command_small_model_learns_by_heart(learnt: Path) -> None:
     found = results(learnt)
     assert found["accuracy"] == found["macro_f1"] == found["mcc"] == 100
-    assert found["loss"] < 0.1 and found["global_step"] == 120
+    assert found["loss"] < 0.1 and found["global_step"] == 240
     trained = [record for record in metrics(learnt) if "loss" in record]
     assert trained[0]["loss"] == pytest.approx(np.log(3), abs=0.4)
-    assert trained[-1]["accuracy"] == 1 and trained[-1]["loss"] < 0.3
+    assert np.mean([record["loss"] for record in trained[-20:]]) < 0.3
     rows = rows_of(learnt)
     assert len(rows) == 24 and {len(row) for row in rows} == {3}
     assert [sum(row) for row in rows] == pytest.approx([1] * 24, abs=1e-5)
@@ -1310,7 +1311,7 @@ def test_command_killed_and_stopped_goes_on_to_the_same_bits(
         assert not (output / "test_results.tsv").exists()
     out = tensorflow.run(output, *LEARNING, *files)
     starts = list(map(int, re.findall(r"going on from step (\d+)", out)))
-    assert len(starts) == 2 and 7 <= starts[0] < starts[1] < 120
+    assert len(starts) == 2 and 7 <= starts[0] < starts[1] < 240
     assert metrics(output) == metrics(learnt)
     for name in ("model.safetensors", "optimizer.safetensors"):
         assert (last(output) / name).read_bytes() == (last(learnt) / name).read_bytes()
@@ -1326,7 +1327,7 @@ def test_command_regression_of_pairs_learns_by_heart(
     command: Command = request.getfixturevalue(backend_name)
     flags = (
         "--task_name=korsts", f"--data_dir={scored}", "--do_eval", "--do_predict", *LEARNING,
-        "--num_train_epochs=80", "--num_seeds=2",
+        "--num_train_epochs=120", "--num_seeds=2",
     )  # fmt: skip
     command.run(scored / "run", *flags)
     seeds = read_json(scored / "run" / "seeds.json")

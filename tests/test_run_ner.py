@@ -1042,7 +1042,8 @@ def process(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Comm
 def by_heart(path: str) -> tuple[str, ...]:
     return (
         "--do_train", f"--train_file={path}", "--do_eval", f"--eval_file={path}",
-        "--train_batch_size=10", "--num_train_epochs=40", "--learning_rate=5e-3",
+        # Of 40 epochs one of three seeds left a tag wrong.
+        "--train_batch_size=10", "--num_train_epochs=80", "--learning_rate=5e-3",
         "--optimizer=adamw", "--random_seed=1", "--save_checkpoints_steps=1000",
         "--crf_learning_rate_multiple=5",
     )  # fmt: skip

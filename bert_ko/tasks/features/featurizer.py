@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy.typing as npt
 
-from bert_ko.tasks.features.extraction import Extractor, sentence_slice
+from bert_ko.tasks.features.extraction import Extractor, load_extractor, sentence_slice
+from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
+from bert_ko.tasks.loading import Loadable, find_length, require_choice, require_positive
 from bert_ko.tasks.sentences import Sentences, TextOrPair, encode_texts
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.model_files import TrainedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +37,11 @@ class TextFeatures:
     vectors: npt.NDArray[Any]
 
 
-class Featurizer:
+class Featurizer(Loadable):
     """Gives the pieces of texts, or whole texts, the vectors of a model's layers."""
+
+    kind = "features"
+    variable = None
 
     def __init__(self, tokenizer: Tokenizer, extractor: Extractor):
         """Joins the parts; ``bert_ko.load`` makes them.
@@ -45,6 +51,39 @@ class Featurizer:
             extractor: of the layers that are wanted.
         """
         self._tokenizer, self._extractor = tokenizer, extractor
+
+    @classmethod
+    def from_model(
+        cls,
+        model: TrainedModel,
+        *,
+        layers: Sequence[int] = (-1,),
+        pooling: Pooling = "none",
+        dtype: DType = "float32",
+        max_seq_length: int | None = None,
+        batch_size: int = FeatureSettings.batch_size,
+    ) -> Featurizer:
+        """Places an opened model on devices.
+
+        Args:
+            model: open, of any kind.
+            layers: whose vectors are wanted: -1 is the last one, 0 the first.
+            pooling: none for the vector of each piece; mean or cls for one vector a text.
+            dtype: of the vectors.
+            max_seq_length: pieces of a text or pair; None for what the model was trained with.
+            batch_size: texts that are computed together.
+
+        Raises:
+            ValueError: the model does not have such layers, or a setting does not fit it.
+        """
+        require_choice("pooling", pooling, get_args(Pooling))
+        require_choice("dtype", dtype, get_args(DType))
+        length = find_length(model, max_seq_length, FeatureSettings.max_seq_length)
+        require_positive(batch_size=batch_size)
+        chosen = parse_layers(tuple(map(str, layers)))
+        settings = FeatureSettings(chosen, pooling, dtype, length, batch_size)
+        extractor, _ = load_extractor(model, settings, model.devices)
+        return cls(model.tokenizer, extractor)
 
     @property
     def layers(self) -> tuple[int, ...]:
