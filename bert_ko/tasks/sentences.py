@@ -155,12 +155,12 @@ def encode_blocks(
 
 
 def encode_texts(
-    texts: Iterable[tuple[str, str | None]], tokenizer: Tokenizer, max_seq_length: int
+    texts: Iterable[str | tuple[str, str | None]], tokenizer: Tokenizer, max_seq_length: int
 ) -> Sentences:
     """Tokenizes texts.
 
     Args:
-        texts: each with the second text of its pair, or None.
+        texts: each alone, or with the second text of its pair, which may be None.
         tokenizer: of the model.
         max_seq_length: pieces of a text or pair with [CLS] and [SEP]; what is longer is cut.
 
@@ -168,7 +168,8 @@ def encode_texts(
         A sentence for each text or pair; places of pieces are those in their own text.
     """
     rows = _Rows()
-    for first, second in texts:
+    for text in texts:
+        first, second = (text, None) if isinstance(text, str) else text
         segments = [(first, 0)] if second is None else [(first, 0), (second, 0)]
         rows.add(*_encode(segments, tokenizer, max_seq_length))
     return rows.sentences()
