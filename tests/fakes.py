@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,7 +68,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.num_devices = 1
         self.is_good: Callable[[int, int], bool] = lambda steps, seed: True
-        self.known = dict(self.remembered)
+        self.known = ChainMap[Any, Any]({}, self.remembered)
         self.compute: Callable[[Any, Arrays, HostBatch], HostBatch] | None = None
         self.configs: list[Any] = []
         self.programs: list[FakeProgram] = []
@@ -79,7 +80,7 @@ class FakeBackend:
 
     def remember(self) -> None:
         """Lets later backends know what this one has learnt."""
-        self.remembered.update(self.known)
+        self.remembered.update(self.known.maps[0])
 
     def train_program(
         self, config: Any, head: Any, optimizer: Any, arrays: Arrays, seed: int
@@ -302,12 +303,12 @@ class Command:
                 found.append(f"--{name}={text}")
         return found
 
-    def __call__(self, *arguments: str, stdin: str | bytes = "", **flags: Any) -> Ended:
+    def __call__(self, *arguments: str, stdin: Any = "", **flags: Any) -> Ended:
         """Runs it in this process.
 
         Args:
             arguments: more of the command line, as it is typed.
-            stdin: what is typed to it.
+            stdin: what is typed to it, text or bytes.
             flags: see above.
         """
         module = importlib.import_module(f"bert_ko.{self.name}")
@@ -323,7 +324,7 @@ class Command:
                     status = int(str(stop.code))
         return Ended(status, out.getvalue(), err.getvalue())
 
-    def succeed(self, *arguments: str, stdin: str | bytes = "", **flags: Any) -> Ended:
+    def succeed(self, *arguments: str, stdin: Any = "", **flags: Any) -> Ended:
         """The same of one that must not fail."""
         ended = self(*arguments, stdin=stdin, **flags)
         assert ended.status == 0, ended.err

@@ -55,6 +55,7 @@ from bert_ko.training.vocabulary_files import copy_vocabulary
 
 SEEDS_NAME = "seeds.json"
 REPORT_NAME = "report.html"
+_LOCK_NAME = ".lock"
 
 SeedScores = Sequence[tuple[int, Mapping[str, float]]]
 Flags = TypeVar("Flags", bound=TrainFlags)
@@ -181,9 +182,15 @@ def run_session(config: Flags, read_task: ReadTask[Flags]) -> None:
 def opened(config: TrainFlags) -> Iterator[ModelFiles]:
     """The files of a command's model, while --output_dir is locked."""
     model = open_model_files(config)
-    files.require_writable_folder(config.output_dir)
-    with files.lock(os.path.join(config.output_dir, ".lock")):
-        yield model
+    folder, is_new = config.output_dir, not os.path.exists(config.output_dir)
+    files.require_writable_folder(folder)
+    try:
+        with files.lock(os.path.join(folder, _LOCK_NAME)):
+            yield model
+    finally:
+        if is_new and os.listdir(folder) == [_LOCK_NAME]:  # a mistake leaves no folder behind
+            os.remove(os.path.join(folder, _LOCK_NAME))
+            os.rmdir(folder)
 
 
 def _refuse_no_weights(config: TrainFlags) -> None:
