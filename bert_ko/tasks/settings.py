@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bert_ko.flags import flag
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside
 from bert_ko.training.model_files import remembered_flags, weight_places
-from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.settings import TrainFlags
 
 _DRAW = 12345  # seed of which examples are drawn

@@ -11,8 +11,9 @@ from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
-from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.optimization import OptimizerConfig
 
+MatmulDtype = Literal["float32", "bfloat16"]
 Precision = Literal["float32", "bfloat16", "auto"]
 BackendName = Literal["tensorflow", "jax"]
 AttentionName = Literal["plain", "fused", "auto"]
@@ -21,29 +22,22 @@ SLOTS = ("adam_m", "adam_v")
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """Which devices compute, and how.
+    """Which devices compute, and how."""
 
-    Attributes:
-        num_devices: use so many; None all accelerators, or one CPU.
-        use_tpu: a TPU and nothing else.
-        tpu_name, tpu_zone, gcp_project, master: where the TPU is (TensorFlow).
-        precision: of matrix products; auto takes bfloat16 where the hardware has it.
-        attention: plain, or the backend's fused kernel where nothing is dropped.
-    """
-
-    num_devices: int | None = None
+    num_devices: int | None = None  # None: all accelerators, or one CPU
     use_tpu: bool = False
+    # Where the TPU is, for TensorFlow.
     tpu_name: str | None = None
     tpu_zone: str | None = None
     gcp_project: str | None = None
     master: str | None = None
-    precision: Precision = "auto"
+    precision: Precision = "auto"  # of matrix products
     attention: AttentionName = "auto"
 
 
-# What a model says of each example of a batch: tensors [B, ...].
+# From a batch of tensors [B, ...] to a model's outputs, tensors [B, ...].
 OutputFunction = Callable[[Model, dict[str, Tensor]], dict[str, Tensor]]
-# The same from arrays to arrays [B, ...], where B divides by the number of devices.
+# The same from arrays to arrays, without dropout; B is a multiple of the number of devices.
 Predict = Callable[[HostBatch], HostBatch]
 
 
@@ -51,10 +45,10 @@ class Backend(Protocol):
     """Runs a model on devices; all arrays come and go as numpy."""
 
     name: BackendName
-    description: str  # of the devices, for people
-    num_devices: int  # a batch must divide by it
+    description: str  # of the devices
+    num_devices: int  # a batch must be a multiple of it
     is_cpu: bool
-    precision: Literal["float32", "bfloat16"]
+    precision: MatmulDtype
 
     def train_program(
         self,
@@ -64,25 +58,19 @@ class Backend(Protocol):
         arrays: Arrays,
         seed: int,
     ) -> TrainProgram:
-        """Places variables on the devices, with slots of zeros.
+        """Places variables on the devices, and slots of zeros.
 
         Args:
             config: of the model.
             head: whose loss is differentiated.
-            optimizer: how variables are updated; None, without slots, where it is only evaluated.
-            arrays: initial values.
+            optimizer: None, and no slots, for a model that is only evaluated.
+            arrays: float32, the values of the variables.
             seed: of dropout.
         """
         ...
 
     def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
-        """Places variables on the devices, and compiles a function of them, without dropout.
-
-        Args:
-            config: of the model.
-            arrays: values.
-            outputs: of a batch; each length of a batch is compiled by itself.
-        """
+        """Places variables on the devices and compiles a function of them, once for each length."""
         ...
 
 
@@ -92,39 +80,35 @@ class TrainProgram(Protocol):
     def train_step(
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
     ) -> Callable[[], dict[str, float]]:
-        """One update.
+        """Begins one update.
 
         Args:
             step: updates done before; with the seed it decides what is dropped.
-            batch: arrays [K, B, ...]: K parts one after another, whose gradients add up; B divides
-                by the number of devices.
-            scalars: what the loss divides by, of the whole batch.
-            hyper: of the optimizer.
+            batch: arrays [K, B, ...]: K parts one after another, whose gradients add up; B is a
+                multiple of the number of devices.
+            scalars: what the loss divides by, for the whole batch.
+            hyper: of the optimizer; see ``hyperparameters``.
 
         Returns:
-            A function that waits for the sums of the loss over the batch, "objective" and
-            "gradient_norm"; until it is called the devices may still work.
+            A function that waits for the devices and returns the sums of the loss over the batch,
+            "objective" and "gradient_norm".
         """
         ...
 
     def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
-        """The sums of a batch [B, ...], without dropout."""
+        """The sums of the loss over a batch [B, ...], without dropout."""
         ...
 
     def predictor(self, outputs: OutputFunction) -> Predict:
-        """Compiles a function of the variables, as they are whenever it is called.
-
-        Args:
-            outputs: of a batch, without dropout.
-        """
+        """Compiles a function of the variables, as they are whenever it is called."""
         ...
 
     def parameters(self) -> Arrays:
-        """Copies of the variables."""
+        """Copies of the variables, float32."""
         ...
 
     def slots(self) -> Arrays:
-        """Copies of the optimizer's slots, as name/adam_m and name/adam_v."""
+        """Copies of the optimizer's slots, NAME/adam_m and NAME/adam_v, float32."""
         ...
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
@@ -132,12 +116,12 @@ class TrainProgram(Protocol):
         ...
 
     def restart(self, parameters: Arrays, seed: int) -> None:
-        """Begins anew with other variables and dropout, without compiling anything again."""
+        """Sets variables, zeros the slots and draws new dropout; compiles nothing again."""
         ...
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 (AVX-512 BF16 or AMX), as Linux tells."""
+    """Whether the processor multiplies bfloat16 (AVX-512 BF16 or AMX), according to Linux."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             flags = next((line for line in file if line.startswith("flags")), "")
@@ -147,7 +131,7 @@ def cpu_has_bfloat16() -> bool:
 
 
 def no_tpu_message(backend: BackendName, detail: str = "") -> str:
-    """What to say where --use_tpu finds no TPU."""
+    """The message when --use_tpu finds no TPU."""
     where = (
         "give --tpu_name (and --tpu_zone, --gcp_project) of a running Cloud TPU"
         if backend == "tensorflow"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,12 @@ from bert_ko.training.backend import (
     SLOTS,
     BackendName,
     DeviceConfig,
+    MatmulDtype,
     OutputFunction,
     Predict,
     no_tpu_message,
 )
-from bert_ko.training.optimization import clip_scale, update
-from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 
 
 class JaxBackend:
@@ -38,11 +38,9 @@ class JaxBackend:
         devices = _find_devices(config)
         self.is_cpu = is_cpu = devices[0].platform == "cpu"
         self.num_devices = len(devices)
-        self.precision: Literal["float32", "bfloat16"]
-        if config.precision == "auto":  # XLA's products on a CPU gain nothing from bfloat16
-            self.precision = "float32" if is_cpu else "bfloat16"
-        else:
-            self.precision = config.precision
+        # XLA's products on a CPU gain nothing from bfloat16.
+        auto: MatmulDtype = "float32" if is_cpu else "bfloat16"
+        self.precision = auto if config.precision == "auto" else config.precision
         self.compute = Compute(
             activation_dtype="float32" if is_cpu else self.precision,
             matmul_dtype=self.precision,
@@ -69,7 +67,7 @@ class JaxBackend:
 
     def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
         """See Backend."""
-        return JaxVariables(self, config, arrays).predictor(outputs)
+        return JaxProgram(self, config, None, None, arrays, 0).predictor(outputs)
 
 
 def _find_devices(config: DeviceConfig) -> list[Any]:
@@ -93,20 +91,65 @@ def _cpu_product(a: Any, b: Any, transpose_b: bool) -> Any:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
-class JaxVariables:
-    """Variables on the devices."""
+class JaxProgram:
+    """Variables on the devices and the compiled steps that work on them; see TrainProgram."""
 
-    def __init__(self, backend: JaxBackend, config: ModelConfig, arrays: Arrays):
-        self._compute, self._config = backend.compute, config
-        self._everywhere = NamedSharding(backend.mesh, PartitionSpec())
-        self._split = {
-            axis: NamedSharding(backend.mesh, PartitionSpec(*[None] * axis, "batch"))
-            for axis in (0, 1)
+    def __init__(
+        self,
+        backend: JaxBackend,
+        config: ModelConfig,
+        head: Head | None,
+        optimizer: OptimizerConfig | None,
+        arrays: Arrays,
+        seed: int,
+    ):
+        self._backend, self._config, self._head = backend, config, head
+        self._optimizer, self._names = optimizer, list(arrays)
+        self._train_function = jax.jit(self._step, donate_argnums=(0, 1))
+        self._eval_function = jax.jit(self._eval)
+        self.restart(arrays, seed)
+
+    def restart(self, parameters: Arrays, seed: int) -> None:
+        """See TrainProgram."""
+        zeros = {name: np.zeros_like(parameters[name]) for name in self._names}
+        slots = SLOTS if self._optimizer is not None else ()
+        self._params = self._everywhere({name: parameters[name] for name in self._names})
+        self._slots = {slot: self._everywhere(zeros) for slot in slots}
+        self._key = jax.random.key(seed, impl=self._backend.random)
+
+    def restore(self, parameters: Arrays, slots: Arrays) -> None:
+        """See TrainProgram."""
+        self._params = self._everywhere({name: parameters[name] for name in self._names})
+        self._slots = {
+            slot: self._everywhere({name: slots[f"{name}/{slot}"] for name in self._names})
+            for slot in self._slots
         }
-        self._params = jax.device_put(arrays, self._everywhere)
+
+    def parameters(self) -> Arrays:
+        """See TrainProgram."""
+        return {name: np.asarray(value) for name, value in self._params.items()}
+
+    def slots(self) -> Arrays:
+        """See TrainProgram."""
+        return {
+            f"{name}/{slot}": np.asarray(value)
+            for slot, values in self._slots.items()
+            for name, value in values.items()
+        }
+
+    def _everywhere(self, arrays: Any) -> Any:
+        return jax.device_put(arrays, NamedSharding(self._backend.mesh, PartitionSpec()))
+
+    def _split(self, batch: HostBatch, axis: int) -> Any:
+        spec = PartitionSpec(*[None] * axis, "batch")
+        return jax.device_put(batch, NamedSharding(self._backend.mesh, spec))
 
     def _model(self, params: Any, dropout: Dropout) -> Model:
-        return Model(params, self._config, self._compute, dropout)
+        return Model(params, self._config, self._backend.compute, dropout)
+
+    def _loss(self, params: Any, dropout: Dropout, features: Any) -> tuple[Any, Any]:
+        assert self._head is not None
+        return self._head.loss(self._model(params, dropout), features)
 
     def predictor(self, outputs: OutputFunction) -> Predict:
         """See TrainProgram."""
@@ -117,57 +160,25 @@ class JaxVariables:
         function = jax.jit(compute)
 
         def predict(batch: HostBatch) -> HostBatch:
-            found = function(self._params, jax.device_put(batch, self._split[0]))
+            found = function(self._params, self._split(batch, 0))
             return {name: np.asarray(value) for name, value in jax.device_get(found).items()}
 
         return predict
-
-    def parameters(self) -> Arrays:
-        """See TrainProgram."""
-        return {name: np.asarray(value) for name, value in self._params.items()}
-
-
-class JaxProgram(JaxVariables):
-    """Variables on the devices and the compiled steps that work on them."""
-
-    def __init__(
-        self,
-        backend: JaxBackend,
-        config: ModelConfig,
-        head: Head,
-        optimizer: OptimizerConfig | None,
-        arrays: Arrays,
-        seed: int,
-    ):
-        super().__init__(backend, config, arrays)
-        self._loss, self._optimizer = head.loss, optimizer
-        self._random = backend.random
-        self._key = jax.random.key(seed, impl=self._random)
-        self._slots = self._new_slots(arrays)
-        self._train_function = jax.jit(self._step, donate_argnums=(0, 1))
-        self._eval_function = jax.jit(self._eval)
-
-    def _new_slots(self, arrays: Arrays) -> dict[str, Any]:
-        zeros = {name: np.zeros_like(array) for name, array in arrays.items()}
-        slots = SLOTS if self._optimizer is not None else ()
-        return {slot: jax.device_put(zeros, self._everywhere) for slot in slots}
 
     def train_step(
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
     ) -> Callable[[], dict[str, float]]:
         """See TrainProgram."""
-        assert self._optimizer is not None
-        placed = jax.device_put(batch, self._split[1])
+        placed, number = self._split(batch, 1), np.uint32(step)
         self._params, self._slots, sums = self._train_function(
-            self._params, self._slots, placed, scalars, hyper, (self._key, np.uint32(step))
+            self._params, self._slots, placed, scalars, hyper, (self._key, number)
         )
         return lambda: {name: float(value) for name, value in jax.device_get(sums).items()}
 
     def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
         """See TrainProgram."""
-        placed = jax.device_put(batch, self._split[0])
-        sums = jax.device_get(self._eval_function(self._params, placed, scalars))
-        return {name: float(value) for name, value in sums.items()}
+        sums = self._eval_function(self._params, self._split(batch, 0), scalars)
+        return {name: float(value) for name, value in jax.device_get(sums).items()}
 
     def _step(
         self, params: Any, slots: Any, batch: Any, scalars: Any, hyper: Any, step: Any
@@ -214,42 +225,13 @@ class JaxProgram(JaxVariables):
 
     def _part_gradients(self, params: Any, features: Any, key: Any) -> tuple[Any, Any]:
         def loss(params: Any) -> tuple[Any, Any]:
-            dropout = Dropout(functools.partial(_random_bits, key))
-            return self._loss(self._model(params, dropout), features)
+            return self._loss(params, Dropout(functools.partial(_random_bits, key)), features)
 
         (objective, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return gradients, {**sums, "objective": objective}
 
     def _eval(self, params: Any, batch: Any, scalars: Any) -> Any:
-        return self._loss(self._model(params, Dropout()), {**batch, **scalars})[1]
-
-    def slots(self) -> Arrays:
-        """See TrainProgram."""
-        return {
-            f"{name}/{slot}": np.asarray(value)
-            for slot, values in self._slots.items()
-            for name, value in values.items()
-        }
-
-    def restore(self, parameters: Arrays, slots: Arrays) -> None:
-        """See TrainProgram."""
-        self._params = jax.device_put(
-            {name: parameters[name] for name in self._params}, self._everywhere
-        )
-        self._slots = {
-            slot: jax.device_put(
-                {name: slots[f"{name}/{slot}"] for name in self._params}, self._everywhere
-            )
-            for slot in self._slots
-        }
-
-    def restart(self, parameters: Arrays, seed: int) -> None:
-        """See TrainProgram."""
-        self._params = jax.device_put(
-            {name: parameters[name] for name in self._params}, self._everywhere
-        )
-        self._slots = self._new_slots(parameters)
-        self._key = jax.random.key(seed, impl=self._random)
+        return self._loss(params, Dropout(), {**batch, **scalars})[1]
 
 
 def _random_bits(key: Any, use: int, shape: tuple[int, ...]) -> Any:

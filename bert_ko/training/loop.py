@@ -22,7 +22,7 @@ from bert_ko.progress import Progress, format_rate
 from bert_ko.training.backend import TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
 from bert_ko.training.metrics import MetricsWriter
-from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 
 
 @dataclass(frozen=True)

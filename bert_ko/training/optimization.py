@@ -1,22 +1,75 @@
 """Optimizers as functions of one variable, its gradient and its slots.
 
 A backend runs them over all variables, compiled. What depends on the step alone comes in as scalars
-from ``schedule.hyperparameters``.
+from ``hyperparameters``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
 
 from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.ops import ops
-from bert_ko.training.schedule import OptimizerConfig
 
 _LAYER = re.compile(r"/layer_(\d+)/")
 # Google's exclusions: layer normalization and biases.
 _NO_DECAY = ("/LayerNorm/", "/layer_norm/")
+
+
+OptimizerName = Literal["adam_weight_decay", "adamw", "lamb"]
+Schedule = Literal["linear", "constant"]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How variables are updated."""
+
+    # adam_weight_decay is Google's, without bias correction; adamw has it (Loshchilov and Hutter,
+    # arXiv:1711.05101); lamb scales each variable's update by the ratio of norms (You et al.,
+    # arXiv:1904.00962).
+    name: OptimizerName = "adam_weight_decay"
+    learning_rate: float = 5e-5  # at its peak
+    num_train_steps: int = 100_000  # updates until the rate is 0
+    num_warmup_steps: int = 10_000  # updates with a rising rate
+    schedule: Schedule = "linear"  # after warm-up: linear to 0, or constant
+    weight_decay: float = 0.01  # of kernels and embeddings, as a share of the learning rate
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-6
+    clip_norm: float = 1.0  # largest global norm of the gradients; 0 clips nothing
+    layer_decay: float = 1.0  # a layer's rate as a share of that of the layer above it
+    num_hidden_layers: int = 0  # of the model, for layer_decay
+    # (beginning of a name, multiple of the learning rate of such variables)
+    multiples: tuple[tuple[str, float], ...] = ()
+
+
+def learning_rate(config: OptimizerConfig, step: int) -> float:
+    """The rate of the update that follows ``step`` updates.
+
+    Source: create_optimizer of google-research/bert: during warm-up peak * step / warm-up steps
+        (the first update has rate 0), then linear from the start of training, not from the end of
+        warm-up.
+    """
+    if step < config.num_warmup_steps:
+        return config.learning_rate * step / config.num_warmup_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * max(0.0, 1 - step / config.num_train_steps)
+
+
+def hyperparameters(config: OptimizerConfig, step: int) -> dict[str, np.float32]:
+    """Scalars of one update: the rate and Adam's bias corrections, 1 for none."""
+    corrected = config.name != "adam_weight_decay"
+    return {
+        "learning_rate": np.float32(learning_rate(config, step)),
+        "correction_1": np.float32(1 - config.beta_1 ** (step + 1) if corrected else 1),
+        "correction_2": np.float32(1 - config.beta_2 ** (step + 1) if corrected else 1),
+    }
 
 
 def has_decay(name: str) -> bool:
@@ -25,9 +78,7 @@ def has_decay(name: str) -> bool:
 
 
 def rate_multiple(config: OptimizerConfig, name: str) -> float:
-    """By which a variable's learning rate is multiplied: layer_decay for each layer above it.
-
-    What ``config.multiples`` name by the beginning of a variable's name comes before that.
+    """A variable's own multiple of the learning rate, or layer_decay for each layer above it.
 
     >>> config = OptimizerConfig(layer_decay=0.5, num_hidden_layers=2)
     >>> [rate_multiple(config, n) for n in ("bert/embeddings/LayerNorm/beta",
@@ -70,10 +121,10 @@ def update(
     Args:
         config: the optimizer.
         name: of the variable; decides about decay and its multiple of the learning rate.
-        value: float32.
-        gradient: already clipped.
-        slots: the running means of the gradient and of its square (adam_m, adam_v).
-        hyper: of ``hyperparameters``.
+        value: float32 [...].
+        gradient: float32 [...], already clipped.
+        slots: float32 [...], the running means of the gradient and its square (adam_m, adam_v).
+        hyper: from ``hyperparameters``.
 
     Returns:
         The new value and slots.

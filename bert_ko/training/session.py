@@ -39,6 +39,7 @@ from bert_ko.training.loop import (
     evaluate,
 )
 from bert_ko.training.model_files import ModelFiles, open_model_files, remembered_flags
+from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.runs import (
     Run,
     check_batch_size,
@@ -49,7 +50,6 @@ from bert_ko.training.runs import (
     write_results,
     write_run,
 )
-from bert_ko.training.schedule import OptimizerConfig
 from bert_ko.training.settings import TrainFlags
 from bert_ko.training.vocabulary_files import copy_vocabulary
 

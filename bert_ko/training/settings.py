@@ -14,7 +14,7 @@ from bert_ko.flags import Flags, flag
 from bert_ko.notification import require_notify_url
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
-from bert_ko.training.schedule import OptimizerConfig, OptimizerName, Schedule
+from bert_ko.training.optimization import OptimizerConfig, OptimizerName, Schedule
 
 _LARGEST = float(np.finfo(np.float32).max)
 

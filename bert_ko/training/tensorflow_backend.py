@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
-from typing import Any, Literal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras  # noqa: F401 - bound to its backend before anything is traced
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from bert_ko.modeling.compute import Compute, Dropout, Model, forward_only
@@ -25,14 +25,15 @@ from bert_ko.training.backend import (
     SLOTS,
     BackendName,
     DeviceConfig,
+    MatmulDtype,
     OutputFunction,
     Predict,
     cpu_has_bfloat16,
+    no_tpu_message,
 )
-from bert_ko.training.optimization import clip_scale, update
-from bert_ko.training.schedule import OptimizerConfig
-from bert_ko.training.tensorflow_devices import find_devices
+from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 
+_TPU_TIMEOUT = 60  # seconds until a TPU answers
 _USES = 1 << 12  # dropout layers of a step, at most
 
 
@@ -44,14 +45,11 @@ class TensorFlowBackend:
     def __init__(self, config: DeviceConfig):
         tf.config.experimental.enable_op_determinism()
         tf.get_logger().addFilter(_is_no_news)
-        self.strategy, kind = find_devices(config)
+        self.strategy, kind = _find_devices(config)
         self.num_devices = self.strategy.num_replicas_in_sync if self.strategy else 1
         self.is_cpu = is_cpu = kind == "CPU"
-        self.precision: Literal["float32", "bfloat16"]
-        if config.precision == "auto":
-            self.precision = "float32" if is_cpu and not cpu_has_bfloat16() else "bfloat16"
-        else:
-            self.precision = config.precision
+        auto: MatmulDtype = "float32" if is_cpu and not cpu_has_bfloat16() else "bfloat16"
+        self.precision = auto if config.precision == "auto" else config.precision
         self.compiles_step = not is_cpu and self.strategy is None
         self.compute = Compute(
             activation_dtype="float32" if is_cpu else self.precision,
@@ -76,7 +74,44 @@ class TensorFlowBackend:
 
     def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
         """See Backend."""
-        return TensorFlowVariables(self, config, arrays).predictor(outputs)
+        return TensorFlowProgram(self, config, None, None, arrays, 0).predictor(outputs)
+
+
+def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
+    """The strategy, None for one device, and "CPU", "GPU" or "TPU"."""
+    if config.use_tpu:
+        return _connect_tpu(config), "TPU"
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    kind = "GPU" if gpus else "CPU"
+    count = config.num_devices or (len(gpus) if gpus else 1)
+    if count > len(devices):
+        raise ValueError(f"--num_devices={count}, but TensorFlow sees {len(devices)} {kind}s.")
+    if count == 1:
+        return None, kind
+    return tf.distribute.MirroredStrategy([device.name for device in devices[:count]]), kind
+
+
+def _connect_tpu(config: DeviceConfig) -> Any:
+    name = config.master or config.tpu_name
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=name or "", zone=config.tpu_zone, project=config.gcp_project
+        )
+        _require_answer(resolver.master())
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, OSError, KeyError, tf.errors.OpError) as error:
+        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(no_tpu_message("tensorflow", detail)) from None
+
+
+def _require_answer(master: str) -> None:
+    """Raises OSError where nothing listens; TensorFlow would wait forever."""
+    if master.startswith("grpc://"):
+        host, _, port = master.removeprefix("grpc://").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_TPU_TIMEOUT).close()
 
 
 def _is_no_news(record: logging.LogRecord) -> bool:
@@ -120,40 +155,71 @@ def _functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any,
     return forward, gradients
 
 
-class TensorFlowVariables:
-    """Variables on the devices."""
+class TensorFlowProgram:
+    """Variables on the devices and the compiled steps that work on them; see TrainProgram."""
 
-    def __init__(self, backend: TensorFlowBackend, config: ModelConfig, arrays: Arrays):
-        self._strategy, self._compute = backend.strategy, backend.compute
-        self._num_devices = backend.num_devices
-        self._jit = True if backend.compiles_step else None
-        self._config, self._names = config, list(arrays)
-        with self._placed():
+    def __init__(
+        self,
+        backend: TensorFlowBackend,
+        config: ModelConfig,
+        head: Head | None,
+        optimizer: OptimizerConfig | None,
+        arrays: Arrays,
+        seed: int,
+    ):
+        self._strategy, self._num_devices = backend.strategy, backend.num_devices
+        self._config, self._compute, self._head = config, backend.compute, head
+        self._trained_with, self._names = optimizer, list(arrays)
+        with self._strategy.scope() if self._strategy else tf.device(None):
             self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
-
-    def _placed(self) -> Any:
-        return self._strategy.scope() if self._strategy else tf.device(None)
-
-    def predictor(self, outputs: OutputFunction) -> Predict:
-        """See TrainProgram."""
-
-        def compute(batch: Any) -> Any:
-            values = [variable.read_value() for variable in self._variables]
-            return outputs(self._model(values, Dropout()), batch)
-
-        def distributed(batch: Any) -> Any:
-            found = self._strategy.run(compute, args=(batch,))
-            parts = {k: self._strategy.experimental_local_results(v) for k, v in found.items()}
-            return {name: tf.concat(values, 0) for name, values in parts.items()}
-
-        function = tf.function(
-            distributed if self._strategy else compute, autograph=False, jit_compile=self._jit
+            self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
+            self._slots = {  # NAME/adam_m and NAME/adam_v
+                f"{name}/{slot}": tf.Variable(
+                    np.zeros_like(arrays[name]), name=f"{name}/{slot}", trainable=False
+                )
+                for name in (self._names if optimizer is not None else ())
+                for slot in SLOTS
+            }
+        step = self._distributed_step if self._strategy else self._single_step
+        evaluate = self._distributed_eval if self._strategy else self._eval
+        self._function = functools.partial(
+            tf.function, autograph=False, jit_compile=True if backend.compiles_step else None
+        )
+        self._train_function = self._function(step)
+        self._eval_function = self._function(evaluate)
+        self._update_function = tf.function(
+            self._update_all, autograph=False, jit_compile=None if self._strategy else True
         )
 
-        def predict(batch: HostBatch) -> HostBatch:
-            return {k: value.numpy() for k, value in function(self._place(batch, 0)).items()}
+    def parameters(self) -> Arrays:
+        """See TrainProgram."""
+        return {
+            name: variable.numpy()
+            for name, variable in zip(self._names, self._variables, strict=True)
+        }
 
-        return predict
+    def slots(self) -> Arrays:
+        """See TrainProgram."""
+        return {name: variable.numpy() for name, variable in self._slots.items()}
+
+    def restore(self, parameters: Arrays, slots: Arrays) -> None:
+        """See TrainProgram."""
+        for name, variable in zip(self._names, self._variables, strict=True):
+            variable.assign(parameters[name])
+        for name, variable in self._slots.items():
+            variable.assign(slots[name])
+
+    def restart(self, parameters: Arrays, seed: int) -> None:
+        """See TrainProgram."""
+        self.restore(
+            parameters, {name: np.zeros(v.shape, np.float32) for name, v in self._slots.items()}
+        )
+        self._seed.assign(seed)
+
+    @property
+    def _optimizer(self) -> OptimizerConfig:
+        assert self._trained_with is not None
+        return self._trained_with
 
     def _place(self, batch: HostBatch, axis: int) -> Any:
         """Tensors; with a strategy, each device's share along the axis."""
@@ -167,52 +233,37 @@ class TensorFlowVariables:
         return self._strategy.experimental_distribute_values_from_function(share)
 
     def _first(self, values: dict[str, Any]) -> dict[str, Any]:
-        """They are equal on all devices."""
+        """Of values that are equal on all devices."""
         return {k: self._strategy.experimental_local_results(v)[0] for k, v in values.items()}
+
+    def _values(self) -> list[Any]:
+        return [variable.read_value() for variable in self._variables]
 
     def _model(self, values: list[Any], dropout: Dropout) -> Model:
         params = dict(zip(self._names, values, strict=True))
         return Model(params, self._config, self._compute, dropout)
 
-    def parameters(self) -> Arrays:
+    def _loss(self, values: list[Any], dropout: Dropout, features: Any) -> tuple[Any, Any]:
+        assert self._head is not None
+        return self._head.loss(self._model(values, dropout), features)
+
+    def predictor(self, outputs: OutputFunction) -> Predict:
         """See TrainProgram."""
-        return {
-            name: variable.numpy()
-            for name, variable in zip(self._names, self._variables, strict=True)
-        }
 
+        def compute(batch: Any) -> Any:
+            return outputs(self._model(self._values(), Dropout()), batch)
 
-class TensorFlowProgram(TensorFlowVariables):
-    """Variables on the devices and the compiled steps that work on them."""
+        def distributed(batch: Any) -> Any:
+            found = self._strategy.run(compute, args=(batch,))
+            parts = {k: self._strategy.experimental_local_results(v) for k, v in found.items()}
+            return {name: tf.concat(values, 0) for name, values in parts.items()}
 
-    def __init__(
-        self,
-        backend: TensorFlowBackend,
-        config: ModelConfig,
-        head: Head,
-        optimizer: OptimizerConfig | None,
-        arrays: Arrays,
-        seed: int,
-    ):
-        super().__init__(backend, config, arrays)
-        self._loss, self._optimizer = head.loss, optimizer
-        with self._placed():
-            self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
-            trained = self._names if optimizer is not None else []
-            self._slots = [self._make_slots(name, arrays[name]) for name in trained]
-        step = self._distributed_step if self._strategy else self._single_step
-        evaluate = self._distributed_eval if self._strategy else self._eval
-        self._train_function = tf.function(step, autograph=False, jit_compile=self._jit)
-        self._eval_function = tf.function(evaluate, autograph=False, jit_compile=self._jit)
-        self._update_function = tf.function(
-            self._update_all, autograph=False, jit_compile=None if self._strategy else True
-        )
+        function = self._function(distributed if self._strategy else compute)
 
-    @staticmethod
-    def _make_slots(name: str, array: npt.NDArray[np.float32]) -> tuple[Any, Any]:
-        zeros = np.zeros_like(array)
-        mean, square = (tf.Variable(zeros, name=f"{name}/{s}", trainable=False) for s in SLOTS)
-        return mean, square
+        def predict(batch: HostBatch) -> HostBatch:
+            return {k: value.numpy() for k, value in function(self._place(batch, 0)).items()}
+
+        return predict
 
     def train_step(
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
@@ -240,7 +291,6 @@ class TensorFlowProgram(TensorFlowVariables):
             replica = context.replica_id_in_sync_group
             gradients, sums = self._gradients(batch, scalars, step, replica)
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, sums])
-            assert self._optimizer is not None
             norm, scale = clip_scale(self._optimizer, gradients)
             context.merge_call(self._update_replicas, args=(gradients, scale, hyper))
             return {**sums, "gradient_norm": norm}
@@ -248,9 +298,7 @@ class TensorFlowProgram(TensorFlowVariables):
         return self._first(self._strategy.run(replica_step, args=(batch,)))
 
     def _update_replicas(self, strategy: Any, gradients: Any, scale: Any, hyper: Any) -> None:
-        for name, variable, slots, gradient in zip(
-            self._names, self._variables, self._slots, gradients, strict=True
-        ):
+        for name, variable, slots, gradient in self._with_slots(gradients):
             strategy.extended.update(
                 variable,
                 functools.partial(self._assign, name),
@@ -259,25 +307,19 @@ class TensorFlowProgram(TensorFlowVariables):
             )
 
     def _update_all(self, gradients: Any, hyper: Any) -> Any:
-        assert self._optimizer is not None
         norm, scale = clip_scale(self._optimizer, gradients)
-        for name, variable, slots, gradient in zip(
-            self._names, self._variables, self._slots, gradients, strict=True
-        ):
+        for name, variable, slots, gradient in self._with_slots(gradients):
             self._assign(name, variable, *slots, gradient, scale, hyper)
         return norm
 
+    def _with_slots(self, gradients: Any) -> Iterator[tuple[str, Any, list[Any], Any]]:
+        for name, variable, gradient in zip(self._names, self._variables, gradients, strict=True):
+            yield name, variable, [self._slots[f"{name}/{slot}"] for slot in SLOTS], gradient
+
     def _assign(
-        self,
-        name: str,
-        variable: Any,
-        mean: Any,
-        square: Any,
-        gradient: Any,
-        scale: Any,
-        hyper: Any,
+        self, name: str, variable: Any, mean: Any, square: Any, gradient: Any, *scalars: Any
     ) -> None:
-        assert self._optimizer is not None
+        scale, hyper = scalars
         slots = (mean.read_value(), square.read_value())
         value, (new_mean, new_square) = update(
             self._optimizer, name, variable.read_value(), gradient * scale, slots, hyper
@@ -310,17 +352,17 @@ class TensorFlowProgram(TensorFlowVariables):
 
     def _part_gradients(self, features: Any, draw: Any) -> tuple[list[Any], dict[str, Any]]:
         dropout = Dropout(functools.partial(_random_bits, self._seed.read_value(), draw))
-        values = [variable.read_value() for variable in self._variables]
+        values = self._values()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            objective, sums = self._loss(self._model(values, dropout), features)
+            objective, sums = self._loss(values, dropout, features)
         gradients = tape.gradient(objective, values, unconnected_gradients="zero")
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return gradients, {**sums, "objective": objective}
 
     def _eval(self, batch: Any, scalars: Any) -> dict[str, Any]:
-        values = [variable.read_value() for variable in self._variables]
-        return self._loss(self._model(values, Dropout()), {**batch, **scalars})[1]
+        _, sums = self._loss(self._values(), Dropout(), {**batch, **scalars})
+        return dict(sums)
 
     def _distributed_eval(self, batch: Any, scalars: Any) -> dict[str, Any]:
         def replica_eval(batch: Any) -> Any:
@@ -329,32 +371,6 @@ class TensorFlowProgram(TensorFlowVariables):
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         return self._first(self._strategy.run(replica_eval, args=(batch,)))
-
-    def slots(self) -> Arrays:
-        """See TrainProgram."""
-        return {
-            f"{name}/{slot}": variable.numpy()
-            for name, variables in zip(self._names, self._slots, strict=False)  # none untrained
-            for slot, variable in zip(SLOTS, variables, strict=True)
-        }
-
-    def restore(self, parameters: Arrays, slots: Arrays) -> None:
-        """See TrainProgram."""
-        for name, variable in zip(self._names, self._variables, strict=True):
-            variable.assign(parameters[name])
-        for name, variables in zip(self._names, self._slots, strict=False):  # none untrained
-            for slot, variable in zip(SLOTS, variables, strict=True):
-                variable.assign(slots[f"{name}/{slot}"])
-
-    def restart(self, parameters: Arrays, seed: int) -> None:
-        """See TrainProgram."""
-        slots = {
-            f"{name}/{slot}": np.zeros_like(parameters[name])
-            for name, _ in zip(self._names, self._slots, strict=False)  # none untrained
-            for slot in SLOTS
-        }
-        self.restore(parameters, slots)
-        self._seed.assign(seed)
 
 
 def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:

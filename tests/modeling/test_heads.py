@@ -36,7 +36,7 @@ from bert_ko.modeling.ops import ops
 from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
-from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 from tests.modeling.transformers_models import TransformersModel
 
 Array = npt.NDArray[Any]

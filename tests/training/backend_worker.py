@@ -31,7 +31,7 @@ from bert_ko.modeling.heads import (
 from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
-from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 
 Array = npt.NDArray[Any]
 Batch = dict[str, Array]

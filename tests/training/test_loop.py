@@ -21,7 +21,7 @@ from bert_ko.modeling.bert import BertConfig
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
 from bert_ko.training.loop import Evaluate, LoopConfig, Progression, TrainingLoop, evaluate
 from bert_ko.training.metrics import read_metrics
-from bert_ko.training.schedule import OptimizerConfig, learning_rate
+from bert_ko.training.optimization import OptimizerConfig, learning_rate
 
 L, P, VOCAB = 8, 2, 100
 RECORDS = (23, 31)

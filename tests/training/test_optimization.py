@@ -11,7 +11,7 @@ import pytest
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import PretrainingHead, model_specs
 from bert_ko.modeling.parameters import Arrays
-from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 from tests.training.backend_worker import (
     DECAYED,
     OPTIMIZERS,

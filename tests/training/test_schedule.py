@@ -1,6 +1,6 @@
 import pytest
 
-from bert_ko.training.schedule import OptimizerConfig, hyperparameters, learning_rate
+from bert_ko.training.optimization import OptimizerConfig, hyperparameters, learning_rate
 
 
 def config(**changes: object) -> OptimizerConfig:

@@ -24,7 +24,7 @@ from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint
 from bert_ko.training.labels import read_labels
 from bert_ko.training.metrics import read_metrics
 from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.session import Results, run_session
 
 WARNING = f"{program_name()}: warning:"

@@ -7,7 +7,7 @@ import pytest
 
 from bert_ko.flags import FlagError, parse
 from bert_ko.training.backend import DeviceConfig
-from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags, TrainFlags
 
 
