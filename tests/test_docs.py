@@ -13,7 +13,7 @@ from bert_ko.modeling.config import BertConfig
 from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
-from bert_ko.training.vocabulary_files import copy_vocabulary
+from bert_ko.training.model_files import copy_vocabulary
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("google_checkpoint", "publish_hugging_face", "pytorch")

@@ -152,7 +152,7 @@ def test_run_model_of_another_config_in_the_folder_stays(
     config = Path(write_config(tmp_path / "bert_config.json", hidden_size=768))
     assert_refused_early(
         train(output_dir=tmp_path),
-        f"{config} belongs to a different model and would be written over; choose another "
+        f"{config} belongs to a different model and would be overwritten; choose another "
         "--output_dir.",
         backend,
     )
@@ -586,7 +586,7 @@ def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
         ({"train_batch_sise": 8}, "unknown flag --train_batch_sise; did you mean "
          "--train_batch_size?"),
         ({"max_seq_length": 65}, "--max_seq_length=65, but the model has 64 positions "
-         "(max_position_embeddings in {config}); lower the flag."),
+         "(max_position_embeddings in {config}); lower it."),
         ({"bert_config_file": "/nowhere"}, "/nowhere: No such file or directory"),
         ({"vocab_file": "/nowhere"}, "no such file: /nowhere"),
     ],

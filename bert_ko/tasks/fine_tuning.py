@@ -6,83 +6,55 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
-from bert_ko.modeling.heads import Head, Metrics
 from bert_ko.tasks.batches import BatchPlan, ExampleBatches, Examples, Ints, steps_per_epoch
 from bert_ko.tasks.lengths import batch_lengths
 from bert_ko.tasks.settings import FineTuneFlags
-from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.session import Results, SeedScores, Trained
+from bert_ko.training.session import SeedScores, Task
 
 Reported = TypeVar("Reported", bound=Any)
 
 
 class TrainingData(NamedTuple):
-    """What is trained on.
+    """What is trained on."""
 
-    Attributes:
-        path: the file.
-        examples: of it, cut into pieces.
-        describe: names examples by their numbers, for messages: "the questions a, b, c".
+    path: str  # the file
+    examples: Examples  # of the file, cut into pieces
+    describe: Callable[[Ints], str]  # by their numbers, for messages: "the questions a, b, c"
+
+
+class FineTuneTask(Task):
+    """Base class of tasks that fine-tune on examples.
+
+    A subclass reads its files in its constructor, and sets ``head``, ``identity`` (see
+    ``file_identity``) and ``training``; it adds ``evaluate`` and ``finish``.
     """
 
-    path: str
-    examples: Examples
-    describe: Callable[[Ints], str]
-
-
-class FineTuneTask:
-    """Base class of tasks that fine-tune on examples; see training.session.Task.
-
-    A subclass reads its files in its constructor and sets ``head`` and what it trains on; it adds
-    ``evaluate`` and ``finish``.
-
-    Attributes:
-        config: flags.
-        model: configuration and tokenizer.
-        training: None where nothing is trained.
-        identity: by flag, what must stay the same for a run to resume; see ``file_identity``.
-    """
-
-    main_metric: str
-    tokenized: ClassVar[str] = "the texts are cut with"
-    labels: Labels | None = None
-    rate_multiples: tuple[tuple[str, float], ...] = ()
-    head: Head
+    tokenized = "the texts are cut with"
+    training: TrainingData | None = None
 
     def __init__(self, config: FineTuneFlags, model: ModelFiles):
-        self.config, self.model = config, model
-        self.training: TrainingData | None = None
-        self.identity: dict[str, Any] = {}
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Of the model."""
-        return self.model.tokenizer
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the tokenizer."""
-        return self.tokenizer.fingerprint
+        self.config, self.model, self.tokenizer = config, model, model.tokenizer
+        self.fingerprint = self.tokenizer.fingerprint
+        self.identity = {}
 
     @property
     def batch_sizes(self) -> Sequence[str]:
-        """Flags of the batches that are predicted."""
+        """See Task; those of predictions, to which a subclass adds its own."""
         config = self.config
         return ["predict_batch_size"] if config.do_predict or config.is_trial else []
 
     @property
     def is_asked(self) -> bool:
-        """Whether ``finish`` has anything to do."""
+        """See Task."""
         return bool(self.batch_sizes)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of a pass over the training data; 0 where nothing is trained."""
+        """See Task."""
         if self.training is None or not self.config.do_train:
             return 0
         return steps_per_epoch(len(self.training.examples.lengths), self.config.train_batch_size)
@@ -108,14 +80,6 @@ class FineTuneTask:
         plan = self.plan(self.config.train_batch_size, examples.lengths)
         plan = dataclasses.replace(plan, seed=seed)
         return ExampleBatches(examples, plan, self.training.describe, position)
-
-    def evaluate(self, model: Trained) -> Metrics:
-        """See Task."""
-        raise NotImplementedError
-
-    def finish(self, model: Trained, folder: str, step: int) -> Results | None:
-        """See Task."""
-        raise NotImplementedError
 
     def run_facts(self, step: int, seconds: float) -> list[tuple[str, str]]:
         """What every report says of the run.

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 from bert_ko import files
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tensor_files import load_arrays, save_arrays
 
@@ -34,7 +35,6 @@ _TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
 # What files.write_atomic leaves of a run's other files when it is killed.
 _HALF_FILE = re.compile(r"\..+\.(json|jsonl|txt|html|npz|model|dic)\.\d+\.tmp")
-
 
 Kind = Literal["checkpoint", "best"]
 KINDS: tuple[Kind, ...] = ("checkpoint", "best")
@@ -63,17 +63,13 @@ def list_checkpoints(folder: str, kind: Kind = "checkpoint") -> list[str]:
 
 
 def find_weights(folder: str) -> str | None:
-    """The checkpoint that a run's folder predicts with: its best, else its last; None for none."""
+    """The checkpoint that a run's folder predicts with, if any: its best, else its last."""
     found = list_checkpoints(folder, "best") or list_checkpoints(folder)
     return found[-1] if found else None
 
 
 def folders_beside(path: str) -> list[str]:
-    """Where files that belong to weights may be, the nearest first.
-
-    Args:
-        path: see ``initialization.read_source``.
-    """
+    """Where files that belong to weights may be, the nearest first; see ``read_source``."""
     if path.endswith(".safetensors"):
         path = os.path.dirname(path) or "."
     if not os.path.isdir(path):  # the prefix of a TF1 checkpoint
@@ -95,14 +91,14 @@ def save_checkpoint(
     keep: int,
     kind: Kind = "checkpoint",
 ) -> str:
-    """Writes a checkpoint, then removes the oldest of the run's.
+    """Writes a checkpoint of a run's folder, then removes the oldest of its kind.
 
     Args:
         folder: of the run.
         step: updates done.
         checkpoint: arrays and state.
         config: of the model.
-        keep: so many checkpoints of the kind stay; 0 keeps all.
+        keep: the number of checkpoints to keep; 0 keeps all.
         kind: the first part of its name.
 
     Returns:
@@ -115,23 +111,23 @@ def save_checkpoint(
         save_arrays(os.path.join(temporary, MODEL_NAME), checkpoint.parameters)
         if checkpoint.slots:
             save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
-        _save_json(os.path.join(temporary, CONFIG_NAME), config.to_dict())
-        _save_json(os.path.join(temporary, STATE_NAME), checkpoint.state)
+        for name, value in ((CONFIG_NAME, config.to_dict()), (STATE_NAME, checkpoint.state)):
+            with files.durable_writer(os.path.join(temporary, name)) as file:
+                file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
     except BaseException:  # the disk is full, for example
         _remove(temporary)
         raise
     _publish(temporary, path)
-    _sync(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     # A run that resumes from before its best evaluation may write a best one of fewer updates.
     others = [other for other in list_checkpoints(folder, kind) if other != path]
     for old in others[: max(0, len(others) + 1 - keep)] if keep else []:
         _remove(old)
     return path
-
-
-def _save_json(path: str, value: Mapping[str, Any]) -> None:
-    with files.durable_writer(path) as file:
-        file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
 
 
 def _publish(temporary: str, path: str) -> None:
@@ -147,11 +143,7 @@ def _publish(temporary: str, path: str) -> None:
 
 
 def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
-    """Reads a checkpoint of this run.
-
-    Args:
-        path: its folder.
-        with_slots: read the optimizer's slots too, which training alone needs.
+    """Reads a checkpoint; only training needs the optimizer's slots.
 
     Raises:
         ValueError: a file is missing or damaged.
@@ -171,8 +163,27 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
         raise ValueError(f"{error} Delete the folder {path} to {advice}.") from None
 
 
+def last_checkpoint(
+    folder: str, kind: Kind = "checkpoint", with_slots: bool = False
+) -> Checkpoint | None:
+    """Reads the last checkpoint in a run's folder, if any."""
+    paths = list_checkpoints(folder, kind)
+    return load_checkpoint(paths[-1], with_slots) if paths else None
+
+
+def read_model_config(path: str) -> ModelConfig:
+    """Reads bert_config.json.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not a configuration.
+    """
+    with files.open_binary(path) as stream:
+        return config_from_json(stream.read(), path)
+
+
 def remove_unfinished(folder: str) -> None:
-    """Removes what a run that was killed while it wrote has left."""
+    """Removes the unfinished files of a run that was killed while writing."""
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         if _TEMPORARY.fullmatch(name):
@@ -182,8 +193,8 @@ def remove_unfinished(folder: str) -> None:
 
 
 def _remove(path: str) -> None:
-    """Removes a checkpoint: our own files, and the folder if nothing else is in it."""
-    # The state first: a kill half-way must not leave what looks like a checkpoint.
+    """Removes a checkpoint's own files, and its folder if nothing else is in it."""
+    # The state first: what a kill leaves must not look like a checkpoint.
     for name in reversed(_FILES):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(path, name))
@@ -191,38 +202,27 @@ def _remove(path: str) -> None:
         os.rmdir(path)
 
 
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def identity_differences(stands: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What differs between the run that a checkpoint is of and the one that is asked for.
+def identity_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs between a checkpoint's run and the one that is asked for.
 
     >>> identity_differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
     ['--b: c was 2, now 3']
     """
-    return [
-        f"--{name}{_difference(stands.get(name), wanted.get(name))}"
-        for name in sorted({*stands, *wanted})
-        if stands.get(name) != wanted.get(name)
-    ]
+    return [f"--{name}{_difference(*pair)}" for name, pair in _changes(saved, wanted).items()]
 
 
-def _difference(stands: Any, wanted: Any) -> str:
-    if isinstance(stands, Mapping) and isinstance(wanted, Mapping):
-        keys = sorted({*stands, *wanted})
-        changed = [key for key in keys if stands.get(key) != wanted.get(key)]
-        return ": " + ", ".join(
-            f"{k} was {stands.get(k)!r}, now {wanted.get(k)!r}" for k in changed
-        )
-    if isinstance(stands, list) and isinstance(wanted, list):
-        if len(stands) != len(wanted):
-            return f" had {len(stands)} items, now {len(wanted)}"
-        pairs = zip(stands, wanted, strict=True)
-        first, second = next(pair for pair in pairs if pair[0] != pair[1])
-        return f" had {first!r}, now {second!r}"
-    return f" was {stands!r}, now {wanted!r}"
+def _changes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    pairs = {key: (saved.get(key), wanted.get(key)) for key in sorted({*saved, *wanted})}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _difference(saved: Any, wanted: Any) -> str:
+    if isinstance(saved, Mapping) and isinstance(wanted, Mapping):
+        changes = _changes(saved, wanted).items()
+        return ": " + ", ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in changes)
+    if isinstance(saved, list) and isinstance(wanted, list):
+        if len(saved) != len(wanted):
+            return f" had {len(saved)} items, now {len(wanted)}"
+        saved, wanted = next(pair for pair in zip(saved, wanted, strict=True) if pair[0] != pair[1])
+        return f" had {saved!r}, now {wanted!r}"
+    return f" was {saved!r}, now {wanted!r}"

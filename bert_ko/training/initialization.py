@@ -13,11 +13,17 @@ import numpy as np
 from bert_ko import files
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.encoder import config_from_json, encoder_of
+from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
 from bert_ko.tensor_files import as_float32, load_arrays, load_tensors
-from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, find_weights
+from bert_ko.training.checkpoints import (
+    CONFIG_NAME,
+    MODEL_NAME,
+    STATE_NAME,
+    find_weights,
+    read_model_config,
+)
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import (
     from_hugging_face,
@@ -33,27 +39,16 @@ _TF_FILE = re.compile(r"(.+)\.(index|meta|data-\d+-of-\d+)")
 
 
 class Source(NamedTuple):
-    """Weights found under a path.
+    """Weights found under a path; None for what is unknown."""
 
-    Attributes:
-        path: what was read.
-        kind: what it was, for people.
-        arrays: by Google's names.
-        fingerprint: of the tokenizer, where it is known.
-        config: of the model, where it is known.
-        folder: where a vocabulary may stand.
-        step: updates that the weights have seen; 0 where that is not known.
-        labels: of a classifier or a tagger, where they are known.
-    """
-
-    path: str
-    kind: str
-    arrays: Arrays
-    fingerprint: str | None = None
-    config: ModelConfig | None = None
-    folder: str = "."
-    step: int = 0
-    labels: Labels | None = None
+    path: str  # what was read
+    kind: str  # as it is described to the user
+    arrays: Arrays  # by Google's names
+    fingerprint: str | None = None  # of the tokenizer
+    config: ModelConfig | None = None  # of the model
+    folder: str = "."  # where its vocabulary and labels may be
+    step: int = 0  # updates that the weights have seen; 0 if unknown
+    labels: Labels | None = None  # of a classifier or a tagger
 
 
 class Initialization(NamedTuple):
@@ -85,7 +80,7 @@ def read_source(path: str) -> Source:
     if files.is_remote(path):
         raise ValueError(f"--init_checkpoint must be local, got {path}; copy it here first.")
     if os.path.isfile(path) and path.endswith(_PICKLES):
-        raise ValueError(_pickle_message(path))
+        raise _pickle_error(path)
     if os.path.isfile(path) and path.endswith(".safetensors"):
         return _read_folder(os.path.dirname(path) or ".")
     raise FileNotFoundError(
@@ -98,9 +93,8 @@ def _read_folder(path: str) -> Source:
     weights = find_weights(path)
     folder = weights or path
     whole = os.path.join(folder, MODEL_NAME)
-    has_model = os.path.isfile(whole)
     state = read_json(os.path.join(folder, STATE_NAME))
-    if state is not None and "step" in state and has_model:
+    if state is not None and "step" in state and os.path.isfile(whole):
         owner = path if weights else os.path.dirname(os.path.abspath(folder))
         return Source(
             folder,
@@ -113,35 +107,29 @@ def _read_folder(path: str) -> Source:
             read_labels(owner),
         )
     parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model-*-of-*.safetensors")))
-    parts = [whole] if has_model else parts
+    parts = [whole] if os.path.isfile(whole) else parts
     if parts:
         return _read_hugging_face(folder, parts)
-    prefixes = [
-        name.removesuffix(".index")
-        for name in sorted(os.listdir(folder))
-        if name.endswith(".index")
-    ]
-    if prefixes:
+    names = sorted(os.listdir(folder))
+    indexes = [os.path.join(path, name) for name in names if name.endswith(".index")]
+    if indexes:
         raise ValueError(
             f"--init_checkpoint: {path} holds TF1 checkpoints; name one of them: "
-            f"{', '.join(os.path.join(path, prefix) for prefix in prefixes)}."
+            f"{', '.join(index.removesuffix('.index') for index in indexes)}."
         )
-    pickles = [name for name in sorted(os.listdir(folder)) if name.endswith(_PICKLES)]
+    pickles = [name for name in names if name.endswith(_PICKLES)]
     if pickles:
-        raise ValueError(_pickle_message(os.path.join(path, pickles[0])))
+        raise _pickle_error(os.path.join(path, pickles[0]))
     raise FileNotFoundError(f"--init_checkpoint: no weights in the folder {path}.")
 
 
 def _read_config(folder: str) -> ModelConfig | None:
     path = os.path.join(folder, CONFIG_NAME)
-    if not os.path.isfile(path):
-        return None
-    with open(path, "rb") as file:
-        return config_from_json(file.read(), path)
+    return read_model_config(path) if os.path.isfile(path) else None
 
 
-def _pickle_message(path: str) -> str:
-    return (
+def _pickle_error(path: str) -> ValueError:
+    return ValueError(
         f"--init_checkpoint: {path} is a pickle, which can run any code when it is opened, and is "
         "not read. Convert it where you trust it: load it with transformers and call "
         "save_pretrained(folder, safe_serialization=True)."
@@ -183,20 +171,20 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
 def initialize(
     specs: Mapping[str, ParameterSpec], new: Arrays, source: Source, config_source: str
 ) -> Initialization:
-    """Puts the weights of a source where the model has variables for them.
+    """Puts the weights of a source in the place of new values.
 
     Args:
         specs: the model's variables.
-        new: values for those that the source does not have.
+        new: values for those that the source lacks.
         source: weights.
         config_source: name of the model's bert_config, for messages.
 
     Raises:
-        ValueError: shapes differ, or nothing fits.
+        ValueError: shapes differ, or the source has none of the variables.
     """
     for name, spec in specs.items():
         if name in source.arrays and source.arrays[name].shape != spec.shape:
-            raise ValueError(_shape_message(name, spec.shape, source, config_source))
+            raise _shape_error(name, spec.shape, source, config_source)
     loaded = [name for name in specs if name in source.arrays]
     if not loaded:
         raise ValueError(
@@ -210,7 +198,9 @@ def initialize(
     return Initialization(arrays, loaded, [n for n in specs if n not in source.arrays], unused)
 
 
-def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_source: str) -> str:
+def _shape_error(
+    name: str, wanted: tuple[int, ...], source: Source, config_source: str
+) -> ValueError:
     got = source.arrays[name].shape
     cause = "hidden_size or another size differs"
     if name == OUTPUT_BIAS or name.endswith("/word_embeddings"):
@@ -218,12 +208,12 @@ def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_so
     elif name.endswith("position_embeddings"):
         cause = f"max_position_embeddings: the checkpoint has {got[0]}, the config {wanted[0]}"
     elif name in LABEL_VARIABLES and got[1:] == wanted[1:]:
-        return (
+        return ValueError(
             f"--init_checkpoint: {source.path} is for {got[0]} labels, but the task has "
             f"{wanted[0]}; it was trained for another one. Give --do_train to begin with a new "
             "head."
         )
-    return (
+    return ValueError(
         f"--init_checkpoint: {name} has shape {list(got)} in {source.path}, but {list(wanted)} by "
         f"{config_source}; likely {cause}. Use the bert_config.json of the checkpoint, or another "
         "checkpoint."
@@ -233,13 +223,7 @@ def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_so
 def without_other_labels(
     source: Source, specs: Mapping[str, ParameterSpec], labels: Labels | None
 ) -> Source:
-    """The source without the head that the model has for other labels, which is reinitialised.
-
-    Args:
-        source: weights.
-        specs: the model's variables.
-        labels: of the model; None where it has none.
-    """
+    """The source without its head, if that is for other labels than the model's."""
     is_other = source.labels is not None and source.labels != labels
     kept = {
         name: array
@@ -251,7 +235,7 @@ def without_other_labels(
 
 
 def describe(initialization: Initialization, source: Source) -> str:
-    """What was loaded and what was not, for people."""
+    """What was loaded and what was not, as it is printed."""
     lines = [
         f"{source.path} ({source.kind}): {len(initialization.loaded)} variables loaded, "
         f"{len(initialization.new)} new, {len(initialization.unused)} not used"

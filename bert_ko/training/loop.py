@@ -16,7 +16,6 @@ import numpy as np
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Head, HostBatch, Metrics
-from bert_ko.modeling.parameters import Arrays
 from bert_ko.notification import at_step
 from bert_ko.progress import Progress, format_rate
 from bert_ko.training.backend import TrainProgram
@@ -27,33 +26,20 @@ from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How a run saves, logs and ends.
+    """How a run saves, logs and ends."""
 
-    Attributes:
-        folder: of the run.
-        num_train_steps: updates in all.
-        gradient_accumulation_steps: parts of a batch.
-        save_steps, keep, log_steps: see LoopFlags.
-        steps_under_way: updates begun before the first of them is waited for.
-        eval_steps: updates between two evaluations; None for none.
-        eval_at_end: evaluate after the last update too.
-        max_seconds: of training, earlier runs included; None for no limit.
-        warmup_flag: the command's flag for warm-up, for a message.
-        state: identifies the run in every checkpoint.
-    """
-
-    folder: str
-    num_train_steps: int
-    gradient_accumulation_steps: int = 1
-    save_steps: int = 1000
-    keep: int = 5
-    log_steps: int = 10
-    steps_under_way: int = 1000
-    eval_steps: int | None = None
-    eval_at_end: bool = False
-    max_seconds: float | None = None
-    warmup_flag: str = "--num_warmup_steps"
-    state: dict[str, Any] = field(default_factory=dict)
+    folder: str  # of the run
+    num_train_steps: int  # updates in all
+    gradient_accumulation_steps: int = 1  # parts of a batch
+    save_steps: int = 1000  # updates between two checkpoints
+    keep: int = 5  # checkpoints; 0 keeps all
+    log_steps: int = 10  # updates between two lines of metrics.jsonl
+    steps_under_way: int = 1000  # updates begun before the first of them is waited for
+    eval_steps: int | None = None  # updates between two evaluations
+    eval_at_end: bool = False  # evaluate after the last update too
+    max_seconds: float | None = None  # of training, earlier sessions included
+    warmup_flag: str = "--num_warmup_steps"  # of the command, for a message
+    state: dict[str, Any] = field(default_factory=dict)  # identifies the run in its checkpoints
 
 
 class Batch(Protocol):
@@ -61,11 +47,11 @@ class Batch(Protocol):
 
     @property
     def features(self) -> HostBatch:
-        """Arrays [B, ...]; input_ids is one of them."""
+        """Arrays [B, ...], input_ids among them."""
 
     @property
     def position(self) -> dict[str, Any]:
-        """In the data, of the next batch, as values for JSON."""
+        """In the data, of the next batch, as JSON values."""
 
     @property
     def epoch(self) -> int:
@@ -80,37 +66,23 @@ class BatchSource(Protocol[BatchType]):
 
     def batches(self) -> Iterator[BatchType]:
         """Batches without end."""
-        ...
 
     def place(self, batch: BatchType) -> str:
         """Names the batch, for a message."""
-        ...
 
 
-class Evaluate(Protocol):
-    """Computes metrics on held-out data."""
-
-    def __call__(self, step: int) -> Metrics:
-        """Means by name, after so many updates."""
-        ...
+# Computes metrics on held-out data after a number of updates.
+Evaluate = Callable[[int], Metrics]
 
 
 @dataclass
 class Progression:
-    """Where a run stands, beside its variables.
+    """How far a run has come, apart from its variables."""
 
-    Attributes:
-        step: updates done.
-        position: in the data, of the next batch; None at the beginning.
-        seconds: of training so far.
-        sums: of the steps since the last record of metrics.jsonl.
-        steps_in_sums: how many these are.
-    """
-
-    step: int = 0
-    position: dict[str, Any] | None = None
-    seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
+    step: int = 0  # updates done
+    position: dict[str, Any] | None = None  # in the data, of the next batch; None at the beginning
+    seconds: float = 0.0  # of training so far
+    sums: dict[str, float] = field(default_factory=dict)  # since the last line of metrics.jsonl
     steps_in_sums: int = 0
 
 
@@ -145,11 +117,11 @@ class TrainingLoop(Generic[BatchType]):
             progression: where to begin.
 
         Returns:
-            Where it ended; a checkpoint of that stands in the folder.
+            Where it ended, which the folder has a checkpoint of.
 
         Raises:
             ValueError: the loss is not finite, or a shard is damaged.
-            SystemExit: after SIGTERM or Ctrl-C, with 128 + the signal, and a note of the step; a
+            SystemExit: after SIGTERM or Ctrl-C, with 128 + the signal and a note of the step; a
                 checkpoint was written.
         """
         config = self._config
@@ -163,11 +135,7 @@ class TrainingLoop(Generic[BatchType]):
             MetricsWriter(config.folder, progression.step) as self._writer,
             Prefetcher(source.batches()) as batches,
             Progress(
-                "training",
-                config.num_train_steps,
-                "steps",
-                initial=progression.step,
-                compiles=True,
+                "training", config.num_train_steps, "steps", initial=progression.step, compiles=True
             ) as self._progress,
         ):
             self._clock = time.perf_counter()
@@ -178,12 +146,12 @@ class TrainingLoop(Generic[BatchType]):
                     break
                 if self._step() % config.save_steps == 0:
                     self._save()
-            self._save()  # after the clock was looked at: the time in it is over, too
+            self._save()
         return self._end()
 
     def _is_done(self) -> bool:
         is_complete = self._step() >= self._config.num_train_steps
-        return bool(self._stop_signal) or is_complete or self._is_late()
+        return is_complete or bool(self._stop_signal) or self._is_late()
 
     def _is_late(self) -> bool:
         limit = self._config.max_seconds
@@ -236,15 +204,19 @@ class TrainingLoop(Generic[BatchType]):
             self._write_evaluation(self._evaluate)
 
     def _settle(self, *, is_rated: bool = True) -> None:
-        """Waits for the steps that are under way, and looks at their losses.
+        """Waits for the steps that are under way, and checks their losses.
 
         Args:
-            is_rated: their time counts in the rate; that of a compiler does not.
+            is_rated: count their time in the rate; that of compilation is not counted.
         """
         for step, batch, result in self._pending:
             values = result()
-            if not all(math.isfinite(values[name]) for name in ("objective", "gradient_norm")):
-                raise ValueError(self._non_finite_message(step, batch, values))
+            objective, norm = values["objective"], values["gradient_norm"]
+            if not (math.isfinite(objective) and math.isfinite(norm)):
+                raise ValueError(
+                    f"step {step + 1:,}: the loss is {objective} and the norm of the gradients "
+                    f"{norm}. {self._where(batch)}"
+                )
             progression = self._progression
             for name, value in values.items():
                 progression.sums[name] = progression.sums.get(name, 0.0) + value
@@ -308,27 +280,18 @@ class TrainingLoop(Generic[BatchType]):
         self._clock = now
         state = {**self._config.state, **vars(progression)}
         checkpoint = Checkpoint(self._program.parameters(), self._program.slots(), state)
-        self._refuse_non_finite(checkpoint.parameters)
+        # The loss of a step says nothing about the weights that result from it.
+        for name, array in checkpoint.parameters.items():
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"step {progression.step:,}: {name} is not finite after it. "
+                    f"{self._where(self._last_batch)}"
+                )
         save_checkpoint(
             self._config.folder, progression.step, checkpoint, self._model_config, self._config.keep
         )
         self._saved_step = progression.step
         self._restart_rate()
-
-    def _refuse_non_finite(self, arrays: Arrays) -> None:
-        """The loss of a step tells nothing of the weights that come out of it."""
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"step {self._progression.step:,}: {name} is not finite after it. "
-                    f"{self._where(self._last_batch)}"
-                )
-
-    def _non_finite_message(self, step: int, batch: BatchType, values: dict[str, float]) -> str:
-        return (
-            f"step {step + 1:,}: the loss is {values['objective']} and the norm of the gradients "
-            f"{values['gradient_norm']}. {self._where(batch)}"
-        )
 
     def _where(self, batch: BatchType) -> str:
         """The batch that made numbers infinite, and what to do."""
@@ -341,18 +304,18 @@ class TrainingLoop(Generic[BatchType]):
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and the first Ctrl-C end the run after the step that is under way."""
+        """SIGTERM and the first Ctrl-C stop the run after the current step."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             self._stop_signal = number
-            signal.signal(number, before[number])  # the second one is not held back
+            signal.signal(number, before[number])  # a second one acts at once
 
         numbers = (signal.SIGTERM, signal.SIGINT)
         before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
         try:
             for number in numbers:
                 signal.signal(number, stop)
-        except ValueError:  # not the main thread: whoever started it handles signals
+        except ValueError:  # not in the main thread, which then handles signals itself
             yield
             return
         try:
@@ -365,20 +328,13 @@ class TrainingLoop(Generic[BatchType]):
 def evaluate(
     program: TrainProgram, head: Head, batches: Iterator[Batch], max_steps: int
 ) -> Metrics:
-    """Means over batches, without dropout.
-
-    Args:
-        program: variables.
-        head: of the task.
-        batches: of a pass over the data.
-        max_steps: so many of them at most.
-    """
+    """Means of a head's loss and metrics over at most max_steps batches, without dropout."""
     sums: dict[str, float] = {}
     with Prefetcher(batches) as ahead:
         for count, batch in enumerate(ahead):
             if count == max_steps:
                 break
-            # Sums are wanted, so that nothing is divided here.
+            # Divided by 1, losses are sums.
             scalars = {name: np.float32(1) for name in head.denominators(batch.features)}
             for name, value in program.eval_step(batch.features, scalars).items():
                 sums[name] = sums.get(name, 0.0) + value

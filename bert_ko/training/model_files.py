@@ -1,12 +1,15 @@
-"""What belongs to weights: configuration, tokenizer and settings, found beside them."""
+"""What belongs to weights, and is found beside them: configuration, vocabulary and settings."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bert_ko import files
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
@@ -14,12 +17,17 @@ from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.progress import warn
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import DeviceConfig
-from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, find_weights, folders_beside
+from bert_ko.training.checkpoints import (
+    CONFIG_NAME,
+    STATE_NAME,
+    find_weights,
+    folders_beside,
+    read_model_config,
+)
 from bert_ko.training.hugging_face import from_hugging_face_config
 from bert_ko.training.initialization import Source, initialize, read_source
-from bert_ko.training.runs import read_model_config, refuse_other_model
+from bert_ko.training.runs import refuse_other_model
 from bert_ko.training.settings import DeviceFlags, TrainFlags
-from bert_ko.training.vocabulary_files import compare_vocab_size
 
 if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer
@@ -28,41 +36,33 @@ _HUGGING_FACE_CONFIG = "config.json"
 
 
 class ModelFiles(NamedTuple):
-    """What is known of a model before its weights are read.
-
-    Attributes:
-        config: of the model.
-        config_file: where that was found, for messages.
-        found_tokenizer: of the model; None where a command does without one.
-    """
+    """What is known of a model before its weights are read."""
 
     config: ModelConfig
-    config_file: str
-    found_tokenizer: Tokenizer | None
+    config_file: str  # where config was found, for messages
+    found_tokenizer: Tokenizer | None  # None if the command was given none, and needs none
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Of the model, where the command needs one."""
+        """That of the model, for commands that need one."""
         assert self.found_tokenizer is not None
         return self.found_tokenizer
 
 
 def open_model_files(config: TrainFlags) -> ModelFiles:
-    """Reads the configuration and the vocabulary of a command's model, and compares them.
+    """Opens the configuration and the vocabulary of a command's model, and compares them.
 
-    Args:
-        config: flags; what they do not name is looked for beside the weights, see
-            ``weight_places``.
+    Files that no flag names are looked for beside the weights; see ``weight_places``.
 
     Raises:
-        FileNotFoundError: one of them is nowhere.
-        ValueError: they do not fit together.
+        FileNotFoundError: one of them was not found.
+        ValueError: they contradict each other.
     """
     places = weight_places(config.folder(config.seeds[0]), config.init_checkpoint)
     model_config, config_file = _find_config(config.bert_config_file, places)
     vocab_file = config.vocab_file
     if vocab_file is None and config.needs_tokenizer:
-        vocab_file = _find_vocabulary(places)
+        vocab_file = _find_vocabulary(*places)
     tokenizer = None
     if vocab_file is not None:
         tokenizer = _load_tokenizer(vocab_file, config, model_config, config_file)
@@ -79,9 +79,7 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
 def weight_places(folder: str, init_checkpoint: str | None) -> list[str]:
     """Where a command's weights may be, the place they are read from first.
 
-    Args:
-        folder: of the run, whose own weights come before those it began with.
-        init_checkpoint: None where there is none.
+    Weights of the run's own folder come before those that it began with.
     """
     if init_checkpoint is None:
         return [folder]
@@ -101,24 +99,20 @@ def _load_tokenizer(
 
 
 def _contradiction(tokenizer: Tokenizer, path: str) -> str:
-    """What to say where a vocabulary that was named is not the one beside the weights; else ""."""
+    """The message if a tokenizer's vocabulary differs from the one beside the weights, else ""."""
     from bert_ko.tokenization.folder import load_tokenizer
 
     beside = vocabulary_beside(path)
     if beside is None or beside == tokenizer.source:
         return ""
-    # How it is used may be said nowhere, as beside Google's models; pieces decide.
+    # Its settings may be missing, as they are beside Google's models; pieces decide.
     if load_tokenizer(beside).vocab.pieces == tokenizer.vocab.pieces:
         return ""
     return f"--vocab_file: {tokenizer.source} is not the vocabulary beside the weights, {beside}"
 
 
 def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -> None:
-    """Refuses sequences that are longer than the model's positions.
-
-    Raises:
-        ValueError: with both numbers.
-    """
+    """Refuses sequences that are longer than the model's positions, by a ValueError."""
     if max_seq_length > config.max_position_embeddings:
         raise ValueError(
             f"--max_seq_length={max_seq_length}, but the model has "
@@ -138,7 +132,7 @@ def _find_config(named: str | None, places: list[str]) -> tuple[ModelConfig, str
     return found
 
 
-def _find_vocabulary(places: list[str]) -> str:
+def _find_vocabulary(*places: str) -> str:
     found = next(filter(None, map(vocabulary_beside, places)), None)
     if found is None:
         raise FileNotFoundError(f"--vocab_file: no vocabulary in {' or '.join(places)}; name it.")
@@ -146,13 +140,7 @@ def _find_vocabulary(places: list[str]) -> str:
 
 
 def config_beside(path: str) -> tuple[ModelConfig, str] | None:
-    """The configuration that belongs to weights, and its file.
-
-    Args:
-        path: see ``initialization.read_source``.
-
-    Returns:
-        None where there is none.
+    """The configuration that belongs to weights and its file, if there is one; see ``read_source``.
 
     Raises:
         ValueError: it can't be read.
@@ -169,11 +157,7 @@ def config_beside(path: str) -> tuple[ModelConfig, str] | None:
 
 
 def vocabulary_beside(path: str) -> str | None:
-    """The folder of the vocabulary that belongs to weights; None where there is none.
-
-    Args:
-        path: see ``initialization.read_source``.
-    """
+    """The folder of the vocabulary that belongs to weights, if any; see ``read_source``."""
     from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME
 
     for folder in folders_beside(path):
@@ -183,11 +167,7 @@ def vocabulary_beside(path: str) -> str | None:
 
 
 def remembered_flags(path: str) -> Mapping[str, Any]:
-    """The flags that weights were trained with, as far as they decided; empty where not known.
-
-    Args:
-        path: see ``initialization.read_source``.
-    """
+    """The flags that affected the training of weights; empty if unknown. See ``read_source``."""
     for folder in folders_beside(path):
         state = read_json(os.path.join(folder, STATE_NAME)) or {}
         for key in ("identity", "trained_with"):
@@ -215,17 +195,11 @@ class ModelFlags(TokenizerSettings, DeviceFlags):
 
 
 class TrainedModel(NamedTuple):
-    """Ready to be used.
+    """A model that is ready to be used."""
 
-    Attributes:
-        source: its weights.
-        files: what belongs to them.
-        devices: that are to compute.
-    """
-
-    source: Source
+    source: Source  # its weights
     files: ModelFiles
-    devices: DeviceConfig
+    devices: DeviceConfig  # that are to compute
 
     @property
     def config(self) -> ModelConfig:
@@ -260,16 +234,12 @@ class TrainedModel(NamedTuple):
 def open_model(flags: ModelFlags) -> TrainedModel:
     """Reads a model.
 
-    Args:
-        flags: where it is.
-
     Raises:
-        FileNotFoundError: no weights, no configuration or no vocabulary there.
-        ValueError: they do not fit together, or are damaged.
+        FileNotFoundError: no weights, no configuration or no vocabulary was found.
+        ValueError: they contradict each other, or are damaged.
     """
     source = read_source(flags.init_checkpoint)
-    vocab_file = flags.vocab_file or _vocabulary_of(source)
-    found = open_files_of(source, flags.bert_config_file, vocab_file, flags)
+    found = open_files_of(source, flags.bert_config_file, flags.vocab_file, flags)
     return TrainedModel(source, found, flags.device_config)
 
 
@@ -279,18 +249,19 @@ def open_files_of(
     vocab_file: str | None,
     settings: TokenizerSettings | None = None,
 ) -> ModelFiles:
-    """Finds the configuration and the vocabulary that weights were trained with.
+    """Opens the configuration and the vocabulary that weights were trained with.
 
     Args:
         source: the weights.
-        bert_config_file: None where it is found beside them.
-        vocab_file: None where it is found beside them.
+        bert_config_file: None for the one found beside them.
+        vocab_file: None for the one found beside them.
         settings: of the tokenizer.
 
     Raises:
-        FileNotFoundError: one of them is nowhere.
-        ValueError: they do not fit together.
+        FileNotFoundError: one of them was not found.
+        ValueError: they contradict each other.
     """
+    vocab_file = vocab_file or _find_vocabulary(source.folder)
     if bert_config_file is not None:
         config, config_file = read_model_config(bert_config_file), bert_config_file
         if source.config is not None:
@@ -301,7 +272,6 @@ def open_files_of(
         raise FileNotFoundError(
             f"--bert_config_file: no {CONFIG_NAME} beside {source.path}; name it."
         )
-    vocab_file = vocab_file or _vocabulary_of(source)
     tokenizer = _load_tokenizer(vocab_file, settings, config, config_file)
     if source.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
@@ -314,8 +284,47 @@ def open_files_of(
     return ModelFiles(config, config_file, tokenizer)
 
 
-def _vocabulary_of(source: Source) -> str:
-    folder = vocabulary_beside(source.folder)
-    if folder is None:
-        raise FileNotFoundError(f"--vocab_file: no vocabulary in {source.folder}; name it.")
-    return folder
+def compare_vocab_size(
+    size: int, owner: str, where: str, model_size: int, config_file: str
+) -> None:
+    """Refuses a vocabulary that is larger than the model's.
+
+    Args:
+        size: of the vocabulary.
+        owner: of the vocabulary, for the message: "the shards".
+        where: the file that says so.
+        model_size: vocab_size of the model's configuration.
+        config_file: where that was read.
+
+    Raises:
+        ValueError: with both numbers and what to change.
+    """
+    if size > model_size:
+        raise ValueError(
+            f"vocab_size is {model_size:,} in {config_file}, but {size:,} in {owner} "
+            f"({where}); set vocab_size in the config to that."
+        )
+
+
+def copy_vocabulary(tokenizer: Tokenizer, folder: str) -> None:
+    """Writes the files of a vocabulary beside a model, unless they are there already.
+
+    Raises:
+        ValueError: the folder has another vocabulary.
+    """
+    from bert_ko.tokenization.folder import write_folder
+
+    model = tokenizer.model.serialized if tokenizer.model else None
+    with tempfile.TemporaryDirectory() as temporary:
+        pieces = list(tokenizer.vocab.pieces)
+        write_folder(temporary, pieces, tokenizer.config, model, tokenizer.user_dictionaries)
+        contents = {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
+    for name, content in contents.items():
+        path = Path(folder, name)
+        if path.exists() and path.read_bytes() != content:
+            raise ValueError(
+                f"--vocab_file={tokenizer.source} is to be copied to {folder}, but {path} "
+                "differs; delete that, choose another --output_dir, or leave --vocab_file out."
+            )
+    for name, content in contents.items():
+        files.write_atomic(os.path.join(folder, name), content)

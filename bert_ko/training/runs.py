@@ -1,4 +1,4 @@
-"""A run and its folder: what identifies it, where it stands, and what it begins with.
+"""A run and its folder: what identifies it, and the weights that it begins or predicts with.
 
 run.json             flags and what identifies the run
 bert_config.json     of the model
@@ -18,7 +18,6 @@ from bert_ko import files
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.heads import LABEL_VARIABLES, TAG_CRF
 from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
 from bert_ko.progress import warn
@@ -28,17 +27,11 @@ from bert_ko.training.checkpoints import (
     KINDS,
     STATE_NAME,
     Checkpoint,
-    Kind,
     identity_differences,
     list_checkpoints,
-    load_checkpoint,
+    read_model_config,
 )
-from bert_ko.training.initialization import (
-    describe,
-    initialize,
-    read_source,
-    without_other_labels,
-)
+from bert_ko.training.initialization import describe, initialize, read_source, without_other_labels
 from bert_ko.training.labels import Labels
 from bert_ko.training.settings import LoopFlags
 
@@ -50,28 +43,19 @@ _FOR_TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initial
 
 
 class Run(NamedTuple):
-    """A run.
+    """A run."""
 
-    Attributes:
-        folder: --output_dir, or one below it.
-        model_config: of the model.
-        config_file: where that was read.
-        identity: by flag, what must stay the same for the run to resume; bert_config_file holds the
-            model's.
-        fingerprint: of the tokenizer; None where it is not known.
-        tokenized: what the tokenizer was applied to, for messages: "the shards were made with".
-    """
-
-    folder: str
+    folder: str  # --output_dir, or one below it
     model_config: ModelConfig
-    config_file: str
+    config_file: str  # where model_config was read
+    # By flag, what must stay the same for the run to resume; bert_config_file holds the model's.
     identity: dict[str, Any]
-    fingerprint: str | None
-    tokenized: str
+    fingerprint: str | None  # of the tokenizer; None if unknown
+    tokenized: str  # what the tokenizer was applied to: "the shards were made with"
 
     @property
     def state(self) -> dict[str, Any]:
-        """What every checkpoint says of its run."""
+        """What every checkpoint records of its run."""
         return {
             "format": FORMAT,
             "identity": self.identity,
@@ -79,23 +63,12 @@ class Run(NamedTuple):
         }
 
 
-def read_model_config(path: str) -> ModelConfig:
-    """Reads bert_config.json.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is not a configuration.
-    """
-    with files.open_binary(path) as stream:
-        return config_from_json(stream.read(), path)
-
-
 def refuse_other_run(run: Run, is_training: bool) -> None:
-    """Compares the checkpoints in the folder with a run, before anything is written there.
+    """Compares the checkpoints in a run's folder with the run, before anything is written there.
 
     Args:
-        run: whose they must be.
-        is_training: all of the identity must agree; else only the model and the tokenizer.
+        run: the one asked for.
+        is_training: all of the identity must match; else only the model and the tokenizer.
 
     Raises:
         ValueError: they belong to a different run, and what differs; or the folder holds another
@@ -104,19 +77,23 @@ def refuse_other_run(run: Run, is_training: bool) -> None:
     for kind in KINDS:
         for path in list_checkpoints(run.folder, kind)[-1:]:
             _compare_state(run, path, is_training)
-    if is_training:
-        _refuse_config_of_the_user(run)
+    is_run = os.path.exists(os.path.join(run.folder, RUN_NAME))
+    if is_training and not is_run and _stored_config(run) not in (None, run.model_config):
+        raise ValueError(
+            f"{os.path.join(run.folder, CONFIG_NAME)} belongs to a different model and would be "
+            "overwritten; choose another --output_dir."
+        )
 
 
 def _compare_state(run: Run, path: str, is_training: bool) -> None:
     state = read_json(os.path.join(path, STATE_NAME)) or {}
     if state.get("format") != FORMAT:
         raise ValueError(f"{path} was written by another version; choose another --output_dir.")
-    identity = state.get("identity")  # none where convert_checkpoint wrote it
+    identity = state.get("identity")  # none if convert_checkpoint wrote it
     if not is_training:
-        stands = (identity or {}).get("bert_config_file")
-        stands = stands or read_json(os.path.join(path, CONFIG_NAME))
-        refuse_other_model(path, stands, run.model_config, run.config_file)
+        trained = (identity or {}).get("bert_config_file")
+        trained = trained or read_json(os.path.join(path, CONFIG_NAME))
+        refuse_other_model(path, trained, run.model_config, run.config_file)
         _refuse_other_tokenizer(path, state["tokenizer_fingerprint"], run)
         return
     differences = ["it was not trained here"]
@@ -133,20 +110,20 @@ def _compare_state(run: Run, path: str, is_training: bool) -> None:
 
 
 def refuse_other_model(
-    path: str, stands: Mapping[str, Any] | None, config: ModelConfig, config_file: str
+    path: str, trained: Mapping[str, Any] | None, config: ModelConfig, config_file: str
 ) -> None:
-    """Compares the configuration that weights are to be used with and that of their training.
+    """Compares the configuration that weights were trained with and the one to use them with.
 
     Args:
         path: of the weights.
-        stands: the configuration of their training; None where it is not known.
-        config: to be used.
+        trained: the configuration of their training; None if unknown.
+        config: the one to use.
         config_file: where that was read.
 
     Raises:
         ValueError: they differ in what the weights mean.
     """
-    differences = _model_differences(stands, config)
+    differences = _model_differences(trained, config)
     if differences:
         raise ValueError(
             f"--bert_config_file: {config_file} is not the configuration that {path} was trained "
@@ -154,16 +131,15 @@ def refuse_other_model(
         )
 
 
-def _model_differences(stands: Mapping[str, Any] | None, config: ModelConfig) -> str:
-    """In what evaluation depends on: "hidden_size was 8, now 16"."""
-    if stands is None:
+def _model_differences(trained: Mapping[str, Any] | None, config: ModelConfig) -> str:
+    """In what predictions depend on: "hidden_size was 8, now 16"."""
+    if trained is None:
         return ""
-    ours, theirs = (
+    theirs, ours = (
         {key: value for key, value in values.items() if key not in _FOR_TRAINING}
-        for values in (stands, config.to_dict())
+        for values in (trained, config.to_dict())
     )
-    (found,) = identity_differences({"": ours}, {"": theirs}) or [""]
-    return found.removeprefix("--: ")
+    return "".join(identity_differences({"": theirs}, {"": ours})).removeprefix("--: ")
 
 
 def _refuse_other_tokenizer(path: str, fingerprint: str | None, run: Run) -> None:
@@ -178,19 +154,8 @@ def _is_other(fingerprint: str | None, other: str | None) -> bool:
     return None not in (fingerprint, other) and fingerprint != other
 
 
-def last_checkpoint(
-    run: Run, kind: Kind = "checkpoint", with_slots: bool = False
-) -> Checkpoint | None:
-    """The last one in the folder, which ``refuse_other_run`` has compared; None for none."""
-    paths = list_checkpoints(run.folder, kind)
-    return load_checkpoint(paths[-1], with_slots) if paths else None
-
-
 def trained_parameters(run: Run, specs: Specs, checkpoint: Checkpoint) -> Arrays:
-    """The weights of a run's folder that a task predicts with.
-
-    Returns:
-        The variables of the task.
+    """The weights in a run's folder that a task predicts with.
 
     Raises:
         ValueError: a variable is missing or has another shape.
@@ -208,7 +173,7 @@ def trained_parameters(run: Run, specs: Specs, checkpoint: Checkpoint) -> Arrays
 
 
 def _refuse_unused_head(path: str, arrays: Arrays, specs: Specs) -> None:
-    """Without a part of its head, such as the CRF, a model would silently predict otherwise."""
+    """Without a part of its head, such as the CRF, a model would silently predict differently."""
     unused = [name for name in LABEL_VARIABLES if name in arrays and name not in specs]
     if unused:
         flag = "give --use_crf" if unused[0].startswith(TAG_CRF) else "it is for another task"
@@ -223,15 +188,15 @@ def new_parameters(
     is_training: bool = True,
     labels: Labels | None = None,
 ) -> Arrays:
-    """Weights to begin with: random ones, and those of a checkpoint in their place.
+    """Weights to begin with: those of a checkpoint, and random ones for the rest.
 
     Args:
-        run: whose.
+        run: that begins.
         specs: the model's variables.
         init_checkpoint: see ``read_source``.
         seed: of random weights.
         is_training: else the checkpoint must have all weights.
-        labels: of the model; a head of the checkpoint for others is reinitialised.
+        labels: of the model; a checkpoint's head for others is reinitialised.
 
     Raises:
         ValueError: the checkpoint has another model or another tokenizer, or lacks weights.
@@ -253,11 +218,11 @@ def new_parameters(
         )
     print(describe(found, source), flush=True)
     _refuse_other_tokenizer(f"--init_checkpoint: {source.path}", source.fingerprint, run)
-    stands = source.config.to_dict() if source.config is not None else None
+    trained = source.config.to_dict() if source.config is not None else None
     if not is_training:
         _refuse_unused_head(source.path, source.arrays, specs)
-        refuse_other_model(source.path, stands, run.model_config, run.config_file)
-    elif differences := _model_differences(stands, run.model_config):
+        refuse_other_model(source.path, trained, run.model_config, run.config_file)
+    elif differences := _model_differences(trained, run.model_config):
         warn(
             f"{source.path} was trained with another configuration than {run.config_file}: "
             f"{differences}"
@@ -266,17 +231,11 @@ def new_parameters(
 
 
 def write_run(run: Run, flags: dict[str, Any]) -> None:
-    """Writes down the run's settings, for people and for later commands.
-
-    Args:
-        run: whose.
-        flags: all of them, by name; those that are secret are left out.
-    """
-    stands = read_json(os.path.join(run.folder, RUN_NAME))
-    if stands is None or stands.get("identity") != run.identity:
+    """Writes the run's settings, flags by name without those that are secret, and the model's."""
+    path = os.path.join(run.folder, RUN_NAME)
+    if (read_json(path) or {}).get("identity") != run.identity:
         secrets = secret_flags(LoopFlags)
         shown = {name: value for name, value in flags.items() if name not in secrets}
-        path = os.path.join(run.folder, RUN_NAME)
         write_json(path, {"format": FORMAT, "flags": shown, "identity": run.identity})
     if _stored_config(run) != run.model_config:
         write_json(os.path.join(run.folder, CONFIG_NAME), run.model_config.to_dict())
@@ -287,18 +246,8 @@ def _stored_config(run: Run) -> ModelConfig | None:
     return read_model_config(path) if os.path.exists(path) else None
 
 
-def _refuse_config_of_the_user(run: Run) -> None:
-    """What no run has written is not written over."""
-    is_run = os.path.exists(os.path.join(run.folder, RUN_NAME))
-    if not is_run and _stored_config(run) not in (None, run.model_config):
-        raise ValueError(
-            f"{os.path.join(run.folder, CONFIG_NAME)} belongs to a different model and would be "
-            "written over; choose another --output_dir."
-        )
-
-
 def check_batch_size(flag: str, size: int, backend: Backend, parts: int = 1) -> None:
-    """Refuses a batch that cannot be split.
+    """Refuses a batch that can't be split over --gradient_accumulation_steps and devices.
 
     Args:
         flag: its name.
@@ -309,25 +258,14 @@ def check_batch_size(flag: str, size: int, backend: Backend, parts: int = 1) -> 
     Raises:
         ValueError: with the numbers.
     """
-    if size % (parts * backend.num_devices) == 0:
-        return
-    if parts == 1:
-        raise ValueError(
-            f"--{flag}={size} must be a multiple of the {backend.num_devices} devices."
-        )
-    raise ValueError(
-        f"--{flag}={size} must be a multiple of {parts * backend.num_devices}: {parts} parts on "
-        f"{backend.num_devices} devices."
-    )
-
-
-def format_results(results: dict[str, Any]) -> str:
-    """Lines of eval_results.txt, sorted, as Google's."""
-    return "".join(f"{name} = {results[name]}\n" for name in sorted(results))
+    devices = backend.num_devices
+    if size % (parts * devices):
+        split = f"{parts * devices}: {parts} parts on {devices}" if parts > 1 else f"the {devices}"
+        raise ValueError(f"--{flag}={size} must be a multiple of {split} devices.")
 
 
 def write_results(folder: str, results: dict[str, Any]) -> None:
-    """Writes and prints eval_results.txt."""
-    text = format_results(results)
+    """Writes and prints eval_results.txt, its lines sorted, as Google's."""
+    text = "".join(f"{name} = {results[name]}\n" for name in sorted(results))
     files.write_atomic(os.path.join(folder, RESULTS_NAME), text)
     print(text, end="")

@@ -8,23 +8,26 @@ and a webhook is notified of the end.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.flags import output_flags
 from bert_ko.json_files import write_json
 from bert_ko.modeling.heads import Head, HostBatch, Metrics, model_specs
-from bert_ko.modeling.parameters import Arrays, Specs, count_parameters
+from bert_ko.modeling.parameters import Arrays, count_parameters
 from bert_ko.notification import Ending, notified
 from bert_ko.progress import format_table, warn
-from bert_ko.training.backend import Backend, Predict, TrainProgram
+from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.checkpoints import (
     Checkpoint,
     find_weights,
+    last_checkpoint,
     remove_unfinished,
     save_checkpoint,
 )
@@ -38,12 +41,16 @@ from bert_ko.training.loop import (
     TrainingLoop,
     evaluate,
 )
-from bert_ko.training.model_files import ModelFiles, open_model_files, remembered_flags
+from bert_ko.training.model_files import (
+    ModelFiles,
+    copy_vocabulary,
+    open_model_files,
+    remembered_flags,
+)
 from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.runs import (
     Run,
     check_batch_size,
-    last_checkpoint,
     new_parameters,
     refuse_other_run,
     trained_parameters,
@@ -51,7 +58,6 @@ from bert_ko.training.runs import (
     write_run,
 )
 from bert_ko.training.settings import TrainFlags
-from bert_ko.training.vocabulary_files import copy_vocabulary
 
 SEEDS_NAME = "seeds.json"
 REPORT_NAME = "report.html"
@@ -59,86 +65,69 @@ _LOCK_NAME = ".lock"
 
 SeedScores = Sequence[tuple[int, Mapping[str, float]]]
 Flags = TypeVar("Flags", bound=TrainFlags)
-Flags_contra = TypeVar("Flags_contra", bound=TrainFlags, contravariant=True)
 
 
-class Trained(Protocol):
+class Trained:
     """A model on its devices, as a task evaluates it."""
 
-    def predict(self, batch: HostBatch) -> HostBatch:
-        """The outputs of the task's head for a batch [B, ...], without dropout."""
+    def __init__(self, program: TrainProgram, head: Head):
+        self.program, self._head = program, head
+        # The outputs of the head for a batch [B, ...], without dropout.
+        self.predict: Callable[[HostBatch], HostBatch] = program.predictor(head.outputs)
 
     def measure(self, batches: Iterator[Batch], max_steps: int) -> Metrics:
-        """The means of the head's loss and metrics over so many batches at most."""
+        """The means of the head's loss and metrics over at most max_steps batches."""
+        return evaluate(self.program, self._head, batches, max_steps)
 
 
 class Results(NamedTuple):
-    """What a task has found out about a trained model.
+    """What a task has found out about a trained model."""
 
-    Attributes:
-        values: the numbers of eval_results.txt.
-        report: makes the page of report.html, with the scores of all seeds where there are several;
-            None for no page.
-    """
-
-    values: dict[str, float]
+    values: dict[str, float]  # for eval_results.txt
+    # Makes report.html, with the scores of all seeds if there are several.
     report: Callable[[SeedScores], str] | None = None
 
 
-class Task(Protocol):
-    """What a model is trained for; holds the data that it has read."""
+class Task(ABC):
+    """What a model is trained for; reads its data in its constructor."""
 
-    @property
-    def head(self) -> Head:
-        """What stands on the encoder."""
-
-    @property
-    def main_metric(self) -> str:
-        """Of ``evaluate`` and ``finish``; the larger it is, the better."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Of the tokenizer that the data was made with; None where it is not known."""
-
-    @property
-    def tokenized(self) -> str:
-        """What the tokenizer was applied to, for messages: "the texts are cut with"."""
-
-    @property
-    def labels(self) -> Labels | None:
-        """Of the head; None where it has none."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """By flag, what must stay the same for a run to resume, beside the output's flags."""
+    head: Head
+    main_metric: str  # of ``evaluate`` and ``finish``; larger is better
+    fingerprint: str | None  # of the tokenizer that made the data; None if unknown
+    tokenized: str  # what the tokenizer was applied to, for messages: "the texts are cut with"
+    labels: Labels | None = None  # of the head
+    identity: Mapping[str, Any]  # by flag, what a run needs unchanged to resume, with output_flags
+    rate_multiples: tuple[tuple[str, float], ...] = ()  # see OptimizerConfig.multiples
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of a pass over the training data; 0 where nothing is trained."""
+        """Batches of a pass over the training data; 0 if it doesn't decide how long to train."""
+        return 0
 
     @property
-    def rate_multiples(self) -> tuple[tuple[str, float], ...]:
-        """See ``OptimizerConfig.multiples``."""
-
-    @property
+    @abstractmethod
     def batch_sizes(self) -> Sequence[str]:
-        """Flags of the batches that it evaluates or predicts."""
+        """Flags of the batches that are evaluated or predicted."""
 
     @property
+    @abstractmethod
     def is_asked(self) -> bool:
         """Whether ``finish`` has anything to do."""
 
+    @abstractmethod
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> BatchSource[Any]:
-        """Batches for training.
+        """Batches for training, in an order drawn from the seed.
 
         Args:
-            seed: of their order.
-            position: of the batch to begin with, from the one before it; None for the first.
+            seed: of the order.
+            position: of the first batch, as the batch before it gives it; None to begin.
         """
 
+    @abstractmethod
     def evaluate(self, model: Trained) -> Metrics:
         """Metrics on held-out data, while the model is trained."""
 
+    @abstractmethod
     def finish(self, model: Trained, folder: str, step: int) -> Results | None:
         """Evaluates, predicts, answers: all that is asked of a trained model.
 
@@ -148,26 +137,20 @@ class Task(Protocol):
             step: updates that the model has seen.
 
         Returns:
-            None where nothing was scored.
+            None if nothing was scored.
         """
 
 
-class ReadTask(Protocol[Flags_contra]):
-    """Reads what a command line names into a task."""
-
-    def __call__(self, config: Flags_contra, model: ModelFiles, /) -> Task: ...  # noqa: D102
-
-
-def run_session(config: Flags, read_task: ReadTask[Flags]) -> None:
+def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -> None:
     """Trains and evaluates what a command line asks for.
 
     Args:
         config: flags.
-        read_task: called when the model's files are known and the folder is locked.
+        read_task: a subclass of Task; called when the model's files are open and the folder locked.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: files and flags do not fit together; training diverged.
+        ValueError: files and flags contradict each other; training diverged.
     """
 
     def run(config: Flags) -> Ending:
@@ -180,7 +163,7 @@ def run_session(config: Flags, read_task: ReadTask[Flags]) -> None:
 
 @contextmanager
 def opened(config: TrainFlags) -> Iterator[ModelFiles]:
-    """The files of a command's model, while --output_dir is locked."""
+    """Opens the files of a command's model, and locks --output_dir."""
     model = open_model_files(config)
     folder, is_new = config.output_dir, not os.path.exists(config.output_dir)
     files.require_writable_folder(folder)
@@ -194,7 +177,7 @@ def opened(config: TrainFlags) -> Iterator[ModelFiles]:
 
 
 def _refuse_no_weights(config: TrainFlags) -> None:
-    """Before anything is read or written for nothing."""
+    """Before anything is read or written in vain."""
     if config.do_train or config.init_checkpoint:
         return
     for folder in map(config.folder, config.seeds):
@@ -205,31 +188,31 @@ def _refuse_no_weights(config: TrainFlags) -> None:
             )
 
 
-def _refuse_other_weights(run: Run, init_checkpoint: str | None) -> None:
-    """The run's own weights are used where there are some, and never those that a flag names."""
-    own = find_weights(run.folder)
+def _refuse_other_weights(folder: str, init_checkpoint: str | None) -> None:
+    """A run that has weights predicts with them, never with others that a flag names."""
+    own = find_weights(folder)
     if own is None or init_checkpoint is None:
         return
     begun = remembered_flags(own).get("init_checkpoint")
-    same = {os.path.realpath(path) for path in (run.folder, own, begun) if path}
+    same = {os.path.realpath(path) for path in (folder, own, begun) if path}
     if os.path.realpath(init_checkpoint) not in same:
         raise ValueError(
-            f"--init_checkpoint={init_checkpoint}, but {run.folder} has weights of its own ({own}) "
+            f"--init_checkpoint={init_checkpoint}, but {folder} has weights of its own ({own}) "
             "to predict with; leave the flag out, or choose another --output_dir."
         )
 
 
-class _Session(Generic[Flags]):
+class _Session:
     """A task's model, trained and asked once for each seed on the same devices."""
 
-    def __init__(self, config: Flags, model: ModelFiles, task: Task):
+    def __init__(self, config: TrainFlags, model: ModelFiles, task: Task):
         self._config, self._files, self._task = config, model, task
-        self._specs: Specs = model_specs(model.config, task.head)
-        self._backend: Backend | None = None
-        self._program: TrainProgram | None = None
-        self._predict: Predict | None = None
-        self._last_metrics: Metrics = {}
-        self._step = 0  # updates of the last run
+        self._specs = model_specs(model.config, task.head)
+        self._num_train_steps = config.num_updates(task.steps_per_epoch)[0]
+        self._model: Trained | None = None
+        # Of the last run.
+        self._metrics: Metrics = {}
+        self._step = 0
 
     def run(self) -> Ending:
         config, metric = self._config, self._task.main_metric
@@ -243,27 +226,12 @@ class _Session(Generic[Flags]):
         if len(found) > 1:
             _summarize(config.output_dir, config.seeds, found)
         scores = [results.values[metric] for results in found]
-        if not scores and metric in self._last_metrics:
-            scores = [self._last_metrics[metric]]
-        return Ending(
-            {metric: statistics.mean(scores)} if scores else {},
-            self._step if config.do_train else 0,
-            self._num_train_steps if config.do_train else 0,
+        if not scores and metric in self._metrics:
+            scores = [self._metrics[metric]]
+        means = {metric: statistics.mean(scores)} if scores else {}
+        return (
+            Ending(means, self._step, self._num_train_steps) if config.do_train else Ending(means)
         )
-
-    # What the task gets: see Trained
-
-    def predict(self, batch: HostBatch) -> HostBatch:
-        assert self._predict is not None
-        return self._predict(batch)
-
-    def measure(self, batches: Iterator[Batch], max_steps: int) -> Metrics:
-        assert self._program is not None
-        return evaluate(self._program, self._task.head, batches, max_steps)
-
-    @property
-    def _num_train_steps(self) -> int:
-        return self._config.num_updates(self._task.steps_per_epoch)[0]
 
     def _run_seed(self, seed: int) -> Results | None:
         config, task = self._config, self._task
@@ -277,43 +245,38 @@ class _Session(Generic[Flags]):
             print(f"all {step:,} steps are done; nothing else is asked for", flush=True)
             self._step = step
             return None
-        # What does not fit is refused before anything is written.
+        # All checks come before anything is written.
         arrays = self._weights(run, seed, checkpoint)
-        self._open_devices()
+        backend = self._backend
         if config.do_train:
             self._write_beginnings(run)
-        self._place(arrays, seed, checkpoint)
+        model = self._place(backend, arrays, seed, checkpoint)
         if config.do_train:
-            step = self._train(run, seed, checkpoint)
-        results = task.finish(self, run.folder, step) if task.is_asked else None
+            step = self._train(model, run, seed, checkpoint)
+        results = task.finish(model, run.folder, step) if task.is_asked else None
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
             _write_report(run.folder, results, ())
         return results
 
     def _describe_run(self, seed: int) -> Run:
-        config = self._config
+        model, task = self._files, self._task
         identity = {
-            **output_flags(config),
-            "bert_config_file": self._files.config.to_dict(),
+            **output_flags(self._config),
+            "bert_config_file": model.config.to_dict(),
             "random_seed": seed,
-            **self._task.identity,
+            **task.identity,
         }
-        return Run(
-            config.folder(seed),
-            self._files.config,
-            self._files.config_file,
-            identity,
-            self._task.fingerprint,
-            self._task.tokenized,
-        )
+        folder = self._config.folder(seed)
+        fingerprint = task.fingerprint
+        return Run(folder, model.config, model.config_file, identity, fingerprint, task.tokenized)
 
     def _find_checkpoint(self, run: Run) -> Checkpoint | None:
-        """Of the run itself, to train on or to predict with."""
+        """The run's own, to train on or to predict with."""
         if self._config.do_train:
-            return last_checkpoint(run, with_slots=True)
-        _refuse_other_weights(run, self._config.init_checkpoint)
-        return last_checkpoint(run, "best") or last_checkpoint(run)
+            return last_checkpoint(run.folder, with_slots=True)
+        _refuse_other_weights(run.folder, self._config.init_checkpoint)
+        return last_checkpoint(run.folder, "best") or last_checkpoint(run.folder)
 
     def _weights(self, run: Run, seed: int, checkpoint: Checkpoint | None) -> Arrays:
         """To train on or to predict with."""
@@ -326,18 +289,9 @@ class _Session(Generic[Flags]):
             return checkpoint.parameters
         return trained_parameters(run, self._specs, checkpoint)
 
-    def _write_beginnings(self, run: Run) -> None:
-        """What belongs to the weights is written before they are."""
-        if self._files.found_tokenizer is not None:
-            copy_vocabulary(self._files.found_tokenizer, run.folder)
-        write_run(run, dataclasses.asdict(self._config))
-        if self._task.labels is not None:
-            write_labels(run.folder, self._task.labels)
-
-    def _open_devices(self) -> None:
-        """Finds the devices, once for all seeds."""
-        if self._backend is not None:
-            return
+    @functools.cached_property
+    def _backend(self) -> Backend:
+        """The devices, for all seeds."""
         config = self._config
         backend = load_backend(config.device_config)
         if config.do_train:
@@ -350,61 +304,68 @@ class _Session(Generic[Flags]):
             f"{count_parameters(self._specs) / 1e6:.1f} million parameters",
             flush=True,
         )
-        self._backend = backend
+        return backend
 
-    def _place(self, arrays: Arrays, seed: int, checkpoint: Checkpoint | None) -> None:
+    def _write_beginnings(self, run: Run) -> None:
+        """What belongs to the weights is written before they are."""
+        if self._files.found_tokenizer is not None:
+            copy_vocabulary(self._files.found_tokenizer, run.folder)
+        write_run(run, dataclasses.asdict(self._config))
+        if self._task.labels is not None:
+            write_labels(run.folder, self._task.labels)
+
+    def _place(
+        self, backend: Backend, arrays: Arrays, seed: int, checkpoint: Checkpoint | None
+    ) -> Trained:
         """Moves weights onto the devices; what was compiled for the first seed stays."""
-        if self._program is None:
-            assert self._backend is not None
-            optimizer = self._optimizer() if self._config.do_train else None
-            self._program = self._backend.train_program(
-                self._files.config, self._task.head, optimizer, arrays, seed
-            )
-            self._predict = self._program.predictor(self._task.head.outputs)
+        if self._model is None:
+            head, optimizer = self._task.head, None
+            if self._config.do_train:
+                optimizer = self._optimizer
+            program = backend.train_program(self._files.config, head, optimizer, arrays, seed)
+            self._model = Trained(program, head)
         else:
-            self._program.restart(arrays, seed)
+            self._model.program.restart(arrays, seed)
         if checkpoint is not None and checkpoint.slots:
-            self._program.restore(arrays, checkpoint.slots)
+            self._model.program.restore(arrays, checkpoint.slots)
             checkpoint.slots.clear()
         arrays.clear()  # they would take memory as long as the run lasts
+        return self._model
 
+    @functools.cached_property
     def _optimizer(self) -> OptimizerConfig:
         config = self._config.optimizer_config(
             self._task.steps_per_epoch, self._files.config.num_hidden_layers
         )
         return dataclasses.replace(config, multiples=self._task.rate_multiples)
 
-    def _train(self, run: Run, seed: int, checkpoint: Checkpoint | None) -> int:
+    def _train(self, model: Trained, run: Run, seed: int, checkpoint: Checkpoint | None) -> int:
         """Returns the updates that the weights on the devices have seen."""
-        assert self._program is not None and self._backend is not None
-        config = self._config
+        config, program = self._config, model.program
         computed_with = f"{self._backend.description}, {self._backend.precision}"
         progression = _progression(checkpoint, computed_with)
-        evaluates = config.eval_every_steps is not None
-        keeper = (
-            _BestKeeper(run, self._task.main_metric, self._program) if config.keeps_best else None
-        )
+        keep = _best_keeper(run, self._task.main_metric, program) if config.keeps_best else None
 
         def evaluate_and_keep(step: int) -> Metrics:
-            self._last_metrics = self._task.evaluate(self)
-            if keeper is not None:
-                keeper.keep(step, self._last_metrics)
-            return self._last_metrics
+            self._metrics = self._task.evaluate(model)
+            if keep is not None:
+                keep(step, self._metrics)
+            return self._metrics
 
         loop: TrainingLoop[Any] = TrainingLoop(
-            self._program,
+            program,
             self._task.head,
-            self._optimizer(),
+            self._optimizer,
             run.model_config,
             self._loop_config(run, computed_with),
-            evaluate_and_keep if evaluates else None,
+            evaluate_and_keep if config.eval_every_steps is not None else None,
         )
         source = self._task.train_batches(seed, progression.position)
         self._step = loop.run(source, progression).step
-        best = last_checkpoint(run, "best") if keeper is not None else None
+        best = last_checkpoint(run.folder, "best") if keep is not None else None
         if best is None:
             return self._step
-        self._program.restore(best.parameters, self._program.slots())
+        program.restore(best.parameters, program.slots())
         return int(best.state["step"])
 
     def _loop_config(self, run: Run, computed_with: str) -> LoopConfig:
@@ -426,7 +387,7 @@ class _Session(Generic[Flags]):
 
 
 def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progression:
-    """Where training begins."""
+    """What training begins with."""
     if checkpoint is None:
         return Progression()
     names = [field.name for field in dataclasses.fields(Progression)]
@@ -441,24 +402,21 @@ def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progressi
     return progression
 
 
-class _BestKeeper:
-    """Writes the weights down where they are the best so far."""
+def _best_keeper(run: Run, metric: str, program: TrainProgram) -> Callable[[int, Metrics], None]:
+    """A function of the step and its metrics that saves the weights if they are the best so far."""
+    found = last_checkpoint(run.folder, "best")
+    best = found.state["metrics"][metric] if found else None
 
-    def __init__(self, run: Run, metric: str, program: TrainProgram):
-        self._run, self._metric, self._program = run, metric, program
-        best = last_checkpoint(run, "best")
-        self._best = best.state["metrics"][metric] if best else None
-
-    def keep(self, step: int, metrics: Metrics) -> None:
-        score = metrics[self._metric]
-        if self._best is not None and score <= self._best:
+    def keep(step: int, metrics: Metrics) -> None:
+        nonlocal best
+        if best is not None and metrics[metric] <= best:
             return
-        self._best = score
-        state = {**self._run.state, "step": step, "metrics": metrics}
-        checkpoint = Checkpoint(self._program.parameters(), {}, state)
-        save_checkpoint(
-            self._run.folder, step, checkpoint, self._run.model_config, keep=1, kind="best"
-        )
+        best = metrics[metric]
+        state = {**run.state, "step": step, "metrics": metrics}
+        checkpoint = Checkpoint(program.parameters(), {}, state)
+        save_checkpoint(run.folder, step, checkpoint, run.model_config, keep=1, kind="best")
+
+    return keep
 
 
 def _write_report(folder: str, results: Results, seeds: SeedScores) -> None:

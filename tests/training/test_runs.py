@@ -4,7 +4,8 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +13,12 @@ import pytest
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.parameters import ParameterSpec, initial_parameters
 from bert_ko.progress import program_name
-from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.checkpoints import Checkpoint, read_model_config, save_checkpoint
 from bert_ko.training.labels import write_labels
 from bert_ko.training.runs import (
     Run,
     check_batch_size,
-    format_results,
-    last_checkpoint,
     new_parameters,
-    read_model_config,
-    refuse_other_model,
     refuse_other_run,
     trained_parameters,
     write_results,
@@ -41,27 +38,21 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-def make_run(folder: Path, **changes: Any) -> Run:
-    run = Run(
-        str(folder), CONFIG, "model.json", IDENTITY, "0123",
-        "the shards were made with",
-    )  # fmt: skip
+def make_run(folder: Path | str = "out", **changes: Any) -> Run:
+    made_with = "the shards were made with"
+    run = Run(str(folder), CONFIG, "model.json", IDENTITY, "0123", made_with)
     return run._replace(**changes)
 
 
 def other_model(**changes: Any) -> dict[str, Any]:
-    """What a run with another model has else."""
+    """The fields of a run that another model changes."""
     config = dataclasses.replace(CONFIG, **changes)
-    return {
-        "model_config": config,
-        "identity": {**IDENTITY, "bert_config_file": config.to_dict()},
-    }
+    identity = {**IDENTITY, "bert_config_file": config.to_dict()}
+    return {"model_config": config, "identity": identity}
 
 
 def save(run: Run, step: int, kind: Any = "checkpoint", **state: Any) -> str:
-    arrays = {
-        "a": np.full((2, 3), step, np.float32), "b": np.full(3, -step, np.float32),
-    }  # fmt: skip
+    arrays = {"a": np.full((2, 3), step, np.float32), "b": np.full(3, -step, np.float32)}
     slots = {f"{name}/adam_m": array + 1 for name, array in arrays.items()}
     values = {**run.state, "step": step, **state}
     return save_checkpoint(
@@ -81,40 +72,7 @@ ADVICE = (
 )
 
 
-# The model's configuration
-
-
-def test_read_model_config_reads_and_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "model.json"
-    path.write_text(json.dumps(CONFIG.to_dict()))
-    assert read_model_config(str(path)) == CONFIG
-    path.write_text('{"vocab_size": 0}')
-    with pytest.raises(ValueError) as error:
-        read_model_config(str(path))
-    assert str(error.value) == f"{path}: vocab_size must be a positive integer, got 0."
-    with pytest.raises(FileNotFoundError, match=r"none\.json"):
-        read_model_config(str(tmp_path / "none.json"))
-
-
 # Checkpoints of a run
-
-
-def test_last_checkpoint_is_of_the_kind_with_slots_or_without(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    assert last_checkpoint(run) is None
-    for step in (8, 12, 4):
-        save(run, step)
-    found = last_checkpoint(run, with_slots=True)
-    assert found is not None
-    assert found.state == {
-        "format": 1, "identity": IDENTITY, "tokenizer_fingerprint": "0123", "step": 12,
-    }  # fmt: skip
-    assert found.parameters["a"].tolist() == [[12] * 3] * 2
-    assert found.slots["b/adam_m"].tolist() == [-11] * 3
-    os.unlink(tmp_path / "checkpoint-00000012" / "optimizer.safetensors")
-    found = last_checkpoint(run)
-    assert found is not None and (found.state["step"], found.slots) == (12, {})
-    assert last_checkpoint(run, "best") is None
 
 
 def test_refuse_other_run_empty_folder_and_the_same_run_pass(tmp_path: Path) -> None:
@@ -204,42 +162,43 @@ def test_refuse_other_run_unknown_tokenizer_is_accepted(
 def test_trained_parameters_are_those_of_the_task() -> None:
     arrays = {"w": np.ones((2, 4), np.float32), "more": np.zeros(1, np.float32)}
     specs = {"w": ParameterSpec((2, 4), "zeros")}
-    found = trained_parameters(make_run(Path("out")), specs, Checkpoint(arrays, {}, {}))
-    assert list(found) == ["w"]
+    assert list(trained_parameters(make_run(), specs, Checkpoint(arrays, {}, {}))) == ["w"]
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "found"),
+    ("specs", "message"),
     [
-        ("w", (3, 4), "shape [2, 4]"),
-        ("w", (2,), "shape [2, 4]"),
-        ("b", (3,), "no such variable"),
+        (
+            {"w": (3, 4)},
+            "out was trained for another task: w must have shape [3, 4], and there is shape "
+            "[2, 4].",
+        ),
+        (
+            {"b": (3,)},
+            "out was trained for another task: b must have shape [3], and there is no such "
+            "variable.",
+        ),
+        (
+            {"w": (2, 4), "output_bias": (2,)},
+            "out was trained with cls/tags/crf/transitions, which would not be used; give "
+            "--use_crf.",
+        ),
+        (
+            {"w": (2, 4), "cls/tags/crf/transitions": (2,)},
+            "out was trained with output_bias, which would not be used; it is for another task.",
+        ),
     ],
 )
 def test_trained_parameters_of_another_task_are_refused(
-    name: str, shape: tuple[int, ...], found: str
+    specs: dict[str, tuple[int, ...]], message: str
 ) -> None:
-    checkpoint = Checkpoint({"w": np.zeros((2, 4), np.float32)}, {}, {})
-    specs = {name: ParameterSpec(shape, "zeros")}
-    with pytest.raises(ValueError) as error:
-        trained_parameters(make_run(Path("out")), specs, checkpoint)
-    assert str(error.value) == (
-        f"out was trained for another task: {name} must have shape {list(shape)}, and there is "
-        f"{found}."
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "advice"),
-    [("cls/tags/crf/transitions", "give --use_crf"), ("output_bias", "it is for another task")],
-)
-def test_trained_parameters_head_that_would_not_be_used_is_refused(name: str, advice: str) -> None:
-    arrays = {"w": np.zeros(2, np.float32), name: np.zeros(2, np.float32)}
+    heads = {name: np.zeros(2, np.float32) for name in ("output_bias", "cls/tags/crf/transitions")}
+    checkpoint = Checkpoint({"w": np.zeros((2, 4), np.float32), **heads}, {}, {})
     with pytest.raises(ValueError) as error:
         trained_parameters(
-            make_run(Path("out")), {"w": ParameterSpec((2,), "zeros")}, Checkpoint(arrays, {}, {})
+            make_run(), {n: ParameterSpec(s, "zeros") for n, s in specs.items()}, checkpoint
         )
-    assert str(error.value) == f"out was trained with {name}, which would not be used; {advice}."
+    assert str(error.value) == message
 
 
 # Weights to begin with
@@ -312,9 +271,6 @@ def test_new_parameters_other_configuration_warns_training_and_is_refused_else(
         f"({difference}); leave the flag out."
     )
     assert str(error.value) == message
-    with pytest.raises(ValueError) as error:
-        refuse_other_model(path, CONFIG.to_dict(), other.model_config, "model.json")
-    assert str(error.value) == message
 
 
 def test_new_parameters_head_for_other_labels_is_reinitialised(
@@ -347,15 +303,11 @@ def test_write_run_has_flags_identity_and_model(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["bert_config.json", "run.json"]
 
 
-def test_write_run_same_run_again_touches_nothing(tmp_path: Path) -> None:
+def test_write_run_again_replaces_another_run_alone(tmp_path: Path) -> None:
     write_run(make_run(tmp_path), {"log_every_steps": 10})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     write_run(make_run(tmp_path), {"log_every_steps": 20})
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-
-
-def test_write_run_other_run_without_checkpoints_takes_the_folder(tmp_path: Path) -> None:
-    write_run(make_run(tmp_path), {"seed": 3})
     run = make_run(tmp_path, **other_model(hidden_size=16))
     write_run(run, {"seed": 4})
     found = json.loads((tmp_path / "run.json").read_text())
@@ -368,7 +320,7 @@ def test_refuse_other_run_model_of_the_user_is_not_written_over(tmp_path: Path) 
     text = json.dumps(dataclasses.replace(CONFIG, hidden_size=16).to_dict())
     path.write_text(text)
     assert refusal(make_run(tmp_path)) == (
-        f"{path} belongs to a different model and would be written over; choose another "
+        f"{path} belongs to a different model and would be overwritten; choose another "
         "--output_dir."
     )
     assert path.read_text() == text
@@ -384,48 +336,26 @@ def test_write_run_same_model_of_the_user_stays_as_it_stands(tmp_path: Path) -> 
     assert (tmp_path / "run.json").exists()
 
 
-# Devices
-
-
-class Devices(NamedTuple):
-    """As much of a backend as is looked at."""
-
-    num_devices: int
+# Devices and results
 
 
 @pytest.mark.parametrize(
-    ("size", "devices", "parts"), [(8, 1, 1), (8, 4, 2), (8, 8, 1), (7, 1, 7), (8, 2, 4)]
-)
-def test_check_batch_size_that_can_be_split_is_accepted(
-    size: int, devices: int, parts: int
-) -> None:
-    check_batch_size("train_batch_size", size, Devices(devices), parts)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("size", "devices", "parts", "message"),
+    ("size", "devices", "parts", "multiple"),
     [
-        (6, 4, 1, "--eval_batch_size=6 must be a multiple of the 4 devices."),
-        (2, 4, 1, "--eval_batch_size=2 must be a multiple of the 4 devices."),
-        (8, 4, 4, "--eval_batch_size=8 must be a multiple of 16: 4 parts on 4 devices."),
-        (8, 1, 3, "--eval_batch_size=8 must be a multiple of 3: 3 parts on 1 devices."),
+        (8, 1, 1, None), (8, 4, 2, None), (7, 1, 7, None),
+        (6, 4, 1, "the 4 devices"), (2, 4, 1, "the 4 devices"),
+        (8, 4, 4, "16: 4 parts on 4 devices"), (8, 1, 3, "3: 3 parts on 1 devices"),
     ],
-)
-def test_check_batch_size_that_cannot_be_split_says_the_numbers(
-    size: int, devices: int, parts: int, message: str
+)  # fmt: skip
+def test_check_batch_size_that_cannot_be_split_is_refused(
+    size: int, devices: int, parts: int, multiple: str | None
 ) -> None:
-    with pytest.raises(ValueError) as error:
-        check_batch_size("eval_batch_size", size, Devices(devices), parts)  # type: ignore[arg-type]
-    assert str(error.value) == message
-
-
-# Results
-
-
-def test_format_results_is_sorted_as_googles() -> None:
-    results = {"loss": 0.5, "global_step": 10, "f1": 66.0}
-    assert format_results(results) == "f1 = 66.0\nglobal_step = 10\nloss = 0.5\n"
-    assert format_results({}) == ""
+    backend: Any = SimpleNamespace(num_devices=devices)
+    try:
+        check_batch_size("batch_size", size, backend, parts)
+        assert multiple is None
+    except ValueError as error:
+        assert str(error) == f"--batch_size={size} must be a multiple of {multiple}."
 
 
 def test_write_results_writes_and_prints_the_same(

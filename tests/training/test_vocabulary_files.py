@@ -9,7 +9,7 @@ import pytest
 
 from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.training.vocabulary_files import compare_vocab_size, copy_vocabulary
+from bert_ko.training.model_files import compare_vocab_size, copy_vocabulary
 
 
 def test_compare_vocab_size_only_a_larger_one_is_refused() -> None:

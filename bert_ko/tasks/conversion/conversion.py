@@ -34,6 +34,7 @@ from bert_ko.training.checkpoints import (
     Checkpoint,
     Kind,
     list_checkpoints,
+    read_model_config,
     save_checkpoint,
 )
 from bert_ko.training.google import write_tensorflow
@@ -45,9 +46,7 @@ from bert_ko.training.hugging_face import (
 )
 from bert_ko.training.initialization import Source, initialize
 from bert_ko.training.labels import LABELS_NAME, read_labels, write_labels
-from bert_ko.training.model_files import remembered_flags
-from bert_ko.training.runs import read_model_config
-from bert_ko.training.vocabulary_files import copy_vocabulary
+from bert_ko.training.model_files import copy_vocabulary, remembered_flags
 
 Form = Literal["bert_ko", "tf1", "huggingface"]
 _FORMAT = 1

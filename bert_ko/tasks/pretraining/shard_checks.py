@@ -13,7 +13,7 @@ from bert_ko.data.manifest import MANIFEST_NAME, Manifest, ManifestShard, read_m
 from bert_ko.data.reader import DynamicMasking, ShardSource
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.tasks.pretraining.settings import MaskingFlags
-from bert_ko.training.vocabulary_files import compare_vocab_size
+from bert_ko.training.model_files import compare_vocab_size
 
 if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer

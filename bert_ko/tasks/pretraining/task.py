@@ -18,27 +18,23 @@ from bert_ko.tasks.pretraining.shard_checks import (
     refuse_overlap,
     refuse_unused_masking_flags,
 )
-from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.session import Results, Trained
+from bert_ko.training.session import Results, Task, Trained
 
 
-class PretrainingTask:
-    """Masked words and next sentences; see training.session.Task."""
+class PretrainingTask(Task):
+    """Masked words and next sentences; --num_train_steps decides how long it trains."""
 
     head = PretrainingHead()
     main_metric = "masked_lm_accuracy"
     tokenized = "the shards were made with"
-    labels: Labels | None = None
-    rate_multiples: tuple[tuple[str, float], ...] = ()
-    steps_per_epoch = 0  # --num_train_steps says how long
 
     def __init__(self, config: PretrainingFlags, model: ModelFiles):
-        """Reads what the manifests say; nothing of shards that the run does not read.
+        """Reads the manifests of the shards that the run reads.
 
         Raises:
             FileNotFoundError: no shards.
-            ValueError: they fit neither the model nor each other; says which of the two to change.
+            ValueError: they contradict each other or the model; says what to change.
         """
         self._config, self._model = config, model
         self._training = self._check(config.input_file) if config.do_train else None
@@ -57,7 +53,11 @@ class PretrainingTask:
                 "the shards of --eval_input_file were made with another tokenizer than those of "
                 "--input_file; make them again with the same --vocab_file."
             )
-        self.fingerprint: str | None = next(iter(fingerprints), None)
+        self.fingerprint = next(iter(fingerprints), None)
+        # Name and size of each shard that is trained on.
+        trained = self._training.sources if self._training is not None else ()
+        names = [[os.path.basename(shard.path), files.size(shard.path)] for shard in trained]
+        self.identity = {"input_file": names}
         print(f"{len(known[0].sources):,} shards", flush=True)
         for warning in dict.fromkeys(w for shards in known for w in shards.warnings):
             warn(warning)
@@ -74,21 +74,13 @@ class PretrainingTask:
         )
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """Name and size of each shard that is trained on."""
-        sources = self._training.sources if self._training is not None else ()
-        return {
-            "input_file": [[os.path.basename(s.path), files.size(s.path)] for s in sources],
-        }
-
-    @property
     def batch_sizes(self) -> list[str]:
-        """Flags of the batches that are evaluated."""
+        """See Task."""
         return ["eval_batch_size"] if self._config.evaluates else []
 
     @property
     def is_asked(self) -> bool:
-        """Whether the end is evaluated."""
+        """See Task."""
         return self._config.do_eval
 
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> InstanceReader:
