@@ -14,7 +14,6 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from bert_ko.data.prefetch import Prefetcher
-from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Head, HostBatch, Metrics
 from bert_ko.notification import at_step
 from bert_ko.progress import Progress, format_rate
@@ -22,24 +21,8 @@ from bert_ko.training.backend import TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
 from bert_ko.training.metrics import MetricsWriter
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How a run saves, logs and ends."""
-
-    folder: str  # of the run
-    num_train_steps: int  # updates in all
-    gradient_accumulation_steps: int = 1  # parts of a batch
-    save_steps: int = 1000  # updates between two checkpoints
-    keep: int = 5  # checkpoints; 0 keeps all
-    log_steps: int = 10  # updates between two lines of metrics.jsonl
-    steps_under_way: int = 1000  # updates begun before the first of them is waited for
-    eval_steps: int | None = None  # updates between two evaluations
-    eval_at_end: bool = False  # evaluate after the last update too
-    max_seconds: float | None = None  # of training, earlier sessions included
-    warmup_flag: str = "--num_warmup_steps"  # of the command, for a message
-    state: dict[str, Any] = field(default_factory=dict)  # identifies the run in its checkpoints
+from bert_ko.training.runs import Run
+from bert_ko.training.settings import TrainFlags
 
 
 class Batch(Protocol):
@@ -100,12 +83,26 @@ class TrainingLoop(Generic[BatchType]):
         program: TrainProgram,
         head: Head,
         optimizer: OptimizerConfig,
-        model_config: ModelConfig,
-        config: LoopConfig,
+        run: Run,
+        config: TrainFlags,
         evaluate: Evaluate | None = None,
+        computed_with: str = "",
     ):
+        """Prepares a loop.
+
+        Args:
+            program: variables.
+            head: of the task.
+            optimizer: num_train_steps is the number of updates in all.
+            run: whose checkpoints and metrics are written.
+            config: how it saves, logs and ends.
+            evaluate: called every config.eval_every_steps, and at the end if the best is kept.
+            computed_with: the devices and their precision, for the checkpoints.
+        """
         self._program, self._head, self._optimizer = program, head, optimizer
-        self._model_config, self._config, self._evaluate = model_config, config, evaluate
+        self._run, self._config, self._evaluate = run, config, evaluate
+        self._num_steps = optimizer.num_train_steps
+        self._state = {**run.state, "computed_with": computed_with}
         self._pending: list[_Pending[BatchType]] = []
         self._stop_signal = 0
 
@@ -124,7 +121,6 @@ class TrainingLoop(Generic[BatchType]):
             SystemExit: after SIGTERM or Ctrl-C, with 128 + the signal and a note of the step; a
                 checkpoint was written.
         """
-        config = self._config
         self._progression, self._source = progression, source
         self._saved_step = self._first_step = progression.step
         self._clock = time.perf_counter()
@@ -132,10 +128,10 @@ class TrainingLoop(Generic[BatchType]):
             return self._end()
         with (
             self._signals(),
-            MetricsWriter(config.folder, progression.step) as self._writer,
+            MetricsWriter(self._run.folder, progression.step) as self._writer,
             Prefetcher(source.batches()) as batches,
             Progress(
-                "training", config.num_train_steps, "steps", initial=progression.step, compiles=True
+                "training", self._num_steps, "steps", initial=progression.step, compiles=True
             ) as self._progress,
         ):
             self._clock = time.perf_counter()
@@ -144,18 +140,18 @@ class TrainingLoop(Generic[BatchType]):
                 self._train_on(batch)
                 if self._is_done():
                     break
-                if self._step() % config.save_steps == 0:
+                if self._step() % self._config.save_checkpoints_steps == 0:
                     self._save()
             self._save()
         return self._end()
 
     def _is_done(self) -> bool:
-        is_complete = self._step() >= self._config.num_train_steps
+        is_complete = self._step() >= self._num_steps
         return is_complete or bool(self._stop_signal) or self._is_late()
 
     def _is_late(self) -> bool:
-        limit = self._config.max_seconds
-        return limit is not None and self._seconds() >= limit
+        hours = self._config.max_hours
+        return hours is not None and self._seconds() >= hours * 3600
 
     def _end(self) -> Progression:
         """Says why training ended; after a signal the command ends too."""
@@ -163,9 +159,9 @@ class TrainingLoop(Generic[BatchType]):
         if self._stop_signal:
             print(f"stopped at step {step:,}; run the same command to resume", flush=True)
             stop = SystemExit(128 + self._stop_signal)
-            stop.add_note(at_step(step, self._config.num_train_steps))
+            stop.add_note(at_step(step, self._num_steps))
             raise stop
-        if step >= self._config.num_train_steps:
+        if step >= self._num_steps:
             print(f"all {step:,} steps are done", flush=True)
         else:
             print(f"--max_hours reached at step {step:,}; raise it to resume", flush=True)
@@ -192,15 +188,16 @@ class TrainingLoop(Generic[BatchType]):
         )
         self._pending.append(_Pending(step, batch, result))
         done = step + 1
-        if done % config.log_steps == 0 or done == config.num_train_steps:
+        if done % config.log_every_steps == 0 or done == self._num_steps:
             self._settle()
             self._record()
         elif step == self._first_step:
             self._settle(is_rated=False)
-        elif len(self._pending) >= config.steps_under_way:
+        elif len(self._pending) >= config.iterations_per_loop:
             self._settle()
-        is_last = config.eval_at_end and done == config.num_train_steps
-        if self._evaluate and config.eval_steps and (done % config.eval_steps == 0 or is_last):
+        is_last = config.keeps_best and done == self._num_steps
+        interval = config.eval_every_steps
+        if self._evaluate and interval and (done % interval == 0 or is_last):
             self._write_evaluation(self._evaluate)
 
     def _settle(self, *, is_rated: bool = True) -> None:
@@ -278,7 +275,7 @@ class TrainingLoop(Generic[BatchType]):
         now = time.perf_counter()
         progression.seconds += now - self._clock
         self._clock = now
-        state = {**self._config.state, **vars(progression)}
+        state = {**self._state, **vars(progression)}
         checkpoint = Checkpoint(self._program.parameters(), self._program.slots(), state)
         # The loss of a step says nothing about the weights that result from it.
         for name, array in checkpoint.parameters.items():
@@ -287,15 +284,14 @@ class TrainingLoop(Generic[BatchType]):
                     f"step {progression.step:,}: {name} is not finite after it. "
                     f"{self._where(self._last_batch)}"
                 )
-        save_checkpoint(
-            self._config.folder, progression.step, checkpoint, self._model_config, self._config.keep
-        )
+        run, keep = self._run, self._config.keep_checkpoint_max
+        save_checkpoint(run.folder, progression.step, checkpoint, run.model_config, keep)
         self._saved_step = progression.step
         self._restart_rate()
 
     def _where(self, batch: BatchType) -> str:
         """The batch that made numbers infinite, and what to do."""
-        checkpoints = list_checkpoints(self._config.folder)
+        checkpoints = list_checkpoints(self._run.folder)
         kept = f"{checkpoints[-1]} is kept" if checkpoints else "there is no checkpoint before"
         return (
             f"{self._source.place(batch)}. Nothing of this step was saved; {kept}. Lower "

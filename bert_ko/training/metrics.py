@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ EVENTS_FOLDER = "tensorboard"
 _NO_SCALAR = ("step", "epoch")
 
 
-class MetricsWriter:
+class MetricsWriter(ExitStack):
     """Appends records to metrics.jsonl and TensorBoard; use as a context manager.
 
     A record is in both files before ``write`` returns, so that a kill loses none.
@@ -31,39 +31,25 @@ class MetricsWriter:
 
         Args:
             folder: of the run.
-            first_step: records of later steps, which a killed run wrote after its last checkpoint,
-                are taken out; TensorBoard is told to forget them.
+            first_step: later records, which a killed run wrote after its last checkpoint, are
+                removed; TensorBoard is told to forget them.
         """
+        super().__init__()
         path = os.path.join(folder, METRICS_NAME)
-        _cut(path, first_step)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+        # A line cut off by a kill goes too.
+        kept = [record for record in read_metrics(path) if record["step"] <= first_step]
+        files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = self.enter_context(open(path, "a", encoding="utf-8"))  # noqa: SIM115 - closed
         events = os.path.join(folder, EVENTS_FOLDER)
         os.makedirs(events, exist_ok=True)
-        # TensorBoard reads the files in this order. The last part makes runs of one second two.
+        # TensorBoard reads the files in this order; the process tells runs of one second apart.
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-        self._events = open(os.path.join(events, name), "ab")  # noqa: SIM115 - as above
+        self._events = self.enter_context(open(os.path.join(events, name), "ab"))  # noqa: SIM115
         self._add_event(0, b"\x1a", b"brain.Event:2")
         self._add_event(first_step + 1, b"\x3a", b"\x08\x01")  # SessionLog, status START
 
-    def __enter__(self) -> MetricsWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
-        self._events.close()
-
     def write(self, record: dict[str, Any], prefix: str) -> None:
-        """Writes a record.
-
-        Args:
-            record: numbers; "step" is updates done.
-            prefix: of the names in TensorBoard, "train" or "eval".
-        """
+        """Writes numbers by name; "step" is updates done, and TensorBoard prepends the prefix."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         with np.errstate(over="ignore"):  # infinity is a point, too
@@ -102,14 +88,8 @@ def _varint(value: int) -> bytes:
     return bytes([*data, value])
 
 
-def _cut(path: str, last_step: int) -> None:
-    """Keeps the records up to a step; a line cut off by a kill goes too."""
-    kept = [record for record in read_metrics(path) if record["step"] <= last_step]
-    files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
-
-
 def read_metrics(path: str) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl; none where there is no file."""
+    """The records of metrics.jsonl; none if there is no file."""
     records: list[dict[str, Any]] = []
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:

@@ -33,14 +33,7 @@ from bert_ko.training.checkpoints import (
 )
 from bert_ko.training.devices import load_backend
 from bert_ko.training.labels import Labels, write_labels
-from bert_ko.training.loop import (
-    Batch,
-    BatchSource,
-    LoopConfig,
-    Progression,
-    TrainingLoop,
-    evaluate,
-)
+from bert_ko.training.loop import Batch, BatchSource, Progression, TrainingLoop, evaluate
 from bert_ko.training.model_files import (
     ModelFiles,
     copy_vocabulary,
@@ -356,9 +349,10 @@ class _Session:
             program,
             self._task.head,
             self._optimizer,
-            run.model_config,
-            self._loop_config(run, computed_with),
+            run,
+            config,
             evaluate_and_keep if config.eval_every_steps is not None else None,
+            computed_with,
         )
         source = self._task.train_batches(seed, progression.position)
         self._step = loop.run(source, progression).step
@@ -367,23 +361,6 @@ class _Session:
             return self._step
         program.restore(best.parameters, program.slots())
         return int(best.state["step"])
-
-    def _loop_config(self, run: Run, computed_with: str) -> LoopConfig:
-        config = self._config
-        return LoopConfig(
-            folder=run.folder,
-            num_train_steps=self._num_train_steps,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-            save_steps=config.save_checkpoints_steps,
-            keep=config.keep_checkpoint_max,
-            log_steps=config.log_every_steps,
-            steps_under_way=config.iterations_per_loop,
-            eval_steps=config.eval_every_steps,
-            eval_at_end=config.keeps_best,
-            max_seconds=config.max_hours * 3600 if config.max_hours is not None else None,
-            warmup_flag=config.warmup_flag,
-            state={**run.state, "computed_with": computed_with},
-        )
 
 
 def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progression:

@@ -1,5 +1,7 @@
 """The training loop with a model of numpy: resuming, records, signals, and how it ends."""
 
+import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -8,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +18,16 @@ import numpy as np
 import pytest
 
 from bert_ko.data.features import instance_features
-from bert_ko.data.reader import InstanceReader, ReaderConfig, RecordBatch, ShardSource
+from bert_ko.data.reader import InstanceReader, ReaderConfig, ShardSource
 from bert_ko.data.tfrecord import ExampleEncoder
+from bert_ko.flags import flag
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
-from bert_ko.training.loop import Evaluate, LoopConfig, Progression, TrainingLoop, evaluate
+from bert_ko.training.loop import Evaluate, Progression, TrainingLoop, evaluate
 from bert_ko.training.metrics import read_metrics
 from bert_ko.training.optimization import OptimizerConfig, learning_rate
+from bert_ko.training.runs import Run
+from bert_ko.training.settings import TrainFlags
 
 L, P, VOCAB = 8, 2, 100
 RECORDS = (23, 31)
@@ -139,12 +145,26 @@ def reader(shards: tuple[ShardSource, ...]) -> ReaderConfig:
     return ReaderConfig(shards, 6, L, P, VOCAB, seed=3, shuffle_buffer_size=10)
 
 
-def train(
-    folder: Path, reader: ReaderConfig, program: NumpyProgram | None = None,
-    with_evaluation: bool = False, **settings: Any,
+@dataclass(frozen=True)
+class Flags(TrainFlags):
+    """Of a command that saves and logs often."""
+
+    warmup_flag = "--warmup_proportion"
+    save_checkpoints_steps: int = flag(4, help="")
+    log_every_steps: int = flag(1, help="")
+    train_batch_size: int = flag(6, help="")
+    eval_every_steps: int | None = flag(None, help="")
+    keeps_best: bool = flag(False, help="")
+
+    def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+
+def resume(
+    folder: Path, program: NumpyProgram, open_source: Callable[[Any], Any],
+    evaluate: Evaluate | None = None, num_train_steps: int = 30, **flags: Any,
 ) -> Progression:  # fmt: skip
-    """Goes on from the last checkpoint, as the command does."""
-    program = program or NumpyProgram()
+    """From the last checkpoint, as the command does."""
     folder.mkdir(exist_ok=True)
     progression = Progression()
     paths = list_checkpoints(str(folder))
@@ -153,16 +173,24 @@ def train(
         program.restore(checkpoint.parameters, checkpoint.slots)
         state = checkpoint.state
         progression = Progression(**{name: state[name] for name in vars(progression)})
-    values: dict[str, Any] = {"num_train_steps": 30, "save_steps": 4, "log_steps": 1, **settings}
-    config = LoopConfig(folder=str(folder), state={"format": 1}, **values)
+    run = Run(str(folder), CONFIG, "", {}, None, "")
+    config = Flags(output_dir=str(folder), **flags)
+    optimizer = dataclasses.replace(OPTIMIZER, num_train_steps=num_train_steps)
+    loop: TrainingLoop[Any] = TrainingLoop(program, HEAD, optimizer, run, config, evaluate)
+    return loop.run(open_source(progression.position), progression)
+
+
+def train(
+    folder: Path, reader: ReaderConfig, program: NumpyProgram | None = None,
+    with_evaluation: bool = False, **flags: Any,
+) -> Progression:  # fmt: skip
+    program = program or NumpyProgram()
 
     def held_out(step: int) -> dict[str, float]:
         return evaluate(program, HEAD, InstanceReader(reader).one_epoch(), 100)
 
-    loop: TrainingLoop[RecordBatch] = TrainingLoop(
-        program, HEAD, OPTIMIZER, CONFIG, config, held_out if with_evaluation else None
-    )
-    return loop.run(InstanceReader(reader, progression.position), progression)
+    open_source = functools.partial(InstanceReader, reader)
+    return resume(folder, program, open_source, held_out if with_evaluation else None, **flags)
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -205,7 +233,7 @@ def test_run_writes_a_record_for_every_interval(tmp_path: Path, reader: ReaderCo
     assert one[0].keys() == {"step", "loss", "gradient_norm", "learning_rate", "epoch"}
     # 54 sequences in batches of 6: nine of each epoch.
     assert [record["epoch"] for record in one] == [n // 9 for n in range(30)]
-    train(tmp_path / "seven", reader, log_steps=7)
+    train(tmp_path / "seven", reader, log_every_steps=7)
     seven = metrics(tmp_path / "seven")
     assert [record["step"] for record in seven] == [7, 14, 21, 28, 30]
     for record, first in zip(seven, (0, 7, 14, 21, 28), strict=True):
@@ -219,7 +247,7 @@ def test_run_writes_a_record_for_every_interval(tmp_path: Path, reader: ReaderCo
 
 
 def test_run_saves_every_few_steps_and_at_the_end(tmp_path: Path, reader: ReaderConfig) -> None:
-    train(tmp_path, reader, save_steps=8, keep=3)
+    train(tmp_path, reader, save_checkpoints_steps=8, keep_checkpoint_max=3)
     assert [path[-2:] for path in list_checkpoints(str(tmp_path))] == ["16", "24", "30"]
 
 
@@ -233,31 +261,34 @@ def test_run_parts_of_a_batch_have_the_denominator_of_the_whole(
 
 
 def test_run_evaluates_after_every_few_steps(tmp_path: Path, reader: ReaderConfig) -> None:
-    train(tmp_path, reader, with_evaluation=True, eval_steps=12, log_steps=6)
+    train(tmp_path, reader, with_evaluation=True, eval_every_steps=12, log_every_steps=6)
     found = [(record["step"], "eval_loss" in record) for record in metrics(tmp_path)]
     assert found == [
         (6, False), (12, False), (12, True), (18, False), (24, False), (24, True), (30, False),
     ]  # fmt: skip
-    train(tmp_path / "without", reader, log_steps=6)
+    train(tmp_path / "without", reader, log_every_steps=6)
     assert [r for r in metrics(tmp_path) if "loss" in r] == metrics(tmp_path / "without")
 
 
 @pytest.mark.parametrize(
-    ("eval_steps", "evaluated"), [(12, [12, 24, 30]), (10, [10, 20, 30]), (99, [30]), (None, [])]
+    ("eval_every_steps", "evaluated"),
+    [(12, [12, 24, 30]), (10, [10, 20, 30]), (99, [30]), (None, [])],
 )
 def test_run_evaluates_at_the_end_too_and_once(
-    eval_steps: int | None, evaluated: list[int], tmp_path: Path, reader: ReaderConfig
+    eval_every_steps: int | None, evaluated: list[int], tmp_path: Path, reader: ReaderConfig
 ) -> None:
-    settings = {"eval_steps": eval_steps, "eval_at_end": True}
-    train(tmp_path, reader, None, True, log_steps=30, **settings)
+    settings = {"eval_every_steps": eval_every_steps, "keeps_best": True}
+    train(tmp_path, reader, None, True, log_every_steps=30, **settings)
     assert [r["step"] for r in metrics(tmp_path) if "eval_loss" in r] == evaluated
-    train(tmp_path, reader, None, True, log_steps=30, **settings)  # all is done
+    train(tmp_path, reader, None, True, log_every_steps=30, **settings)  # all is done
     assert [r["step"] for r in metrics(tmp_path) if "eval_loss" in r] == evaluated
 
 
 def test_run_stopped_before_the_end_does_not_evaluate(tmp_path: Path, reader: ReaderConfig) -> None:
     slow = NumpyProgram(lambda step: time.sleep(0.02))
-    stopped = train(tmp_path, reader, slow, True, max_seconds=0.05, eval_steps=99, eval_at_end=True)
+    stopped = train(
+        tmp_path, reader, slow, True, max_hours=0.05 / 3600, eval_every_steps=99, keeps_best=True
+    )
     assert 0 < stopped.step < 30
     assert not any("eval_loss" in record for record in metrics(tmp_path))
 
@@ -266,7 +297,14 @@ def test_run_waits_for_no_more_steps_than_allowed(tmp_path: Path, reader: Reader
     for allowed, most in ((3, 3), (1000, 10)):
         program = NumpyProgram()
         folder = tmp_path / str(allowed)
-        train(folder, reader, program, log_steps=10, save_steps=1000, steps_under_way=allowed)
+        train(
+            folder,
+            reader,
+            program,
+            log_every_steps=10,
+            save_checkpoints_steps=1000,
+            iterations_per_loop=allowed,
+        )
         assert program.most_waiting == most
     assert_same_run(tmp_path / "3", tmp_path / "1000")
 
@@ -303,27 +341,12 @@ class PlainSource:
         return f"It is batch {batch.position['number'] - 1} of a hat"
 
 
-def train_plainly(
-    folder: Path, program: NumpyProgram, evaluate: Evaluate | None = None, **settings: Any
-) -> Progression:
-    progression = Progression()
-    paths = list_checkpoints(str(folder))
-    if paths:
-        checkpoint = load_checkpoint(paths[-1])
-        program.restore(checkpoint.parameters, checkpoint.slots)
-        state = checkpoint.state
-        progression = Progression(**{name: state[name] for name in vars(progression)})
-    values: dict[str, Any] = {"num_train_steps": 10, "save_steps": 4, "log_steps": 2, **settings}
-    config = LoopConfig(folder=str(folder), **values)
-    loop: TrainingLoop[PlainBatch] = TrainingLoop(
-        program, HEAD, OPTIMIZER, CONFIG, config, evaluate
-    )
-    return loop.run(PlainSource(progression.position), progression)
+def train_plainly(folder: Path, program: NumpyProgram, *evaluate: Any, **flags: Any) -> Progression:
+    flags = {"num_train_steps": 10, "log_every_steps": 2, **flags}
+    return resume(folder, program, PlainSource, *evaluate, **flags)
 
 
 def test_run_other_source_is_trained_on_and_resumed(tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
     program = NumpyProgram()
     assert train_plainly(tmp_path / "whole", program).position == {"number": 10}
     assert program.shapes == {(1, 6, L), (1, 6, 3 * L)}
@@ -339,20 +362,13 @@ def test_run_other_source_and_warmup_flag_are_in_the_message(tmp_path: Path) -> 
     program = NumpyProgram()
     program.spoiled = {4: {"objective": np.nan}}
     with pytest.raises(ValueError) as error:
-        train_plainly(tmp_path, program, warmup_flag="--warmup_proportion")
+        train_plainly(tmp_path, program)
     message = str(error.value)
     assert message.startswith("step 5: the loss is nan and the norm of the gradients ")
     assert message.endswith(
         f". It is batch 4 of a hat. Nothing of this step was saved; {tmp_path}/checkpoint-00000004 "
         "is kept. Lower --learning_rate, lengthen --warmup_proportion, or use --precision=float32."
     )
-
-
-def test_run_warmup_flag_is_that_of_pre_training_by_default(tmp_path: Path) -> None:
-    program = NumpyProgram()
-    program.spoiled = {0: {"objective": np.nan}}
-    with pytest.raises(ValueError, match="lengthen --num_warmup_steps, or use"):
-        train_plainly(tmp_path, program)
 
 
 def test_run_tokens_per_second_are_those_of_each_batch(
@@ -370,14 +386,17 @@ def test_run_tokens_per_second_are_those_of_each_batch(
 
     # Neither what is saved nor what is evaluated is training.
     train_plainly(
-        tmp_path, NumpyProgram(takes_half_a_second), takes_long, log_steps=1, eval_steps=3
+        tmp_path,
+        NumpyProgram(takes_half_a_second),
+        takes_long,
+        log_every_steps=1,
+        eval_every_steps=3,
     )
     found = read_metrics(str(tmp_path / "metrics.jsonl"))
     rates = [r["tokens_per_second"] for r in found if "tokens_per_second" in r]
     assert rates == [2 * 6 * L, 2 * 6 * 3 * L] * 5
     monkeypatch.setattr(NumpyProgram, "parameters", slow_parameters(now))
-    (tmp_path / "pairs").mkdir()
-    train_plainly(tmp_path / "pairs", NumpyProgram(takes_half_a_second), save_steps=2)
+    train_plainly(tmp_path / "pairs", NumpyProgram(takes_half_a_second), save_checkpoints_steps=2)
     found = read_metrics(str(tmp_path / "pairs" / "metrics.jsonl"))
     # The first step is the compiler's: its time is in no rate.
     assert [r["tokens_per_second"] for r in found] == [2 * 6 * 3 * L] + [6 * L + 6 * 3 * L] * 4
@@ -407,7 +426,14 @@ def undisturbed(
         if log_steps not in folders:
             folders[log_steps] = tmp_path_factory.mktemp("undisturbed")
             config = ReaderConfig(shards, 6, L, P, VOCAB, seed=3, shuffle_buffer_size=10)
-            train(folders[log_steps], config, None, True, log_steps=log_steps, eval_steps=5)
+            train(
+                folders[log_steps],
+                config,
+                None,
+                True,
+                log_every_steps=log_steps,
+                eval_every_steps=5,
+            )
         return folders[log_steps]
 
     return folder
@@ -420,7 +446,7 @@ def test_run_killed_at_random_steps_goes_on_to_the_same_run(
     undisturbed: Callable[[int], Path],
 ) -> None:  # fmt: skip
     rng = random.Random(seed)
-    settings = {"log_steps": log_steps, "eval_steps": 5}
+    settings = {"log_every_steps": log_steps, "eval_every_steps": 5}
     for step in sorted(rng.randrange(31) for _ in range(4)):
         program = NumpyProgram(dies_at(step))
         try:
@@ -454,7 +480,7 @@ def test_run_killed_between_its_files_goes_on_to_the_same_run(
     for writes in (0, 1, 2, 5, 6, 7, 8, 9, 10, 30):
         left[0] = writes
         try:
-            train(tmp_path, reader, None, True, log_steps=3, eval_steps=5)
+            train(tmp_path, reader, None, True, log_every_steps=3, eval_every_steps=5)
         except Killed:
             continue
     assert_same_run(tmp_path, undisturbed(3))
@@ -464,8 +490,8 @@ def test_run_other_intervals_after_resuming_are_accepted(
     tmp_path: Path, reader: ReaderConfig, undisturbed: Callable[[int], Path]
 ) -> None:
     with pytest.raises(Killed):
-        train(tmp_path, reader, NumpyProgram(dies_at(11)), log_steps=3)
-    train(tmp_path, reader, save_steps=7, keep=1, log_steps=1)
+        train(tmp_path, reader, NumpyProgram(dies_at(11)), log_every_steps=3)
+    train(tmp_path, reader, save_checkpoints_steps=7, keep_checkpoint_max=1, log_every_steps=1)
     found = metrics(tmp_path)
     assert [record["step"] for record in found] == [3, 6, *range(9, 31)]
     reference = [r for r in metrics(undisturbed(1)) if "loss" in r]
@@ -508,15 +534,19 @@ def test_run_time_over_saves_and_goes_on_with_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     slow = NumpyProgram(lambda step: time.sleep(0.02))
-    stopped = train(tmp_path, reader, slow, True, max_seconds=0.1, log_steps=3, eval_steps=5)
+    stopped = train(
+        tmp_path, reader, slow, True, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
+    )
     assert 0 < stopped.step < 15
     assert last(tmp_path).state["step"] == stopped.step
     assert f"--max_hours reached at step {stopped.step}; raise it" in capsys.readouterr().out
     # The time of earlier runs counts.
     program = NumpyProgram()
-    again = train(tmp_path, reader, program, True, max_seconds=0.1, log_steps=3, eval_steps=5)
+    again = train(
+        tmp_path, reader, program, True, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
+    )
     assert again.step == stopped.step and program.steps == []
-    train(tmp_path, reader, None, True, max_seconds=1e6, log_steps=3, eval_steps=5)
+    train(tmp_path, reader, None, True, max_hours=1e6 / 3600, log_every_steps=3, eval_every_steps=5)
     assert_same_run(tmp_path, undisturbed(3))
 
 
@@ -532,12 +562,14 @@ def test_run_signal_saves_and_exits_and_the_next_run_goes_on(
             os.kill(os.getpid(), number)
 
     with pytest.raises(SystemExit) as stopped:
-        train(tmp_path, reader, NumpyProgram(interrupt), True, log_steps=7, eval_steps=5)
+        train(
+            tmp_path, reader, NumpyProgram(interrupt), True, log_every_steps=7, eval_every_steps=5
+        )
     assert stopped.value.code == 128 + number
     assert last(tmp_path).state["step"] == 6
     assert "stopped at step 6; run the same command to resume" in capsys.readouterr().out
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
-    train(tmp_path, reader, None, True, log_steps=7, eval_steps=5)
+    train(tmp_path, reader, None, True, log_every_steps=7, eval_every_steps=5)
     assert_same_run(tmp_path, undisturbed(7))
 
 
@@ -577,7 +609,7 @@ def test_run_loss_not_finite_names_step_and_records(
     program = NumpyProgram()
     program.spoiled = {10: spoiled}
     with pytest.raises(ValueError) as error:
-        train(tmp_path, reader, program, log_steps=log_steps)
+        train(tmp_path, reader, program, log_every_steps=log_steps)
     message = str(error.value)
     assert message.startswith("step 11: the loss is ")
     assert "Its batch of 6 begins with " + "; ".join(batch_places(reader, 11)) in message
@@ -625,7 +657,7 @@ def test_run_damaged_shard_names_the_record_and_keeps_the_checkpoint(
         (shards[0], ShardSource(str(path))), 6, L, P, VOCAB, seed=3, shuffle_buffer_size=0
     )
     with pytest.raises(ValueError, match=rf"^{path}: record 20: its checksum is wrong"):
-        train(tmp_path / "run", broken, save_steps=1)
+        train(tmp_path / "run", broken, save_checkpoints_steps=1)
 
 
 # Evaluation
