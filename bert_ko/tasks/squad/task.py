@@ -46,8 +46,9 @@ class SquadTask(FineTuneTask):
         """
         super().__init__(config, model)
         asks = config.do_predict or config.evaluates_in_training
-        answers = asks or config.is_trial
-        learns = answers and config.strip_josa == "auto"
+        # A run that is only trained learns what its readers will strip.
+        strips = asks or config.is_trial or config.do_train
+        learns = strips and config.strip_josa == "auto"
         known = self._read(config.train_file, config.do_train or learns)
         self._asked = self._read(config.predict_file, asks)
         if config.evaluates_in_training and self._asked and not self._asked.dataset.golds():
@@ -55,7 +56,7 @@ class SquadTask(FineTuneTask):
             raise ValueError(f"--eval_every_steps: {path} has no gold answers to score with.")
         found = [part for part in (known, self._asked) if part is not None]
         write_problems(config.output_dir, {part.path: part.dataset for part in found})
-        self._stripper = choose_stripper(config, self.tokenizer, known) if answers else None
+        self._stripper = choose_stripper(config, self.tokenizer, known) if strips else None
         if config.do_train and known is not None:
             chosen = known.trainable()
             self.training = TrainingData(known.path, chosen.features, chosen.describe)

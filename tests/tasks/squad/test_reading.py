@@ -303,7 +303,8 @@ def make_task(folder: Path, tokenizer: Tokenizer, **values: Any) -> SquadTask:
 @pytest.mark.parametrize(
     ("values", "is_trained_on", "is_asked", "is_stripped"),
     [
-        ({"do_train": True}, True, False, False),
+        ({"do_train": True}, True, False, True),
+        ({"do_train": True, "strip_josa": "never"}, True, False, False),
         ({"do_train": True, "eval_every_steps": 5}, True, True, True),
         ({"do_train": True, "do_predict": True}, True, True, True),
         # To learn what helps, and for nothing else:
