@@ -276,6 +276,7 @@ def test_train_program_without_optimizer_has_no_slots_and_predicts(
     assert results[f"untrained_{key}_slots"] == []
     found = named(results, f"untrained_{key}")
     assert_same_outputs(found, named(results, "predicted_one"), 1e-5)
+    assert_same_outputs(named(results, f"predictor_{key}"), found, 0)
     moved = named(results, f"untrained_{key}_moved")
     assert all(np.abs(moved[name] - found[name]).max() > 1e-3 for name in found)
     assert_same_outputs(named(results, f"untrained_{key}_restarted"), found, 0)
