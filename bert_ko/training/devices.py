@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from bert_ko.training.backend import Backend, BackendName, DeviceConfig
 
-# What TensorFlow's C++ code says at every start, whatever the log level.
+# What TensorFlow's C++ code logs at every start, whatever the log level.
 _NOISE = re.compile(
     r"WARNING: All log messages before absl::InitializeLog|"
     r"[IWE]\d{4} .*(port\.cc|cudart_stub\.cc|cuda_platform\.cc|cpu_feature_guard\.cc)"
@@ -20,7 +20,7 @@ _NOISE = re.compile(
 
 
 def choose_backend() -> BackendName:
-    """KERAS_BACKEND where it is set; else TensorFlow, or JAX where TensorFlow is not installed.
+    """KERAS_BACKEND if it is set; else TensorFlow, or JAX if TensorFlow is not installed.
 
     Raises:
         ValueError: KERAS_BACKEND names neither, or the package is missing.
@@ -39,7 +39,7 @@ def choose_backend() -> BackendName:
 
 
 def load_backend(config: DeviceConfig) -> Backend:
-    """Imports the chosen backend, and nothing of the other, and finds the devices."""
+    """Imports the chosen backend alone, and finds its devices."""
     name = choose_backend()
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -55,7 +55,7 @@ def load_backend(config: DeviceConfig) -> Backend:
 
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
-    """Holds standard error back, of C++ code too, and drops the lines of _NOISE from it."""
+    """Drops the lines of _NOISE from standard error, those of C++ code too."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -16,13 +16,7 @@ _STATE = re.compile(r"(^|/)(global_step|beta[12]_power|adam_[mv]|lamb_[mv]|Adam(
 
 
 def read_tensorflow(prefix: str) -> tuple[Arrays, int]:
-    """Reads the variables of a model, without those of its optimizer.
-
-    Args:
-        prefix: bert_model.ckpt.
-
-    Returns:
-        Arrays by Google's names, and the number of updates, 0 where it is not there.
+    """Reads the variables of a model, float32 by Google's names, and its updates, 0 if unknown.
 
     Raises:
         ValueError: TensorFlow is not installed, or the checkpoint is damaged.
@@ -45,7 +39,7 @@ def write_tensorflow(prefix: str, arrays: Arrays, step: int) -> None:
 
     Args:
         prefix: bert_model.ckpt, in a folder that exists.
-        arrays: by Google's names; slots of an optimizer may be among them.
+        arrays: by Google's names; an optimizer's slots may be among them.
         step: becomes global_step.
 
     Raises:

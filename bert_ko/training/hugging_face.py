@@ -40,16 +40,7 @@ _FOR_TAGS, _ENCODER_ALONE = "ForTokenClassification", "Model"
 
 
 def from_hugging_face(name: str, encoder: Encoder, has_tags: bool = False) -> str | None:
-    """Our name for a weight of transformers' models.
-
-    Args:
-        name: theirs.
-        encoder: of the model.
-        has_tags: the model classifies tokens.
-
-    Returns:
-        The name; None for copies and buffers. Kernels, and they alone, are transposed.
-    """
+    """Our name for a weight of transformers' models; None for copies and buffers."""
     if name.endswith("position_ids") or name.startswith("cls.predictions.decoder."):
         return None
     heads = {**_HEADS, **(_TAGS if has_tags else _CLASSES)}
@@ -95,7 +86,7 @@ def has_tags(values: Mapping[str, Any]) -> bool:
 
 
 def class_suffix(arrays: Mapping[str, Any]) -> str:
-    """What transformers' class is called behind its prefix, for the variables that there are."""
+    """The name of transformers' class, without its prefix, for a model's variables."""
     for weights, name in (
         (SPAN_WEIGHTS, "ForQuestionAnswering"),
         (CLASS_WEIGHTS, "ForSequenceClassification"),
@@ -109,20 +100,12 @@ def class_suffix(arrays: Mapping[str, Any]) -> str:
 
 
 def architecture(config: ModelConfig, arrays: Mapping[str, Any]) -> str:
-    """Transformers' class for a model.
-
-    Raises:
-        ValueError: transformers has no such encoder.
-    """
+    """Transformers' class for a model; a ValueError if it has no such encoder."""
     return f"{hugging_face_form(config).class_prefix}{class_suffix(arrays)}"
 
 
 def hugging_face_form(config: ModelConfig) -> HuggingFaceForm:
-    """The form of a model's encoder in transformers.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The form of a model's encoder in transformers; a ValueError if there is none."""
     encoder = encoder_of(config)
     if encoder.hugging_face is None:
         raise ValueError(
@@ -133,7 +116,7 @@ def hugging_face_form(config: ModelConfig) -> HuggingFaceForm:
 
 
 def to_hugging_face_arrays(config: ModelConfig, arrays: Arrays) -> dict[str, Any]:
-    """The variables under transformers' names, in its order of rows and columns."""
+    """The variables, float32, by transformers' names, kernels [in, out] transposed to [out, in]."""
     is_encoder = class_suffix(arrays) == _ENCODER_ALONE
     prefix = f"{encoder_of(config).scope}." if is_encoder else ""
     return {
@@ -143,11 +126,7 @@ def to_hugging_face_arrays(config: ModelConfig, arrays: Arrays) -> dict[str, Any
 
 
 def from_hugging_face_config(values: Mapping[str, Any], source: str) -> ModelConfig:
-    """Our configuration for a config.json of transformers.
-
-    Args:
-        values: of the file.
-        source: its name, for messages.
+    """Our configuration for the values of transformers' config.json, named ``source``.
 
     Raises:
         ValueError: a model that ours can't compute.
@@ -165,15 +144,16 @@ def to_hugging_face_config(
 
     Args:
         config: ours.
-        arrays: its variables, which decide about the class.
-        labels: of a classifier or a tagger, where they are known; none for a regression.
+        arrays: its variables, which decide the class.
+        labels: of a classifier or a tagger, if known; empty for a regression.
     """
     outputs = next((arrays[name] for name in (CLASS_BIAS, TAG_BIAS) if name in arrays), ())
     names = list(labels or map(made_up_label, range(len(outputs))))
-    return {
-        **hugging_face_form(config).to_config(config),
-        "architectures": [architecture(config, arrays)],
-        **({"id2label": dict(enumerate(names))} if len(outputs) else {}),
-        **({"label2id": {name: i for i, name in enumerate(names)}} if len(outputs) else {}),
-        **({"problem_type": "regression"} if labels == () and len(outputs) else {}),
-    }
+    values = hugging_face_form(config).to_config(config)
+    values = {**values, "architectures": [architecture(config, arrays)]}
+    if len(outputs):
+        values["id2label"] = dict(enumerate(names))
+        values["label2id"] = {name: number for number, name in enumerate(names)}
+        if labels == ():
+            values["problem_type"] = "regression"
+    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,17 +59,9 @@ class DeviceFlags(Flags):
 
     @property
     def device_config(self) -> DeviceConfig:
-        """As the backend takes it."""
-        return DeviceConfig(
-            self.num_devices,
-            self.use_tpu,
-            self.tpu_name,
-            self.tpu_zone,
-            self.gcp_project,
-            self.master,
-            self.precision,
-            self.attention,
-        )
+        """For ``load_backend``."""
+        names = [field.name for field in dataclasses.fields(DeviceConfig)]
+        return DeviceConfig(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -183,7 +176,7 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
     )
 
     def __post_init__(self) -> None:
-        """Raises: ValueError: flags that do not fit together."""
+        """Raises: ValueError: flags that contradict each other."""
         super().__post_init__()
         if self.train_batch_size % self.gradient_accumulation_steps:
             raise ValueError(
@@ -197,33 +190,28 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
 
     @property
     def seeds(self) -> Sequence[int]:
-        """Of the runs."""
+        """One for each run."""
         return [self.random_seed]
 
     def folder(self, seed: int) -> str:
-        """Where the run of a seed is stored."""
+        """The folder of a seed's run."""
         return self.output_dir
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the weights of the best evaluation are kept, and used in the end."""
+        """Whether the weights of the best evaluation are kept, and used at the end."""
         return False
 
     @abstractmethod
     def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
-        """Updates of a run, and those of them with a rising learning rate.
+        """Updates of a run, and how many of them have a rising learning rate.
 
         Args:
             steps_per_epoch: batches of a pass over the training data.
         """
 
     def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
-        """As the optimizer takes it.
-
-        Args:
-            steps_per_epoch: see ``num_updates``.
-            num_hidden_layers: of the model.
-        """
+        """For a model of so many layers; see ``num_updates``."""
         num_train_steps, num_warmup_steps = self.num_updates(steps_per_epoch)
         return OptimizerConfig(
             name=self.optimizer,

@@ -12,7 +12,7 @@ from bert_ko.training.settings import TrainFlags
 
 @dataclass(frozen=True)
 class MaskingFlags(Flags):
-    """How shards of --masking=dynamic are masked; None means as their manifest says."""
+    """How shards of --masking=dynamic are masked; None: as they were prepared."""
 
     masked_lm_prob: float | None = flag(
         None,
@@ -38,10 +38,8 @@ class MaskingFlags(Flags):
     @property
     def given_masking(self) -> dict[str, Any]:
         """The flags that the user has given, by name."""
-        values = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(MaskingFlags)
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        names = [field.name for field in dataclasses.fields(MaskingFlags)]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
     )
 
     def __post_init__(self) -> None:
-        """Raises: ValueError: flags that do not fit together."""
+        """Raises: ValueError: flags that contradict each other."""
         super().__post_init__()
         if not (self.do_train or self.do_eval):
             raise ValueError("give --do_train, --do_eval or both.")

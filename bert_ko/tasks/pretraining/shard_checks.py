@@ -1,4 +1,4 @@
-"""Whether shards, flags, model and vocabulary fit together; each mismatch is one sentence."""
+"""Whether shards match each other, flags, model and vocabulary; a mismatch is one sentence."""
 
 from __future__ import annotations
 
@@ -9,34 +9,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bert_ko import files
 from bert_ko.data.features import FeatureNames
-from bert_ko.data.manifest import MANIFEST_NAME, Manifest, ManifestShard, read_manifests
+from bert_ko.data.manifest import MANIFEST_NAME, Manifest, read_manifests
 from bert_ko.data.reader import DynamicMasking, ShardSource
-from bert_ko.modeling.config import ModelConfig
-from bert_ko.tasks.pretraining.settings import MaskingFlags
-from bert_ko.training.model_files import compare_vocab_size
+from bert_ko.tasks.pretraining.settings import MaskingFlags, PretrainingFlags
+from bert_ko.training.model_files import ModelFiles, compare_vocab_size
 
 if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer
 
 
 class ShardSet(NamedTuple):
-    """Shards that fit together.
+    """Shards that match each other."""
 
-    Attributes:
-        sources: what to read.
-        feature_names: of their records.
-        masking: None for shards that are masked already.
-        fingerprint: of their tokenizer; None where there is no manifest.
-        where: the manifest, or a shard that has none.
-        warnings: for the user.
-    """
-
-    sources: tuple[ShardSource, ...]
-    feature_names: FeatureNames
-    masking: DynamicMasking | None
-    fingerprint: str | None
-    where: str
-    warnings: list[str]
+    sources: tuple[ShardSource, ...]  # what to read
+    feature_names: FeatureNames  # of the records
+    masking: DynamicMasking | None  # None if they are masked already
+    fingerprint: str | None  # of their tokenizer; None without a manifest
+    where: str  # the manifest, or a shard that has none
+    warnings: list[str]  # for the user
 
 
 def find_shards(patterns: Sequence[str]) -> list[str]:
@@ -48,77 +38,60 @@ def find_shards(patterns: Sequence[str]) -> list[str]:
     return shards
 
 
-def check_shards(
-    patterns: Sequence[str],
-    model: ModelConfig,
-    config_file: str,
-    max_seq_length: int,
-    max_predictions_per_seq: int,
-    masking_flags: MaskingFlags,
-) -> ShardSet:
-    """Reads the manifests of shards and compares them with what training wants.
+def check_shards(patterns: Sequence[str], flags: PretrainingFlags, model: ModelFiles) -> ShardSet:
+    """Reads the manifests of shards and compares them with flags and model.
 
     Args:
         patterns: files, globs and folders.
+        flags: lengths, and how to mask unmasked shards.
         model: its configuration.
-        config_file: where that was read.
-        max_seq_length: pieces of a sequence.
-        max_predictions_per_seq: masked pieces of a sequence.
-        masking_flags: for unmasked shards.
 
     Raises:
         FileNotFoundError: no shard there.
-        ValueError: something does not fit; says which of the two to change.
+        ValueError: something does not match; says which of the two to change.
     """
     shards = read_manifests(find_shards(patterns))
-    manifests = _manifests(shards)
-    if not manifests:
-        return _without_manifest(shards)
-    _refuse_differences(manifests)
-    where, manifest = next(iter(manifests.items()))
-    _compare_lengths(manifest, where, max_seq_length)
-    compare_vocab_size(manifest.vocab_size, "the shards", where, model.vocab_size, config_file)
-    warnings = []
-    if manifest.vocab_size < model.vocab_size:
-        warnings.append(
-            f"{config_file} has vocab_size {model.vocab_size:,}, the shards' vocabulary "
-            f"{manifest.vocab_size:,}: the rest is never trained."
-        )
-    masking = None
-    if manifest.instances.masking == "dynamic":
-        masking = _masking(manifests, masking_flags, max_predictions_per_seq)
-    else:
-        _compare_predictions(manifests, max_predictions_per_seq)
-    sources = tuple(_source(shard.path, manifests[shard.manifest_path]) for shard in shards)
-    names, fingerprint = manifest.instances.feature_names, manifest.tokenizer_fingerprint
-    return ShardSet(sources, names, masking, fingerprint, where, warnings)
-
-
-def _manifests(shards: Sequence[ManifestShard]) -> dict[str, Manifest]:
-    """By path; none for shards of Google's script."""
     manifests = {s.manifest_path: s.manifest for s in shards if s.manifest is not None}
     without = [shard.path for shard in shards if shard.manifest is None]
-    if manifests and without:
+    if not manifests:
+        return _without_manifest(without)
+    if without:
         raise ValueError(
             f"{without[0]} is in no {MANIFEST_NAME}, but other shards are; leave it out, or "
             "train on shards of finished runs of bin/create_pretraining_data alone."
         )
-    return manifests
+    _refuse_differences(manifests)
+    _compare("max_seq_length", flags, manifests)
+    where, manifest = next(iter(manifests.items()))
+    size, model_size = manifest.vocab_size, model.config.vocab_size
+    compare_vocab_size(size, "the shards", where, model_size, model.config_file)
+    warnings = []
+    if size < model_size:
+        warnings.append(
+            f"{model.config_file} has vocab_size {model_size:,}, the shards' vocabulary {size:,}: "
+            "the rest is never trained."
+        )
+    masking = None
+    if manifest.instances.masking == "dynamic":
+        masking = _masking(manifests, flags)
+    else:
+        _compare("max_predictions_per_seq", flags, manifests)
+    sources = tuple(
+        ShardSource(s.path, 0.0 if s.manifest.instances.next_sentence == "none" else 1.0)
+        for s in shards
+        if s.manifest is not None
+    )
+    names, fingerprint = manifest.instances.feature_names, manifest.tokenizer_fingerprint
+    return ShardSet(sources, names, masking, fingerprint, where, warnings)
 
 
-def _without_manifest(shards: Sequence[ManifestShard]) -> ShardSet:
-    """Shards of Google's script: their first record will tell whether the lengths fit."""
-    first = shards[0].path
+def _without_manifest(paths: Sequence[str]) -> ShardSet:
+    """Shards of Google's script: their first record will tell whether the lengths match."""
     warning = (
-        f"no {MANIFEST_NAME} beside {first}: it can't be checked that the shards were made with "
+        f"no {MANIFEST_NAME} beside {paths[0]}: it can't be checked that the shards were made with "
         "this vocabulary."
     )
-    sources = tuple(ShardSource(shard.path) for shard in shards)
-    return ShardSet(sources, "v1", None, None, first, [warning])
-
-
-def _source(path: str, manifest: Manifest) -> ShardSource:
-    return ShardSource(path, 0.0 if manifest.instances.next_sentence == "none" else 1.0)
+    return ShardSet(tuple(map(ShardSource, paths)), "v1", None, None, paths[0], [warning])
 
 
 def _refuse_differences(manifests: Mapping[str, Manifest]) -> None:
@@ -143,28 +116,17 @@ def _must_be_equal(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _compare_lengths(manifest: Manifest, where: str, max_seq_length: int) -> None:
-    made_with = manifest.instances.max_seq_length
-    if made_with != max_seq_length:
-        raise ValueError(
-            f"--max_seq_length={max_seq_length}, but the shards were made with {made_with} "
-            f"({where}); set the flag to that."
-        )
-
-
-def _compare_predictions(manifests: Mapping[str, Manifest], max_predictions_per_seq: int) -> None:
+def _compare(name: str, flags: PretrainingFlags, manifests: Mapping[str, Manifest]) -> None:
     for where, manifest in manifests.items():
-        made_with = manifest.instances.max_predictions_per_seq
-        if made_with != max_predictions_per_seq:
+        given, made_with = getattr(flags, name), getattr(manifest.instances, name)
+        if given != made_with:
             raise ValueError(
-                f"--max_predictions_per_seq={max_predictions_per_seq}, but the shards were made "
-                f"with {made_with} ({where}); set the flag to that."
+                f"--{name}={given}, but the shards were made with {made_with} ({where}); set the "
+                "flag to that."
             )
 
 
-def _masking(
-    manifests: Mapping[str, Manifest], flags: MaskingFlags, max_predictions_per_seq: int
-) -> DynamicMasking:
+def _masking(manifests: Mapping[str, Manifest], flags: PretrainingFlags) -> DynamicMasking:
     first, manifest = next(iter(manifests.items()))
     given = flags.given_masking
     for where, other in manifests.items():
@@ -176,7 +138,7 @@ def _masking(
                     f"({where}); say with --{name} how to mask them."
                 )
     instances = dataclasses.replace(
-        manifest.instances, **given, max_predictions_per_seq=max_predictions_per_seq
+        manifest.instances, **given, max_predictions_per_seq=flags.max_predictions_per_seq
     )
     assert manifest.mask_id is not None
     return DynamicMasking(
@@ -188,11 +150,7 @@ def _masking(
 
 
 def refuse_unused_masking_flags(flags: MaskingFlags, shards: Sequence[ShardSet]) -> None:
-    """Masking flags need shards to mask, those for training or those for evaluation.
-
-    Raises:
-        ValueError: a flag was given, but all shards are masked already.
-    """
+    """Refuses masking flags, by a ValueError, if all shards are masked already."""
     given = list(flags.given_masking)
     if given and all(one.masking is None for one in shards):
         raise ValueError(
@@ -202,13 +160,13 @@ def refuse_unused_masking_flags(flags: MaskingFlags, shards: Sequence[ShardSet])
 
 
 def refuse_overlap(training: ShardSet, evaluation: ShardSet) -> None:
-    """Held-out shards must not be trained on.
+    """Refuses held-out shards that are trained on, by a ValueError."""
 
-    Raises:
-        ValueError: names those that are.
-    """
-    trained = {_file(shard.path) for shard in training.sources}
-    shared = [shard.path for shard in evaluation.sources if _file(shard.path) in trained]
+    def identify(path: str) -> str:
+        return path if files.is_remote(path) else os.path.realpath(path)
+
+    trained = {identify(shard.path) for shard in training.sources}
+    shared = [shard.path for shard in evaluation.sources if identify(shard.path) in trained]
     if shared:
         names = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if shared[3:] else "")
         raise ValueError(
@@ -217,16 +175,8 @@ def refuse_overlap(training: ShardSet, evaluation: ShardSet) -> None:
         )
 
 
-def _file(path: str) -> str:
-    return path if files.is_remote(path) else os.path.realpath(path)
-
-
 def compare_vocabulary(tokenizer: Tokenizer, shards: ShardSet) -> None:
-    """Refuses another vocabulary than the one that shards were made with.
-
-    Raises:
-        ValueError: says which of the two to change.
-    """
+    """Refuses another vocabulary than the one that shards were made with, by a ValueError."""
     if shards.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
             f"--vocab_file={tokenizer.source} is not the tokenizer that the shards were made with "

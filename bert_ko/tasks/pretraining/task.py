@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from bert_ko import files
@@ -37,10 +36,12 @@ class PretrainingTask(Task):
             ValueError: they contradict each other or the model; says what to change.
         """
         self._config, self._model = config, model
-        self._training = self._check(config.input_file) if config.do_train else None
-        self._evaluation: ShardSet | None = None
+        self._training = self._evaluation = None
+        if config.do_train:
+            self._training = check_shards(config.input_file, config, model)
         if config.evaluates:
-            self._evaluation = self._check(config.eval_input_file or config.input_file)
+            held_out = config.eval_input_file or config.input_file
+            self._evaluation = check_shards(held_out, config, model)
         known = [shards for shards in (self._training, self._evaluation) if shards is not None]
         refuse_unused_masking_flags(config, known)
         if self._training is not None and self._evaluation is not None and config.eval_input_file:
@@ -61,17 +62,6 @@ class PretrainingTask(Task):
         print(f"{len(known[0].sources):,} shards", flush=True)
         for warning in dict.fromkeys(w for shards in known for w in shards.warnings):
             warn(warning)
-
-    def _check(self, patterns: Sequence[str]) -> ShardSet:
-        config, model = self._config, self._model
-        return check_shards(
-            patterns,
-            model.config,
-            model.config_file,
-            config.max_seq_length,
-            config.max_predictions_per_seq,
-            config,
-        )
 
     @property
     def batch_sizes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Shards, flags, model and vocabulary that do not fit together; each mismatch is one sentence."""
+"""Shards that contradict each other, flags, model or vocabulary; a mismatch is one sentence."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking
 from bert_ko.modeling.bert import BertConfig
-from bert_ko.tasks.pretraining.settings import MaskingFlags
+from bert_ko.tasks.pretraining.settings import MaskingFlags, PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import (
     ShardSet,
     check_shards,
@@ -19,6 +19,7 @@ from bert_ko.tasks.pretraining.shard_checks import (
     refuse_unused_masking_flags,
 )
 from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.training.model_files import ModelFiles
 
 CONFIG = BertConfig(vocab_size=100, max_position_embeddings=64)
 MANIFEST: dict[str, Any] = {
@@ -54,12 +55,9 @@ def make(folder: Path, *names: str, manifest: Any = MANIFEST, **changes: Any) ->
 
 
 def checked(*patterns: str, config: BertConfig = CONFIG, **changes: Any) -> ShardSet:
-    values = {"max_seq_length": 32, "max_predictions_per_seq": 5, **changes}
-    flags = MaskingFlags(**{k: v for k, v in values.items() if k in vars(MaskingFlags())})
-    return check_shards(
-        patterns, config, "model.json", values["max_seq_length"],
-        values["max_predictions_per_seq"], flags,
-    )  # fmt: skip
+    values: Any = {"max_seq_length": 32, "max_predictions_per_seq": 5, **changes}
+    flags = PretrainingFlags(input_file=patterns, output_dir="out", do_eval=True, **values)
+    return check_shards(patterns, flags, ModelFiles(config, "model.json", None))
 
 
 def refusal(*patterns: str, **changes: Any) -> str:
@@ -256,10 +254,17 @@ def test_check_shards_shard_of_another_size_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_check_shards_bad_masking_flags_name_the_flag(tmp_path: Path) -> None:
-    folder = make(tmp_path, masking="dynamic")
-    assert refusal(folder, masked_lm_prob=1.5) == "--masked_lm_prob must be in (0, 1), got 1.5."
-    assert refusal(folder, max_ngram_size=0) == "--max_ngram_size must be at least 1, got 0."
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"masked_lm_prob": 1.5}, "--masked_lm_prob must be in (0, 1), got 1.5."),
+        ({"max_ngram_size": 0}, "--max_ngram_size must be at least 1, got 0."),
+    ],
+)
+def test_masking_flags_out_of_bounds_are_refused(flags: Any, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        MaskingFlags(**flags)
+    assert str(error.value) == message
 
 
 def test_check_shards_manifest_that_can_not_be_used_is_refused(tmp_path: Path) -> None:
