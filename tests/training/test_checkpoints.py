@@ -16,12 +16,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bert_ko.modeling.bert import BertConfig
-from bert_ko.modeling.encoder import config_from_json
 from bert_ko.training.checkpoints import (
     Checkpoint,
     identity_differences,
+    last_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    read_model_config,
     remove_unfinished,
     save_checkpoint,
 )
@@ -55,8 +56,8 @@ def assert_equal(found: Checkpoint, wanted: Checkpoint) -> None:
     assert found.state == wanted.state
 
 
-def steps(folder: Path) -> list[int]:
-    return [int(path[-8:]) for path in list_checkpoints(str(folder))]
+def steps(folder: Path, kind: Any = "checkpoint") -> list[int]:
+    return [int(path[-8:]) for path in list_checkpoints(str(folder), kind)]
 
 
 def test_save_checkpoint_reads_back_bit_for_bit(tmp_path: Path) -> None:
@@ -66,8 +67,7 @@ def test_save_checkpoint_reads_back_bit_for_bit(tmp_path: Path) -> None:
         "bert_config.json", "model.safetensors", "optimizer.safetensors", "state.json",
     ]  # fmt: skip
     assert_equal(load_checkpoint(path), checkpoint(1000))
-    config = Path(path, "bert_config.json").read_text(encoding="utf-8")
-    assert config_from_json(config, "x") == CONFIG
+    assert read_model_config(f"{path}/bert_config.json") == CONFIG
     assert os.listdir(tmp_path) == ["checkpoint-00001000"]
 
 
@@ -132,13 +132,16 @@ def test_save_checkpoint_files_of_the_user_stay(tmp_path: Path) -> None:
 
 
 def test_remove_unfinished_takes_what_kills_leave_and_nothing_else(tmp_path: Path) -> None:
-    left = tmp_path / ".checkpoint-00000003.tmp"
-    left.mkdir()
-    (left / "model.safetensors").write_bytes(b"half")
+    for name in (".checkpoint-00000003.tmp", ".best-00000003.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"half")
     for name in (".run.json.123.tmp", ".metrics.jsonl.9.tmp", ".user.dic.77.tmp"):
         (tmp_path / name).write_text("half")
     save(tmp_path, 2)
-    stay = [".mine.tmp", ".lock", "run.json.1.tmp", ".checkpoint-x.tmp"]
+    stay = [
+        ".mine.tmp", ".lock", "run.json.1.tmp", ".checkpoint-x.tmp", ".best-x.tmp", ".best.tmp",
+        "best-00000003.tmp", ".worst-00000003.tmp",
+    ]  # fmt: skip
     for name in stay:
         (tmp_path / name).write_text("x")
     remove_unfinished(str(tmp_path))
@@ -187,18 +190,6 @@ def test_save_checkpoint_keeps_each_kind_by_itself(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["best-00000031", "checkpoint-00000040"]
 
 
-def test_remove_unfinished_takes_half_of_a_best_and_nothing_else(tmp_path: Path) -> None:
-    left = tmp_path / ".best-00000003.tmp"
-    left.mkdir()
-    (left / "model.safetensors").write_bytes(b"half")
-    save_best(tmp_path, 2)
-    stay = [".best-x.tmp", ".best.tmp", "best-00000003.tmp", ".worst-00000003.tmp"]
-    for name in stay:
-        (tmp_path / name).write_text("x")
-    remove_unfinished(str(tmp_path))
-    assert sorted(os.listdir(tmp_path)) == sorted([*stay, "best-00000002"])
-
-
 class Killed(BaseException):
     """After it nothing more is done, as after SIGKILL."""
 
@@ -224,53 +215,32 @@ def killed_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
             yield done
 
 
+@pytest.mark.parametrize("kind", ["checkpoint", "best"])
 def test_save_checkpoint_killed_at_every_call_leaves_a_good_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    save_kind, keep = (save_best, 1) if kind == "best" else (save, 2)
     found: list[int] = []
     for call in itertools.count():
         folder = tmp_path / str(call)
         folder.mkdir()
         for step in (1, 2):
-            save(folder, step)
+            save_kind(folder, step)
         with killed_at(call, monkeypatch) as done:
-            save(folder, 3, keep=2)
+            save_kind(folder, 3, keep=keep)
         is_over = len(done) < call
         remove_unfinished(str(folder))
-        for step, path in zip(steps(folder), list_checkpoints(str(folder)), strict=True):
-            assert_equal(load_checkpoint(path), checkpoint(step))
-        found.append(steps(folder)[-1])
-        assert_equal(load_checkpoint(save(folder, 3, keep=2)), checkpoint(3))
-        assert steps(folder) == [2, 3]
+        for path in list_checkpoints(str(folder), kind):
+            wanted = checkpoint(int(path[-8:]))
+            wanted = wanted._replace(slots={}) if kind == "best" else wanted
+            assert_equal(load_checkpoint(path, kind != "best"), wanted)
+        found.append(int(path[-8:]))
+        save_kind(folder, 3, keep=keep)
+        assert steps(folder, kind) == [2, 3][-keep:]
         if is_over:
             break
     assert call > 10
     assert found == sorted(found) and set(found) == {2, 3}
-
-
-def test_save_checkpoint_best_killed_at_every_call_leaves_a_good_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found: list[int] = []
-    for call in itertools.count():
-        folder = tmp_path / str(call)
-        folder.mkdir()
-        save_best(folder, 1)
-        with killed_at(call, monkeypatch) as done:
-            save_best(folder, 2)
-        is_over = len(done) < call
-        remove_unfinished(str(folder))
-        paths = list_checkpoints(str(folder), "best")
-        for path in paths:
-            wanted = checkpoint(int(path[-8:]))._replace(slots={})
-            assert_equal(load_checkpoint(path, with_slots=False), wanted)
-        found.append(int(paths[-1][-8:]))
-        save_best(folder, 2)
-        assert list_checkpoints(str(folder), "best") == [str(folder / "best-00000002")]
-        if is_over:
-            break
-    assert call > 10
-    assert found == sorted(found) and set(found) == {1, 2}
 
 
 def test_save_checkpoint_killed_over_the_folder_of_a_user_leaves_a_good_one(
@@ -356,8 +326,32 @@ def test_load_checkpoint_without_slots_reads_no_slots(tmp_path: Path) -> None:
     assert_equal(load_checkpoint(path, with_slots=False), checkpoint(1)._replace(slots={}))
 
 
+def test_load_checkpoint_last_of_its_kind(tmp_path: Path) -> None:
+    assert last_checkpoint(str(tmp_path)) is last_checkpoint(str(tmp_path), "best") is None
+    for step in (8, 12, 4):
+        save(tmp_path, step)
+    save_best(tmp_path, 16)
+    found = last_checkpoint(str(tmp_path), with_slots=True)
+    assert found is not None
+    assert_equal(found, checkpoint(12))
+    found = last_checkpoint(str(tmp_path), "best")
+    assert found is not None and found.state["step"] == 16
+
+
+def test_read_model_config_reads_and_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(CONFIG.to_dict()))
+    assert read_model_config(str(path)) == CONFIG
+    path.write_text('{"vocab_size": 0}')
+    with pytest.raises(ValueError) as error:
+        read_model_config(str(path))
+    assert str(error.value) == f"{path}: vocab_size must be a positive integer, got 0."
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+        read_model_config(str(tmp_path / "none.json"))
+
+
 def test_identity_differences_say_what_was_and_what_is() -> None:
-    stands = {
+    saved = {
         "seed": 1, "name": None, "same": [1], "shards": [["a", 1], ["b", 2]], "more": ["x"],
         "config": {"hidden_size": 8, "vocab_size": 9},
     }  # fmt: skip
@@ -365,7 +359,7 @@ def test_identity_differences_say_what_was_and_what_is() -> None:
         "seed": 2, "name": "x", "same": [1], "shards": [["a", 1], ["c", 2]], "more": [],
         "config": {"hidden_size": 16, "vocab_size": 9}, "new": True,
     }  # fmt: skip
-    assert identity_differences(stands, wanted) == [
+    assert identity_differences(saved, wanted) == [
         "--config: hidden_size was 8, now 16",
         "--more had 1 items, now 0",
         "--name was None, now 'x'",
@@ -373,4 +367,4 @@ def test_identity_differences_say_what_was_and_what_is() -> None:
         "--seed was 1, now 2",
         "--shards had ['b', 2], now ['c', 2]",
     ]
-    assert identity_differences(stands, stands) == []
+    assert identity_differences(saved, saved) == []

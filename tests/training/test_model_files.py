@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.flags import flag
 from bert_ko.modeling.bert import WORD_EMBEDDINGS
 from bert_ko.progress import program_name
 from bert_ko.tasks.settings import FineTuneFlags
+from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 from bert_ko.training.model_files import (
     ModelFlags,
     config_beside,
+    copy_vocabulary,
     open_model,
     open_model_files,
     remembered_flags,
@@ -189,19 +193,20 @@ def test_beside_folder_without_anything_has_nothing(tmp_path: Path) -> None:
 
 def test_remembered_flags_are_those_of_the_best_weights(tmp_path: Path) -> None:
     for step, kind in ((1, "best"), (2, "checkpoint")):
-        state = {"step": step, "identity": {"max_seq_length": step}}
-        checkpoint = Checkpoint({"w": np.zeros(1, np.float32)}, {}, state)
-        path = save_checkpoint(str(tmp_path), step, checkpoint, CONFIG, 0, kind)  # type: ignore[arg-type]
+        path = save_state(tmp_path, kind, step=step, identity={"max_seq_length": step})
         for name in (path, f"{path}/model.safetensors"):
             assert remembered_flags(name) == {"max_seq_length": step}
     assert remembered_flags(str(tmp_path)) == {"max_seq_length": 1}
 
 
 def test_remembered_flags_of_a_converted_model(tmp_path: Path) -> None:
-    state = {"step": 3, "trained_with": {"use_crf": True}}
-    checkpoint = Checkpoint({"w": np.zeros(1, np.float32)}, {}, state)
-    save_checkpoint(str(tmp_path), 3, checkpoint, CONFIG, 0)
+    save_state(tmp_path, step=3, trained_with={"use_crf": True})
     assert remembered_flags(str(tmp_path)) == {"use_crf": True}
+
+
+def save_state(folder: Path, kind: Any = "checkpoint", **state: Any) -> str:
+    checkpoint = Checkpoint({"w": np.zeros(1, np.float32)}, {}, state)
+    return save_checkpoint(str(folder), state["step"], checkpoint, CONFIG, 0, kind)
 
 
 # Of a command that uses a model
@@ -209,6 +214,12 @@ def test_remembered_flags_of_a_converted_model(tmp_path: Path) -> None:
 
 def open_at(path: Path | str, **flags: Any) -> Any:
     return open_model(ModelFlags(init_checkpoint=str(path), **flags))
+
+
+def refused_at(path: Path | str, **flags: Any) -> str:
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        open_at(path, **flags)
+    return str(error.value)
 
 
 def test_open_model_run_folder_and_its_checkpoint_have_everything(saved: Path) -> None:
@@ -238,17 +249,13 @@ def test_open_model_flags_that_agree_are_accepted(saved: Path, tmp_path: Path) -
 
 def test_open_model_flags_that_contradict_are_refused(saved: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "other.json", hidden_act="relu", vocab_size=9)
-    with pytest.raises(ValueError) as error:
-        open_at(saved, bert_config_file=path)
-    assert str(error.value) == (
+    assert refused_at(saved, bert_config_file=path) == (
         f"--bert_config_file: {path} is not the configuration that {checkpoint_of(saved)} was "
         f"trained with (hidden_act was 'gelu', now 'relu', vocab_size was {CONFIG.vocab_size}, now "
         "9); leave the flag out."
     )
     vocab = write_vocabulary(tmp_path / "vocab", SWAPPED)
-    with pytest.raises(ValueError) as error:
-        open_at(saved, vocab_file=vocab)
-    assert str(error.value) == (
+    assert refused_at(saved, vocab_file=vocab) == (
         f"--vocab_file: {vocab} is not the vocabulary that {checkpoint_of(saved)} was trained "
         "with; its pieces would mean other words."
     )
@@ -258,9 +265,7 @@ def test_open_model_other_vocabulary_than_beside_theirs_is_refused(tmp_path: Pat
     folder = hugging_face_folder(tmp_path / "theirs")
     write_vocabulary(folder)
     vocab = write_vocabulary(tmp_path / "vocab", SWAPPED)
-    with pytest.raises(ValueError) as error:
-        open_at(folder, vocab_file=vocab)
-    assert str(error.value) == (
+    assert refused_at(folder, vocab_file=vocab) == (
         f"--vocab_file: {vocab} is not the vocabulary beside the weights, {folder}; leave the flag "
         "out."
     )
@@ -270,15 +275,13 @@ def test_open_model_without_vocabulary_or_configuration_asks_for_it(
     model: Path, tmp_path: Path
 ) -> None:
     folder = hugging_face_folder(tmp_path / "theirs")
-    with pytest.raises(FileNotFoundError, match=rf"^--vocab_file: no vocabulary in {folder}; name"):
-        open_at(folder)
+    assert refused_at(folder) == f"--vocab_file: no vocabulary in {folder}; name it."
     vocab = write_vocabulary(tmp_path / "vocab")
     assert open_at(folder, vocab_file=vocab).tokenizer.vocab.pieces == PIECES
     last = checkpoint_of(model)
     (last / "bert_config.json").unlink()
-    message = rf"^--bert_config_file: no bert_config\.json beside {last}; name it\.$"
-    with pytest.raises(FileNotFoundError, match=message):
-        open_at(model)
+    message = f"--bert_config_file: no bert_config.json beside {last}; name it."
+    assert refused_at(model) == message
     path = write_config(tmp_path / "named.json")
     assert open_at(model, bert_config_file=path).config == CONFIG
 
@@ -286,9 +289,7 @@ def test_open_model_without_vocabulary_or_configuration_asks_for_it(
 def test_open_model_vocabulary_of_another_size(tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "theirs")
     vocab = write_vocabulary(tmp_path / "vocab", (*PIECES, "뷁"))
-    with pytest.raises(ValueError) as error:
-        open_at(folder, vocab_file=vocab)
-    assert str(error.value) == (
+    assert refused_at(folder, vocab_file=vocab) == (
         f"vocab_size is {CONFIG.vocab_size:,} in the configuration of {folder}, but "
         f"{CONFIG.vocab_size + 1:,} in the vocabulary ({vocab}); set vocab_size in the config to "
         "that."
@@ -309,3 +310,70 @@ def test_arrays_of_another_task_or_size_are_refused(saved: Path, tmp_path: Path)
     wider = specs_of("masked_lm", dataclasses.replace(CONFIG, vocab_size=size))
     with pytest.raises(ValueError, match=rf"^--init_checkpoint: {WORD_EMBEDDINGS} has shape "):
         found.arrays(wider)
+
+
+# Copies of a vocabulary
+
+
+def contents(folder: Path | str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["vocab_folder", "wordpiece_folder", "sentencepiece_folder"])
+def test_copy_vocabulary_is_the_same_vocabulary(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    tokenizer = load_tokenizer(folder)
+    for _ in range(2):  # the second time, everything is there
+        copy_vocabulary(tokenizer, str(tmp_path))
+        copy = load_tokenizer(str(tmp_path))
+        assert copy.fingerprint == tokenizer.fingerprint
+        assert (
+            copy.encode("마을 도서관에서 책을").ids == tokenizer.encode("마을 도서관에서 책을").ids
+        )
+    assert contents(tmp_path) == {
+        name: data for name, data in contents(folder).items() if name in contents(tmp_path)
+    }
+    names = {"vocab.txt", "tokenizer_config.json"}
+    assert set(contents(tmp_path)) == names | ({"spm.model"} if kind[0] == "s" else set())
+
+
+def test_copy_vocabulary_without_config_gets_one(vocab_folder: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    shutil.copy(f"{vocab_folder}/vocab.txt", tmp_path / "words.txt")
+    tokenizer = load_tokenizer(str(tmp_path / "words.txt"))
+    copy_vocabulary(tokenizer, str(tmp_path / "out"))
+    assert load_tokenizer(str(tmp_path / "out")).fingerprint == tokenizer.fingerprint
+
+
+def test_copy_vocabulary_takes_user_dictionaries_along(tmp_path: Path) -> None:
+    # An empty dictionary is enough for copying; MeCab is asked to open none.
+    folder, out = tmp_path / "vocab", tmp_path / "out"
+    out.mkdir()
+    source = tmp_path / "corpus.txt"
+    source.write_text("가나다 라마바 " * 100, encoding="utf-8")
+    run(
+        BuildVocabConfig(
+            input_file=(str(source),), output_dir=str(folder), vocab_size=120, num_workers=1,
+            tokenizer_type="wordpiece",
+        )
+    )  # fmt: skip
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["mecab_user_dictionary"] = ["names.dic"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "names.dic").write_bytes(b"\0dictionary")
+    tokenizer = load_tokenizer(str(folder))
+    copy_vocabulary(tokenizer, str(out))
+    assert (out / "names.dic").read_bytes() == b"\0dictionary"
+    assert load_tokenizer(str(out)).fingerprint == tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer_config.json"])
+def test_copy_vocabulary_other_file_of_the_user_stays(
+    name: str, vocab_folder: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{name} differs; delete that")):
+        copy_vocabulary(load_tokenizer(vocab_folder), str(tmp_path))
+    assert contents(tmp_path) == {name: b"mine"}

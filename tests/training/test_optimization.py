@@ -11,7 +11,14 @@ import pytest
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import PretrainingHead, model_specs
 from bert_ko.modeling.parameters import Arrays
-from bert_ko.training.optimization import OptimizerConfig, hyperparameters
+from bert_ko.training.optimization import (
+    OptimizerConfig,
+    clip_scale,
+    has_decay,
+    hyperparameters,
+    rate_multiple,
+    update,
+)
 from tests.training.backend_worker import (
     DECAYED,
     OPTIMIZERS,
@@ -74,14 +81,14 @@ def reference(
             if config.name != "adam_weight_decay":
                 mean = mean / (1 - config.beta_1 ** (step + 1))
                 square = square / (1 - config.beta_2 ** (step + 1))
-            update = mean / (np.sqrt(square) + config.epsilon)
+            change = mean / (np.sqrt(square) + config.epsilon)
             ratio = 1.0
             if googles_decay(name):
-                update = update + config.weight_decay * value
-                norms_of = np.linalg.norm(value), np.linalg.norm(update)
+                change = change + config.weight_decay * value
+                norms_of = np.linalg.norm(value), np.linalg.norm(change)
                 if config.name == "lamb" and min(norms_of) > 0:
                     ratio = norms_of[0] / norms_of[1]
-            values[name] = value - rate * multiple * ratio * update
+            values[name] = value - rate * multiple * ratio * change
     slots = {f"{name}/adam_m": array for name, array in m.items()}
     return values, {**slots, **{f"{name}/adam_v": array for name, array in v.items()}}, norms
 
@@ -96,8 +103,6 @@ def random_gradients(step: int, values: dict[str, Array]) -> dict[str, Array]:
 def run(config: OptimizerConfig, arrays: Arrays) -> tuple[Arrays, Arrays, list[float]]:
     """The same as ``reference`` by the package's functions."""
     from keras import ops
-
-    from bert_ko.training.optimization import clip_scale, update
 
     values = {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
     slots = {name: (ops.zeros_like(value), ops.zeros_like(value)) for name, value in values.items()}
@@ -225,8 +230,6 @@ def test_update_adamw_equals_torch() -> None:
 
 
 def test_has_decay_is_googles_for_every_variable() -> None:
-    from bert_ko.training.optimization import has_decay
-
     specs = model_specs(BertConfig(vocab_size=9, num_hidden_layers=2), PretrainingHead())
     decaying = {name for name in specs if has_decay(name)}
     assert decaying == {name for name in specs if googles_decay(name)}
@@ -250,21 +253,22 @@ def test_clip_scale_literal_values(
 ) -> None:
     from keras import ops
 
-    from bert_ko.training.optimization import clip_scale
-
     tensors = [ops.convert_to_tensor(gradient, "float32") for gradient in gradients]
     found = clip_scale(OptimizerConfig(clip_norm=clip_norm), tensors)
     assert [float(x) for x in found] == pytest.approx([norm, scale])
+    for value in (float("nan"), float("inf")):  # the norm shows what is not finite
+        spoiled = [*tensors, ops.convert_to_tensor([value], "float32")]
+        assert not np.isfinite(float(clip_scale(OptimizerConfig(), spoiled)[0]))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_clip_scale_norm_shows_what_is_not_finite(value: float) -> None:
+def updated(variable: str, value: float, gradient: float, **settings: Any) -> tuple[float, Any]:
+    """The first update of one number, and its slots."""
     from keras import ops
 
-    from bert_ko.training.optimization import clip_scale
-
-    tensors = [ops.convert_to_tensor([1.0, value], "float32")]
-    assert not np.isfinite(float(clip_scale(OptimizerConfig(), tensors)[0]))
+    config = OptimizerConfig(num_warmup_steps=0, num_train_steps=10, **settings)
+    zeros, numbers = ops.zeros((1,)), (ops.full((1,), x) for x in (value, gradient))
+    new, slots = update(config, variable, *numbers, (zeros, zeros), hyperparameters(config, 0))
+    return float(new[0]), [float(slot[0]) for slot in slots]
 
 
 @pytest.mark.parametrize(
@@ -275,40 +279,11 @@ def test_clip_scale_norm_shows_what_is_not_finite(value: float) -> None:
     [("adam_weight_decay", 4 - 0.5 * 3.562228), ("adamw", 3.3), ("lamb", 2.0)],
 )
 def test_update_first_step_literal_values(name: Any, wanted: float) -> None:
-    from keras import ops
-
-    from bert_ko.training.optimization import update
-
-    config = OptimizerConfig(
-        name=name, learning_rate=0.5, num_warmup_steps=0, num_train_steps=10, weight_decay=0.1
-    )
-    zeros = ops.zeros((1,))
-    value, slots = update(
-        config,
-        "x/kernel",
-        ops.full((1,), 4.0),
-        ops.full((1,), 2.0),
-        (zeros, zeros),
-        hyperparameters(config, 0),
-    )
-    assert float(value[0]) == pytest.approx(wanted, abs=1e-4)
-    assert [float(slot[0]) for slot in slots] == pytest.approx([0.2, 0.004])
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_update_bias_has_neither_decay_nor_ratio(name: Any) -> None:
-    from keras import ops
-
-    from bert_ko.training.optimization import update
-
-    config = OptimizerConfig(
-        name=name, learning_rate=0.5, num_warmup_steps=0, num_train_steps=10, weight_decay=0.1
-    )
-    zeros = ops.zeros((1,))
-    value, _ = update(
-        config, "x/bias", ops.full((1,), 4.0), zeros, (zeros, zeros), hyperparameters(config, 0)
-    )
-    assert float(value[0]) == 4
+    settings = {"name": name, "learning_rate": 0.5, "weight_decay": 0.1}
+    value, slots = updated("x/kernel", 4.0, 2.0, **settings)
+    assert value == pytest.approx(wanted, abs=1e-4)
+    assert slots == pytest.approx([0.2, 0.004])
+    assert updated("x/bias", 4.0, 0.0, **settings)[0] == 4  # neither decay nor ratio
 
 
 MULTIPLES = (("cls/tags/crf/", 50.0), ("cls/tags/", 5.0))
@@ -325,8 +300,6 @@ MULTIPLES = (("cls/tags/crf/", 50.0), ("cls/tags/", 5.0))
     ],
 )
 def test_rate_multiple_names_come_before_layers(name: str, multiple: float) -> None:
-    from bert_ko.training.optimization import rate_multiple
-
     config = OptimizerConfig(layer_decay=0.5, num_hidden_layers=2, multiples=MULTIPLES)
     assert rate_multiple(config, name) == multiple
     of_layers = OptimizerConfig(
@@ -336,21 +309,12 @@ def test_rate_multiple_names_come_before_layers(name: str, multiple: float) -> N
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_update_with_a_multiple_moves_so_much_further(name: Any) -> None:
-    from keras import ops
-
-    from bert_ko.training.optimization import update
-
-    def moved(multiples: Any) -> tuple[Any, Any]:
-        config = OptimizerConfig(
-            name=name, learning_rate=0.01, num_warmup_steps=0, multiples=multiples
+def test_update_with_a_multiple_moves_that_much_further(name: Any) -> None:
+    def moved(multiples: Any) -> tuple[float, Any]:
+        value, slots = updated(
+            "cls/tags/crf/start", 4.0, 2.0, name=name, learning_rate=0.01, multiples=multiples
         )
-        zeros = ops.zeros((1,))
-        value, slots = update(
-            config, "cls/tags/crf/start", ops.full((1,), 4.0), ops.full((1,), 2.0),
-            (zeros, zeros), hyperparameters(config, 0),
-        )  # fmt: skip
-        return 4 - float(value[0]), [float(slot[0]) for slot in slots]
+        return 4 - value, slots
 
     plain, slots = moved(())
     assert moved(MULTIPLES) == (pytest.approx(50 * plain, rel=1e-4), slots)
