@@ -85,7 +85,7 @@ class TrainingLoop(Generic[BatchType]):
         optimizer: OptimizerConfig,
         run: Run,
         config: TrainFlags,
-        evaluate: Evaluate | None = None,
+        evaluate: Evaluate,
         computed_with: str = "",
     ):
         """Prepares a loop.
@@ -197,8 +197,8 @@ class TrainingLoop(Generic[BatchType]):
             self._settle()
         is_last = config.keeps_best and done == self._num_steps
         interval = config.eval_every_steps
-        if self._evaluate and interval and (done % interval == 0 or is_last):
-            self._write_evaluation(self._evaluate)
+        if interval and (done % interval == 0 or is_last):
+            self._write_evaluation()
 
     def _settle(self, *, is_rated: bool = True) -> None:
         """Waits for the steps that are under way, and checks their losses.
@@ -260,10 +260,10 @@ class TrainingLoop(Generic[BatchType]):
     def _restart_rate(self) -> None:
         self._record_clock, self._record_tokens = time.perf_counter(), 0
 
-    def _write_evaluation(self, evaluate: Evaluate) -> None:
+    def _write_evaluation(self) -> None:
         self._settle()
         step = self._progression.step
-        metrics = {f"eval_{name}": value for name, value in evaluate(step).items()}
+        metrics = {f"eval_{name}": value for name, value in self._evaluate(step).items()}
         self._writer.write({"step": step, **metrics}, "eval")
         self._restart_rate()
 

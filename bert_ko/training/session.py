@@ -351,7 +351,7 @@ class _Session:
             self._optimizer,
             run,
             config,
-            evaluate_and_keep if config.eval_every_steps is not None else None,
+            evaluate_and_keep,
             computed_with,
         )
         source = self._task.train_batches(seed, progression.position)

@@ -161,8 +161,8 @@ class Flags(TrainFlags):
 
 
 def resume(
-    folder: Path, program: NumpyProgram, open_source: Callable[[Any], Any],
-    evaluate: Evaluate | None = None, num_train_steps: int = 30, **flags: Any,
+    folder: Path, program: NumpyProgram, open_source: Callable[[Any], Any], evaluate: Evaluate,
+    num_train_steps: int = 30, **flags: Any,
 ) -> Progression:  # fmt: skip
     """From the last checkpoint, as the command does."""
     folder.mkdir(exist_ok=True)
@@ -181,16 +181,14 @@ def resume(
 
 
 def train(
-    folder: Path, reader: ReaderConfig, program: NumpyProgram | None = None,
-    with_evaluation: bool = False, **flags: Any,
-) -> Progression:  # fmt: skip
+    folder: Path, reader: ReaderConfig, program: NumpyProgram | None = None, **flags: Any
+) -> Progression:
     program = program or NumpyProgram()
 
     def held_out(step: int) -> dict[str, float]:
         return evaluate(program, HEAD, InstanceReader(reader).one_epoch(), 100)
 
-    open_source = functools.partial(InstanceReader, reader)
-    return resume(folder, program, open_source, held_out if with_evaluation else None, **flags)
+    return resume(folder, program, functools.partial(InstanceReader, reader), held_out, **flags)
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -261,7 +259,7 @@ def test_run_parts_of_a_batch_have_the_denominator_of_the_whole(
 
 
 def test_run_evaluates_after_every_few_steps(tmp_path: Path, reader: ReaderConfig) -> None:
-    train(tmp_path, reader, with_evaluation=True, eval_every_steps=12, log_every_steps=6)
+    train(tmp_path, reader, eval_every_steps=12, log_every_steps=6)
     found = [(record["step"], "eval_loss" in record) for record in metrics(tmp_path)]
     assert found == [
         (6, False), (12, False), (12, True), (18, False), (24, False), (24, True), (30, False),
@@ -278,16 +276,16 @@ def test_run_evaluates_at_the_end_too_and_once(
     eval_every_steps: int | None, evaluated: list[int], tmp_path: Path, reader: ReaderConfig
 ) -> None:
     settings = {"eval_every_steps": eval_every_steps, "keeps_best": True}
-    train(tmp_path, reader, None, True, log_every_steps=30, **settings)
+    train(tmp_path, reader, log_every_steps=30, **settings)
     assert [r["step"] for r in metrics(tmp_path) if "eval_loss" in r] == evaluated
-    train(tmp_path, reader, None, True, log_every_steps=30, **settings)  # all is done
+    train(tmp_path, reader, log_every_steps=30, **settings)  # all is done
     assert [r["step"] for r in metrics(tmp_path) if "eval_loss" in r] == evaluated
 
 
 def test_run_stopped_before_the_end_does_not_evaluate(tmp_path: Path, reader: ReaderConfig) -> None:
     slow = NumpyProgram(lambda step: time.sleep(0.02))
     stopped = train(
-        tmp_path, reader, slow, True, max_hours=0.05 / 3600, eval_every_steps=99, keeps_best=True
+        tmp_path, reader, slow, max_hours=0.05 / 3600, eval_every_steps=99, keeps_best=True
     )
     assert 0 < stopped.step < 30
     assert not any("eval_loss" in record for record in metrics(tmp_path))
@@ -341,9 +339,11 @@ class PlainSource:
         return f"It is batch {batch.position['number'] - 1} of a hat"
 
 
-def train_plainly(folder: Path, program: NumpyProgram, *evaluate: Any, **flags: Any) -> Progression:
+def train_plainly(
+    folder: Path, program: NumpyProgram, evaluate: Any = None, **flags: Any
+) -> Progression:
     flags = {"num_train_steps": 10, "log_every_steps": 2, **flags}
-    return resume(folder, program, PlainSource, *evaluate, **flags)
+    return resume(folder, program, PlainSource, evaluate, **flags)
 
 
 def test_run_other_source_is_trained_on_and_resumed(tmp_path: Path) -> None:
@@ -426,14 +426,7 @@ def undisturbed(
         if log_steps not in folders:
             folders[log_steps] = tmp_path_factory.mktemp("undisturbed")
             config = ReaderConfig(shards, 6, L, P, VOCAB, seed=3, shuffle_buffer_size=10)
-            train(
-                folders[log_steps],
-                config,
-                None,
-                True,
-                log_every_steps=log_steps,
-                eval_every_steps=5,
-            )
+            train(folders[log_steps], config, log_every_steps=log_steps, eval_every_steps=5)
         return folders[log_steps]
 
     return folder
@@ -450,10 +443,10 @@ def test_run_killed_at_random_steps_goes_on_to_the_same_run(
     for step in sorted(rng.randrange(31) for _ in range(4)):
         program = NumpyProgram(dies_at(step))
         try:
-            train(tmp_path, reader, program, True, **settings)
+            train(tmp_path, reader, program, **settings)
         except Killed:
             assert not program.steps or program.steps[0] % 4 == 0
-    train(tmp_path, reader, None, True, **settings)
+    train(tmp_path, reader, **settings)
     assert_same_run(tmp_path, undisturbed(log_steps))
 
 
@@ -480,7 +473,7 @@ def test_run_killed_between_its_files_goes_on_to_the_same_run(
     for writes in (0, 1, 2, 5, 6, 7, 8, 9, 10, 30):
         left[0] = writes
         try:
-            train(tmp_path, reader, None, True, log_every_steps=3, eval_every_steps=5)
+            train(tmp_path, reader, log_every_steps=3, eval_every_steps=5)
         except Killed:
             continue
     assert_same_run(tmp_path, undisturbed(3))
@@ -535,7 +528,7 @@ def test_run_time_over_saves_and_goes_on_with_more(
 ) -> None:  # fmt: skip
     slow = NumpyProgram(lambda step: time.sleep(0.02))
     stopped = train(
-        tmp_path, reader, slow, True, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
+        tmp_path, reader, slow, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
     )
     assert 0 < stopped.step < 15
     assert last(tmp_path).state["step"] == stopped.step
@@ -543,10 +536,10 @@ def test_run_time_over_saves_and_goes_on_with_more(
     # The time of earlier runs counts.
     program = NumpyProgram()
     again = train(
-        tmp_path, reader, program, True, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
+        tmp_path, reader, program, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
     )
     assert again.step == stopped.step and program.steps == []
-    train(tmp_path, reader, None, True, max_hours=1e6 / 3600, log_every_steps=3, eval_every_steps=5)
+    train(tmp_path, reader, max_hours=1e6 / 3600, log_every_steps=3, eval_every_steps=5)
     assert_same_run(tmp_path, undisturbed(3))
 
 
@@ -562,14 +555,12 @@ def test_run_signal_saves_and_exits_and_the_next_run_goes_on(
             os.kill(os.getpid(), number)
 
     with pytest.raises(SystemExit) as stopped:
-        train(
-            tmp_path, reader, NumpyProgram(interrupt), True, log_every_steps=7, eval_every_steps=5
-        )
+        train(tmp_path, reader, NumpyProgram(interrupt), log_every_steps=7, eval_every_steps=5)
     assert stopped.value.code == 128 + number
     assert last(tmp_path).state["step"] == 6
     assert "stopped at step 6; run the same command to resume" in capsys.readouterr().out
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
-    train(tmp_path, reader, None, True, log_every_steps=7, eval_every_steps=5)
+    train(tmp_path, reader, log_every_steps=7, eval_every_steps=5)
     assert_same_run(tmp_path, undisturbed(7))
 
 
