@@ -346,13 +346,7 @@ class _Session:
             return self._metrics
 
         loop: TrainingLoop[Any] = TrainingLoop(
-            program,
-            self._task.head,
-            self._optimizer,
-            run,
-            config,
-            evaluate_and_keep,
-            computed_with,
+            program, self._task.head, self._optimizer, run, config, evaluate_and_keep, computed_with
         )
         source = self._task.train_batches(seed, progression.position)
         self._step = loop.run(source, progression).step

@@ -22,12 +22,7 @@ from filelock import FileLock
 
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.encoder import encode
-from bert_ko.modeling.heads import (
-    MaskedLmHead,
-    NextSentenceHead,
-    PretrainingHead,
-    model_specs,
-)
+from bert_ko.modeling.heads import MaskedLmHead, NextSentenceHead, PretrainingHead, model_specs
 from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
@@ -50,15 +45,10 @@ HEAD = PretrainingHead()
 
 def tiny_config(dropout: float = 0.0) -> BertConfig:
     return BertConfig(
-        vocab_size=53,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
+        vocab_size=53, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
         max_position_embeddings=LENGTH,
-    )
+    )  # fmt: skip
 
 
 def tiny_arrays() -> Arrays:
@@ -89,16 +79,12 @@ def make_batch(seed: int) -> Batch:
 
 
 def toy_optimizer(name: str) -> OptimizerConfig:
+    is_decayed = name == DECAYED
     return OptimizerConfig(
-        name="adamw" if name == DECAYED else name,  # type: ignore[arg-type]
-        learning_rate=0.01,
-        num_train_steps=30,
-        num_warmup_steps=4,
-        weight_decay=0.1,
-        clip_norm=2.0,
-        layer_decay=0.7 if name == DECAYED else 1.0,
-        num_hidden_layers=2,
-    )
+        name="adamw" if is_decayed else name,  # type: ignore[arg-type]
+        learning_rate=0.01, num_train_steps=30, num_warmup_steps=4, weight_decay=0.1,
+        clip_norm=2.0, layer_decay=0.7 if is_decayed else 1.0, num_hidden_layers=2,
+    )  # fmt: skip
 
 
 def toy_arrays() -> Arrays:
@@ -225,13 +211,9 @@ class Experiments:
         return backend.train_program(tiny_config(dropout), HEAD, self.optimizer, arrays, seed=3)
 
     def train(
-        self,
-        program: Any,
-        steps: Iterable[int],
-        parts: int = 1,
-        learning_rate: float | None = None,
-        batches: list[Batch] | None = None,
-    ) -> Losses:
+        self, program: Any, steps: Iterable[int], parts: int = 1,
+        learning_rate: float | None = None, batches: list[Batch] | None = None,
+    ) -> Losses:  # fmt: skip
         batches = batches or self.batches
         results: list[Callable[[], dict[str, float]]] = []
         for step in steps:
@@ -245,11 +227,8 @@ class Experiments:
 
     def reset(self, program: Any) -> None:
         arrays = tiny_arrays()
-        slots = {
-            f"{name}/{slot}": np.zeros_like(value)
-            for name, value in arrays.items()
-            for slot in ("adam_m", "adam_v")
-        }
+        zeros = {name: np.zeros_like(value) for name, value in arrays.items()}
+        slots = {f"{n}/{slot}": zero for n, zero in zeros.items() for slot in ("adam_m", "adam_v")}
         program.restore(arrays, slots)
 
     def messages(self) -> dict[str, Any]:
@@ -333,11 +312,9 @@ class Experiments:
 
         values = {}
         for key, backend, seed in (
-            ("one", self.one, 11),
-            ("one_again", self.one, 11),
-            ("one_other_seed", self.one, 12),
+            ("one", self.one, 11), ("one_again", self.one, 11), ("one_other_seed", self.one, 12),
             ("many", self.many, 11),
-        ):
+        ):  # fmt: skip
             weight = {"x/kernel": np.ones(2, np.float32)}
             program = backend.train_program(
                 tiny_config(), loss_alone(loss), self.optimizer, weight, seed

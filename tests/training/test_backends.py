@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.training.backend import DeviceConfig, cpu_has_bfloat16, no_tpu_message
-from bert_ko.training.devices import choose_backend, load_backend
+from bert_ko.training.backend import cpu_has_bfloat16, no_tpu_message
+from bert_ko.training.devices import choose_backend
 from tests.training.backend_worker import (
     BATCH,
     DRAW_ROWS,
@@ -58,15 +58,9 @@ def assert_equal_losses(found: Losses, wanted: Losses, tolerance: float) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [2, 4])
-def test_train_step_parts_equal_the_whole_batch(results: Results, parts: int) -> None:
-    assert_equal_losses(results[f"losses_{parts}_parts"], results["losses"][:SHORT], 1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("key", ["losses_many", "losses_many_2_parts"])
-def test_train_step_many_devices_equal_one(results: Results, key: str) -> None:
-    assert_equal_losses(results[key], results["losses"][:SHORT], 1e-5)
+@pytest.mark.parametrize("key", ["2_parts", "4_parts", "many", "many_2_parts"])
+def test_train_step_parts_and_devices_equal_one(results: Results, key: str) -> None:
+    assert_equal_losses(results[f"losses_{key}"], results["losses"][:SHORT], 1e-5)
 
 
 @pytest.mark.slow
@@ -332,10 +326,17 @@ def test_no_tpu_message_names_the_reason_where_there_is_one() -> None:
     assert no_tpu_message("jax").startswith("--use_tpu: no TPU was found; run on")
 
 
-def fake_packages(monkeypatch: pytest.MonkeyPatch, *installed: str) -> None:
+def chosen(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, installed: tuple[str, ...]
+) -> str:
+    """By the value of KERAS_BACKEND and the packages that there are."""
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: object() if name in installed else None
     )
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("KERAS_BACKEND", variable)
+    return choose_backend()
 
 
 @pytest.mark.parametrize(
@@ -352,11 +353,7 @@ def fake_packages(monkeypatch: pytest.MonkeyPatch, *installed: str) -> None:
 def test_choose_backend(
     monkeypatch: pytest.MonkeyPatch, variable: str | None, installed: tuple[str, ...], wanted: str
 ) -> None:
-    fake_packages(monkeypatch, *installed)
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("KERAS_BACKEND", variable)
-    assert choose_backend() == wanted
+    assert chosen(monkeypatch, variable, installed) == wanted
 
 
 @pytest.mark.parametrize(
@@ -368,24 +365,11 @@ def test_choose_backend(
         (None, (), "pip install tensorflow$"),
     ],
 )
-def test_choose_backend_what_can_not_be_had_raises(
-    monkeypatch: pytest.MonkeyPatch,
-    variable: str | None,
-    installed: tuple[str, ...],
-    message: str,
+def test_choose_backend_that_is_missing_or_unknown_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, installed: tuple[str, ...], message: str
 ) -> None:
-    fake_packages(monkeypatch, *installed)
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("KERAS_BACKEND", variable)
     with pytest.raises(ValueError, match=message):
-        choose_backend()
-
-
-def test_load_backend_unknown_name_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_BACKEND", "numpy")
-    with pytest.raises(ValueError, match="got numpy"):
-        load_backend(DeviceConfig())
+        chosen(monkeypatch, variable, installed)
 
 
 def test_cpu_has_bfloat16_without_proc_is_false(monkeypatch: pytest.MonkeyPatch) -> None:

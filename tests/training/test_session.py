@@ -25,7 +25,7 @@ from bert_ko.training.labels import read_labels
 from bert_ko.training.metrics import read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.optimization import OptimizerConfig
-from bert_ko.training.session import Results, run_session
+from bert_ko.training.session import Results, Task, run_session
 
 WARNING = f"{program_name()}: warning:"
 PIECES = (*SPECIAL_TOKENS, "가", "나")
@@ -149,7 +149,7 @@ class Source:
         return ""
 
 
-class FakeTask:
+class FakeTask(Task):
     """Its score is looked up by the number of updates that the weights have seen.
 
     Attributes:
@@ -162,6 +162,7 @@ class FakeTask:
     labels = ("가", "나")
     rate_multiples = (("w", 2.0),)
     batch_sizes = ("predict_batch_size",)
+    steps_per_epoch, is_asked = 0, False
     scores: ClassVar[dict[int, float]] = {}
     found: ClassVar[list[str]] = []
     asked: ClassVar[list[tuple[float, str, int]]] = []
@@ -171,8 +172,7 @@ class FakeTask:
         self.config = config
         self.fingerprint = model.tokenizer.fingerprint
         self.identity = {"train_file": ["a.tsv", "00"]}
-        self.steps_per_epoch = 5 if config.do_train else 0
-        self.is_asked = config.do_predict
+        self.steps_per_epoch, self.is_asked = 5 * config.do_train, config.do_predict
 
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> Source:
         self.found[:] = sorted(os.listdir(self.config.folder(seed)))
@@ -295,19 +295,6 @@ def test_run_session_what_belongs_to_the_weights_is_written_before_they_are(fold
     assert identity["bert_config_file"] == MODEL.to_dict()
 
 
-def test_run_session_accumulates_parts_of_a_batch(folder: Path, backend: FakeBackend) -> None:
-    run(folder, gradient_accumulation_steps=2)
-    assert backend.log[2] == ("step", 0, (2, 2, 3), 0)
-
-
-@pytest.mark.parametrize(("epochs", "steps"), [(0.5, 2), (0.01, 1)])
-def test_run_session_steps_are_whole_and_at_least_1(
-    epochs: float, steps: int, folder: Path, backend: FakeBackend
-) -> None:
-    run(folder, num_train_epochs=epochs)
-    assert backend.steps == list(range(steps))
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -317,11 +304,6 @@ def test_run_session_steps_are_whole_and_at_least_1(
             "--train_batch_size=6 must be a multiple of 12: 6 parts on 2 devices.",
         ),
         ({"predict_batch_size": 7}, "--predict_batch_size=7 must be a multiple of the 2 devices."),
-        (
-            {"max_seq_length": 21},
-            "--max_seq_length=21, but the model has 20 positions (max_position_embeddings in "
-            "{folder}/model.json); lower it.",
-        ),
         (
             {"do_train": False},
             "no checkpoint in {folder}/run; give --do_train, or --init_checkpoint with a trained "
