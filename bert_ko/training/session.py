@@ -222,9 +222,7 @@ class _Session:
         if not scores and metric in self._metrics:
             scores = [self._metrics[metric]]
         means = {metric: statistics.mean(scores)} if scores else {}
-        return (
-            Ending(means, self._step, self._num_train_steps) if config.do_train else Ending(means)
-        )
+        return Ending(means, self._step, self._num_train_steps if config.do_train else 0)
 
     def _run_seed(self, seed: int) -> Results | None:
         config, task = self._config, self._task
@@ -260,9 +258,14 @@ class _Session:
             "random_seed": seed,
             **task.identity,
         }
-        folder = self._config.folder(seed)
-        fingerprint = task.fingerprint
-        return Run(folder, model.config, model.config_file, identity, fingerprint, task.tokenized)
+        return Run(
+            self._config.folder(seed),
+            model.config,
+            model.config_file,
+            identity,
+            task.fingerprint,
+            task.tokenized,
+        )
 
     def _find_checkpoint(self, run: Run) -> Checkpoint | None:
         """The run's own, to train on or to predict with."""
@@ -312,9 +315,8 @@ class _Session:
     ) -> Trained:
         """Moves weights onto the devices; what was compiled for the first seed stays."""
         if self._model is None:
-            head, optimizer = self._task.head, None
-            if self._config.do_train:
-                optimizer = self._optimizer
+            head = self._task.head
+            optimizer = self._optimizer if self._config.do_train else None
             program = backend.train_program(self._files.config, head, optimizer, arrays, seed)
             self._model = Trained(program, head)
         else:

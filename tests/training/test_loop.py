@@ -360,15 +360,15 @@ def test_run_other_source_is_trained_on_and_resumed(tmp_path: Path) -> None:
 
 def test_run_other_source_and_warmup_flag_are_in_the_message(tmp_path: Path) -> None:
     program = NumpyProgram()
-    program.spoiled = {4: {"objective": np.nan}}
+    program.spoiled = {0: {"objective": np.nan, "gradient_norm": 1.5}}
     with pytest.raises(ValueError) as error:
         train_plainly(tmp_path, program)
-    message = str(error.value)
-    assert message.startswith("step 5: the loss is nan and the norm of the gradients ")
-    assert message.endswith(
-        f". It is batch 4 of a hat. Nothing of this step was saved; {tmp_path}/checkpoint-00000004 "
-        "is kept. Lower --learning_rate, lengthen --warmup_proportion, or use --precision=float32."
+    assert str(error.value) == (
+        "step 1: the loss is nan and the norm of the gradients 1.5. It is batch 0 of a hat. "
+        "Nothing of this step was saved; there is no checkpoint before. Lower --learning_rate, "
+        "lengthen --warmup_proportion, or use --precision=float32."
     )
+    assert list_checkpoints(str(tmp_path)) == []
 
 
 def test_run_tokens_per_second_are_those_of_each_batch(
@@ -494,17 +494,6 @@ def test_run_other_intervals_after_resuming_are_accepted(
     assert found[2]["loss"] == pytest.approx(wanted, rel=1e-12)
 
 
-def test_run_seconds_go_on(tmp_path: Path, reader: ReaderConfig) -> None:
-    with pytest.raises(Killed):
-        train(tmp_path, reader, NumpyProgram(dies_at(20)))
-    before = last(tmp_path).state["seconds"]
-    assert before > 0
-    train(tmp_path, reader)
-    seconds = [r["seconds"] for r in read_metrics(str(tmp_path / "metrics.jsonl"))]
-    assert seconds == sorted(seconds)
-    assert last(tmp_path).state["seconds"] > before
-
-
 # How it ends
 
 
@@ -512,14 +501,12 @@ def test_run_again_when_all_is_done_touches_nothing(
     tmp_path: Path, reader: ReaderConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tmp_path, reader)
-    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()}
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     capsys.readouterr()
     program = NumpyProgram()
-    assert train(tmp_path, reader, program).step == 30
-    assert program.steps == []
+    assert train(tmp_path, reader, program).step == 30 and program.steps == []
     assert capsys.readouterr().out == "all 30 steps are done\n"
-    after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()}
-    assert after == before
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
 def test_run_time_over_saves_and_goes_on_with_more(
@@ -610,16 +597,6 @@ def test_run_loss_not_finite_names_step_and_records(
     assert json.dumps(metrics(tmp_path), allow_nan=False)
 
 
-def test_run_loss_not_finite_at_the_first_step_has_no_checkpoint(
-    tmp_path: Path, reader: ReaderConfig
-) -> None:
-    program = NumpyProgram()
-    program.spoiled = {0: {"objective": np.nan}}
-    with pytest.raises(ValueError, match=r"step 1: .* is nan .*there is no checkpoint before"):
-        train(tmp_path, reader, program)
-    assert list_checkpoints(str(tmp_path)) == []
-
-
 def test_run_weights_not_finite_are_not_saved(tmp_path: Path, reader: ReaderConfig) -> None:
     # The loss of the step, from the weights before it, tells nothing.
     program = NumpyProgram()
@@ -669,14 +646,10 @@ def test_evaluate_batch_size_changes_nothing(shuffle_buffer_size: int, shards: A
 
 def test_evaluate_stops_after_max_steps(shards: Any) -> None:
     config = ReaderConfig(shards, 10, L, P, VOCAB, shuffle_buffer_size=0)
-    seen = []
-
-    class Counting(NumpyProgram):
-        def sums(self, batch: Arrays) -> dict[str, float]:
-            seen.append(batch["input_ids"].tolist())
-            return super().sums(batch)
-
-    evaluate(Counting(), HEAD, InstanceReader(config).one_epoch(), 2)
+    program, seen = NumpyProgram(), []
+    program.sums = lambda batch: seen.append(batch) or {"loss": 1, "weight": 1}  # type: ignore
+    evaluate(program, HEAD, InstanceReader(config).one_epoch(), 2)
     batches = InstanceReader(config).one_epoch()
-    assert seen == [next(batches).features["input_ids"].tolist() for _ in range(2)]
-    assert threading.active_count() < 20
+    assert [batch["input_ids"].tolist() for batch in seen] == [
+        next(batches).features["input_ids"].tolist() for _ in range(2)
+    ]
