@@ -147,20 +147,6 @@ def test_open_model_files_nowhere_asks_for_the_flag(saved: Path, tmp_path: Path)
     )
 
 
-def test_open_model_files_that_do_not_fit_are_refused_with_the_numbers(tmp_path: Path) -> None:
-    vocab = write_vocabulary(tmp_path / "vocab")
-    small = write_config(tmp_path / "small.json", vocab_size=6)
-    assert refusal(flags(tmp_path, vocab_file=vocab, bert_config_file=small)) == (
-        f"vocab_size is 6 in {small}, but {len(PIECES):,} in the vocabulary ({vocab}); set "
-        "vocab_size in the config to that."
-    )
-    short = write_config(tmp_path / "short.json", max_position_embeddings=39)
-    assert refusal(flags(tmp_path, vocab_file=vocab, bert_config_file=short)) == (
-        "--max_seq_length=40, but the model has 39 positions (max_position_embeddings in "
-        f"{short}); lower it."
-    )
-
-
 def test_open_model_files_other_vocabulary_than_beside_the_weights_is_refused_or_warned_of(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

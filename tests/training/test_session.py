@@ -295,29 +295,6 @@ def test_run_session_what_belongs_to_the_weights_is_written_before_they_are(fold
     assert identity["bert_config_file"] == MODEL.to_dict()
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ({"train_batch_size": 5}, "--train_batch_size=5 must be a multiple of the 2 devices."),
-        (
-            {"train_batch_size": 6, "gradient_accumulation_steps": 6},
-            "--train_batch_size=6 must be a multiple of 12: 6 parts on 2 devices.",
-        ),
-        ({"predict_batch_size": 7}, "--predict_batch_size=7 must be a multiple of the 2 devices."),
-        (
-            {"do_train": False},
-            "no checkpoint in {folder}/run; give --do_train, or --init_checkpoint with a trained "
-            "model.",
-        ),
-    ],
-)
-def test_run_session_what_does_not_fit_is_refused_before_anything_is_written(
-    flags: dict[str, Any], message: str, folder: Path
-) -> None:
-    assert refusal(folder, **flags) == message.format(folder=folder)
-    assert not (folder / "run").exists() or contents(folder / "run") == {}
-
-
 def test_run_session_without_weights_for_one_seed_is_refused(folder: Path) -> None:
     run(folder, num_seeds=2)
     message = refusal(folder, num_seeds=3, do_train=False)
@@ -366,29 +343,6 @@ def test_run_session_all_done_and_nothing_asked_ends_at_once(
     assert backend.log == [] and endings[-1] == Ending({}, 10, 10)
 
 
-def test_run_session_all_done_finishes_what_is_asked(folder: Path, backend: FakeBackend) -> None:
-    run(folder)
-    backend.log.clear()
-    run(folder, do_predict=True)
-    assert backend.steps == [] and FakeTask.asked == [(10.0, "run", 10)]
-
-
-@pytest.mark.parametrize("flags", [{}, {"eval_every_steps": 3}])
-def test_run_session_folder_of_another_run_is_refused_before_anything_is_written(
-    flags: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # With a best checkpoint alone, the folder has nothing else of the run.
-    step = 3 if flags else 5
-    before = contents(kill_at(step, folder, monkeypatch, **flags))
-    (kind,) = names(folder / "run")
-    assert refusal(folder, learning_rate=0.25, **flags) == (
-        f"{folder}/run/{kind} belongs to a different run: --learning_rate was 5e-05, now 0.25. "
-        "Give the same flags to resume, or choose another --output_dir, with this one as "
-        "--init_checkpoint to start from its weights."
-    )
-    assert contents(folder / "run") == before
-
-
 # The best weights
 
 
@@ -410,15 +364,6 @@ def test_run_session_best_weights_are_kept_and_used(
     assert endings == [Ending({"f1": 60.0}, 10, 10)]  # nothing is asked: the last evaluation
     run(folder, eval_every_steps=3, do_predict=True)
     assert FakeTask.asked == [(6.0, "run", 6)]
-
-
-def test_run_session_killed_keeps_the_best_of_before(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    FakeTask.scores.update({3: 70.0, 6: 50.0, 10: 60.0})
-    kill_at(9, folder, monkeypatch, eval_every_steps=3)
-    run(folder, eval_every_steps=3, do_predict=True)
-    assert FakeTask.asked == [(3.0, "run", 3)]
 
 
 # Without training
@@ -461,21 +406,6 @@ def test_run_session_named_weights_beside_those_of_the_run_are_refused(folder: P
         )
 
 
-def test_run_session_other_configuration_is_refused_and_dropout_is_not(folder: Path) -> None:
-    run(folder)
-    asked = {"do_train": False, "do_predict": True, "bert_config_file": f"{folder}/other.json"}
-    other = {**MODEL.to_dict(), "num_attention_heads": 1, "hidden_dropout_prob": 0.5}
-    (folder / "other.json").write_text(json.dumps(other))
-    message = (
-        f"--bert_config_file: {folder}/other.json is not the configuration that {folder}/run/"
-        "checkpoint-00000010 was trained with (num_attention_heads was 2, now 1); leave the flag "
-        "out."
-    )
-    assert refusal(folder, **asked) == message
-    named = {"init_checkpoint": f"{folder}/run", "output_dir": f"{folder}/new"}
-    assert refusal(folder, **asked, **named) == message
-
-
 # Seeds
 
 
@@ -508,14 +438,3 @@ def test_run_session_seeds_are_trained_alike_and_summarized(
     table = [line.split() for line in out[out.index("2 seeds") :].splitlines()]
     assert table[0] == ["2", "seeds", "mean", "stdev", "min", "max"]
     assert ["f1", "15.00", "7.07", "10.00", "20.00"] in table
-
-
-def test_run_session_random_weights_are_the_seeds(
-    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(HEAD, "initializer", "normal")
-    for name in ("a", "b"):
-        run(folder, output_dir=f"{folder}/{name}", num_seeds=2, num_train_epochs=0.2)
-    starts = [entry[1] for entry in backend.log if entry[0] == "start"]
-    assert starts[:2] == starts[2:]
-    assert starts[0] != starts[1] and all(0 < abs(value) <= 2 * 0.02 for value in starts)
