@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from bert_ko.modeling.compute import Model
 from bert_ko.modeling.config import ModelConfig
@@ -41,7 +42,7 @@ OutputFunction = Callable[[Model, dict[str, Tensor]], dict[str, Tensor]]
 Predict = Callable[[HostBatch], HostBatch]
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """Runs a model on devices; all arrays come and go as numpy."""
 
     name: BackendName
@@ -67,11 +68,14 @@ class Backend(Protocol):
             arrays: float32, the values of the variables.
             seed: of dropout.
         """
-        ...
+        return self._program(config, head, optimizer, arrays, seed)
 
     def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
         """Places variables on the devices and compiles a function of them, once for each length."""
-        ...
+        return self._program(config, None, None, arrays, 0).predictor(outputs)
+
+    @abstractmethod
+    def _program(self, *arguments: Any) -> TrainProgram: ...
 
 
 class TrainProgram(Protocol):

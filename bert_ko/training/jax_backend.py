@@ -19,6 +19,7 @@ from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
     SLOTS,
+    Backend,
     BackendName,
     DeviceConfig,
     MatmulDtype,
@@ -29,7 +30,7 @@ from bert_ko.training.backend import (
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 
 
-class JaxBackend:
+class JaxBackend(Backend):
     """The devices, and how to compute on them."""
 
     name: BackendName = "jax"
@@ -54,20 +55,8 @@ class JaxBackend:
         kind = devices[0].device_kind
         self.description = f"{self.num_devices} x {kind}, JAX {jax.__version__}"
 
-    def train_program(
-        self,
-        config: ModelConfig,
-        head: Head,
-        optimizer: OptimizerConfig | None,
-        arrays: Arrays,
-        seed: int,
-    ) -> JaxProgram:
-        """See Backend."""
-        return JaxProgram(self, config, head, optimizer, arrays, seed)
-
-    def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
-        """See Backend."""
-        return JaxProgram(self, config, None, None, arrays, 0).predictor(outputs)
+    def _program(self, *arguments: Any) -> JaxProgram:
+        return JaxProgram(self, *arguments)
 
 
 def _find_devices(config: DeviceConfig) -> list[Any]:

@@ -23,6 +23,7 @@ from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
     SLOTS,
+    Backend,
     BackendName,
     DeviceConfig,
     MatmulDtype,
@@ -37,7 +38,7 @@ _TPU_TIMEOUT = 60  # seconds until a TPU answers
 _USES = 1 << 12  # dropout layers of a step, at most
 
 
-class TensorFlowBackend:
+class TensorFlowBackend(Backend):
     """The devices, and how to compute on them."""
 
     name: BackendName = "tensorflow"
@@ -61,20 +62,8 @@ class TensorFlowBackend:
         )
         self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
 
-    def train_program(
-        self,
-        config: ModelConfig,
-        head: Head,
-        optimizer: OptimizerConfig | None,
-        arrays: Arrays,
-        seed: int,
-    ) -> TensorFlowProgram:
-        """See Backend."""
-        return TensorFlowProgram(self, config, head, optimizer, arrays, seed)
-
-    def predictor(self, config: ModelConfig, arrays: Arrays, outputs: OutputFunction) -> Predict:
-        """See Backend."""
-        return TensorFlowProgram(self, config, None, None, arrays, 0).predictor(outputs)
+    def _program(self, *arguments: Any) -> TensorFlowProgram:
+        return TensorFlowProgram(self, *arguments)
 
 
 def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
