@@ -58,7 +58,7 @@ def jax_steps(arguments: argparse.Namespace, batches: list[Any]) -> Callable[[in
     from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
     from bert_ko.training.backend import DeviceConfig
     from bert_ko.training.devices import load_backend
-    from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+    from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 
     values = model_values(arguments)
     config = BertConfig(**values)

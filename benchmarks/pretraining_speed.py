@@ -59,7 +59,7 @@ def our_step(size: str, precision: str) -> Callable[[], object]:
     from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
     from bert_ko.training.backend import DeviceConfig
     from bert_ko.training.devices import load_backend
-    from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+    from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 
     name, batch_size = SIZES[size]
     path = VOCAB / name

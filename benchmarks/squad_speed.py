@@ -22,7 +22,7 @@ from bert_ko.tasks.squad.features import Features, Ints, WindowConfig, build_fea
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.backend import DeviceConfig, TrainProgram
 from bert_ko.training.devices import load_backend
-from bert_ko.training.schedule import OptimizerConfig, hyperparameters
+from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 
 GOAL = 1.25
 BATCH = 32

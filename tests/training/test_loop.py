@@ -284,9 +284,8 @@ def test_run_evaluates_at_the_end_too_and_once(
 
 def test_run_stopped_before_the_end_does_not_evaluate(tmp_path: Path, reader: ReaderConfig) -> None:
     slow = NumpyProgram(lambda step: time.sleep(0.02))
-    stopped = train(
-        tmp_path, reader, slow, max_hours=0.05 / 3600, eval_every_steps=99, keeps_best=True
-    )
+    flags = {"max_hours": 0.05 / 3600, "eval_every_steps": 99, "keeps_best": True}
+    stopped = train(tmp_path, reader, slow, **flags)
     assert 0 < stopped.step < 30
     assert not any("eval_loss" in record for record in metrics(tmp_path))
 
@@ -294,15 +293,8 @@ def test_run_stopped_before_the_end_does_not_evaluate(tmp_path: Path, reader: Re
 def test_run_waits_for_no_more_steps_than_allowed(tmp_path: Path, reader: ReaderConfig) -> None:
     for allowed, most in ((3, 3), (1000, 10)):
         program = NumpyProgram()
-        folder = tmp_path / str(allowed)
-        train(
-            folder,
-            reader,
-            program,
-            log_every_steps=10,
-            save_checkpoints_steps=1000,
-            iterations_per_loop=allowed,
-        )
+        flags = {"log_every_steps": 10, "save_checkpoints_steps": 1000}
+        train(tmp_path / str(allowed), reader, program, **flags, iterations_per_loop=allowed)
         assert program.most_waiting == most
     assert_same_run(tmp_path / "3", tmp_path / "1000")
 
@@ -513,20 +505,17 @@ def test_run_time_over_saves_and_goes_on_with_more(
     tmp_path: Path, reader: ReaderConfig, undisturbed: Callable[[int], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    flags = {"log_every_steps": 3, "eval_every_steps": 5}
     slow = NumpyProgram(lambda step: time.sleep(0.02))
-    stopped = train(
-        tmp_path, reader, slow, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
-    )
+    stopped = train(tmp_path, reader, slow, max_hours=0.1 / 3600, **flags)
     assert 0 < stopped.step < 15
     assert last(tmp_path).state["step"] == stopped.step
     assert f"--max_hours reached at step {stopped.step}; raise it" in capsys.readouterr().out
     # The time of earlier runs counts.
     program = NumpyProgram()
-    again = train(
-        tmp_path, reader, program, max_hours=0.1 / 3600, log_every_steps=3, eval_every_steps=5
-    )
+    again = train(tmp_path, reader, program, max_hours=0.1 / 3600, **flags)
     assert again.step == stopped.step and program.steps == []
-    train(tmp_path, reader, max_hours=1e6 / 3600, log_every_steps=3, eval_every_steps=5)
+    train(tmp_path, reader, max_hours=1e6 / 3600, **flags)
     assert_same_run(tmp_path, undisturbed(3))
 
 
