@@ -325,7 +325,7 @@ def test_run_of_other_columns_is_another_run(
     path = write_texts(tmp_path / "data.tsv", [(n, n) for n in range(24)])
     unchanged = contents(folder)
     message = command(**trains_and(path), **{name: now}).error.replace("'", "")
-    assert message.startswith(f"{last(folder)} is of another run: ")
+    assert message.startswith(f"{last(folder)} belongs to a different run: ")
     assert f"{name} was {before}, now {now}" in message
     assert contents(folder) == unchanged  # labels.json too
 

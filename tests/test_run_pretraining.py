@@ -118,7 +118,9 @@ def test_run_shards_of_another_tokenizer_are_another_run(
     manifest["tokenizer_fingerprint"] = "0123456789abcdef"
     (changed / "manifest.json").write_text(json.dumps(manifest))
     message = train(input_file=f"{changed}/a-0000[0-2]*").error
-    assert "is of another run: the shards were made with another tokenizer. Give" in message
+    assert (
+        "belongs to a different run: the shards were made with another tokenizer. Give" in message
+    )
     other = write_shards(tmp_path / "other/a@1", wordpiece_folder)
     message = train(do_eval=True, eval_input_file=other).error
     assert message.startswith("the shards of --eval_input_file were made with another tokenizer")
@@ -223,7 +225,8 @@ def test_run_vocab_file_that_does_not_fit_is_refused(
         "(--tokenizer_type, …), or make the shards again with these."
     )
     train.succeed()
-    (tmp_path / "run/vocab.txt").write_text("mine")
+    vocab = (Path(vocab_folder) / "vocab.txt").read_text("utf-8")
+    (tmp_path / "run/vocab.txt").write_text(f"{vocab}mine\n", "utf-8")
     assert "differs; delete that" in train(vocab_file=vocab_folder, do_eval=True).error
 
 

@@ -137,11 +137,6 @@ class FineTuneFlags(TrainFlags):
         num_train_steps = max(1, int(steps_per_epoch * self.num_train_epochs))
         return num_train_steps, int(num_train_steps * self.warmup_proportion)
 
-    def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
-        """See TrainFlags."""
-        config = super().optimizer_config(steps_per_epoch, num_hidden_layers)
-        return dataclasses.replace(config, layer_decay=self.layer_decay)
-
 
 def _run_folder(output_dir: str, seed: int, num_seeds: int) -> str:
     return output_dir if num_seeds == 1 else os.path.join(output_dir, f"seed-{seed}")
