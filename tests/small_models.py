@@ -1,6 +1,5 @@
 """Small models of every kind in a folder, and numpy in the place of TensorFlow and Keras."""
 
-import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,11 +20,14 @@ from bert_ko.modeling.heads import (
     pooler_specs,
 )
 from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
+from bert_ko.tasks.conversion import comparison
 from bert_ko.tasks.conversion.comparison import SENTENCES
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from tests import fakes
+from tests.fakes import FakeBackend
 
 LETTERS = sorted({letter for text in SENTENCES for letter in text.lower() if letter.strip()})
 # Every sentence that is compared has pieces.
@@ -140,39 +142,6 @@ def install_tensorflow(patch: pytest.MonkeyPatch) -> None:
 # In the place of the backend
 
 
-class NumpyBackend:
-    """What load_backend returns.
-
-    Attributes:
-        num_devices: to be set.
-        configs: what each call asked for.
-        batches: shapes that were computed.
-    """
-
-    num_devices = 1
-
-    def __init__(self) -> None:
-        self.configs: list[Any] = []
-        self.batches: list[tuple[int, ...]] = []
-
-    def load(self, config: Any) -> "NumpyBackend":
-        self.configs.append(config)
-        return self
-
-    def train_program(
-        self, config: BertConfig, loss: Any, optimizer: Any, arrays: Arrays, seed: int
-    ) -> Any:
-        assert optimizer is None
-        return SimpleNamespace(
-            predictor=lambda outputs: lambda batch: self.compute(outputs, arrays, batch)
-        )
-
-    def compute(self, outputs: Any, arrays: Arrays, batch: Any) -> Any:
-        self.batches.append(batch["input_ids"].shape)
-        found: Any = outputs(arrays, batch)
-        return found
-
-
 def all_outputs(arrays: Arrays, batch: Any) -> dict[str, Any]:
     """No BERT, but as there every variable changes it."""
     ids, length = batch["input_ids"], batch["input_ids"].shape[1]
@@ -193,7 +162,7 @@ def all_outputs(arrays: Arrays, batch: Any) -> dict[str, Any]:
     ):
         if weights in arrays:
             of_texts = name in ("next_sentence_logits", "class_logits")
-            rows = output[:, 0] if of_texts else output
+            rows = output[:, 0] if of_texts else output[:, 1:-1] if name == "tag_logits" else output
             found[name] = rows @ arrays[weights].T + arrays[bias]
     return found
 
@@ -211,18 +180,13 @@ def next_pieces(arrays: Arrays, batch: Any) -> dict[str, Any]:
     return {"probabilities": (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)}
 
 
-def install_backend(patch: pytest.MonkeyPatch, *modules: Any) -> NumpyBackend:
-    """Puts numpy in the place of TensorFlow and JAX in modules; nothing imports Keras."""
-    patch.setattr(os, "fsync", lambda descriptor: None)
-    backend = NumpyBackend()
-    for name, values in (
-        ("bert_ko.tasks.comparison_head", {"all_outputs": all_outputs, "no_loss": None}),
-        ("bert_ko.tasks.masked_lm_head", {"masked_lm_outputs": next_pieces}),
-        ("bert_ko.training.losses", {"pretraining_loss": None}),
-    ):
-        module = ModuleType(name)
-        module.__dict__.update(values)
-        patch.setitem(sys.modules, name, module)
-    for module in modules:
-        patch.setattr(module, "load_backend", backend.load)
+def install_backend(patch: pytest.MonkeyPatch, module: str) -> FakeBackend:
+    """Puts numpy in the place of TensorFlow and JAX in a module that predicts."""
+
+    def compute(outputs: Any, arrays: Arrays, batch: Any) -> dict[str, Any]:
+        fake = all_outputs if outputs is comparison.all_outputs else next_pieces
+        return fake(arrays, batch)
+
+    backend = fakes.install_backend(patch, module)
+    backend.compute = compute
     return backend

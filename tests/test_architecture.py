@@ -154,7 +154,7 @@ def strings(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
         if is_text and id(node) not in docstrings:
-            yield node.value  # type: ignore[attr-defined, misc]
+            yield node.value
 
 
 def identifiers(tree: ast.Module) -> Iterator[str]:

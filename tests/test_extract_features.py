@@ -306,7 +306,7 @@ def test_run_pooled_formats_read_back_the_same(ending: str, pooling: str, comman
 
 
 @pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
-def test_run_order_and_windows_change_nothing(
+def test_run_order_and_blocks_change_nothing(
     ending: str, command: Command, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(3)
@@ -317,8 +317,8 @@ def test_run_order_and_windows_change_nothing(
     lengths = [batch["input_mask"].sum(axis=1).max() for batch in backend.batches]
     assert lengths == sorted(lengths, reverse=True)
     for sentences, size in ((7, 1 << 28), (4096, 20 * 4 * 4 * H)):
-        monkeypatch.setattr(extraction, "_WINDOW_SENTENCES", sentences)
-        monkeypatch.setattr(extraction, "_WINDOW_BYTES", size)
+        monkeypatch.setattr(extraction, "_BLOCK_SENTENCES", sentences)
+        monkeypatch.setattr(extraction, "_BLOCK_BYTES", size)
         backend.batches.clear()
         path = command(f"parts.{ending}", "--batch_size=3")
         assert len(backend.batches) > 20

@@ -146,11 +146,15 @@ def test_run_begins_with_new_weights_by_the_seed(
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
 
 
-def test_run_model_of_another_config_in_the_folder_stays(train: Command, tmp_path: Path) -> None:
+def test_run_model_of_another_config_in_the_folder_stays(
+    train: Command, backend: FakeBackend, tmp_path: Path
+) -> None:
     config = Path(write_config(tmp_path / "bert_config.json", hidden_size=768))
-    assert train(output_dir=tmp_path).error == (
+    assert_refused_early(
+        train(output_dir=tmp_path),
         f"{config} belongs to a different model and would be written over; choose another "
-        "--output_dir."
+        "--output_dir.",
+        backend,
     )
     assert read_json(config)["hidden_size"] == 768
     write_config(config)  # the run's own
@@ -466,12 +470,11 @@ def test_run_asked_alone_of_another_model_is_refused(
     ask: Command, folder: Path, tmp_path: Path, vocab_folder: str, wordpiece_folder: str
 ) -> None:
     other = write_config(tmp_path / "other.json", hidden_act="relu")
-    assert ask(output_dir=folder, bert_config_file=other).error == (
-        f"--bert_config_file: {other} is not the configuration that {last(folder)} was trained "
-        "with (hidden_act was 'gelu', now 'relu'); leave the flag out."
-    )
+    message = ask(output_dir=folder, bert_config_file=other).error
+    assert message.startswith(f"--bert_config_file: {other} is not the configuration that ")
+    assert message.endswith(" (hidden_act was 'gelu', now 'relu'); leave the flag out.")
     message = ask(output_dir=folder, vocab_file=wordpiece_folder).error
-    assert re.search("not the vocabulary beside|not the tokenizer", message)
+    assert message.startswith(f"--vocab_file: {wordpiece_folder} is not the vocabulary beside the ")
     without_dropout = write_config(tmp_path / "dropout.json", hidden_dropout_prob=0)
     ask.succeed(output_dir=folder, bert_config_file=without_dropout)
 
@@ -542,8 +545,8 @@ def test_run_init_checkpoint_of_another_model_is_refused(
     assert backend.configs == [] and not (tmp_path / "run" / "run.json").exists()
     ended = train.succeed(output_dir=tmp_path / "run", init_checkpoint=tmp_path / "act")
     assert ended.warnings == [
-        f"{tmp_path}/act/checkpoint-00000007 was trained with another configuration than {config}: "
-        "hidden_act was 'gelu_erf', now 'gelu'"
+        f"{tmp_path}/act/checkpoint-00000007 was trained with another configuration than "
+        f"{config}: hidden_act was 'gelu_erf', now 'gelu'"
     ]
 
 

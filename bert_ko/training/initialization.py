@@ -233,7 +233,7 @@ def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_so
 def without_other_labels(
     source: Source, specs: Mapping[str, ParameterSpec], labels: Labels | None
 ) -> Source:
-    """The source without the heads whose labels are not the model's, which begin anew.
+    """The source without the head that the model has for other labels, which is reinitialised.
 
     Args:
         source: weights.
@@ -244,8 +244,8 @@ def without_other_labels(
     kept = {
         name: array
         for name, array in source.arrays.items()
-        if name not in LABEL_VARIABLES
-        or (not is_other and name in specs and array.shape == specs[name].shape)
+        if not (name in LABEL_VARIABLES and name in specs)
+        or not (is_other or array.shape != specs[name].shape)
     }
     return source._replace(arrays=kept)
 

@@ -57,7 +57,7 @@ class LoopConfig:
 
 
 class Batch(Protocol):
-    """What a step trains on; see data.reader.Batch."""
+    """What a step trains on; see data.reader.RecordBatch."""
 
     @property
     def features(self) -> HostBatch:

@@ -66,7 +66,8 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     tokenizer = None
     if vocab_file is not None:
         tokenizer = _load_tokenizer(vocab_file, config, model_config, config_file)
-        contradiction = _contradiction(tokenizer, places[0])
+        beside = config.init_checkpoint if config.do_train else places[0]
+        contradiction = _contradiction(tokenizer, beside) if beside is not None else ""
         if contradiction and not config.do_train:
             raise ValueError(f"{contradiction}; leave the flag out.")
         if contradiction:

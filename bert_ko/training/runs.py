@@ -98,11 +98,14 @@ def refuse_other_run(run: Run, is_training: bool) -> None:
         is_training: all of the identity must agree; else only the model and the tokenizer.
 
     Raises:
-        ValueError: they belong to a different run; says what differs.
+        ValueError: they belong to a different run, and what differs; or the folder holds another
+            model's configuration, and no run.
     """
     for kind in KINDS:
         for path in list_checkpoints(run.folder, kind)[-1:]:
             _compare_state(run, path, is_training)
+    if is_training:
+        _refuse_config_of_the_user(run)
 
 
 def _compare_state(run: Run, path: str, is_training: bool) -> None:
@@ -268,24 +271,30 @@ def write_run(run: Run, flags: dict[str, Any]) -> None:
     Args:
         run: whose.
         flags: all of them, by name; those that are secret are left out.
-
-    Raises:
-        ValueError: the folder holds another model's configuration, and no run.
     """
-    run_path, config_path = (os.path.join(run.folder, name) for name in (RUN_NAME, CONFIG_NAME))
-    stands = read_json(run_path)
-    config_stands = read_model_config(config_path) if os.path.exists(config_path) else None
-    if stands is None and config_stands not in (None, run.model_config):
-        raise ValueError(
-            f"{config_path} belongs to a different model and would be written over; choose another "
-            "--output_dir."
-        )
+    stands = read_json(os.path.join(run.folder, RUN_NAME))
     if stands is None or stands.get("identity") != run.identity:
         secrets = secret_flags(LoopFlags)
         shown = {name: value for name, value in flags.items() if name not in secrets}
-        write_json(run_path, {"format": FORMAT, "flags": shown, "identity": run.identity})
-    if config_stands != run.model_config:
-        write_json(config_path, run.model_config.to_dict())
+        path = os.path.join(run.folder, RUN_NAME)
+        write_json(path, {"format": FORMAT, "flags": shown, "identity": run.identity})
+    if _stored_config(run) != run.model_config:
+        write_json(os.path.join(run.folder, CONFIG_NAME), run.model_config.to_dict())
+
+
+def _stored_config(run: Run) -> ModelConfig | None:
+    path = os.path.join(run.folder, CONFIG_NAME)
+    return read_model_config(path) if os.path.exists(path) else None
+
+
+def _refuse_config_of_the_user(run: Run) -> None:
+    """What no run has written is not written over."""
+    is_run = os.path.exists(os.path.join(run.folder, RUN_NAME))
+    if not is_run and _stored_config(run) not in (None, run.model_config):
+        raise ValueError(
+            f"{os.path.join(run.folder, CONFIG_NAME)} belongs to a different model and would be "
+            "written over; choose another --output_dir."
+        )
 
 
 def check_batch_size(flag: str, size: int, backend: Backend, parts: int = 1) -> None:

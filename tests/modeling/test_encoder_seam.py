@@ -184,7 +184,7 @@ def test_toy_classifier_learns_and_its_lower_layers_hardly_change(
     )
     before, after = arrays_of(pretrained), arrays_of(tmp_path / "run")
     moved = {name: np.abs(after[name] - before[name]).max() for name in toy_specs(CONFIG)}
-    assert moved[WORDS] < 1e-8 < moved["toy/encoder/layer_1/dense_0/kernel"] < 2e-3
+    assert moved[WORDS] < 1e-8 < moved["toy/encoder/layer_1/dense_0/kernel"] < 0.01
     run_classifier.run(RunClassifierConfig(precision="float32", do_eval=True, **flags))
     results = (tmp_path / "run" / "eval_results.txt").read_text(encoding="utf-8")
     assert "accuracy = 100.0\n" in results

@@ -295,7 +295,8 @@ def with_right_answers(kind: str, batch: Batch, logits: Batch) -> Batch:
         changed["masked_lm_ids"][::2] = best["masked"]
         changed["next_sentence_labels"][::2, 0] = best["following"]
     elif kind == "spans":
-        changed["start_positions"][::2], changed["end_positions"][::2] = best.values()
+        for name, positions in best.items():
+            changed[f"{name}_positions"][::2] = positions
     elif kind == "classes":
         changed["targets"][::2] = best["all"]
     elif kind in ("tags", "crf"):
@@ -307,12 +308,13 @@ def wanted_sums(kind: str, logits: Batch, batch: Batch) -> dict[str, float]:
     examples = batch["example_weights"]
     if kind == "pretraining":
         weights = batch["masked_lm_weights"], batch["next_sentence_weights"]
+        scores = logits["masked"], logits["following"]
         labels = batch["masked_lm_ids"], batch["next_sentence_labels"][:, 0]
         found = {}
-        for name, scores, label, weight in zip(
-            ("masked_lm", "next_sentence"), logits.values(), labels, weights, strict=True
+        for name, score, label, weight in zip(
+            ("masked_lm", "next_sentence"), scores, labels, weights, strict=True
         ):
-            loss, right = scored(scores, label, weight)
+            loss, right = scored(score, label, weight)
             found.update({f"{name}_loss": loss, f"{name}_correct": right})
             found[f"{name}_weight"] = float(weight.sum())
         return found
@@ -324,22 +326,22 @@ def wanted_sums(kind: str, logits: Batch, batch: Batch) -> dict[str, float]:
             "span_correct": float((right * examples).sum()),
             "span_weight": float(examples.sum()),
         }
-    (scores,) = logits.values()
+    of_texts = logits["all"]
     if kind == "scores":
-        errors = (scores[:, 0].astype(np.float64) - batch["targets"]) ** 2
+        errors = (of_texts[:, 0].astype(np.float64) - batch["targets"]) ** 2
         return {"loss_sum": (errors * examples).sum(), "loss_weight": float(examples.sum())}
     if kind == "classes":
         weights = batch["label_weights"] * examples
         return {
-            "loss_sum": scored(scores, batch["targets"], weights)[0],
+            "loss_sum": scored(of_texts, batch["targets"], weights)[0],
             "loss_weight": float(weights.sum()),
-            "num_right": scored(scores, batch["targets"], examples)[1],
+            "num_right": scored(of_texts, batch["targets"], examples)[1],
             "num_examples": float(examples.sum()),
         }
     weights = batch["input_mask"][:, 2:] * examples[:, None]
-    loss, right = scored(scores, batch["tag_ids"][:, 1:-1], weights)
+    loss, right = scored(of_texts, batch["tag_ids"][:, 1:-1], weights)
     if kind == "crf":
-        paths = [path_sums(*row).likelihood for row in stretches(batch, scores)]
+        paths = [path_sums(*row).likelihood for row in stretches(batch, of_texts)]
         loss = -float((paths * examples).sum())
     return {"tag_loss": loss, "tags_right": right, "tag_weight": float(weights.sum())}
 
@@ -425,7 +427,8 @@ def test_metrics_are_means(kind: str) -> None:
 @every_head
 def test_outputs_are_made_of_the_logits(kind: str) -> None:
     logits, outputs, batch = whole(kind).logits, whole(kind).outputs, make_batch(kind)
-    first = next(iter(logits.values()))
+    first = logits.get("masked", logits.get("all", logits.get("start")))
+    assert first is not None
     probabilities = np.exp(log_softmax(first))
     wanted = {
         "pretraining": {"probabilities": probabilities},

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bert_ko.data.features import instance_features
-from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig, ShardSource
+from bert_ko.data.reader import InstanceReader, ReaderConfig, RecordBatch, ShardSource
 from bert_ko.data.tfrecord import ExampleEncoder
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
@@ -159,7 +159,7 @@ def train(
     def held_out(step: int) -> dict[str, float]:
         return evaluate(program, HEAD, InstanceReader(reader).one_epoch(), 100)
 
-    loop: TrainingLoop[Batch] = TrainingLoop(
+    loop: TrainingLoop[RecordBatch] = TrainingLoop(
         program, HEAD, OPTIMIZER, CONFIG, config, held_out if with_evaluation else None
     )
     return loop.run(InstanceReader(reader, progression.position), progression)

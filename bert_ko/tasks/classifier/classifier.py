@@ -16,13 +16,12 @@ from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats, class_features
 from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
+from bert_ko.tasks.sentences import TextOrPair
 from bert_ko.tasks.settings import LabelFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels, made_up_label
 from bert_ko.training.model_files import TrainedModel
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,11 @@ class Classifier(Loadable):
         return cls(model.tokenizer, labels, length, plan, predict)
 
     @overload
-    def classify(self, texts: str | Pair) -> Classification | Score: ...
+    def classify(self, texts: TextOrPair) -> Classification | Score: ...
     @overload
-    def classify(self, texts: list[str] | list[Pair]) -> list[Classification | Score]: ...
+    def classify(
+        self, texts: list[str] | list[tuple[str, str]]
+    ) -> list[Classification | Score]: ...
 
     def classify(self, texts: Any) -> Any:
         """Classifies a text, or each of several.
@@ -115,7 +116,7 @@ class Classifier(Loadable):
             return self._classify([texts])[0]
         return self._classify(texts)
 
-    def _classify(self, texts: Sequence[str | Pair]) -> list[Classification | Score]:
+    def _classify(self, texts: Sequence[TextOrPair]) -> list[Classification | Score]:
         pairs = [(text, None) if isinstance(text, str) else text for text in texts]
         examples = [Example(str(i), *pair) for i, pair in enumerate(pairs)]
         return [self.say(row) for row in self.compute(self.cut(examples))]

@@ -6,7 +6,7 @@ Legend: S sentences, P pieces of all of them, N layers that are wanted, H hidden
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -23,15 +23,15 @@ from bert_ko.modeling.parameters import count_parameters
 from bert_ko.tasks.batches import INPUTS, BatchPlan, predictions
 from bert_ko.tasks.features.settings import FeatureSettings, Pooling
 from bert_ko.tasks.lengths import batch_lengths, lengths_worth_compiling
-from bert_ko.tasks.sentences import NOWHERE, Ints, Sentences, WindowSize
+from bert_ko.tasks.sentences import NOWHERE, BlockSize, Ints, Sentences
 from bert_ko.training.backend import Backend, DeviceConfig, OutputFunction, Predict
 from bert_ko.training.devices import load_backend
 from bert_ko.training.model_files import TrainedModel
 from bert_ko.training.runs import check_batch_size
 
 Values = npt.NDArray[Any]
-_WINDOW_SENTENCES = 1024
-_WINDOW_BYTES = 1 << 28  # of values, which are in memory together
+_BLOCK_SENTENCES = 1024
+_BLOCK_BYTES = 1 << 28  # of values, which are in memory together
 # Operations done while a length is compiled: under a second on a CPU, seconds on a GPU.
 _CPU_COMPILING, _GPU_COMPILING = 1e11, 3e14
 
@@ -46,7 +46,7 @@ class Device(NamedTuple):
         """So many pieces go through the model while it is compiled for another length."""
         layers = model_specs(config)
         weights = count_parameters({k: v for k, v in layers.items() if k.endswith("/kernel")})
-        return (_CPU_COMPILING if self.is_cpu else _GPU_COMPILING) / (2 * max(1, weights))
+        return (_CPU_COMPILING if self.is_cpu else _GPU_COMPILING) / (2 * weights)
 
 
 class _MeanSentences(NamedTuple):
@@ -100,9 +100,9 @@ class Extractor:
         """Chooses the lengths of all batches.
 
         Args:
-            first: the first window of the sentences, which stands for all of them.
+            first: the first block of the sentences, which stands for all of them.
         """
-        settings, size = self.settings, window_size(self.settings, self._config)
+        settings, size = self.settings, block_size(self.settings, self._config)
         has_room = first.num_pieces + settings.max_seq_length <= size.pieces
         is_all = len(first) < size.sentences and has_room
         pieces = self._device.pieces_per_compilation(self._config) if is_all else 0
@@ -149,6 +149,20 @@ class Extractor:
             update(len(rows))
         return values
 
+    def compute_blocks(
+        self, blocks: Iterable[Sentences], update: Callable[[int], None] = lambda count: None
+    ) -> Iterator[tuple[Sentences, Values]]:
+        """The values of blocks of sentences, in lengths that are chosen by the first of them.
+
+        Args:
+            blocks: see ``encode_blocks``.
+            update: called with the number of sentences that are done.
+        """
+        plan = None
+        for block in blocks:
+            plan = plan or self.choose_plan(block)
+            yield block, self.compute(block, plan, update)
+
 
 def sentence_slice(settings: FeatureSettings, sentences: Sentences, number: int) -> slice:
     """Which of the values of sentences are those of one of them."""
@@ -157,11 +171,11 @@ def sentence_slice(settings: FeatureSettings, sentences: Sentences, number: int)
     return slice(*sentences.sentence_offsets[number : number + 2])
 
 
-def window_size(settings: FeatureSettings, config: ModelConfig) -> WindowSize:
-    """So large that sorting pays, so small that the values of a window are no burden."""
+def block_size(settings: FeatureSettings, config: ModelConfig) -> BlockSize:
+    """So large that sorting pays, so small that the values of a block are no burden."""
     vector = len(settings.layers) * config.hidden_size * np.dtype(settings.dtype).itemsize
-    pieces = sys.maxsize if settings.is_pooled else max(1, _WINDOW_BYTES // vector)
-    return WindowSize(_WINDOW_SENTENCES, pieces)
+    pieces = sys.maxsize if settings.is_pooled else max(1, _BLOCK_BYTES // vector)
+    return BlockSize(_BLOCK_SENTENCES, pieces)
 
 
 def load_extractor(

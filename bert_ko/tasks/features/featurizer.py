@@ -114,8 +114,7 @@ class Featurizer(Loadable):
         return self._features(texts)
 
     def _features(self, texts: Sequence[TextOrPair]) -> list[TextFeatures]:
-        pairs = [(text, None) if isinstance(text, str) else text for text in texts]
-        sentences = encode_texts(pairs, self._tokenizer, self.max_seq_length)
+        sentences = encode_texts(texts, self._tokenizer, self.max_seq_length)
         values = self._extractor.compute(sentences)
         return [self._of_sentence(sentences, i, values) for i in range(len(sentences))]
 

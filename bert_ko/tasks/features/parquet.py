@@ -1,4 +1,4 @@
-"""Features as Parquet: a row a sentence, a column a layer, a row group a window.
+"""Features as Parquet: a row a sentence, a column a layer, a row group a block.
 
     layer_-1, …        float lists: the vectors of the pieces, one behind the other
     input_ids, …       int lists of pieces, as in ``Sentences``; not with pooling
@@ -90,6 +90,6 @@ def _table(
 
 
 def _lists(arrow: Any, offsets: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> Any:
-    # A window has far fewer than 2**31 values.
+    # A block has far fewer than 2**31 values.
     starts = arrow.array(offsets.astype(np.int32))
     return arrow.ListArray.from_arrays(starts, arrow.array(values))

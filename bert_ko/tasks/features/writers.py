@@ -23,7 +23,7 @@ from bert_ko.tasks.sentences import Sentences
 from bert_ko.tensor_files import write_array, write_header
 
 Format = Literal["json", "npz", "safetensors", "parquet"]
-# Takes the windows of sentences one after another, with their values.
+# Takes the blocks of sentences one after another, with their values.
 Write = Callable[[Sentences, npt.NDArray[Any]], None]
 # Their headers have the shapes, so that the sentences must be known first.
 WHOLE_FORMATS = ("npz", "safetensors")
@@ -43,7 +43,7 @@ def open_writer(
         whole: all sentences, for formats of WHOLE_FORMATS.
 
     Yields:
-        What takes windows and their values in the order of the sentences.
+        What takes blocks and their values in the order of the sentences.
     """
     if output_format == "json":
         yield JsonWriter(stream, layout)
