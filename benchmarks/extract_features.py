@@ -22,16 +22,17 @@ from common import VOCAB, corpus_files, machine, median_seconds
 from safetensors.numpy import save_file
 
 from bert_ko.data.prefetch import Prefetcher
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import encoder_specs, initial_parameters
+from bert_ko.modeling.encoder import config_from_json
+from bert_ko.modeling.heads import model_specs
+from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.features.extraction import Extractor, load_extractor, window_size
 from bert_ko.tasks.features.layout import make_layout
 from bert_ko.tasks.features.settings import FeatureSettings
 from bert_ko.tasks.features.writers import open_writer
-from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
 from bert_ko.tasks.sentences import encode_windows, join
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
+from bert_ko.training.model_files import ModelFlags, TrainedModel, open_model
 
 GOAL = 5.0
 MAX_SEQ_LENGTH = 128
@@ -55,9 +56,9 @@ def sample_lines(count: int) -> list[str]:
 def write_model(folder: Path, name: str) -> None:
     """A Hugging Face folder of random weights, with the vocabulary."""
     path = VOCAB / ("bert_config.json" if name == "base" else f"bert_config_{name}.json")
-    config = BertConfig.from_json(path.read_text(), str(path))
-    arrays = initial_parameters(encoder_specs(config), config.initializer_range, 1)
-    theirs = to_hugging_face_arrays(arrays)
+    config = config_from_json(path.read_text(), str(path))
+    arrays = initial_parameters(model_specs(config), config.initializer_range, 1)
+    theirs = to_hugging_face_arrays(config, arrays)
     save_file(
         {key: np.ascontiguousarray(value) for key, value in theirs.items()},
         folder / "model.safetensors",

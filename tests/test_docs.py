@@ -1,5 +1,6 @@
-"""The command lists of docs/, run as they stand there."""
+"""What the documents say in commands and in Python, run as it stands there."""
 
+import json
 import os
 import re
 import shutil
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import PretrainingHead, model_specs
+from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.vocabulary_files import copy_vocabulary
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("google_checkpoint", "publish_hugging_face", "pytorch")
+PAGES = ("google_checkpoint", "new_task", "publish_hugging_face", "pytorch")
 _BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -41,7 +43,7 @@ def model(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs") / "model"
     tokenizer = load_tokenizer(vocab_folder)
     config = BertConfig(vocab_size=len(tokenizer.vocab), **SIZES)  # type: ignore[arg-type]
-    arrays = initial_parameters(pretraining_specs(config), 0.02, 1)
+    arrays = initial_parameters(model_specs(config, PretrainingHead()), 0.02, 1)
     state = {"format": 1, "step": 5, "tokenizer_fingerprint": tokenizer.fingerprint}
     folder.mkdir()
     save_checkpoint(str(folder), 5, Checkpoint(arrays, {}, state), config, 0)
@@ -100,24 +102,23 @@ def test_hugging_face_pages_run_as_they_stand(model: Path, tmp_path: Path) -> No
     assert (tmp_path / "answers" / "report.html").is_file()
 
 
-def new_task(readme: str) -> dict[str, str]:
-    """The modules of the README's own task: path to code."""
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    codes = [code for language, code in _BLOCK.findall(text) if language == "python"]
+def new_task(page: str) -> dict[str, str]:
+    """The modules of a page: path to code."""
+    codes = [code for language, code in blocks(page) if language == "python"]
     return {code.split("\n", 1)[0].removeprefix("# "): code for code in codes}
 
 
-def test_new_task_is_shorter_than_100_lines_and_the_same_in_korean() -> None:
-    modules = new_task("README.md")
-    assert list(modules)[-1] == "bert_ko/run_topics.py" and len(modules) == 5
-    assert sum(code.count("\n") for code in modules.values()) < 100
-    assert new_task("README.ko.md") == modules
+def test_new_task_is_shorter_than_90_lines() -> None:
+    *modules, encoder = new_task("new_task.md").values()
+    assert len(modules) == 3 and sum(code.count("\n") for code in modules) < 90
+    assert encoder.count("\n") < 50
 
 
-@pytest.mark.slow
-def test_new_task_of_the_readme_learns_its_topics(model: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def topics(tmp_path: Path) -> Path:
+    """A copy of the project with the modules of docs/new_task.md, and data for its task."""
     shutil.copytree(ROOT / "bert_ko", tmp_path / "bert_ko", ignore=shutil.ignore_patterns("__py*"))
-    for path, code in new_task("README.md").items():
+    for path, code in new_task("new_task.md").items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(code, encoding="utf-8")
     (tmp_path / "bin").mkdir()
@@ -129,15 +130,25 @@ def test_new_task_of_the_readme_learns_its_topics(model: Path, tmp_path: Path) -
         "기차에서 귤을 먹었다\t과일,교통",
     ]
     (tmp_path / "topics.tsv").write_text("\n".join(lines * 8) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_new_task_learns_its_topics_and_is_evaluated_again(model: Path, topics: Path) -> None:
     flags = (
-        "--do_train", "--train_file=topics.tsv", "--eval_file=topics.tsv", "--output_dir=out",
-        f"--vocab_file={model}", f"--init_checkpoint={model}", "--max_seq_length=32",
-        f"--bert_config_file={model}/checkpoint-00000005/bert_config.json",
+        "--do_train", "--do_eval", "--train_file=topics.tsv", "--eval_file=topics.tsv",
+        f"--init_checkpoint={model}", "--output_dir=out", "--max_seq_length=32",
         "--train_batch_size=8", "--num_train_epochs=100", "--learning_rate=2e-3",
-        "--precision=float32",
+        "--precision=float32", "--num_seeds=3", "--random_seed=1",
     )  # fmt: skip
-    command([sys.executable, "bin/run_topics", *flags], tmp_path)
-    assert "f1 = 100.0\n" in (tmp_path / "out" / "eval_results.txt").read_text()
+    command([sys.executable, "bin/run_topics", *flags], topics)
+    seeds = json.loads((topics / "out" / "seeds.json").read_text())
+    assert [result["f1"] for result in seeds["results"]] == [100.0] * 3
+    folder = topics / "out" / "seed-1"
+    (folder / "eval_results.txt").unlink()
+    again = ("--do_eval", "--eval_file=topics.tsv", f"--output_dir={folder}")
+    command([sys.executable, "bin/run_topics", *again], topics)
+    assert "f1 = 100.0\n" in (folder / "eval_results.txt").read_text()
 
 
 @pytest.mark.slow
