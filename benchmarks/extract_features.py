@@ -112,7 +112,7 @@ def compare(name: str, arguments: argparse.Namespace) -> None:
         lines = sample_lines(arguments.sentences)
         few = lines[:: max(1, len(lines) // arguments.one_by_one)][: arguments.one_by_one]
         model = open_model(ModelFlags(init_checkpoint=str(folder)))
-        sides: dict[str, tuple[int, Callable[[], object]]] = {}
+        sides: dict[str, tuple[int, Callable[[], Any]]] = {}
         for precision in ("auto", "float32"):
             settings = FeatureSettings((-1,), "none", "float32", MAX_SEQ_LENGTH, arguments.batch)
             extractor, backend = load_extractor(model, settings, DeviceConfig(precision=precision))

@@ -150,7 +150,7 @@ def flops_per_sequence(arguments: argparse.Namespace, length: int, predictions: 
     c = model_values(arguments)
     h, i, layers = c["hidden_size"], c["intermediate_size"], c["num_hidden_layers"]
     encoder = layers * (length * (4 * h * h + 2 * h * i) + 2 * length * length * h)
-    return 3 * 2.0 * (encoder + predictions * (h * h + h * c["vocab_size"]))
+    return float(6 * (encoder + predictions * (h * h + h * c["vocab_size"])))
 
 
 def measure(arguments: argparse.Namespace) -> None:

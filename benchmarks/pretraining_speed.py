@@ -145,7 +145,7 @@ def flops_per_step(size: str) -> float:
     rows = batch * LENGTH
     encoder = layers * (rows * (4 * h * h + 2 * h * i) + 2 * rows * LENGTH * h)
     head = batch * PREDICTIONS * (h * h + h * c["vocab_size"])
-    return 3 * 2.0 * (encoder + head)
+    return float(6 * (encoder + head))
 
 
 def measure(size: str, side: str, steps: int) -> None:

@@ -1,11 +1,13 @@
 """What the documents say in commands and in Python, run as it stands there."""
 
+import ast
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from bert_ko.training.vocabulary_files import copy_vocabulary
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("google_checkpoint", "new_task", "publish_hugging_face", "pytorch")
+DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
+SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
 _BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -28,7 +32,8 @@ SIZES = {
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """Language and code of each block."""
-    return _BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+    path = ROOT / page if page.startswith("README") else ROOT / "docs" / page
+    return _BLOCK.findall(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -68,9 +73,11 @@ def prepare(folder: Path, model: Path) -> None:
     command([*python, "--to=google/bert_model.ckpt"], folder)
 
 
-def run_page(page: str, folder: Path) -> None:
-    """Runs every block in its order."""
+def run_page(page: str, folder: Path, *languages: str) -> None:
+    """Runs every block, or those of some languages, in their order."""
     for language, code in blocks(f"{page}.md"):
+        if languages and language not in languages:
+            continue
         if language == "python":
             command([sys.executable, "-c", code], folder)
             continue
@@ -100,6 +107,55 @@ def test_hugging_face_pages_run_as_they_stand(model: Path, tmp_path: Path) -> No
     command([sys.executable, "bin/run_squad", *flags], tmp_path)
     run_page("pytorch", tmp_path)
     assert (tmp_path / "answers" / "report.html").is_file()
+
+
+def run_imports(code: str, defined: Collection[str] = ()) -> None:
+    """Imports what code imports from the project, those inside functions too.
+
+    Args:
+        code: Python.
+        defined: modules that are left out.
+    """
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.ImportFrom) or node.module in defined:
+            continue
+        if str(node.module).partition(".")[0] in ("bert_ko", "common", "recorded_commands"):
+            exec(ast.unparse(node), {})
+
+
+@pytest.mark.parametrize("page", [path.name for path in sorted(DOCUMENTS)])
+def test_python_of_pages_imports_what_is_there(page: str) -> None:
+    codes = [code for language, code in blocks(page) if language == "python"]
+    here = re.findall(r"^# (bert_ko/\S+)\.py$", "\n".join(codes), re.MULTILINE)
+    defined = {path.replace("/", ".") for path in here}
+    for code in codes:
+        run_imports(code, defined)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_benchmark_imports_what_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(path.parent))
+    run_imports(path.read_text(encoding="utf-8"))
+
+
+def test_tokenization_page_runs_as_it_stands(tmp_path: Path) -> None:
+    for name in ("bert_ko", "vocab"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    run_page("tokenization", tmp_path, "python")
+
+
+@pytest.mark.slow
+def test_data_and_features_pages_run_as_they_stand(model: Path, tmp_path: Path) -> None:
+    for name in ("bin", "samples", "bert_ko"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "model").symlink_to(model)
+    shards = ("--output_file=shards/ko.tfrecord@64", f"--vocab_file={model}")
+    data = ("bin/create_pretraining_data", "--input_file=samples/corpus.txt", *shards)
+    command([sys.executable, *data], tmp_path)
+    run_page("pretraining_data", tmp_path, "python")
+    lines = (ROOT / "samples" / "corpus.txt").read_text(encoding="utf-8").split("\n")[:60]
+    (tmp_path / "lines.txt").write_text("\n".join(line for line in lines if line) + "\n")
+    run_page("features", tmp_path)
 
 
 def new_task(page: str) -> dict[str, str]:
