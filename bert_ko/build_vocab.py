@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from bert_ko.progress import format_table
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.reachability import unreachable_pieces
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.training import (
     VocabularySettings,
@@ -199,7 +200,8 @@ def _print_report(config: BuildVocabConfig) -> None:
         _num_workers(config),
     )
     print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
-    print(format_table(report_rows(report, tokenizer), ("on this text", "")))
+    unreachable = unreachable_pieces(tokenizer)
+    print(format_table(report_rows(report, tokenizer, unreachable), ("on this text", "")))
 
 
 def _report_chunks(config: BuildVocabConfig) -> Iterator[Chunk]:
@@ -209,12 +211,18 @@ def _report_chunks(config: BuildVocabConfig) -> Iterator[Chunk]:
     return itertools.islice(read_chunks(find_files(config), config), _REPORT_CHUNKS)
 
 
-def report_rows(report: VocabularyReport, tokenizer: Tokenizer) -> list[tuple[str, str]]:
+def report_rows(
+    report: VocabularyReport, tokenizer: Tokenizer, unreachable: Sequence[str]
+) -> list[tuple[str, str]]:
     """The report as names and values."""
     syllables = missing_syllables(tokenizer)
     common = "".join(syllables.missing_common[:20])
     return [
         ("pieces in the vocabulary", f"{len(tokenizer.vocab):,}"),
+        (
+            "pieces that no text can reach",
+            f"{len(unreachable):,} {' '.join(unreachable[:5])}".rstrip(),
+        ),
         ("eojeols", f"{report.eojeols:,}"),
         ("morphemes", f"{report.morphemes:,}"),
         ("pieces", f"{report.pieces:,}"),

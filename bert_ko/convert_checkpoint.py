@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from bert_ko.tasks.conversion.conversion import (
     Conversion,
     Form,
     check_shapes,
+    form_of,
     grow,
     known_form,
     optimizer_slots,
@@ -33,7 +35,8 @@ from bert_ko.tasks.conversion.conversion import (
     without_crf,
     write,
 )
-from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tasks.conversion.new_tokens import add_tokens
+from bert_ko.tokenization.folder import VOCAB_NAME, load_tokenizer
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.initialization import HUGGING_FACE, Source, read_source
 from bert_ko.training.model_files import open_files_of, vocabulary_beside
@@ -53,7 +56,8 @@ class ConvertCheckpointConfig(TokenizerSettings):
     to: str = flag(help="What to write: a new folder, or the prefix of a TF1 checkpoint.")
     to_format: Form | None = flag(
         None,
-        help="The form to write. Default: tf1 where --to ends in .ckpt; else it must be given.",
+        help="The form to write. Default: tf1 where --to ends in .ckpt; with --add_tokens or "
+        "--add_special_tokens the form of --from; else it must be given.",
     )
     bert_config_file: str | None = flag(
         None, help="bert_config.json of the model. Default: as it stands beside the weights."
@@ -63,6 +67,22 @@ class ConvertCheckpointConfig(TokenizerSettings):
         help="The vocabulary. Default: as it stands beside the weights. If one stands there, this "
         "may have more pieces: behind the last one, or in the place of [unusedN]; their "
         "embeddings begin as the mean of those of their old pieces.",
+    )
+    add_tokens: tuple[str, ...] | None = flag(
+        None,
+        help="Words that get a piece of their own, in [unusedN] slots first, then behind the last "
+        "piece. Where pieces inside an eojeol have ##, a word is added with and without; one that "
+        "begins with ## is added as it is.",
+    )
+    add_special_tokens: tuple[str, ...] | None = flag(
+        None,
+        help="Tokens that are kept whole wherever they stand in a text, such as [NAME]; they join "
+        "the additional_special_tokens of tokenizer_config.json.",
+    )
+    add_to_user_dictionary: bool = flag(
+        False,
+        help="Write a MeCab user dictionary of the words of --add_tokens that MeCab splits, so "
+        "that each is one morpheme.",
     )
     vocab_size: int | None = flag(
         None, help="Cut or pad the embeddings to so many rows, as for a multiple of 64."
@@ -76,15 +96,27 @@ class ConvertCheckpointConfig(TokenizerSettings):
     def form(self) -> Form:
         """What is written."""
         form = self.to_format or known_form(self.to)
+        if form is None and self.adds_tokens:
+            form = form_of(self.from_)
         if form is None:
             raise ValueError(
                 "--to_format must be given: bert_ko, tf1 or huggingface (--to ends in no .ckpt)."
             )
         return form
 
+    @property
+    def adds_tokens(self) -> bool:
+        """Whether the vocabulary gets new tokens by flags."""
+        return bool(self.add_tokens or self.add_special_tokens)
+
     def __post_init__(self) -> None:
         """Raises: ValueError: flags that do not fit together."""
         super().__post_init__()
+        for name in ("add_tokens", "add_special_tokens"):
+            if getattr(self, name) == ():
+                raise ValueError(f"--{name} needs a token at least, got an empty list.")
+        if self.add_to_user_dictionary and not self.add_tokens:
+            raise ValueError("--add_to_user_dictionary goes with --add_tokens alone.")
         if self.with_optimizer and self.form != "tf1":
             raise ValueError("--with_optimizer goes with --to_format=tf1 alone.")
 
@@ -93,10 +125,23 @@ def run(config: ConvertCheckpointConfig) -> None:
     """Reads, changes, writes, compares."""
     form = config.form
     refuse_existing(form, config.to)
+    beside = os.path.join(os.path.dirname(config.to), VOCAB_NAME)
+    if config.adds_tokens and form == "tf1" and os.path.exists(beside):
+        raise ValueError(
+            f"--to: {beside} is another vocabulary and would be written over; choose another "
+            "folder."
+        )
     with _named_from():
         source = read_source(config.from_)
         before = _open(config, source)
-    after = _with_vocabulary(config, before)
+    with tempfile.TemporaryDirectory() as folder:
+        _convert(config, source, before, _with_vocabulary(config, before, folder))
+
+
+def _convert(
+    config: ConvertCheckpointConfig, source: Source, before: Conversion, after: Conversion
+) -> None:
+    form = config.form
     if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
         warn(
             "transformers has no CRF: its transitions are left out, and each piece is tagged by "
@@ -131,11 +176,26 @@ def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
     return Conversion(source, arrays, model.config, model.tokenizer)
 
 
-def _with_vocabulary(config: ConvertCheckpointConfig, conversion: Conversion) -> Conversion:
+def _with_vocabulary(
+    config: ConvertCheckpointConfig, conversion: Conversion, folder: str
+) -> Conversion:
+    """With the pieces of --vocab_file, then the tokens of flags; folder is for their vocabulary."""
     if config.vocab_file is not None:
         new = load_tokenizer(config.vocab_file, config)
         if new.fingerprint != conversion.tokenizer.fingerprint:
             conversion = grow(conversion, new)
+    if config.adds_tokens:
+        addition = add_tokens(
+            conversion,
+            config.add_tokens or (),
+            config.add_special_tokens or (),
+            config.add_to_user_dictionary,
+            folder,
+        )
+        for message in addition.warnings:
+            warn(message)
+        print("\n".join(addition.lines))
+        conversion = addition.conversion
     if config.vocab_size is not None:
         conversion = set_vocab_size(conversion, config.vocab_size)
     return conversion

@@ -14,6 +14,7 @@ from bert_ko import files
 
 Array = npt.NDArray[Any]
 
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _DTYPES = {
     "float32": "F32",
     "float16": "F16",
@@ -80,13 +81,22 @@ def write_array(stream: IO[bytes], array: Array) -> None:
     stream.write(little.reshape(-1).view(np.uint8).data)
 
 
-def load_arrays(path: str) -> dict[str, Array]:
-    """Reads a safetensors file.
+def load_arrays(path: str) -> dict[str, npt.NDArray[np.float32]]:
+    """Reads a safetensors file as float32.
+
+    Raises:
+        ValueError: it is missing or damaged, or an array is not of floating-point numbers.
+    """
+    return {name: as_float32(array, name, path) for name, array in load_tensors(path).items()}
+
+
+def load_tensors(path: str) -> dict[str, Array]:
+    """Reads a safetensors file, each array with the dtype that it has there.
 
     Raises:
         ValueError: it is missing or damaged.
     """
-    # It teaches numpy bfloat16, which Hugging Face folders may have.
+    # It teaches numpy bfloat16.
     import ml_dtypes  # noqa: F401
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -96,3 +106,21 @@ def load_arrays(path: str) -> dict[str, Array]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from None
     return arrays
+
+
+def as_float32(array: Array, name: str, path: str) -> npt.NDArray[np.float32]:
+    """The same numbers in float32; exact for float16 and bfloat16.
+
+    Args:
+        array: float16, bfloat16, float32 or float64, any shape.
+        name: of the array, for the message.
+        path: of its file, for the message.
+
+    Raises:
+        ValueError: another dtype.
+    """
+    if array.dtype.name not in _FLOATS:
+        raise ValueError(
+            f"{path}: {name} is {array.dtype.name}; weights must be one of {', '.join(_FLOATS)}."
+        )
+    return array.astype(np.float32, copy=False)

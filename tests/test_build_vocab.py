@@ -12,6 +12,7 @@ from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.data.corpus import CHUNK_BYTES, read_chunks
 from bert_ko.tokenization.config import CONFIG_NAME
 from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, load_tokenizer
+from bert_ko.tokenization.reachability import unreachable_pieces
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -95,6 +96,7 @@ def test_build_vocab_trained_pieces_are_the_ones_that_encoding_uses(
     tokenizer = load_tokenizer(str(tmp_path))
     used = {piece for line in sample_lines for piece in tokenizer.tokenize(line)}
     assert "[UNK]" not in used
+    assert unreachable_pieces(tokenizer) == []
     learnt = {piece for piece in pieces(tmp_path)[5:] if len(piece.removeprefix("##")) > 1}
     assert len(learnt & used) > 0.97 * len(learnt)
 
@@ -175,9 +177,24 @@ def test_build_vocab_check_only_reports_and_writes_nothing(
     }
     assert rows["eojeols"] == "2"
     assert rows["pieces in the vocabulary"] == "1,500"
+    assert rows["pieces that no text can reach"] == "0"
     assert rows["[UNK] among pieces"] in ("50.0000%", "66.6667%")
     assert contents(tmp_path) == before
     assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == stamps
+
+
+def test_build_vocab_check_only_counts_pieces_that_no_text_can_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(tmp_path) == 0
+    lines = pieces(tmp_path)
+    lines[5:11] = ["GPU", "코로나19", "##코로나19", "\u1100\u1161", "챗gpt", "##É"]
+    (tmp_path / VOCAB_NAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    capsys.readouterr()
+    assert build(tmp_path, "--check_only") == 0
+    (row,) = [row for row in capsys.readouterr().out.split("\n") if "that no text can" in row]
+    wanted = "pieces that no text can reach 6 GPU 코로나19 ##코로나19 \u1100\u1161 챗gpt"
+    assert " ".join(row.split()) == wanted
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:

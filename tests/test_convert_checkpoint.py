@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bert_ko import convert_checkpoint, files
 from bert_ko.convert_checkpoint import ConvertCheckpointConfig, run
@@ -162,6 +163,22 @@ def test_convert_to_hugging_face_and_back_changes_no_bit(
     google = convert(tmp_path / "theirs", tmp_path / "google" / "bert_model.ckpt")
     assert_same_bits(google.arrays, arrays_of(kind))
     assert google.config == CONFIG
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("form", ["bert_ko", "tf1", "huggingface"])
+def test_convert_half_precision_of_our_folder_is_written_in_float32(
+    dtype: str, form: str, tmp_path: Path, convert: Convert
+) -> None:
+    import ml_dtypes
+
+    model = save_model(tmp_path / "model")
+    half = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    stored = {name: array.astype(half) for name, array in arrays_of("pretraining").items()}
+    save_file(stored, Path(list_checkpoints(model)[0]) / "model.safetensors")
+    found = convert(model, tmp_path / "new" / "to", flag_of(form))
+    wanted = {name: array.astype(np.float32) for name, array in stored.items()}
+    assert_same_bits(found.arrays, wanted)
 
 
 def test_convert_writes_what_the_readers_of_each_form_look_for(
@@ -533,6 +550,101 @@ def test_convert_new_vocabulary_grows_model_config_and_tokenizer(
         others = np.delete(np.arange(SIZE), place)
         np.testing.assert_array_equal(grown[SIZE + 1], old[others].mean(axis=0))
         np.testing.assert_array_equal(grown[others], old[others])
+
+
+ADDED = ("--add_tokens=도서관,코로나19", "--add_special_tokens=[제품]", "--add_to_user_dictionary")
+
+
+@pytest.mark.parametrize("form", ["bert_ko", "tf1", "huggingface"])
+def test_convert_added_tokens_are_in_model_config_and_tokenizer(
+    form: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_tensorflow(monkeypatch)
+    pieces = tuple(dict.fromkeys((*PIECES, "(", "코", "##로", "##나", "##1", "##9")))
+    config = dataclasses.replace(CONFIG, vocab_size=len(pieces))
+    model = save_model(tmp_path / "model", config=config, pieces=pieces)
+    to = tmp_path / "new" / "to"
+    assert command(model, to, flag_of(form), "--nocompare", *ADDED) == 0
+    found = read_source(str(to))
+    assert found.config == dataclasses.replace(config, vocab_size=len(pieces) + 3)
+    folder = to.parent if form == "tf1" else to
+    tokenizer = load_tokenizer(str(folder))
+    assert found.fingerprint == (tokenizer.fingerprint if form == "bert_ko" else None)
+    assert tokenizer.config.additional_special_tokens == ("[제품]",)
+    assert (folder / "added.dic").is_file()
+    assert tokenizer.tokenize("코로나19 (코로나19 도서관[제품]")[:5] == [
+        "코로나19", "(", "##코로나19", "도서관", "[제품]",
+    ]  # fmt: skip
+    rows = found.arrays[WORD_EMBEDDINGS]
+    old = arrays_of("pretraining", config)[WORD_EMBEDDINGS]
+    parts = [pieces.index(piece) for piece in ("도", "##서", "##관")]
+    np.testing.assert_array_equal(rows[pieces.index("[unused0]")], old[parts].mean(axis=0))
+    out, error = capsys.readouterr()
+    assert "2 of them in [unusedN] slots, 3 behind the last piece\n" in out
+    assert "user dictionary added.dic: 코로나19\n" in out
+    assert error == ""
+
+
+@pytest.mark.usefixtures("numpy_only")
+def test_convert_added_tokens_keep_the_form_of_the_model(
+    model: str, tmp_path: Path, capsys: Captured
+) -> None:
+    assert command(model, tmp_path / "ours", "--add_tokens=도서관") == 0
+    assert command(model, tmp_path / "theirs", flag_of("huggingface")) == 0
+    assert command(tmp_path / "theirs", tmp_path / "again", "--add_special_tokens=[가]") == 0
+    assert read_source(str(tmp_path / "ours")).kind == "checkpoint of step 300"
+    assert read_source(str(tmp_path / "again")).kind == "Hugging Face folder"
+    assert command(list_checkpoints(model)[0], tmp_path / "one", "--add_tokens=도서관") == 0
+    assert read_source(str(tmp_path / "one")).kind == "checkpoint of step 300"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("numpy_only")
+def test_convert_added_word_that_mecab_splits_is_a_warning(
+    model: str, tmp_path: Path, capsys: Captured
+) -> None:
+    assert command(model, tmp_path / "to", "--add_tokens=코로나19") == 0
+    assert capsys.readouterr().err == (
+        "convert_checkpoint: warning: 코로나19 is one piece in 0 of 6 trial sentences: of "
+        "'코로나19' MeCab makes 코로나 + 19. --add_to_user_dictionary makes it one morpheme.\n"
+    )
+
+
+def test_convert_added_tokens_come_on_top_of_a_new_vocabulary(
+    model: str, tmp_path: Path, convert: Convert
+) -> None:
+    vocab = grown_vocabulary(tmp_path / "vocab")
+    flags = (f"--vocab_file={vocab}", "--add_tokens=내일", "--vocab_size=192")
+    found = convert(model, tmp_path / "to", *flags)
+    pieces = load_tokenizer(str(tmp_path / "to")).vocab.pieces
+    assert pieces[5:7] == ("도서관", "내일") and pieces[SIZE:] == ("##으로", "뷁", "##내일")
+    assert len(found.arrays[WORD_EMBEDDINGS]) == 192
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--add_tokens="], "--add_tokens needs a token at least, got an empty list."),
+        (["--add_special_tokens=,"],
+         "--add_special_tokens needs a token at least, got an empty list."),
+        (["--add_to_user_dictionary"], "--add_to_user_dictionary goes with --add_tokens alone."),
+        (["--add_tokens=[UNK]"], "--add_tokens: '[UNK]': the name is reserved; choose another."),
+    ],
+)  # fmt: skip
+def test_convert_tokens_that_can_not_be_added_are_refused(
+    flags: list[str], message: str, model: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    assert refusal(model, tmp_path / "to", flag_of("bert_ko"), *flags) == message
+
+
+def test_convert_added_tokens_are_not_written_beside_another_vocabulary(
+    model: str, tmp_path: Path, convert: Convert, refusal: Refusal
+) -> None:
+    convert(model, tmp_path / "one.ckpt")
+    assert refusal(model, tmp_path / "two.ckpt", "--add_tokens=도서관") == (
+        f"--to: {tmp_path}/vocab.txt is another vocabulary and would be written over; choose "
+        "another folder."
+    )
 
 
 def test_convert_new_vocabulary_and_vocab_size_together(

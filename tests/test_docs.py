@@ -1,6 +1,8 @@
 """What the documents say in commands and in Python, run as it stands there."""
 
 import ast
+import dataclasses
+import importlib
 import json
 import os
 import re
@@ -9,18 +11,25 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from bert_ko.flags import Flags
+from bert_ko.modeling import encoder
 from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.compute import Model
 from bert_ko.modeling.heads import PretrainingHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
+from bert_ko.tasks.batches import INPUTS
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.vocabulary_files import copy_vocabulary
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("google_checkpoint", "new_task", "publish_hugging_face", "pytorch")
+READMES = ("README.md", "README.ko.md")
 DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
 _BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
@@ -132,6 +141,30 @@ def test_python_of_pages_imports_what_is_there(page: str) -> None:
         run_imports(code, defined)
 
 
+def known_flags(name: str) -> set[str]:
+    """Flags of a command as they are written, without dashes."""
+    module = importlib.import_module(f"bert_ko.{name}")
+    found = (v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Flags))
+    (config,) = (v for v in found if v.__module__ == module.__name__)
+    fields = {field.name.rstrip("_") for field in dataclasses.fields(config)}
+    return fields | {f"no{name}" for name in fields}
+
+
+@pytest.mark.parametrize("page", [path.name for path in sorted(DOCUMENTS)])
+def test_commands_of_pages_have_flags_that_exist(page: str) -> None:
+    text = "\n".join(code for language, code in blocks(page) if language == "bash")
+    for line in text.replace("\\\n", " ").splitlines():
+        for name, arguments in re.findall(r"bin/(\w+)([^|]*)", line):
+            if name != "run_topics":  # the one of docs/new_task.md
+                given = set(re.findall(r"(?<=\s)--(\w+)", arguments))
+                assert given <= known_flags(name), line
+
+
+def test_readmes_have_the_same_commands() -> None:
+    codes = [[re.sub(r"  +# .*", "", code) for _, code in blocks(page)] for page in READMES]
+    assert codes[0] and codes[0] == codes[1]
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_benchmark_imports_what_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(path.parent))
@@ -165,9 +198,22 @@ def new_task(page: str) -> dict[str, str]:
 
 
 def test_new_task_is_shorter_than_90_lines() -> None:
-    *modules, encoder = new_task("new_task.md").values()
+    *modules, neighbours = new_task("new_task.md").values()
     assert len(modules) == 3 and sum(code.count("\n") for code in modules) < 90
-    assert encoder.count("\n") < 50
+    assert neighbours.count("\n") < 50
+
+
+def test_encoder_of_new_task_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "_ENCODERS", dict(encoder._ENCODERS))
+    module: dict[str, Any] = {"__name__": "neighbours"}
+    exec(new_task("new_task.md")["bert_ko/modeling/neighbours.py"], module)
+    config = module["NeighbourConfig"](vocab_size=20, hidden_size=8, num_hidden_layers=2)
+    arrays = initial_parameters(model_specs(config), 0.5, 1)
+    inputs = {name: np.ones((1, 6), np.int32) for name in INPUTS}
+    inputs["input_mask"][0, 4:] = 0
+    output = np.asarray(encoder.encode(Model(arrays, config), inputs))
+    assert output.shape == (1, 6, 8)
+    assert not output[0, 4:].any() and np.abs(output[0, 1] - output[0, 0]).max() > 0.01
 
 
 @pytest.fixture

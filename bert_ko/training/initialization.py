@@ -16,7 +16,7 @@ from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import config_from_json, encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
-from bert_ko.tensor_files import load_arrays
+from bert_ko.tensor_files import as_float32, load_arrays, load_tensors
 from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, list_checkpoints
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import (
@@ -172,10 +172,11 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
     encoder, is_tagger = encoder_of(config), has_tags(values)
     arrays: Arrays = {}
     for part in parts:
-        for theirs, value in load_arrays(part).items():
+        for theirs, tensor in load_tensors(part).items():
             name = from_hugging_face(theirs, encoder, is_tagger)
             if name is not None:
-                arrays[name] = np.asarray(value.T if is_transposed(name) else value, np.float32)
+                value = as_float32(tensor, theirs, part)
+                arrays[name] = value.T if is_transposed(name) else value
     return Source(folder, HUGGING_FACE, arrays, None, config, folder, labels=read_labels(folder))
 
 

@@ -364,6 +364,18 @@ def test_read_source_hugging_face_activation_in_our_terms(
     assert config is not None and config.hidden_act == ours
 
 
+def test_read_source_hugging_face_integers_are_refused(tmp_path: Path, weights: Arrays) -> None:
+    name = "bert.encoder.layer.0.output.dense.weight"
+    arrays = {**to_hugging_face(weights), name: np.ones((2, 2), np.int8)}
+    folder = hugging_face_folder(tmp_path, arrays)
+    with pytest.raises(ValueError) as error:
+        read_source(folder)
+    assert str(error.value) == (
+        f"{folder}/model.safetensors: {name} is int8; weights must be one of float32, float16, "
+        "bfloat16, float64."
+    )
+
+
 def test_read_source_hugging_face_other_models_are_refused(tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path, {}, model_type="roberta")
     with pytest.raises(ValueError, match="is of a roberta model; only bert is read"):

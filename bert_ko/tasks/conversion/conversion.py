@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from bert_ko import files
 from bert_ko.json_files import write_json
@@ -30,7 +30,10 @@ from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     MODEL_NAME,
     OPTIMIZER_NAME,
+    STATE_NAME,
     Checkpoint,
+    Kind,
+    list_checkpoints,
     save_checkpoint,
 )
 from bert_ko.training.google import write_tensorflow
@@ -75,6 +78,16 @@ def known_form(path: str) -> Form | None:
     ('tf1', None)
     """
     return "tf1" if path.endswith(".ckpt") else None
+
+
+def form_of(path: str) -> Form | None:
+    """The form of a model in a folder; None where the path is no folder of a model."""
+    if os.path.isfile(os.path.join(path, "config.json")):
+        return "huggingface"
+    is_ours = os.path.isfile(os.path.join(path, STATE_NAME)) or any(
+        list_checkpoints(path, kind) for kind in get_args(Kind)
+    )
+    return "bert_ko" if is_ours else None
 
 
 def check_shapes(source: Source, config: ModelConfig, config_file: str) -> None:
@@ -139,7 +152,8 @@ def grow(conversion: Conversion, new: Tokenizer) -> Conversion:
         len(old_pieces),
     )
     config = dataclasses.replace(conversion.config, vocab_size=rows)
-    return Conversion(conversion.source, arrays, config, new, added)
+    new_pieces = (*conversion.new_pieces, *added)
+    return Conversion(conversion.source, arrays, config, new, new_pieces)
 
 
 def _refuse_other_settings(old: TokenizerConfig, tokenizer: Tokenizer) -> None:
@@ -149,7 +163,7 @@ def _refuse_other_settings(old: TokenizerConfig, tokenizer: Tokenizer) -> None:
     if set(old.additional_special_tokens) - set(new.additional_special_tokens):
         differ.append("additional_special_tokens")
     names = [set(map(os.path.basename, c.mecab_user_dictionary)) for c in (old, new)]
-    if names[0] != names[1]:
+    if names[0] - names[1]:
         differ.append("mecab_user_dictionary")
     for name in differ:
         raise ValueError(

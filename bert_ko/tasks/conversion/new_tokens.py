@@ -1,0 +1,308 @@
+"""New tokens for a trained model: pieces, embeddings, tokenizer and user dictionary in step.
+
+How WordPiece looks a word up decides which pieces a new word needs. With
+``subword_prefix_unit=eojeol`` a morpheme is looked up bare where it begins an eojeol, as in
+``메타버스는``, and with ``##`` where it does not, as in ``(메타버스)``: a word needs both. With
+``morpheme``, also with tokenizer_type=wordpiece, words are looked up bare: one piece is enough.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from typing import NamedTuple
+
+from bert_ko.tasks.conversion.conversion import Conversion, grow
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.folder import load_tokenizer, write_folder
+from bert_ko.tokenization.normalization import lower_keeping_length
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.user_dictionary import compile_user_dictionary, has_final_consonant
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
+from bert_ko.tokenization.wordpiece import CONTINUATION, MAX_CHARS_PER_WORD
+
+# Each new word is tried in these: at the start of an eojeol, then inside one.
+_SENTENCES = (
+    "{}", "{}에서 왔다.", "{}의 뜻을 찾았다.", "새 {} 소식을 들었다.",
+    "({})", "‘{}’에 대해 물었다.",
+)  # fmt: skip
+_AFTER_CONSONANT = ("{}은", "{}을 보았다.")
+_AFTER_VOWEL = ("{}는", "{}를 보았다.")
+# Costs of a word in the user dictionary, tried one after another: first MeCab's own estimate.
+_COSTS = (None, 0, -4000, -8000, -16000)
+_SHOWN = 20
+
+
+class Addition(NamedTuple):
+    """What became of a model.
+
+    Attributes:
+        conversion: with the new pieces.
+        lines: what was done, for people.
+        warnings: words that will not be used, or not always.
+    """
+
+    conversion: Conversion
+    lines: list[str]
+    warnings: list[str]
+
+
+class _Word(NamedTuple):
+    """A word to be added: as it stands in a text, and its pieces."""
+
+    text: str
+    pieces: tuple[str, ...]
+
+
+def add_tokens(
+    conversion: Conversion,
+    tokens: Sequence[str],
+    special_tokens: Sequence[str],
+    to_user_dictionary: bool,
+    folder: str,
+) -> Addition:
+    """Gives a model new tokens: in the place of [unusedN] first, then behind the last piece.
+
+    Args:
+        conversion: of the model.
+        tokens: words; one that begins with ``##`` is a piece for the inside of words, as it is.
+        special_tokens: kept whole wherever they stand in a text, as ``[제품]``.
+        to_user_dictionary: make a MeCab user dictionary of the words that MeCab splits.
+        folder: empty; gets the new vocabulary, which is read until the model is written.
+
+    Raises:
+        ValueError: the vocabulary is a SentencePiece model, or a token can't be one.
+    """
+    tokenizer = conversion.tokenizer
+    _refuse_types(tokenizer, to_user_dictionary)
+    words = [_word(tokenizer, token) for token in tokens]
+    specials = [_cleaned(tokenizer, token, "add_special_tokens") for token in special_tokens]
+    _refuse_clashes(tokenizer, words, specials)
+    wanted = [*(piece for word in words for piece in word.pieces), *specials]
+    new = [piece for piece in wanted if piece not in tokenizer.vocab]
+    kept = tokenizer.config.additional_special_tokens
+    config = dataclasses.replace(
+        tokenizer.config,
+        additional_special_tokens=(*kept, *(t for t in specials if t not in kept)),
+    )
+    draft = _Draft(folder, _placed(tokenizer, new), config, tokenizer.user_dictionaries)
+    changed = draft.open()
+    split = [word for word in words if _failures(changed, word)]
+    lines = [*_summary(conversion, wanted, new)]
+    if to_user_dictionary:
+        if split:
+            changed = draft.open_with_dictionary(split)
+        lines.append(_about_dictionary(changed, split))
+    grown = grow(conversion, changed)
+    return Addition(grown, lines, _warnings(changed, words, to_user_dictionary))
+
+
+# What is asked for
+
+
+def _refuse_types(tokenizer: Tokenizer, to_user_dictionary: bool) -> None:
+    if tokenizer.model is not None:
+        raise ValueError(
+            "--add_tokens, --add_special_tokens: the vocabulary is a SentencePiece model, which "
+            "cuts texts by itself; tokens can be added to WordPiece vocabularies only."
+        )
+    if to_user_dictionary and not tokenizer.has_morphemes:
+        raise ValueError(
+            "--add_to_user_dictionary needs tokenizer_type=mecab, but the vocabulary has "
+            f"{tokenizer.config.tokenizer_type}."
+        )
+
+
+def _word(tokenizer: Tokenizer, token: str) -> _Word:
+    text = _cleaned(tokenizer, token, "add_tokens")
+    piece = lower_keeping_length(text) if tokenizer.config.do_lower_case else text
+    if piece.startswith(CONTINUATION) or tokenizer.config.subword_prefix_unit == "morpheme":
+        return _Word(text, (piece,))
+    return _Word(text, (piece, CONTINUATION + piece))
+
+
+def _cleaned(tokenizer: Tokenizer, token: str, flag: str) -> str:
+    """The token as it stands in a normalised text."""
+    text = tokenizer.clean_lines(token.replace("\n", " "))[0]
+    problem = None
+    if not text:
+        problem = "nothing is left of it when a text is cleaned; choose visible characters"
+    elif any(char.isspace() for char in text):
+        problem = "white space separates words, so that a token can have none inside"
+    elif "," in text or '"' in text:
+        problem = "a token can have no comma and no quotation mark"
+    elif text in SPECIAL_TOKENS or tokenizer.vocab.is_unused(text):
+        problem = "the name is reserved; choose another"
+    elif text == CONTINUATION or (flag == "add_special_tokens" and text.startswith(CONTINUATION)):
+        problem = "## marks pieces inside a word; choose other characters"
+    elif len(text) > MAX_CHARS_PER_WORD:
+        problem = f"it has {len(text)} characters, more than the {MAX_CHARS_PER_WORD} of a word"
+    if problem:
+        raise ValueError(f"--{flag}: {token!r}: {problem}.")
+    # A special token is found by its cleaned form, but keeps its capitals in the vocabulary.
+    return tokenizer.rule.clean(token).strip(" ") if flag == "add_special_tokens" else text
+
+
+def _refuse_clashes(tokenizer: Tokenizer, words: list[_Word], specials: list[str]) -> None:
+    pieces = Counter(piece for word in words for piece in word.pieces)
+    kept = dict.fromkeys((*tokenizer.config.additional_special_tokens, *specials))
+    forms = Counter(tokenizer.clean_lines(token)[0] for token in kept)
+    forms.update(token for token, n in Counter(specials).items() if n > 1)
+    for flag, given in (("add_tokens", pieces), ("add_special_tokens", forms)):
+        twice = [token for token, n in given.items() if n > 1]
+        if twice:
+            raise ValueError(f"--{flag}: {twice[0]!r} is given twice.")
+    both = [token for token in specials if token in pieces]
+    if both:
+        raise ValueError(
+            f"--add_special_tokens: {both[0]!r} is given as --add_tokens too; choose one of them."
+        )
+
+
+# The new vocabulary
+
+
+def _placed(tokenizer: Tokenizer, new: Sequence[str]) -> list[str]:
+    """All pieces: new ones in the place of [unusedN] as far as there are any, then at the end."""
+    pieces, waiting = list(tokenizer.vocab.pieces), list(new)
+    for i in _free_slots(tokenizer):
+        if not waiting:
+            break
+        pieces[i] = waiting.pop(0)
+    return [*pieces, *waiting]
+
+
+def _free_slots(tokenizer: Tokenizer) -> Iterator[int]:
+    for i, piece in enumerate(tokenizer.vocab.pieces):
+        is_kept = piece in tokenizer.config.additional_special_tokens
+        if tokenizer.vocab.is_unused(piece) and not is_kept:
+            yield i
+
+
+@dataclasses.dataclass
+class _Draft:
+    """A vocabulary that is tried out before it is taken.
+
+    Attributes:
+        folder: where it stands; each version has a new one, because MeCab maps its files.
+        pieces: all of them.
+        config: of the tokenizer.
+        dictionaries: paths of user dictionaries.
+    """
+
+    folder: str
+    pieces: list[str]
+    config: TokenizerConfig
+    dictionaries: tuple[str, ...]
+
+    def open(self) -> Tokenizer:
+        """Writes it and opens what was written."""
+        write_folder(self.folder, self.pieces, self.config, user_dictionaries=self.dictionaries)
+        return load_tokenizer(self.folder)
+
+    def open_with_dictionary(self, words: Sequence[_Word]) -> Tokenizer:
+        """With a dictionary in which each word costs just so little that MeCab takes it whole."""
+        given, top, waiting = self.dictionaries, self.folder, list(words)
+        name = _new_name({os.path.basename(path) for path in given})
+        costs: dict[str, int | None] = {}
+        for cost in _COSTS:
+            costs |= {form: cost for word in waiting for form in self._forms(word)}
+            self.folder = os.path.join(top, str(cost))
+            os.makedirs(self.folder)
+            path = os.path.join(self.folder, name)
+            compile_user_dictionary(costs, path)
+            self.dictionaries = (*given, path)
+            tokenizer = self.open()
+            waiting = [word for word in waiting if _failures(tokenizer, word)]
+            if not waiting:
+                break
+        return tokenizer
+
+    def _forms(self, word: _Word) -> list[str]:
+        """MeCab tells capitals from small letters."""
+        lowered = [lower_keeping_length(word.text)] if self.config.do_lower_case else []
+        return [word.text, *lowered]
+
+
+def _new_name(names: Container[str]) -> str:
+    """A name for a dictionary, unlike those that are there already."""
+    numbered = (f"added-{n}.dic" for n in itertools.count(2))
+    return next(name for name in itertools.chain(["added.dic"], numbered) if name not in names)
+
+
+# Whether a new word is used
+
+
+def _sentences(word: str) -> Iterator[tuple[str, int]]:
+    """Sentences with a word, and where it stands in them."""
+    final = has_final_consonant(word)
+    particles = () if final is None else _AFTER_CONSONANT if final else _AFTER_VOWEL
+    for sentence in (*_SENTENCES, *particles):
+        yield sentence.format(word), sentence.index("{}")
+
+
+def _failures(tokenizer: Tokenizer, word: _Word) -> list[str]:
+    """Sentences in which a word does not come out as one of its pieces."""
+    if word.text.startswith(CONTINUATION):
+        return []  # it is a part of words, whichever they are
+    found = []
+    for sentence, start in _sentences(word.text):
+        encoding = tokenizer.encode(sentence)
+        spans = zip(encoding.starts, encoding.ends, encoding.pieces, strict=True)
+        end = start + len(word.text)
+        if not any((a, b) == (start, end) and piece in word.pieces for a, b, piece in spans):
+            found.append(sentence)
+    return found
+
+
+def _warnings(tokenizer: Tokenizer, words: Sequence[_Word], to_user_dictionary: bool) -> list[str]:
+    found = []
+    for word in words:
+        failures = _failures(tokenizer, word)
+        if not failures:
+            continue
+        total = len(list(_sentences(word.text)))
+        parts = [part.strip(" ") for part in tokenizer.parts(tokenizer.clean_lines(failures[0])[0])]
+        who = "MeCab" if tokenizer.has_morphemes else "the tokenizer"
+        has_remedy = tokenizer.has_morphemes and not to_user_dictionary
+        found.append(
+            f"{word.text} is one piece in {total - len(failures)} of {total} trial sentences: of "
+            f"{failures[0]!r} {who} makes {' + '.join(parts)}."
+            + (" --add_to_user_dictionary makes it one morpheme." if has_remedy else "")
+        )
+    return found
+
+
+# What is said
+
+
+def _summary(conversion: Conversion, wanted: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    tokenizer = conversion.tokenizer
+    in_slots = min(len(new), len(list(_free_slots(tokenizer))))
+    if new:
+        yield f"added {_listed(new)}"
+        behind = len(new) - in_slots
+        yield f"{in_slots:,} of them in [unusedN] slots, {behind:,} behind the last piece"
+    if any(f"{CONTINUATION}{piece}" in new for piece in wanted):
+        yield (
+            "a word is added bare, for the start of an eojeol, and with ##, for inside one, as "
+            "after an opening bracket"
+        )
+    known = [piece for piece in wanted if piece in tokenizer.vocab]
+    if known:
+        yield f"already in the vocabulary: {_listed(known)}"
+
+
+def _about_dictionary(tokenizer: Tokenizer, split: Sequence[_Word]) -> str:
+    if not split:
+        return "MeCab takes every new word as one morpheme; no user dictionary is needed"
+    name = os.path.basename(tokenizer.config.mecab_user_dictionary[-1])
+    return f"user dictionary {name}: {_listed([word.text for word in split])}"
+
+
+def _listed(tokens: Sequence[str]) -> str:
+    more = len(tokens) - _SHOWN
+    return " ".join(tokens[:_SHOWN]) + (f" … and {more:,} more" if more > 0 else "")
