@@ -1,7 +1,7 @@
-# make quickstart   samples to a vocabulary, pre-training records, a tiny model and a reader
+# make quickstart   from samples/: a vocabulary, pre-training data, a tiny model and a reader
 # make test         all tests
-# make check        what a change must pass: format, lint, types, fast tests
-# make bench        the benchmarks
+# make check        required of every change: format, lint, types, fast tests
+# make bench        all CPU benchmarks; needs a corpus in BERT_KO_DATA
 # make clean-venv   removes the virtual environment
 
 PYTHON ?= python3
@@ -53,7 +53,7 @@ bench: $(INSTALLED)
 clean-venv:
 	rm -rf $(VENV)
 
-# Made anew when the requirements or the tested versions change.
+# Rebuilt when the requirements or the pinned versions change.
 $(INSTALLED): setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
