@@ -29,7 +29,6 @@ quickstart: $(INSTALLED)
 	    --num_train_steps=100 --num_warmup_steps=10
 	$(BIN)/python bin/run_squad --do_train --do_predict \
 	    --train_file=samples/korquad.json --predict_file=samples/korquad.json \
-	    --bert_config_file=samples/bert_config.json --vocab_file=$(QUICKSTART)/vocab \
 	    --init_checkpoint=$(QUICKSTART)/model --output_dir=$(QUICKSTART)/reader \
 	    --max_seq_length=256 --train_batch_size=8 --learning_rate=1e-3 --num_train_epochs=25
 	@ls $(QUICKSTART)/model $(QUICKSTART)/reader
@@ -44,11 +43,7 @@ check: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 bench: $(INSTALLED)
-	@if [ -e benchmarks/run_all ]; then \
-	    $(BIN)/python benchmarks/run_all; \
-	else \
-	    echo "bench: benchmarks/run_all does not exist"; \
-	fi
+	$(BIN)/python benchmarks/run_all
 
 clean-venv:
 	rm -rf $(VENV)
