@@ -55,9 +55,10 @@ _ENVIRONMENT = {
     # Half the time to compile; models of this size need no fast code.
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
 }
-# Different in every run, or a page whose look may change.
-_TIMES = {"seconds", "tokens_per_second", "mtime", "mtime_ns"}
-_LEFT_OUT = re.compile(r"(^|/)(tensorboard/|\.|report\.html$)")
+# Different in every run. A resumed run lies in another folder.
+_DIFFERING = {"seconds", "tokens_per_second", "mtime", "mtime_ns", "output_dir"}
+# Events with times, locks, pages for people, and the code beside a converted tokenizer.
+_LEFT_OUT = re.compile(r"(^|/)(tensorboard/|\.|report\.html$|README\.md$)|\.py$")
 
 
 class Commands:
@@ -84,7 +85,7 @@ class Commands:
         printed = self._finish(step, self._start(step, step.name, output), step.name)
         found = json_lines(printed) if output is None else folder_facts(self._folder / output)
         facts.parent.mkdir(exist_ok=True)
-        facts.write_text(json.dumps(found, ensure_ascii=False, indent=1), "utf-8")
+        facts.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
         print(f"{step.name}: {time.perf_counter() - start:.1f} s", flush=True)
 
     def interrupt(self, step: Step) -> None:
@@ -144,7 +145,7 @@ def _count_lines(path: Path) -> int:
 
 def json_lines(text: str) -> list[Any]:
     """Those of the lines that are JSON objects."""
-    return [without_times(json.loads(line)) for line in text.splitlines() if line.startswith("{")]
+    return [comparable(json.loads(line)) for line in text.splitlines() if line.startswith("{")]
 
 
 def folder_facts(path: Path) -> dict[str, Any]:
@@ -191,7 +192,7 @@ def file_facts(path: Path) -> Any:
     if path.suffix == ".json" and path.stat().st_size < 1e6:
         text = path.read_text("utf-8")
         try:
-            return without_times(json.loads(text))
+            return comparable(json.loads(text))
         except ValueError:  # a line an object, as of extract_features
             return json_lines(text)
     if path.suffix in (".tsv", ".txt") and path.name != "vocab.txt":
@@ -219,11 +220,11 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def without_times(value: Any) -> Any:
+def comparable(value: Any) -> Any:
     """A JSON value without what differs between two runs of the same version."""
     if isinstance(value, dict):
-        return {name: without_times(v) for name, v in value.items() if name not in _TIMES}
-    return [without_times(v) for v in value] if isinstance(value, list) else value
+        return {name: comparable(v) for name, v in value.items() if name not in _DIFFERING}
+    return [comparable(v) for v in value] if isinstance(value, list) else value
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
@@ -265,15 +266,12 @@ def compare(old: Path, new: Path, *, resumed: bool, ignore: str | None, most: in
     Returns:
         How many places differ.
     """
-    facts = [
-        {path.stem: json.loads(path.read_text("utf-8")) for path in (folder / "facts").glob("*")}
-        for folder in (old, new)
-    ]
+    facts = [_load_facts(folder / "facts") for folder in (old, new)]
     names = sorted(facts[1] if resumed else {*facts[0], *facts[1]})
     total = 0
     for name in names:
         if not all(name in recorded for recorded in facts):
-            found = [f"only in {old if name in facts[0] else new}"]
+            found = [f": only in {old if name in facts[0] else new}"]
         else:
             found = list(differences(facts[0][name], facts[1][name]))
         found = [line for line in found if not (ignore and re.search(ignore, f"{name}{line}"))]
@@ -284,6 +282,19 @@ def compare(old: Path, new: Path, *, resumed: bool, ignore: str | None, most: in
             print(f"{name}: {len(found) - most} more")
     print(f"{len(names)} steps compared, {total} differences")
     return total
+
+
+def _load_facts(folder: Path) -> dict[str, Any]:
+    """By step; what an older version of this script recorded is cut to what is compared now."""
+    facts = {}
+    for path in folder.glob("*.json"):
+        value = comparable(json.loads(path.read_text("utf-8")))
+        if isinstance(value, dict):
+            value = {name: fact for name, fact in value.items() if not _LEFT_OUT.search(name)}
+        facts[path.stem] = value
+    if not facts:
+        sys.exit(f"no facts in {folder}; make them with the action record.")
+    return facts
 
 
 def record(arguments: argparse.Namespace) -> None:

@@ -25,11 +25,11 @@ from bert_ko.data.prefetch import Prefetcher
 from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import initial_parameters
-from bert_ko.tasks.features.extraction import Extractor, load_extractor, window_size
+from bert_ko.tasks.features.extraction import Extractor, block_size, load_extractor
 from bert_ko.tasks.features.layout import make_layout
 from bert_ko.tasks.features.settings import FeatureSettings
 from bert_ko.tasks.features.writers import open_writer
-from bert_ko.tasks.sentences import encode_windows, join
+from bert_ko.tasks.sentences import encode_blocks, join
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 from bert_ko.training.model_files import ModelFlags, TrainedModel, open_model
@@ -97,11 +97,11 @@ def extract(
     model: TrainedModel, extractor: Extractor, settings: FeatureSettings, lines: list[str]
 ) -> int:
     """Ours, from lines to values; returns the number of pieces."""
-    windows = encode_windows(
-        lines, model.tokenizer, MAX_SEQ_LENGTH, window_size(settings, model.config)
+    blocks = encode_blocks(
+        lines, model.tokenizer, MAX_SEQ_LENGTH, block_size(settings, model.config)
     )
-    with Prefetcher(windows, 1) as ahead:
-        return sum(len(extractor.compute(window)) for window in ahead)
+    with Prefetcher(blocks, 1) as ahead:
+        return sum(len(values) for _, values in extractor.compute_blocks(ahead))
 
 
 def compare(name: str, arguments: argparse.Namespace) -> None:
@@ -170,21 +170,21 @@ def compare_sizes(name: str, count: int) -> None:
                 dtype,  # type: ignore[arg-type]
             )
             extractor, _ = load_extractor(model, settings, DeviceConfig())
-            windows = list(
-                encode_windows(
-                    lines, model.tokenizer, MAX_SEQ_LENGTH, window_size(settings, model.config)
+            blocks = list(
+                encode_blocks(
+                    lines, model.tokenizer, MAX_SEQ_LENGTH, block_size(settings, model.config)
                 )
             )
-            values = [extractor.compute(window) for window in windows]
+            values = [values for _, values in extractor.compute_blocks(blocks)]
             layout = make_layout(model, settings, "random weights", "")
             path = folder / "out"
             start = time.perf_counter()
             with (
                 path.open("wb") as stream,
-                open_writer(output_format, stream, layout, join(windows)) as write,  # type: ignore[arg-type]
+                open_writer(output_format, stream, layout, join(blocks)) as write,  # type: ignore[arg-type]
             ):
-                for window, found in zip(windows, values, strict=True):
-                    write(window, found)
+                for block, found in zip(blocks, values, strict=True):
+                    write(block, found)
             taken, size = time.perf_counter() - start, path.stat().st_size
             smallest = smallest or size
             print(

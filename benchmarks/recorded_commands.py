@@ -152,7 +152,7 @@ def reading_steps() -> list[Step]:
     model = "runs/pretraining-dynamic-tensorflow"
     extract = (
         f"extract_features --init_checkpoint={model} --input_file=inputs/sentences.txt "
-        "--output_file={output} --max_seq_length=64 --precision=float32"
+        "--output_file={output} --layers=-1,-2,-3 --max_seq_length=64 --precision=float32"
     )
     steps = [
         Step("tokens", "tokenize --vocab_file=runs/vocab --output_format=json "

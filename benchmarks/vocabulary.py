@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from bert_ko.data.corpus import CorpusFlags, find_files, read_chunks
 from bert_ko.data.words import count_words
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.training import VocabularySettings, Word, train_wordpiece
+from bert_ko.tokenization.vocabulary_training import VocabularySettings, Word, train_wordpiece
 from bert_ko.tokenization.wordpiece import WordPiece
 
 _JOINER = "\ue000"

@@ -1,3 +1,87 @@
-"""Korean BERT: vocabulary, pre-training data, training and fine-tuning from the command line."""
+"""Korean BERT: vocabulary, pre-training, fine-tuning and prediction.
+
+    import bert_ko
+    reader = bert_ko.load("reader/")
+    print(reader.answer("누가 지었나?", "세종이 한글을 지었다.").text)
+
+Importing this is quick: what a model needs is imported when one is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    from bert_ko.tasks.classifier.classifier import Classification, Classifier, Score
+    from bert_ko.tasks.features.featurizer import Featurizer, TextFeatures
+    from bert_ko.tasks.fill_mask.masked_lm import Candidate, Mask, MaskedLm
+    from bert_ko.tasks.kinds import Kind
+    from bert_ko.tasks.ner.tagger import TaggedEntity, Tagger
+    from bert_ko.tasks.squad.reader import Answer, Reader
+    from bert_ko.tokenization.tokenizer import Encoding, Piece, Tokenizer
 
 __version__ = "0.1.0"
+__all__ = [
+    "Answer", "Candidate", "Classification", "Classifier", "Encoding", "Featurizer", "Mask",
+    "MaskedLm", "Piece", "Reader", "Score", "TaggedEntity", "Tagger", "TextFeatures", "Tokenizer",
+    "load",
+]  # fmt: skip
+_MODULES = {
+    "tasks.classifier.classifier": ("Classification", "Classifier", "Score"),
+    "tasks.features.featurizer": ("Featurizer", "TextFeatures"),
+    "tasks.fill_mask.masked_lm": ("Candidate", "Mask", "MaskedLm"),
+    "tasks.ner.tagger": ("TaggedEntity", "Tagger"),
+    "tasks.squad.reader": ("Answer", "Reader"),
+    "tokenization.tokenizer": ("Encoding", "Piece", "Tokenizer"),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+@overload
+def load(path: str, kind: Literal["reader"], **settings: Any) -> Reader: ...
+@overload
+def load(path: str, kind: Literal["classifier"], **settings: Any) -> Classifier: ...
+@overload
+def load(path: str, kind: Literal["tagger"], **settings: Any) -> Tagger: ...
+@overload
+def load(path: str, kind: Literal["masked_lm"], **settings: Any) -> MaskedLm: ...
+@overload
+def load(path: str, kind: Literal["features"], **settings: Any) -> Featurizer: ...
+@overload
+def load(path: str, kind: Literal["tokenizer"], **settings: Any) -> Tokenizer: ...
+@overload
+def load(path: str, kind: None = None, **settings: Any) -> Any: ...
+
+
+def load(path: str, kind: Kind | None = None, **settings: Any) -> Any:
+    """Opens what lies under a path: a trained model, or a vocabulary where there are no weights.
+
+    Args:
+        path: a folder of a run or one of its checkpoints, a converted folder, a Hugging Face folder
+            with safetensors, the prefix of a TF1 checkpoint, or a vocabulary.
+        kind: what a model is used for, where it is of several kinds: "features" of any model,
+            "tokenizer" for its vocabulary alone. None for the first of those above that fits.
+        settings: of the kind's ``from_model``, such as max_seq_length and batch_size; and precision
+            ("float32" unless given), num_devices, attention, vocab_file, bert_config_file …
+
+    Returns:
+        A Reader, Classifier, Tagger, MaskedLm, Featurizer or Tokenizer.
+
+    Raises:
+        FileNotFoundError: no weights, no configuration or no vocabulary there.
+        ValueError: they do not fit together or are damaged, or the model is of another kind.
+    """
+    from bert_ko.tasks.kinds import load as load_kind
+
+    return load_kind(path, kind, settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,12 +24,12 @@ from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.reachability import unreachable_pieces
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.training import (
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary_training import (
     VocabularySettings,
     train_sentencepiece,
     train_wordpiece,
 )
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_ko.workers import default_num_workers
 
 # The report needs no more text than this to be exact to a few digits.

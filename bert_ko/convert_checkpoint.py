@@ -1,4 +1,4 @@
-"""convert_checkpoint: a trained BERT as our folder, Google's TF1 checkpoint or Hugging Face's."""
+"""convert_checkpoint: a trained model as our folder, Google's TF1 checkpoint or Hugging Face's."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from bert_ko.data.manifest import (
 )
 from bert_ko.data.masking import replacement_ids
 from bert_ko.data.pipeline import (
-    Outcome,
+    FinishedRun,
     Recipe,
     has_work_files,
     is_intact,
@@ -80,9 +80,9 @@ def run(config: CreatePretrainingDataConfig) -> None:
         workers = config.num_workers
         if workers is None:  # no more than there are chunks for
             workers = min(default_num_workers(), 1 + text_bytes // CHUNK_BYTES)
-        outcome = run_pipeline(recipe, inputs, text_bytes, workers)
-        complete = _complete(wanted, outcome, manifest)
-        write_json(manifest, complete.to_json())
+        finished = run_pipeline(recipe, inputs, text_bytes, workers)
+        complete = _complete(wanted, finished, manifest)
+        write_json(manifest, complete.to_dict())
         remove_work_files(work_dir)
     print(format_table(table_rows(complete.totals), (manifest, "")))
 
@@ -168,16 +168,16 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
 def _start_or_resume(path: str, wanted: Manifest) -> None:
     values = read_json(path)
     if values is None or not has_work_files(os.path.dirname(path)):
-        write_json(path, wanted.to_json())
+        write_json(path, wanted.to_dict())
     else:
         compare_runs(path, Manifest.from_json(values, path), wanted)
         print("going on where an earlier run was stopped", file=sys.stderr)
 
 
-def _complete(wanted: Manifest, outcome: Outcome, manifest: str) -> Manifest:
+def _complete(wanted: Manifest, finished: FinishedRun, manifest: str) -> Manifest:
     folder = manifest.rpartition("/")[0]
-    shards = tuple(shard.relative_to(folder) for shard in outcome.shards)
-    return dataclasses.replace(wanted, totals=totals(outcome), shards=shards)
+    shards = tuple(shard.relative_to(folder) for shard in finished.shards)
+    return dataclasses.replace(wanted, totals=totals(finished), shards=shards)
 
 
 def main() -> int:

@@ -12,12 +12,12 @@ from bert_ko.compression import COMPRESSIONS
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import Progress, warn
-from bert_ko.tasks.features.extraction import load_extractor, window_size
+from bert_ko.tasks.features.extraction import block_size, load_extractor
 from bert_ko.tasks.features.layout import make_layout
 from bert_ko.tasks.features.parquet import load_pyarrow
 from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
 from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
-from bert_ko.tasks.sentences import encode_windows, join
+from bert_ko.tasks.sentences import encode_blocks, join
 from bert_ko.text_lines import TextLines, open_lines
 from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model
 
@@ -107,8 +107,8 @@ def run(config: ExtractFeaturesConfig) -> None:
     with open_lines(config.input_file, replace=True) as lines:
         model = open_model(config)
         compare_length(config.max_seq_length, model.config, model.files.config_file)
-        outcome = _extract(config, model, lines)
-    _report(config, lines, outcome)
+        counts = _extract(config, model, lines)
+    _report(config, lines, counts)
 
 
 def _refuse_same_file(config: ExtractFeaturesConfig) -> None:
@@ -117,7 +117,7 @@ def _refuse_same_file(config: ExtractFeaturesConfig) -> None:
         raise ValueError(f"--output_file={config.output_file} is --input_file; name another.")
 
 
-class _Outcome(NamedTuple):
+class _Counts(NamedTuple):
     """What is to be reported."""
 
     num_sentences: int
@@ -126,14 +126,14 @@ class _Outcome(NamedTuple):
     num_not_finite: int
 
 
-def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLines) -> _Outcome:
+def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLines) -> _Counts:
     settings = config.settings
     with files.atomic_writer(config.output_file) as stream:
         extractor, backend = load_extractor(model, settings, config.device_config)
         computed_with = f"{backend.description}, {backend.precision}"
         print(computed_with, file=sys.stderr, flush=True)
-        encoded = encode_windows(
-            lines, model.tokenizer, config.max_seq_length, window_size(settings, model.config)
+        encoded = encode_blocks(
+            lines, model.tokenizer, config.max_seq_length, block_size(settings, model.config)
         )
         whole = None
         if config.format in WHOLE_FORMATS:
@@ -145,37 +145,37 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLine
         with (
             open_writer(config.format, stream, layout, whole) as write,
             Progress("extract_features", total, "sentences", compiles=True) as progress,
-            Prefetcher(encoded, 1) as windows,  # the next ones are cut while these are computed
+            Prefetcher(encoded, 1) as blocks,  # the next ones are cut while these are computed
         ):
-            for window in windows:
-                write(window, extractor.compute(window, progress.update))
-                num_pieces += window.num_pieces
-                num_cut += window.num_cut
-    return _Outcome(lines.num_lines, num_pieces, num_cut, extractor.num_not_finite)
+            for block, values in extractor.compute_blocks(blocks, progress.update):
+                write(block, values)
+                num_pieces += block.num_pieces
+                num_cut += block.num_cut
+    return _Counts(lines.num_lines, num_pieces, num_cut, extractor.num_not_finite)
 
 
-def _report(config: ExtractFeaturesConfig, lines: TextLines, outcome: _Outcome) -> None:
+def _report(config: ExtractFeaturesConfig, lines: TextLines, counts: _Counts) -> None:
     """On standard error: features may go to standard output."""
-    of_all = f"of {outcome.num_sentences:,} lines"
-    if outcome.num_cut:
+    of_all = f"of {counts.num_sentences:,} lines"
+    if counts.num_cut:
         warn(
-            f"{outcome.num_cut:,} {of_all} have more than --max_seq_length="
+            f"{counts.num_cut:,} {of_all} have more than --max_seq_length="
             f"{config.max_seq_length} pieces and were cut.",
         )
     if lines.num_damaged:
         warn(
             f"{lines.num_damaged:,} {of_all} are not UTF-8; U+FFFD stands for what can't be read.",
         )
-    if outcome.num_not_finite:
+    if counts.num_not_finite:
         warn(
-            f"{outcome.num_not_finite:,} {of_all} have values that are not finite as "
+            f"{counts.num_not_finite:,} {of_all} have values that are not finite as "
             f"{config.dtype}.",
         )
-    if not outcome.num_sentences:
+    if not counts.num_sentences:
         warn(f"{config.input_file} has no lines.")
     print(
-        f"{config.output_file}: {config.format}, {outcome.num_sentences:,} sentences, "
-        f"{outcome.num_pieces:,} pieces",
+        f"{config.output_file}: {config.format}, {counts.num_sentences:,} sentences, "
+        f"{counts.num_pieces:,} pieces",
         file=sys.stderr,
     )
 

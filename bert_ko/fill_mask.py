@@ -15,9 +15,7 @@ from bert_ko.progress import format_table
 from bert_ko.tasks.fill_mask.masked_lm import Mask, MaskedLm, MaskedText
 from bert_ko.text_lines import STANDARD_INPUT, open_lines
 from bert_ko.training.backend import Precision
-from bert_ko.training.devices import load_backend
 from bert_ko.training.model_files import ModelFlags, open_model
-from bert_ko.training.runs import check_batch_size
 
 _MANY = 1024  # texts that are read before the first of them is answered
 
@@ -51,16 +49,12 @@ class FillMaskConfig(ModelFlags):
 def run(config: FillMaskConfig) -> None:
     """Opens the model, reads texts, fills their masks."""
     model = open_model(config)
-    arrays = model.arrays(model_specs(model.config, MaskedLmHead()))
+    model.arrays(model_specs(model.config, MaskedLmHead()))  # refused before a text is typed
     texts = _texts(config)
     first = next(texts, None)
     if first is None:
         return
-    backend = load_backend(config.device_config)
-    check_batch_size("batch_size", config.batch_size, backend)
-    predict = backend.predictor(model.config, arrays, MaskedLmHead().outputs)
-    length = model.config.max_position_embeddings
-    masked_lm = MaskedLm(model.tokenizer, length, predict, config.batch_size)
+    masked_lm = MaskedLm.from_model(model, batch_size=config.batch_size)
     show = _show_json if config.output_format == "json" else _show_table
     for chunk in _chunks(first, texts):
         prepared = [masked_lm.prepare(text, place) for place, text in chunk]

@@ -16,7 +16,7 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 hypothesis.settings.register_profile("any_machine", deadline=None)
 hypothesis.settings.load_profile("any_machine")
 
-pytest_plugins = ["tests.pages"]
+pytest_plugins = ["tests.pages", "tests.fakes", "tests.small_data"]
 
 REPOSITORY = Path(__file__).parents[1]
 SAMPLE_CORPUS = REPOSITORY / "samples" / "corpus.txt"

@@ -1,6 +1,5 @@
 """Small models of every kind in a folder, and numpy in the place of TensorFlow and Keras."""
 
-import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -9,24 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.modeling import parameters as names
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import (
-    Arrays,
-    Specs,
-    class_specs,
-    encoder_specs,
-    initial_parameters,
-    masked_lm_specs,
-    pretraining_specs,
-    span_specs,
-    tag_specs,
+from bert_ko.modeling import bert, heads
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import (
+    ClassHead,
+    MaskedLmHead,
+    PretrainingHead,
+    SpanHead,
+    TagHead,
+    model_specs,
+    pooler_specs,
 )
-from bert_ko.tasks.comparison import SENTENCES
+from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
+from bert_ko.tasks.conversion import comparison
+from bert_ko.tasks.conversion.comparison import SENTENCES
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from tests import fakes
+from tests.fakes import FakeBackend
 
 LETTERS = sorted({letter for text in SENTENCES for letter in text.lower() if letter.strip()})
 # Every sentence that is compared has pieces.
@@ -39,16 +40,21 @@ CONFIG = BertConfig(vocab_size=len(PIECES), **SIZES)  # type: ignore[arg-type]
 STEP = 300
 
 
+TAGS = ("O", "B-가", "I-가", "B-나", "I-나")
+HEADS: dict[str, Any] = {
+    "pretraining": PretrainingHead(),
+    "masked_lm": MaskedLmHead(),
+    "spans": SpanHead(),
+    "classes": ClassHead(3),
+    "tags": TagHead(TAGS),
+    "crf": TagHead(TAGS, use_crf=True),
+}
+
+
 def specs_of(kind: str, config: BertConfig = CONFIG) -> Specs:
-    return {
-        "pretraining": pretraining_specs,
-        "masked_lm": masked_lm_specs,
-        "spans": span_specs,
-        "encoder": encoder_specs,
-        "classes": lambda config: class_specs(config, 3),
-        "tags": lambda config: tag_specs(config, 5),
-        "crf": lambda config: tag_specs(config, 5, use_crf=True),
-    }[kind](config)
+    if kind == "encoder":
+        return {**model_specs(config), **pooler_specs(config)}
+    return model_specs(config, HEADS[kind])
 
 
 def arrays_of(kind: str, config: BertConfig = CONFIG) -> Arrays:
@@ -136,60 +142,27 @@ def install_tensorflow(patch: pytest.MonkeyPatch) -> None:
 # In the place of the backend
 
 
-class NumpyBackend:
-    """What load_backend returns.
-
-    Attributes:
-        num_devices: to be set.
-        configs: what each call asked for.
-        batches: shapes that were computed.
-    """
-
-    num_devices = 1
-
-    def __init__(self) -> None:
-        self.configs: list[Any] = []
-        self.batches: list[tuple[int, ...]] = []
-
-    def load(self, config: Any) -> "NumpyBackend":
-        self.configs.append(config)
-        return self
-
-    def train_program(
-        self, config: BertConfig, loss: Any, optimizer: Any, arrays: Arrays, seed: int
-    ) -> Any:
-        assert optimizer is None
-        return SimpleNamespace(
-            predictor=lambda outputs: lambda batch: self.compute(outputs, arrays, batch)
-        )
-
-    def compute(self, outputs: Any, arrays: Arrays, batch: Any) -> Any:
-        self.batches.append(batch["input_ids"].shape)
-        found: Any = outputs(arrays, batch)
-        return found
-
-
 def all_outputs(arrays: Arrays, batch: Any) -> dict[str, Any]:
     """No BERT, but as there every variable changes it."""
     ids, length = batch["input_ids"], batch["input_ids"].shape[1]
-    words = arrays[names.WORD_EMBEDDINGS]
+    words = arrays[bert.WORD_EMBEDDINGS]
     inner = [name for name in arrays if "/dense/" in name or "/LayerNorm/" in name]
     inner += [name for name in arrays if "/attention/self/" in name]
     number = np.float32(sum(_weighted(arrays[name]) for name in sorted(inner)))
-    output = words[ids] + arrays[names.POSITION_EMBEDDINGS][:length] + number
-    output += arrays[names.SEGMENT_EMBEDDINGS][batch["segment_ids"]]
+    output = words[ids] + arrays[bert.POSITION_EMBEDDINGS][:length] + number
+    output += arrays[bert.SEGMENT_EMBEDDINGS][batch["segment_ids"]]
     found = {"sequence_output": output}
-    if names.OUTPUT_BIAS in arrays:
-        found["masked_lm_logits"] = output @ words.T + arrays[names.OUTPUT_BIAS]
+    if heads.OUTPUT_BIAS in arrays:
+        found["masked_lm_logits"] = output @ words.T + arrays[heads.OUTPUT_BIAS]
     for name, weights, bias in (
-        ("next_sentence_logits", names.RELATIONSHIP_WEIGHTS, names.RELATIONSHIP_BIAS),
-        ("start_logits", names.SPAN_WEIGHTS, names.SPAN_BIAS),
-        ("class_logits", names.CLASS_WEIGHTS, names.CLASS_BIAS),
-        ("tag_logits", names.TAG_WEIGHTS, names.TAG_BIAS),
+        ("next_sentence_logits", heads.RELATIONSHIP_WEIGHTS, heads.RELATIONSHIP_BIAS),
+        ("start_logits", heads.SPAN_WEIGHTS, heads.SPAN_BIAS),
+        ("class_logits", heads.CLASS_WEIGHTS, heads.CLASS_BIAS),
+        ("tag_logits", heads.TAG_WEIGHTS, heads.TAG_BIAS),
     ):
         if weights in arrays:
             of_texts = name in ("next_sentence_logits", "class_logits")
-            rows = output[:, 0] if of_texts else output
+            rows = output[:, 0] if of_texts else output[:, 1:-1] if name == "tag_logits" else output
             found[name] = rows @ arrays[weights].T + arrays[bias]
     return found
 
@@ -202,23 +175,18 @@ def next_pieces(arrays: Arrays, batch: Any) -> dict[str, Any]:
     """The piece whose id is one above that of the left neighbour is the likeliest for a mask."""
     positions = batch["masked_lm_positions"]
     left = np.take_along_axis(batch["input_ids"], np.maximum(positions - 1, 0), axis=1)
-    size = len(arrays[names.WORD_EMBEDDINGS])
+    size = len(arrays[bert.WORD_EMBEDDINGS])
     weights = 0.5 ** np.abs(np.arange(size) - left[..., None] - 1.0)
     return {"probabilities": (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)}
 
 
-def install_backend(patch: pytest.MonkeyPatch, *modules: Any) -> NumpyBackend:
-    """Puts numpy in the place of TensorFlow and JAX in modules; nothing imports Keras."""
-    patch.setattr(os, "fsync", lambda descriptor: None)
-    backend = NumpyBackend()
-    for name, values in (
-        ("bert_ko.tasks.comparison_head", {"all_outputs": all_outputs, "no_loss": None}),
-        ("bert_ko.tasks.masked_lm_head", {"masked_lm_outputs": next_pieces}),
-        ("bert_ko.training.losses", {"pretraining_loss": None}),
-    ):
-        module = ModuleType(name)
-        module.__dict__.update(values)
-        patch.setitem(sys.modules, name, module)
-    for module in modules:
-        patch.setattr(module, "load_backend", backend.load)
+def install_backend(patch: pytest.MonkeyPatch, module: str) -> FakeBackend:
+    """Puts numpy in the place of TensorFlow and JAX in a module that predicts."""
+
+    def compute(outputs: Any, arrays: Arrays, batch: Any) -> dict[str, Any]:
+        fake = all_outputs if outputs is comparison.all_outputs else next_pieces
+        return fake(arrays, batch)
+
+    backend = fakes.install_backend(patch, module)
+    backend.compute = compute
     return backend

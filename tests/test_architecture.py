@@ -3,6 +3,7 @@
 import ast
 import configparser
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +17,27 @@ BELOW = {
     "ground": set(),
     "tokenization": {"ground"},
     "data": {"ground", "tokenization"},
-    "modeling": {"ground", "tokenization"},
+    "modeling": {"ground"},
     "training": {"ground", "tokenization", "data", "modeling"},
     "report": {"ground"},
     "tasks": {"ground", "tokenization", "data", "modeling", "training", "report"},
     "commands": {"ground", "tokenization", "data", "modeling", "training", "report", "tasks"},
+    "api": {"tasks", "tokenization"},
 }
 FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
-FREE_OF_FRAMEWORKS = {"tokenization", "data"}
+# Floors and modules that import one; modeling knows keras.ops alone, when it is first used.
+WITH_FRAMEWORKS = {
+    "training": {"tensorflow", "keras", "jax"},
+    "bert_ko.tasks.conversion.comparison": {"torch"},
+}
+LAZY_OPS = "bert_ko.modeling.ops"
+BACKENDS = ("bert_ko.training.jax_backend", "bert_ko.training.tensorflow_backend")
+# Its own modules, the one that registers it, and the one that says it is the default.
+OF_BERT = {
+    f"bert_ko.modeling.{name}" for name in ("bert", "bert_hugging_face", "encoder", "config")
+}
+# Our class for transformers, which knows tokenizers by such names.
+BERT_TOKENIZERS = re.compile("Bert(Ko)?Tokenizer(Fast)?")
 SHEBANG = "#!/usr/bin/env python3"
 MAX_LAUNCHER_LINES = 15
 
@@ -45,6 +59,8 @@ class House:
         self.imports = {name: set(self._imports(name)) for name in self.trees}
 
     def floor(self, module: str) -> str:
+        if module == PACKAGE:  # bert_ko/__init__.py
+            return "api"
         parts = module.split(".")
         is_folder = len(parts) > 2 or (len(parts) == 2 and self._is_package(module))
         if is_folder:
@@ -115,12 +131,47 @@ def circles(house: House) -> list[str]:
 
 
 def framework_violations(house: House) -> list[str]:
+    found = []
+    for module, imports in house.imports.items():
+        known = WITH_FRAMEWORKS.get(house.floor(module), set())
+        forbidden = FRAMEWORKS - known - WITH_FRAMEWORKS.get(module, set())
+        found += [f"{module} imports {name}" for name in sorted(imports) if top(name) in forbidden]
+        for name in strings(house.trees[module]):
+            if "." in name and top(name) in forbidden and module != LAZY_OPS:
+                found.append(f"{module} names {name}")
+    return found
+
+
+def strings(tree: ast.Module) -> Iterator[str]:
+    """Yields the texts of a module that are no docstrings."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in docstrings:
+            yield node.value
+
+
+def identifiers(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        names = (getattr(node, attribute, None) for attribute in ("id", "attr", "name", "arg"))
+        yield from (name for name in names if isinstance(name, str))
+
+
+def bert_violations(house: House) -> list[str]:
+    """Modules that know BERT, and not just an encoder, by its classes or its variables."""
     return [
-        f"{module} imports {imported}"
-        for module, imports in house.imports.items()
-        if house.floor(module) in FREE_OF_FRAMEWORKS
-        for imported in sorted(imports)
-        if top(imported) in FRAMEWORKS
+        f"{module} names {text}"
+        for module, tree in house.trees.items()
+        if module not in OF_BERT
+        for text in (*identifiers(tree), *strings(tree))
+        if (re.search(r"\bbert/|\b_?Bert[A-Z]", text) or text == "bert")
+        and not BERT_TOKENIZERS.fullmatch(text)
     ]
 
 
@@ -156,6 +207,7 @@ CHECKS = [
     floor_violations,
     circles,
     framework_violations,
+    bert_violations,
     absl_violations,
     launcher_violations,
 ]
@@ -178,8 +230,18 @@ def test_imports_have_no_circles(house: House) -> None:
     assert circles(house) == []
 
 
-def test_tokenization_and_data_are_free_of_frameworks(house: House) -> None:
+def test_frameworks_are_imported_by_training_alone(house: House) -> None:
     assert framework_violations(house) == []
+
+
+@pytest.mark.parametrize("module", BACKENDS)
+def test_backends_bind_keras_when_they_are_imported(house: House, module: str) -> None:
+    statements = [node for node in house.trees[module].body if isinstance(node, ast.Import)]
+    assert "keras" in {alias.name for node in statements for alias in node.names}
+
+
+def test_encoders_of_other_kinds_need_no_change_elsewhere(house: House) -> None:
+    assert bert_violations(house) == []
 
 
 def test_flags_is_the_only_module_with_absl(house: House) -> None:
@@ -221,12 +283,13 @@ def test_checks_good_house_is_accepted(tmp_path: Path) -> None:
             "bert_ko/tokenization/__init__.py": "from bert_ko.tokenization.b import c",
             "bert_ko/tokenization/a.py": "from . import b\nfrom .b import c",
             "bert_ko/tokenization/b.py": "from bert_ko import flags\nimport numpy",
-            "bert_ko/modeling/layers.py": "def f():\n    import keras",
-            "bert_ko/train.py": "from bert_ko.modeling import layers\nimport bert_ko.flags",
+            "bert_ko/modeling/ops.py": "import importlib\nx = importlib.import_module('keras.ops')",
+            "bert_ko/training/backend.py": "def f():\n    import keras",
+            "bert_ko/train.py": "from bert_ko.modeling import ops\nimport bert_ko.flags",
             "bin/train": LAUNCHER,
         },
     )
-    assert [check(house) for check in CHECKS] == [[], [], [], [], []]
+    assert [check(house) for check in CHECKS] == [[]] * len(CHECKS)
     assert house.floor("bert_ko.train") == "commands"
 
 
@@ -284,9 +347,38 @@ def test_circles_three_modules_are_found(tmp_path: Path) -> None:
     assert circles(house) == ["bert_ko.a -> bert_ko.b -> bert_ko.c -> bert_ko.a"]
 
 
-def test_framework_violations_import_in_function_is_found(tmp_path: Path) -> None:
-    house = build(tmp_path, {"bert_ko/data/a.py": "def f():\n    from keras.ops import take"})
-    assert framework_violations(house) == ["bert_ko.data.a imports keras.ops"]
+@pytest.mark.parametrize(
+    ("path", "source", "violation"),
+    [
+        ("data/a.py", "def f():\n    from keras.ops import take", "imports keras.ops"),
+        ("modeling/a.py", "x = import_module('keras.ops')", "names keras.ops"),
+        ("training/a.py", "import torch", "imports torch"),
+        ("tasks/ner/a.py", "import tensorflow as tf", "imports tensorflow"),
+    ],
+)
+def test_framework_violations_are_found(
+    path: str, source: str, violation: str, tmp_path: Path
+) -> None:
+    (found,) = framework_violations(build(tmp_path, {f"bert_ko/{path}": source}))
+    assert found.endswith(violation)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x: BertConfig", "class _BertHead: ...", "x = 'bert/pooler'", "x = 'BertModel'",
+        "x = f'a {y} bert/{z}'", "if x == 'bert': ...",
+    ],
+)  # fmt: skip
+def test_bert_violations_are_found(source: str, tmp_path: Path) -> None:
+    house = build(tmp_path, {"bert_ko/training/a.py": source, "bert_ko/modeling/bert.py": source})
+    (found,) = bert_violations(house)
+    assert found.startswith("bert_ko.training.a names ")
+
+
+def test_bert_violations_names_of_the_package_and_documentation_are_none(tmp_path: Path) -> None:
+    source = '"""bert/a."""\nfrom bert_ko import a\nbert_config_file = "bert_config.json BERT"'
+    assert bert_violations(build(tmp_path, {"bert_ko/training/a.py": source})) == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,9 @@ from safetensors.numpy import save_file
 
 from bert_ko.extract_features import ExtractFeaturesConfig, run
 from bert_ko.flags import run_command
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import Arrays, encoder_specs, initial_parameters
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import model_specs
+from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.tasks.features import extraction, parquet
 from bert_ko.tasks.sentences import PIECE_COLUMNS
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
@@ -65,7 +65,7 @@ def expected(*positions: int) -> list[Values]:
 class NumpyBackend:
     """What load_backend returns; it computes ``value``."""
 
-    description, precision, num_devices = "1 x CPU, numpy", "float32", 1
+    description, precision, num_devices, is_cpu = "1 x CPU, numpy", "float32", 1, True
 
     def __init__(self) -> None:
         self.batches: list[dict[str, Values]] = []
@@ -73,19 +73,12 @@ class NumpyBackend:
         self.config: BertConfig | None = None
         self.factor = 1.0
 
-    def train_program(
-        self, config: BertConfig, loss: Any, optimizer: Any, arrays: Arrays, seed: int
-    ) -> "NumpyBackend":
-        assert optimizer is None
+    def predictor(self, config: BertConfig, arrays: Arrays, outputs: Any) -> Any:
         self.config, self.arrays = config, arrays
-        return self
-
-    def predictor(self, outputs: Any) -> Any:
         positions, pooling = outputs
 
         def predict(batch: dict[str, Values]) -> dict[str, Values]:
-            assert self.config is not None
-            assert max(positions) <= self.config.num_hidden_layers
+            assert max(positions) <= config.num_hidden_layers
             self.batches.append(batch)
             rows = zip(batch["input_ids"].tolist(), batch["segment_ids"].tolist(), strict=True)
             found = np.stack([vectors(ids, segments, positions) for ids, segments in rows])
@@ -105,9 +98,9 @@ def write_model(folder: Path, pieces: list[str] = PIECES, **changes: Any) -> Ber
         "intermediate_size": 8, "max_position_embeddings": 64,
     }  # fmt: skip
     config = BertConfig(vocab_size=len(pieces), **{**sizes, **changes})
-    arrays = initial_parameters(encoder_specs(config, has_pooler=False), 0.5, 1)
+    arrays = initial_parameters(model_specs(config), 0.5, 1)
     folder.mkdir(parents=True)
-    theirs = to_hugging_face_arrays(arrays)
+    theirs = to_hugging_face_arrays(config, arrays)
     contiguous = {name: np.ascontiguousarray(array) for name, array in theirs.items()}
     save_file(contiguous, folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(to_hugging_face_config(config, arrays)))
@@ -124,9 +117,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> NumpyBackend:
-    head: Any = ModuleType("bert_ko.tasks.features.head")
-    head.feature_outputs = lambda positions, pooling: (positions, pooling)
-    monkeypatch.setitem(sys.modules, "bert_ko.tasks.features.head", head)
+    monkeypatch.setattr(extraction, "feature_outputs", lambda *outputs: outputs)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     found = NumpyBackend()
     monkeypatch.setattr(extraction, "load_backend", lambda config: found)
@@ -315,7 +306,7 @@ def test_run_pooled_formats_read_back_the_same(ending: str, pooling: str, comman
 
 
 @pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
-def test_run_order_and_windows_change_nothing(
+def test_run_order_and_blocks_change_nothing(
     ending: str, command: Command, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(3)
@@ -326,8 +317,8 @@ def test_run_order_and_windows_change_nothing(
     lengths = [batch["input_mask"].sum(axis=1).max() for batch in backend.batches]
     assert lengths == sorted(lengths, reverse=True)
     for sentences, size in ((7, 1 << 28), (4096, 20 * 4 * 4 * H)):
-        monkeypatch.setattr(extraction, "_WINDOW_SENTENCES", sentences)
-        monkeypatch.setattr(extraction, "_WINDOW_BYTES", size)
+        monkeypatch.setattr(extraction, "_BLOCK_SENTENCES", sentences)
+        monkeypatch.setattr(extraction, "_BLOCK_BYTES", size)
         backend.batches.clear()
         path = command(f"parts.{ending}", "--batch_size=3")
         assert len(backend.batches) > 20
@@ -544,7 +535,7 @@ def test_run_failure_leaves_what_was_there(
     path = command.folder / f"out.{ending}"
     path.write_text("before")
 
-    def fail(outputs: Any) -> Any:
+    def fail(*model: Any) -> Any:
         return lambda batch: (_ for _ in ()).throw(OSError(28, "No space left on device"))
 
     monkeypatch.setattr(backend, "predictor", fail)

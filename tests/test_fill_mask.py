@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko import fill_mask
 from bert_ko.fill_mask import FillMaskConfig, run
 from bert_ko.flags import run_command
-from bert_ko.tasks.masked_lm import MASK
+from bert_ko.tasks.fill_mask.masked_lm import MASK
 from bert_ko.tensor_files import save_arrays
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
+from tests.fakes import FakeBackend
 from tests.small_models import (
     CONFIG,
     PIECES,
-    NumpyBackend,
     arrays_of,
     install_backend,
     save_model,
@@ -39,8 +38,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> NumpyBackend:
-    return install_backend(monkeypatch, fill_mask)
+def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    return install_backend(monkeypatch, "bert_ko.tasks.loading")
 
 
 def command(model: str, *arguments: str) -> int:
@@ -114,7 +113,7 @@ def test_fill_mask_file_and_standard_input_give_the_same(
 
 
 def test_fill_mask_nothing_to_read_loads_no_backend(
-    model: str, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    model: str, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     type_in(monkeypatch, b"\n \n")
     assert command(model) == 0
@@ -122,14 +121,14 @@ def test_fill_mask_nothing_to_read_loads_no_backend(
 
 
 def test_fill_mask_terminal_is_answered_line_by_line(
-    model: str, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    model: str, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     lines = ["언[MASK]", "위[MASK]", "[MASK]은"]
     answered: list[int] = []
 
     class Terminal(io.BytesIO):
         def __next__(self) -> bytes:
-            answered.append(len(backend.batches))
+            answered.append(len(backend.shapes))
             return super().__next__()
 
     stream = io.TextIOWrapper(Terminal("\n".join(lines).encode()))
@@ -142,13 +141,13 @@ def test_fill_mask_terminal_is_answered_line_by_line(
 
 
 def test_fill_mask_batches_hold_so_many_texts(
-    model: str, backend: NumpyBackend, capsys: Captured
+    model: str, backend: FakeBackend, capsys: Captured
 ) -> None:
     texts = ["언[MASK]"] * 5
     assert command(model, "--batch_size=2", "--output_format=json", *texts) == 0
     found = answers(capsys)
     assert len(found) == 5 and all(value == found[0] for value in found)
-    assert backend.batches == [(2, 32)] * 3
+    assert backend.shapes == [(2, 32)] * 3
 
 
 @pytest.mark.usefixtures("backend")
@@ -163,7 +162,7 @@ def test_fill_mask_top_k_above_the_vocabulary_shows_all_pieces(
 
 
 def test_fill_mask_devices_are_those_of_the_flags(
-    model: str, backend: NumpyBackend, capsys: Captured
+    model: str, backend: FakeBackend, capsys: Captured
 ) -> None:
     backend.num_devices = 3
     flags = ("--num_devices=3", "--precision=bfloat16", "--attention=plain")
@@ -172,11 +171,11 @@ def test_fill_mask_devices_are_those_of_the_flags(
     assert command(model, *flags, "--batch_size=6", "언[MASK]") == 0
     wanted = DeviceConfig(num_devices=3, precision="bfloat16", attention="plain")
     assert backend.configs == [wanted, wanted]
-    assert backend.batches == [(6, 32)]
+    assert backend.shapes == [(6, 32)]
 
 
 def test_fill_mask_computes_in_float32_unless_told(
-    model: str, backend: NumpyBackend, capsys: Captured
+    model: str, backend: FakeBackend, capsys: Captured
 ) -> None:
     assert command(model, "언[MASK]") == 0
     assert backend.configs[0].precision == "float32"
@@ -236,7 +235,7 @@ def test_fill_mask_sentencepiece_is_refused(
     config = dataclasses.replace(CONFIG, vocab_size=len(tokenizer.vocab))
     folder = tmp_path / "theirs"
     folder.mkdir()
-    arrays = to_hugging_face_arrays(arrays_of("masked_lm", config))
+    arrays = to_hugging_face_arrays(config, arrays_of("masked_lm", config))
     save_arrays(str(folder / "model.safetensors"), arrays)
     (folder / "config.json").write_text(json.dumps(to_hugging_face_config(config, {})))
     status = command(str(folder), f"--vocab_file={sentencepiece_folder}", "언[MASK]")
@@ -286,7 +285,9 @@ def test_fill_mask_says_what_transformers_says(
     theirs.mkdir()
     masked_lm = arrays_of("masked_lm", config)
     save_arrays(
-        str(theirs / "model.safetensors"), to_hugging_face_arrays(masked_lm), {"format": "pt"}
+        str(theirs / "model.safetensors"),
+        to_hugging_face_arrays(config, masked_lm),
+        {"format": "pt"},
     )
     (theirs / "config.json").write_text(json.dumps(to_hugging_face_config(config, masked_lm)))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

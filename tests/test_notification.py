@@ -1,8 +1,6 @@
 """The notice of a run's end: what it says, against servers of every manner, and what it hides."""
 
 import contextlib
-import importlib
-import json
 import signal
 import socket
 import subprocess
@@ -12,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +34,7 @@ from bert_ko.notification import (
 )
 from bert_ko.progress import running_as
 from bert_ko.training.settings import LoopFlags
-
-SECRET = "T0Secret/B0Secret/x0Secret"
+from tests.fakes import DRIP, SECRET, Webhook, serving, status
 
 
 @dataclass(frozen=True)
@@ -46,71 +42,6 @@ class Config(LoopFlags):
     """Trains."""
 
     output_dir: str = flag("runs/base", help="Folder.")
-
-
-class Webhook(ThreadingHTTPServer):
-    """Keeps what it is sent, and answers as it is told."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.received: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.answers: list[bytes] = []  # the last stays
-        self.silence = 0.0  # seconds before an answer
-        self.is_closing = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/services/{SECRET}"
-
-    @property
-    def texts(self) -> list[str]:
-        return [json.loads(body)["text"] for *_, body in self.received]
-
-    def handle_error(self, *args: Any) -> None:
-        pass  # a client that has gone
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append((self.command, self.path, dict(self.headers), body))
-        self.server.is_closing.wait(self.server.silence)
-        answers = self.server.answers
-        answer = answers.pop(0) if len(answers) > 1 else (answers or [status(200)])[0]
-        if answer == DRIP:
-            while not self.server.is_closing.wait(0.02):
-                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self.wfile.write(answer)
-
-    def do_GET(self) -> None:
-        self.server.received.append((self.command, self.path, dict(self.headers), b""))
-        self.wfile.write(status(200))
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-DRIP = b"drip"
-
-
-def status(code: int, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {code} Reason", "Content-Length: 0", *headers]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[Webhook]:
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.is_closing.set()
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
@@ -679,31 +610,3 @@ def test_notified_error_that_has_the_url_is_told_without_it(webhook: Webhook) ->
     assert webhook.texts == [
         "test_notification (base): failed after 0 s: can't open [--notify_url]."
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "flags"),
-    [
-        ("run_pretraining", ("--do_train", "--input_file=none", "--num_train_steps=5")),
-        ("run_squad", ("--do_train", "--train_file=none", "--vocab_file=none")),
-        (
-            "run_classifier",
-            ("--do_train", "--task_name=nsmc", "--train_file=none", "--vocab_file=none"),
-        ),
-        ("run_ner", ("--do_train", "--train_file=none", "--vocab_file=none")),
-    ],
-)
-def test_every_command_that_trains_tells_that_it_failed(
-    name: str,
-    flags: tuple[str, ...],
-    webhook: Webhook,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    module = importlib.import_module(f"bert_ko.{name}")
-    flags = (*flags, "--bert_config_file=none.json", "--output_dir=model")
-    monkeypatch.setattr(sys, "argv", [name, *flags, f"--notify_url={webhook.url}"])
-    assert module.main() == 1
-    (text,) = webhook.texts
-    assert text == f"{name} (model): failed after 0 s: none.json: No such file or directory"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 FeatureNames = Literal["v1", "v2"]
 NextSentence = Literal["nsp", "sop", "none"]
 # One array [B, length] for every feature.
-Batch = Mapping[str, npt.NDArray[Any]]
+FeatureArrays = Mapping[str, npt.NDArray[Any]]
 
 _V2_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
 

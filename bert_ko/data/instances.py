@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bert_ko.data.buckets import Bucket
 from bert_ko.data.features import NextSentence
+from bert_ko.tokenization.truncation import truncated_lengths
 
 Offsets = npt.NDArray[np.int64]
 
@@ -221,20 +222,15 @@ def _step_none(walk: _Walk) -> Plan:
 def truncate_pairs(plan: Plan, max_tokens: int, rng: np.random.Generator) -> Plan:
     """Cuts pairs to ``max_tokens``: piece by piece from the longer side, front or back at random.
 
-    Source: truncate_seq_pair of google-research/bert, in closed form.
+    Source: truncate_seq_pair of google-research/bert.
     """
-    a, b = plan.a_length, plan.b_length
-    excess = np.maximum(a + b - max_tokens, 0)
-    level = np.minimum(np.abs(a - b), excess)
-    both = excess - level
-    # At equal lengths Google's code takes from the second segment first.
-    cut_a = np.where(a > b, level, 0) + both // 2
-    cut_b = np.where(a > b, 0, level) + (both + 1) // 2
+    a_length, b_length = truncated_lengths(plan.a_length, plan.b_length, max_tokens)
+    cut_a, cut_b = plan.a_length - a_length, plan.b_length - b_length
     front_a, front_b = rng.binomial(cut_a, 0.5), rng.binomial(cut_b, 0.5)
     return plan._replace(
         a_start=plan.a_start + front_a,
-        a_length=a - cut_a,
+        a_length=a_length,
         b_start=plan.b_start + front_b,
-        b_length=b - cut_b,
-        truncated=excess,
+        b_length=b_length,
+        truncated=cut_a + cut_b,
     )

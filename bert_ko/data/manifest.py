@@ -173,7 +173,7 @@ class Manifest:
             raise ValueError(f"{path}: {error}") from None
         return manifest
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The content of the file."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         values["replacement_ranges"] = [list(pair) for pair in self.replacement_ranges]

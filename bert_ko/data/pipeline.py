@@ -64,7 +64,7 @@ class Recipe:
         return list(self.shards[bucket :: self.num_buckets])
 
 
-class Outcome(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished run: its shards in order, everything counted, and places of what was dropped."""
 
     shards: list[Shard]
@@ -74,7 +74,7 @@ class Outcome(NamedTuple):
 
 def run_pipeline(
     recipe: Recipe, inputs: Sequence[str], text_bytes: int, num_workers: int
-) -> Outcome:
+) -> FinishedRun:
     """Makes all shards, going on where an earlier run of the same recipe was stopped.
 
     Args:
@@ -103,7 +103,7 @@ def run_pipeline(
                 "but none with two sentences to pair."
             )
         shards = _join_all(pool, recipe, built)
-    return Outcome(shards, counts, examples)
+    return FinishedRun(shards, counts, examples)
 
 
 class _Worker:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bert_ko.data.decoding import DamagedRecordError, ExampleDecoder
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskingConfig, mask_tokens
-from bert_ko.data.windows import Position, Window, WindowReader
+from bert_ko.data.record_windows import Position, RecordWindow, RecordWindowReader
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Records decoded and masked together. Masks are drawn for a chunk: another number, other masks.
@@ -91,7 +91,7 @@ class ReaderConfig:
         assert self.shuffle_buffer_size >= 0 and self.interleave > 0
 
 
-class Batch(NamedTuple):
+class RecordBatch(NamedTuple):
     """A batch, and where the next one begins.
 
     Attributes:
@@ -135,21 +135,21 @@ class InstanceReader:
         self._begin = Position(**position) if position else Position()
         self._weights = np.array([s.next_sentence_weight for s in config.shards], np.float32)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[RecordBatch]:
         """Batches without end; one may hold the end of an epoch and the beginning of the next."""
         yield from self._batches(epochs=None)
 
-    def one_epoch(self) -> Iterator[Batch]:
+    def one_epoch(self) -> Iterator[RecordBatch]:
         """The batches of one pass; the last is filled up with padding of weight 0."""
         yield from self._batches(epochs=1)
 
-    def place(self, batch: Batch) -> str:
+    def place(self, batch: RecordBatch) -> str:
         """Names the first records of a batch, for a message."""
         first = zip(batch.shards[:3].tolist(), batch.records[:3].tolist(), strict=True)
         places = "; ".join(self._place(shard, record) for shard, record in first)
         return f"Its batch of {len(batch.shards)} begins with {places}"
 
-    def _batches(self, epochs: int | None) -> Iterator[Batch]:
+    def _batches(self, epochs: int | None) -> Iterator[RecordBatch]:
         parts: list[_Part] = []
         missing = self._config.batch_size
         end = self._begin
@@ -171,7 +171,7 @@ class InstanceReader:
         """Decoded parts of windows, and where they begin."""
         config, begin = self._config, self._begin
         paths = [shard.path for shard in config.shards]
-        with WindowReader(
+        with RecordWindowReader(
             paths, config.seed, config.shuffle_buffer_size, config.interleave, begin
         ) as windows:
             while epochs is None or begin.epoch < epochs:
@@ -186,7 +186,7 @@ class InstanceReader:
                     )
                 begin = windows.position
 
-    def _decode(self, window: Window, start: int, position: Position) -> _Part:
+    def _decode(self, window: RecordWindow, start: int, position: Position) -> _Part:
         """The chunk that begins at a place of the window."""
         here = slice(start, start + _CHUNK)
         shards, numbers = window.shards[here], window.numbers[here]
@@ -245,11 +245,11 @@ class InstanceReader:
         return {**features, **masked.features()}
 
 
-def _join(parts: Sequence[_Part], position: Position) -> Batch:
+def _join(parts: Sequence[_Part], position: Position) -> RecordBatch:
     features = {
         name: np.concatenate([part.features[name] for part in parts]) for name in parts[0].features
     }
-    return Batch(
+    return RecordBatch(
         features,
         dataclasses.asdict(position),
         np.concatenate([part.shards for part in parts]),

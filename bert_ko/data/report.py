@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bert_ko.data.pipeline import Outcome
+from bert_ko.data.pipeline import FinishedRun
 
 _DROPPED = {
     "duplicate_documents": "duplicate documents",
@@ -20,9 +20,9 @@ _MENDED = {
 }
 
 
-def totals(outcome: Outcome) -> dict[str, Any]:
+def totals(finished: FinishedRun) -> dict[str, Any]:
     """Sums and shares for the manifest; shares are of 1."""
-    counts = outcome.counts
+    counts = finished.counts
     shares = {
         "unknown_share": _share(counts, "unknown_pieces", "pieces"),
         "padding_share": 1 - _share(counts, "used_cells", "cells"),
@@ -37,7 +37,7 @@ def totals(outcome: Outcome) -> dict[str, Any]:
         **{name: round(share, 6) for name, share in shares.items()},
         "dropped": {name: counts[name] for name in _DROPPED},
         "mended": {name: counts[name] for name in _MENDED},
-        "examples": {what: places for what, places in sorted(outcome.examples.items()) if places},
+        "examples": {what: places for what, places in sorted(finished.examples.items()) if places},
     }
 
 

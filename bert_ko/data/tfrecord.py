@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.data import checksum
-from bert_ko.data.features import Batch, FeatureNames, FeatureSpec, file_name
+from bert_ko.data.features import FeatureArrays, FeatureNames, FeatureSpec, file_name
 
 Bytes = npt.NDArray[np.uint8]
 _MASK_DELTA = 0xA282EAD8
@@ -41,7 +41,7 @@ class ExampleEncoder:
         self._specs = sorted((file_name(spec.name, names), spec) for spec in specs)
         self._matrices: dict[tuple[int, ...], _Matrix] = {}
 
-    def encode(self, batch: Batch) -> EncodedRecords:
+    def encode(self, batch: FeatureArrays) -> EncodedRecords:
         """Encodes a batch.
 
         Args:
@@ -115,7 +115,7 @@ class _Matrix:
         payload = self._reserve(spec.length * width)
         return _Field(spec, width, tuple(map(len, tags)), tuple(sizes), payload)
 
-    def fill(self, batch: Batch) -> tuple[Bytes, npt.NDArray[np.int64]]:
+    def fill(self, batch: FeatureArrays) -> tuple[Bytes, npt.NDArray[np.int64]]:
         """Puts a batch in; returns its bytes without gaps and the length of each record."""
         total: Sizes = 0
         for field in self._fields:

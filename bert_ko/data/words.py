@@ -16,7 +16,7 @@ from bert_ko.progress import Progress
 from bert_ko.tokenization.encoder import EOJEOL_START, ID_MASK, MORPHEME_START, LineEncoder
 from bert_ko.tokenization.normalization import lower_keeping_length
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.training import Word
+from bert_ko.tokenization.vocabulary_training import Word
 from bert_ko.workers import WorkerPool
 
 

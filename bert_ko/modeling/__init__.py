@@ -1,1 +1,1 @@
-"""The BERT model: configuration, layers and heads as functions of tensors, in keras.ops alone."""
+"""Models: configurations, encoders and heads as functions of tensors, in keras.ops alone."""

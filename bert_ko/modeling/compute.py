@@ -47,7 +47,7 @@ class Compute:
         return ops.cast(x, self.matmul_dtype)
 
     def matmul(self, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
-        """The product in matmul_dtype."""
+        """[..., M, K] by [..., K, N], or by [..., N, K] transposed, in matmul_dtype."""
         return self.product(self.cast(a), self.cast(b), transpose_b)
 
 
@@ -91,11 +91,11 @@ class Model(NamedTuple):
     dropout: Dropout = Dropout()
 
     def norm(self, scope: str) -> tuple[Tensor, Tensor]:
-        """Gamma and beta of a layer normalization."""
+        """Gamma and beta [H] of a layer normalization."""
         return self.params[f"{scope}/gamma"], self.params[f"{scope}/beta"]
 
     def dense(self, x: Tensor, scope: str) -> tuple[Tensor, Tensor]:
-        """The product with a kernel, without its bias, and the bias."""
+        """X [..., K] by a kernel [K, N] to [..., N], without the bias, and the bias [N]."""
         kernel = self.params[f"{scope}/kernel"]
         return self.compute.matmul(x, kernel), self.params[f"{scope}/bias"]
 

@@ -46,7 +46,10 @@ def dropout_threshold(rate: float) -> int:
 
 
 def drop(x: Tensor, bits: Tensor | None, rate: float) -> Tensor:
-    """Zeros where the bits say so, the rest scaled up; linear in x, and so its own gradient."""
+    """Zeros where the bits say so, the rest scaled up: x and bits of one shape to that shape.
+
+    It is linear in x, and so its own gradient.
+    """
     if bits is None:
         return x
     threshold = dropout_threshold(rate)

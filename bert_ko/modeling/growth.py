@@ -32,7 +32,8 @@ def resize(arrays: Arrays, config: ModelConfig, rows: int) -> Arrays:
     """Cuts rows off the embeddings, the output bias and their slots, or adds rows of zeros.
 
     Args:
-        arrays: by Google's names; slots of an optimizer may be among them.
+        arrays: embeddings [V, H], output bias [V] and others by name; slots of an optimizer may be
+            among them.
         config: of the model.
         rows: vocab_size afterwards.
     """
@@ -52,7 +53,7 @@ def add_pieces(
     """Gives new pieces the mean of their old pieces' rows.
 
     Args:
-        arrays: by Google's names, with a row for each piece.
+        arrays: embeddings [V, H], output bias [V] and others by name.
         config: of the model.
         pieces: new ones; one without parts gets the mean of all old pieces' rows.
         num_old: pieces of the old vocabulary; rows behind them are padding.

@@ -172,7 +172,7 @@ class MaskedLmHead:
         return compute.matmul(hidden, words, transpose_b=True)
 
     def logits(self, model: Model, sequence_output: Tensor, positions: Tensor) -> Tensor:
-        """Logits of all pieces, float32 [B, P, V]; see ``scores``."""
+        """Logits of all pieces: [B, L, H] and int32 [B, P] -> float32 [B, P, V]."""
         rows = ops.cast(self.scores(model, sequence_output, positions), "float32")
         return ops.reshape(rows + model.params[OUTPUT_BIAS], (*positions.shape, -1))
 
@@ -182,7 +182,16 @@ class MaskedLmHead:
         return {"probabilities": ops.softmax(logits)}
 
     def sums(self, model: Model, batch: Features, sequence_output: Tensor) -> Sums:
-        """Sums over masked pieces: of losses, of right predictions, of weights."""
+        """Sums over masked pieces: of losses, of right predictions, of weights.
+
+        Args:
+            model: variables and settings.
+            batch: masked_lm_positions, masked_lm_ids int32, masked_lm_weights float32, [B, P].
+            sequence_output: [B, L, H].
+
+        Returns:
+            float32 scalars.
+        """
         scores = self.scores(model, sequence_output, batch["masked_lm_positions"])
         labels = ops.reshape(batch["masked_lm_ids"], (-1,))
         weights = ops.reshape(batch["masked_lm_weights"], (-1,))
@@ -213,7 +222,16 @@ class NextSentenceHead:
         return self.scores(model, sequence_output) + model.params[RELATIONSHIP_BIAS]
 
     def sums(self, model: Model, batch: Features, sequence_output: Tensor) -> Sums:
-        """Sums over examples: of losses, of right predictions, of weights."""
+        """Sums over examples: of losses, of right predictions, of weights.
+
+        Args:
+            model: variables and settings.
+            batch: next_sentence_labels int32 [B, 1], next_sentence_weights float32 [B].
+            sequence_output: [B, L, H].
+
+        Returns:
+            float32 scalars.
+        """
         scores = self.scores(model, sequence_output)
         labels = ops.reshape(batch["next_sentence_labels"], (-1,))
         losses, correct = model.compute.fuse(CROSS_ENTROPY)(
@@ -234,7 +252,7 @@ def _weighted(name: str, losses: Tensor, correct: Tensor, weights: Tensor) -> Su
 class PretrainingHead:
     """Masked pieces and next sentences.
 
-    Batches hold the features of an instance and next_sentence_weights float32 [B].
+    Batches hold what ``sums`` of both heads read.
     """
 
     masked_lm: MaskedLmHead = MaskedLmHead()
@@ -307,6 +325,11 @@ class SpanHead:
         self, model: Model, features: Features, sequence_output: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Logits of every piece as the first and as the last of the answer.
+
+        Args:
+            model: variables and settings.
+            features: input_mask int32 [B, L].
+            sequence_output: [B, L, H].
 
         Returns:
             Two of float32 [B, L]; those of padding are low, so that the length of a batch decides

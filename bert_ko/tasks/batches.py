@@ -6,7 +6,7 @@ Legend: N examples, B batch, L length of the batch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -127,15 +127,17 @@ def predictions(
     plan: BatchPlan,
     label: str | None = None,
     noun: str = "examples",
+    inputs: Sequence[str] = INPUTS,
 ) -> Iterator[tuple[Ints, HostBatch]]:
     """What a model says of examples, batch by batch.
 
     Args:
         examples: all of them.
-        predict: input_ids, input_mask, segment_ids int32 [B, L] to arrays [B, ...].
+        predict: the inputs to arrays [B, ...].
         plan: how batches are made.
         label: of a progress line; None shows none.
         noun: what the examples are called there.
+        inputs: which of the arrays that examples gather the model takes.
 
     Yields:
         Numbers of examples, and as many rows of the arrays.
@@ -147,7 +149,7 @@ def predictions(
             progress = stack.enter_context(Progress(label, total, noun, compiles=True))
         for rows in sorted_batches(examples.lengths, plan.batch_size):
             batch = gather_batch(examples, plan, rows)
-            found = predict({name: batch[name] for name in INPUTS})
+            found = predict({name: batch[name] for name in inputs})
             yield rows, {name: values[: len(rows)] for name, values in found.items()}
             if progress is not None:
                 progress.update(len(rows))

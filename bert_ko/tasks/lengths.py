@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 COUNT = 8  # every length more is compiled once more
 MULTIPLE = 16
+_FEATURE_COUNT, _FEATURE_MULTIPLE = 12, 8  # of lengths that are compiled only where that pays
 _STEP = 64  # between the lengths of batches whose examples are not known before
 
 
@@ -64,3 +65,24 @@ def batch_lengths(
     if lengths is None:
         return (*range(_STEP, max_seq_length, _STEP), max_seq_length)
     return choose_lengths(lengths, max_seq_length)
+
+
+def lengths_worth_compiling(
+    lengths: npt.NDArray[np.int32], max_seq_length: int, pieces_per_compilation: float
+) -> tuple[int, ...]:
+    """The lengths that save more padding than it costs to compile them.
+
+    Args:
+        lengths: pieces of some of the examples, [N], which stand for all of them.
+        max_seq_length: of the longest of all.
+        pieces_per_compilation: padding that one more compiled length must save.
+    """
+    found: tuple[int, ...] = ()
+    padded = np.inf
+    for count in range(1, _FEATURE_COUNT + 1):
+        chosen = choose_lengths(lengths, max_seq_length, count, _FEATURE_MULTIPLE)
+        pieces = np.take(chosen, np.searchsorted(chosen, lengths)).sum()
+        if padded - pieces <= pieces_per_compilation:
+            break
+        found, padded = chosen, pieces
+    return tuple(sorted({*found, max_seq_length}))

@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
+from bert_ko.tokenization.truncation import truncated_lengths
 from bert_ko.tokenization.vocabulary import Vocabulary
 
 Ints = npt.NDArray[np.int32]
 NOWHERE = -1  # character and word of [CLS] and [SEP]
 _SEPARATOR = " ||| "
+TextOrPair = str | tuple[str, str]
 PIECE_COLUMNS = ("input_ids", "segment_ids", "starts", "ends", "eojeol_ids", "morpheme_ids")
 
 
@@ -91,8 +93,8 @@ class Sentences:
         return {name: getattr(self, name) for name in PIECE_COLUMNS}
 
 
-class WindowSize(NamedTuple):
-    """When a window is full.
+class BlockSize(NamedTuple):
+    """When a block is full.
 
     Attributes:
         sentences: at most.
@@ -104,7 +106,7 @@ class WindowSize(NamedTuple):
 
 
 class _Rows:
-    """What a window is collected in."""
+    """What a block is collected in."""
 
     def __init__(self) -> None:
         self.ends = [0]
@@ -117,7 +119,7 @@ class _Rows:
         self.ends.append(len(self.columns["input_ids"]))
         self.num_cut += is_cut
 
-    def has_room(self, pieces: int, size: WindowSize) -> bool:
+    def has_room(self, pieces: int, size: BlockSize) -> bool:
         count = len(self.ends) - 1
         return not count or (count < size.sentences and self.ends[-1] + pieces <= size.pieces)
 
@@ -126,8 +128,8 @@ class _Rows:
         return Sentences(np.array(self.ends, np.int64), **columns, num_cut=self.num_cut)
 
 
-def encode_windows(
-    lines: Iterable[str], tokenizer: Tokenizer, max_seq_length: int, size: WindowSize
+def encode_blocks(
+    lines: Iterable[str], tokenizer: Tokenizer, max_seq_length: int, size: BlockSize
 ) -> Iterator[Sentences]:
     """Tokenizes lines.
 
@@ -135,10 +137,10 @@ def encode_windows(
         lines: a sentence each, or ``a ||| b``, a pair.
         tokenizer: of the model.
         max_seq_length: pieces of a sentence or pair with [CLS] and [SEP]; what is longer is cut.
-        size: of a window.
+        size: of a block.
 
     Yields:
-        Windows, none of them empty, in the order of the lines.
+        Blocks, none of them empty, in the order of the lines.
     """
     rows = _Rows()
     for line in lines:
@@ -153,12 +155,12 @@ def encode_windows(
 
 
 def encode_texts(
-    texts: Iterable[tuple[str, str | None]], tokenizer: Tokenizer, max_seq_length: int
+    texts: Iterable[str | tuple[str, str | None]], tokenizer: Tokenizer, max_seq_length: int
 ) -> Sentences:
     """Tokenizes texts.
 
     Args:
-        texts: each with the second text of its pair, or None.
+        texts: each alone, or with the second text of its pair, which may be None.
         tokenizer: of the model.
         max_seq_length: pieces of a text or pair with [CLS] and [SEP]; what is longer is cut.
 
@@ -166,7 +168,8 @@ def encode_texts(
         A sentence for each text or pair; places of pieces are those in their own text.
     """
     rows = _Rows()
-    for first, second in texts:
+    for text in texts:
+        first, second = (text, None) if isinstance(text, str) else text
         segments = [(first, 0)] if second is None else [(first, 0), (second, 0)]
         rows.add(*_encode(segments, tokenizer, max_seq_length))
     return rows.sentences()
@@ -234,16 +237,17 @@ def _encode(
     # A second sentence without a piece is none, as in Google's code.
     segments = [s for number, s in enumerate(segments) if number == 0 or len(s.encoding)]
     counts = [len(segment.encoding) for segment in segments]
-    kept = truncate(counts, max_seq_length - 1 - len(segments))
+    limit = max_seq_length - 1 - len(segments)
+    kept = truncated_lengths(counts[0], counts[1] if len(counts) > 1 else 0, limit)
     cls_id, sep_id = tokenizer.vocab.cls_id, tokenizer.vocab.sep_id
     columns: dict[str, list[int]] = {name: [] for name in PIECE_COLUMNS}
     _add(columns, [cls_id], 0, *[[NOWHERE]] * 4)
-    for number, (segment, count) in enumerate(zip(segments, kept, strict=True)):
+    for number, (segment, count) in enumerate(zip(segments, kept, strict=False)):
         if number and not count:
             break
         _add(columns, segment.encoding.ids[:count], number, *segment.places(count))
         _add(columns, [sep_id], number, *[[NOWHERE]] * 4)
-    return columns, kept != counts
+    return columns, sum(kept) < sum(counts)
 
 
 class _Segment(NamedTuple):
@@ -286,25 +290,9 @@ def split_pair(line: str) -> list[tuple[int, int]]:
     return [(start, start + at), (start + at + len(_SEPARATOR), start + len(text))]
 
 
-def truncate(counts: list[int], limit: int) -> list[int]:
-    """How many pieces stay of one sentence or of the two of a pair.
-
-    >>> truncate([9, 3], 8), truncate([9, 9], 7)
-    ([5, 3], [4, 3])
-
-    Source: _truncate_seq_pair of google-research/bert: piece by piece from the longer one, the
-        second where both are equal.
-    """
-    if sum(counts) <= limit or len(counts) == 1:
-        return [min(count, limit) for count in counts]
-    first, second = counts
-    second = min(second, max(limit // 2, limit - first))
-    return [limit - second, second]
-
-
-def join(windows: Iterable[Sentences]) -> Sentences:
-    """All windows as one."""
-    parts = list(windows)
+def join(blocks: Iterable[Sentences]) -> Sentences:
+    """All blocks as one."""
+    parts = list(blocks)
     offsets, end = [np.zeros(1, np.int64)], 0
     for part in parts:
         offsets.append(part.sentence_offsets[1:] + end)

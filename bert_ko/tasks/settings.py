@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.flags import flag
-from bert_ko.training.checkpoints import list_checkpoints
-from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside, read_labels
-from bert_ko.training.model_files import remembered_flags
+from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside
+from bert_ko.training.model_files import remembered_flags, weight_places
+from bert_ko.training.schedule import OptimizerConfig
 from bert_ko.training.settings import TrainFlags
 
 _DRAW = 12345  # seed of which examples are drawn
@@ -97,8 +98,9 @@ class FineTuneFlags(TrainFlags):
         """See Flags: a trained model knows what it was trained with."""
         if given.get("do_train") or given.get("oracle") or "output_dir" not in given:
             return {}
-        folder, source = given["output_dir"], given.get("init_checkpoint")
-        known = remembered_flags(folder) or (remembered_flags(source) if source else {})
+        names = ("output_dir", "random_seed", "num_seeds")
+        folder = _run_folder(*(given.get(name, getattr(cls, name, "")) for name in names))
+        known = remembered_flags(weight_places(folder, given.get("init_checkpoint"))[0])
         return {name: known[name] for name in cls.remembered if name in known}
 
     @property
@@ -108,9 +110,7 @@ class FineTuneFlags(TrainFlags):
 
     def folder(self, seed: int) -> str:
         """Where the run of a seed is stored."""
-        if self.num_seeds == 1:
-            return self.output_dir
-        return os.path.join(self.output_dir, f"seed-{seed}")
+        return _run_folder(self.output_dir, seed, self.num_seeds)
 
     @property
     def keeps_best(self) -> bool:
@@ -127,10 +127,19 @@ class FineTuneFlags(TrainFlags):
         """Whether held-out data are needed before the end."""
         return self.do_train and self.eval_every_steps is not None
 
+    def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
+        """See TrainFlags."""
+        config = super().optimizer_config(steps_per_epoch, num_hidden_layers)
+        return dataclasses.replace(config, layer_decay=self.layer_decay)
+
     def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
         """See TrainFlags."""
         num_train_steps = max(1, int(steps_per_epoch * self.num_train_epochs))
         return num_train_steps, int(num_train_steps * self.warmup_proportion)
+
+
+def _run_folder(output_dir: str, seed: int, num_seeds: int) -> str:
+    return output_dir if num_seeds == 1 else os.path.join(output_dir, f"seed-{seed}")
 
 
 @dataclass(frozen=True)
@@ -202,16 +211,12 @@ def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
 
 def stored_labels(config: LabelFlags) -> Labels | None:
     """The labels beside the weights to predict with; None where there are none."""
-    place = weights_place(config)
-    # The labels of a folder whose training has not come to a checkpoint belong to no weights.
-    return labels_beside(place) if place == config.init_checkpoint else read_labels(place)
+    return labels_beside(weights_place(config))
 
 
 def weights_place(config: FineTuneFlags) -> str:
     """Where the weights to predict with are: the folder of the run, or --init_checkpoint."""
-    folder = config.folder(config.random_seed)
-    has_weights = bool(list_checkpoints(folder) or list_checkpoints(folder, "best"))
-    return folder if has_weights or config.init_checkpoint is None else config.init_checkpoint
+    return weight_places(config.folder(config.random_seed), config.init_checkpoint)[0]
 
 
 def no_labels_error(config: LabelFlags) -> ValueError:

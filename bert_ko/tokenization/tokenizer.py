@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, overload
 
 from bert_ko.tokenization import normalization
 from bert_ko.tokenization.basic import BasicSegmenter
@@ -29,6 +29,15 @@ class Segmenter(Protocol):
 
     def parts(self, text: str) -> list[str]: ...  # noqa: D102
     def printed(self, text: str) -> str: ...  # noqa: D102
+
+
+class Piece(NamedTuple):
+    """A piece of a text, and its characters there: text[start:end]."""
+
+    piece: str
+    id: int
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,10 @@ class Encoding:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def with_offsets(self) -> list[Piece]:
+        """The pieces one by one."""
+        return list(map(Piece, self.pieces, self.ids, self.starts, self.ends))
 
 
 class CutWord(NamedTuple):
@@ -213,20 +226,55 @@ class Tokenizer:
         continues = self._prefixes_eojeols and not starts_eojeol
         return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
 
-    def encode(self, text: str, with_morphemes: bool = False) -> Encoding:
-        """Tokenizes one text.
+    @overload
+    def encode(
+        self, text: str, with_morphemes: bool = False, *, offsets: Literal[False] = False
+    ) -> Encoding: ...
+    @overload
+    def encode(
+        self, text: str, with_morphemes: bool = False, *, offsets: Literal[True]
+    ) -> list[Piece]: ...
+    @overload
+    def encode(
+        self,
+        text: list[str] | tuple[str, ...],
+        with_morphemes: bool = False,
+        *,
+        offsets: Literal[False] = False,
+    ) -> list[Encoding]: ...
+    @overload
+    def encode(
+        self,
+        text: list[str] | tuple[str, ...],
+        with_morphemes: bool = False,
+        *,
+        offsets: Literal[True],
+    ) -> list[list[Piece]]: ...
+
+    def encode(self, text: Any, with_morphemes: bool = False, *, offsets: bool = False) -> Any:
+        """Tokenizes a text, or each of several.
 
         Args:
-            text: any string; special tokens such as ``[SEP]`` in it are plain text, unless the
-                config names them among the additional special tokens.
+            text: any string, or a list of them; special tokens such as ``[SEP]`` in it are plain
+                text, unless the config names them among the additional special tokens.
             with_morphemes: also analyse parts of speech (MeCab only; a second pass of MeCab).
+            offsets: return a list of pieces, each with its id and its characters, in the place of
+                an Encoding, which has them as lists of their own.
 
         Returns:
-            Pieces, ids, offsets into ``text`` and word numbers, without [CLS] and [SEP].
+            Pieces, ids, offsets into ``text`` and word numbers, without [CLS] and [SEP]; of a list
+            a list.
 
         Raises:
             ValueError: morphemes asked of a tokenizer without MeCab.
         """
+        if not isinstance(text, str):
+            found = [self._encode(one, with_morphemes) for one in text]
+            return [one.with_offsets() for one in found] if offsets else found
+        encoding = self._encode(text, with_morphemes)
+        return encoding.with_offsets() if offsets else encoding
+
+    def _encode(self, text: str, with_morphemes: bool) -> Encoding:
         source = normalization.normalize(text, self.rule)
         if self._strips_accents:
             source = normalization.strip_accents(source)

@@ -37,10 +37,11 @@ _HALF_FILE = re.compile(r"\..+\.(json|jsonl|txt|html|npz|model|dic)\.\d+\.tmp")
 
 
 Kind = Literal["checkpoint", "best"]
+KINDS: tuple[Kind, ...] = ("checkpoint", "best")
 
 
 class Checkpoint(NamedTuple):
-    """Everything that a run needs to go on."""
+    """Everything that a run needs to resume."""
 
     parameters: Arrays
     slots: Arrays
@@ -59,6 +60,31 @@ def list_checkpoints(folder: str, kind: Kind = "checkpoint") -> list[str]:
         and os.path.isfile(os.path.join(folder, name, STATE_NAME))
     ]
     return [os.path.join(folder, name) for _, name in sorted(found)]
+
+
+def find_weights(folder: str) -> str | None:
+    """The checkpoint that a run's folder predicts with: its best, else its last; None for none."""
+    found = list_checkpoints(folder, "best") or list_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def folders_beside(path: str) -> list[str]:
+    """Where files that belong to weights may be, the nearest first.
+
+    Args:
+        path: see ``initialization.read_source``.
+    """
+    if path.endswith(".safetensors"):
+        path = os.path.dirname(path) or "."
+    if not os.path.isdir(path):  # the prefix of a TF1 checkpoint
+        return [os.path.dirname(path) or "."]
+    found = [path]
+    weights = find_weights(path)
+    if weights is not None:
+        found.append(weights)
+    elif os.path.isfile(os.path.join(path, STATE_NAME)):  # a checkpoint in the folder of a run
+        found.append(os.path.dirname(os.path.abspath(path)))
+    return found
 
 
 def save_checkpoint(
@@ -96,7 +122,7 @@ def save_checkpoint(
         raise
     _publish(temporary, path)
     _sync(folder)
-    # A run that goes on from before its best evaluation may write a best one of fewer updates.
+    # A run that resumes from before its best evaluation may write a best one of fewer updates.
     others = [other for other in list_checkpoints(folder, kind) if other != path]
     for old in others[: max(0, len(others) + 1 - keep)] if keep else []:
         _remove(old)
@@ -133,7 +159,7 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
     try:
         state = read_json(os.path.join(path, STATE_NAME))
         if state is None:
-            raise ValueError(f"{path} has no {STATE_NAME}; it is no checkpoint.")
+            raise ValueError(f"{path} has no {STATE_NAME}; it is not a checkpoint.")
         return Checkpoint(
             load_arrays(os.path.join(path, MODEL_NAME)),
             load_arrays(os.path.join(path, OPTIMIZER_NAME)) if with_slots else {},
@@ -141,7 +167,7 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
         )
     except ValueError as error:
         others = [other for other in list_checkpoints(os.path.dirname(path)) if other != path]
-        advice = f"go on from {others[-1]}" if others else "begin again"
+        advice = f"resume from {others[-1]}" if others else "start again"
         raise ValueError(f"{error} Delete the folder {path} to {advice}.") from None
 
 

@@ -17,7 +17,7 @@ from bert_ko.modeling.encoder import config_from_json, encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
 from bert_ko.tensor_files import as_float32, load_arrays, load_tensors
-from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, list_checkpoints
+from bert_ko.training.checkpoints import CONFIG_NAME, MODEL_NAME, STATE_NAME, find_weights
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import (
     from_hugging_face,
@@ -95,13 +95,13 @@ def read_source(path: str) -> Source:
 
 
 def _read_folder(path: str) -> Source:
-    checkpoints = list_checkpoints(path, "best") or list_checkpoints(path)
-    folder = checkpoints[-1] if checkpoints else path
+    weights = find_weights(path)
+    folder = weights or path
     whole = os.path.join(folder, MODEL_NAME)
     has_model = os.path.isfile(whole)
     state = read_json(os.path.join(folder, STATE_NAME))
     if state is not None and "step" in state and has_model:
-        owner = path if checkpoints else os.path.dirname(os.path.abspath(folder))
+        owner = path if weights else os.path.dirname(os.path.abspath(folder))
         return Source(
             folder,
             f"checkpoint of step {state['step']:,}",
@@ -233,7 +233,7 @@ def _shape_message(name: str, wanted: tuple[int, ...], source: Source, config_so
 def without_other_labels(
     source: Source, specs: Mapping[str, ParameterSpec], labels: Labels | None
 ) -> Source:
-    """The source without the heads whose labels are not the model's, which begin anew.
+    """The source without the head that the model has for other labels, which is reinitialised.
 
     Args:
         source: weights.
@@ -244,8 +244,8 @@ def without_other_labels(
     kept = {
         name: array
         for name, array in source.arrays.items()
-        if name not in LABEL_VARIABLES
-        or (not is_other and name in specs and array.shape == specs[name].shape)
+        if not (name in LABEL_VARIABLES and name in specs)
+        or not (is_other or array.shape != specs[name].shape)
     }
     return source._replace(arrays=kept)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bert_ko.json_files import read_json, write_json
+from bert_ko.training.checkpoints import folders_beside
 
 LABELS_NAME = "labels.json"
 
@@ -55,11 +56,8 @@ def labels_beside(path: str) -> Labels | None:
     Args:
         path: see ``initialization.read_source``.
     """
-    if path.endswith(".safetensors"):  # of one of our checkpoints, or of a Hugging Face folder
-        path = os.path.dirname(path) or "."
-    parent = os.path.dirname(os.path.abspath(path))
-    folders = [path, parent] if os.path.isdir(path) else [parent]
-    return next((found for f in folders if (found := read_labels(f)) is not None), None)
+    found = map(read_labels, folders_beside(path))
+    return next((labels for labels in found if labels is not None), None)
 
 
 def _id2label(values: Any) -> Labels | None:

@@ -57,7 +57,7 @@ class LoopConfig:
 
 
 class Batch(Protocol):
-    """What a step trains on; see data.reader.Batch."""
+    """What a step trains on; see data.reader.RecordBatch."""
 
     @property
     def features(self) -> HostBatch:
@@ -193,14 +193,14 @@ class TrainingLoop(Generic[BatchType]):
         """Says why training ended; after a signal the command ends too."""
         step = self._progression.step
         if self._stop_signal:
-            print(f"stopped at step {step:,}; run the same command to go on", flush=True)
+            print(f"stopped at step {step:,}; run the same command to resume", flush=True)
             stop = SystemExit(128 + self._stop_signal)
             stop.add_note(at_step(step, self._config.num_train_steps))
             raise stop
         if step >= self._config.num_train_steps:
             print(f"all {step:,} steps are done", flush=True)
         else:
-            print(f"--max_hours are over at step {step:,}; give more to go on", flush=True)
+            print(f"--max_hours reached at step {step:,}; raise it to resume", flush=True)
         return self._progression
 
     def _step(self) -> int:

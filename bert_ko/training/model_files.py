@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,11 +11,13 @@ from bert_ko.flags import flag
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.parameters import Arrays, Specs
+from bert_ko.progress import warn
 from bert_ko.tokenization.settings import TokenizerSettings
-from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, list_checkpoints
+from bert_ko.training.backend import DeviceConfig
+from bert_ko.training.checkpoints import CONFIG_NAME, STATE_NAME, find_weights, folders_beside
 from bert_ko.training.hugging_face import from_hugging_face_config
 from bert_ko.training.initialization import Source, initialize, read_source
-from bert_ko.training.runs import read_model_config
+from bert_ko.training.runs import read_model_config, refuse_other_model
 from bert_ko.training.settings import DeviceFlags, TrainFlags
 from bert_ko.training.vocabulary_files import compare_vocab_size
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer
 
 _HUGGING_FACE_CONFIG = "config.json"
-_CHECKPOINT = re.compile(r"(checkpoint|best)-\d+")
 
 
 class ModelFiles(NamedTuple):
@@ -51,15 +51,14 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     """Reads the configuration and the vocabulary of a command's model, and compares them.
 
     Args:
-        config: flags; what they do not name is looked for in the run's folder, then beside
-            --init_checkpoint.
+        config: flags; what they do not name is looked for beside the weights, see
+            ``weight_places``.
 
     Raises:
         FileNotFoundError: one of them is nowhere.
         ValueError: they do not fit together.
     """
-    places = [config.folder(seed) for seed in config.seeds[:1]]
-    places += [config.init_checkpoint] if config.init_checkpoint is not None else []
+    places = weight_places(config.folder(config.seeds[0]), config.init_checkpoint)
     model_config, config_file = _find_config(config.bert_config_file, places)
     vocab_file = config.vocab_file
     if vocab_file is None and config.needs_tokenizer:
@@ -67,8 +66,27 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     tokenizer = None
     if vocab_file is not None:
         tokenizer = _load_tokenizer(vocab_file, config, model_config, config_file)
+        beside = config.init_checkpoint if config.do_train else places[0]
+        contradiction = _contradiction(tokenizer, beside) if beside is not None else ""
+        if contradiction and not config.do_train:
+            raise ValueError(f"{contradiction}; leave the flag out.")
+        if contradiction:
+            warn(f"{contradiction}; the embeddings may belong to other pieces")
     compare_length(config.max_seq_length, model_config, config_file)
     return ModelFiles(model_config, config_file, tokenizer)
+
+
+def weight_places(folder: str, init_checkpoint: str | None) -> list[str]:
+    """Where a command's weights may be, the place they are read from first.
+
+    Args:
+        folder: of the run, whose own weights come before those it began with.
+        init_checkpoint: None where there is none.
+    """
+    if init_checkpoint is None:
+        return [folder]
+    found = [folder, init_checkpoint]
+    return found if find_weights(folder) else found[::-1]
 
 
 def _load_tokenizer(
@@ -82,6 +100,19 @@ def _load_tokenizer(
     return tokenizer
 
 
+def _contradiction(tokenizer: Tokenizer, path: str) -> str:
+    """What to say where a vocabulary that was named is not the one beside the weights; else ""."""
+    from bert_ko.tokenization.folder import load_tokenizer
+
+    beside = vocabulary_beside(path)
+    if beside is None or beside == tokenizer.source:
+        return ""
+    # How it is used may be said nowhere, as beside Google's models; pieces decide.
+    if load_tokenizer(beside).vocab.pieces == tokenizer.vocab.pieces:
+        return ""
+    return f"--vocab_file: {tokenizer.source} is not the vocabulary beside the weights, {beside}"
+
+
 def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -> None:
     """Refuses sequences that are longer than the model's positions.
 
@@ -92,27 +123,26 @@ def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -
         raise ValueError(
             f"--max_seq_length={max_seq_length}, but the model has "
             f"{config.max_position_embeddings} positions (max_position_embeddings in "
-            f"{config_file}); lower the flag."
+            f"{config_file}); lower it."
         )
 
 
 def _find_config(named: str | None, places: list[str]) -> tuple[ModelConfig, str]:
     if named is not None:
         return read_model_config(named), named
-    for place in places:
-        found = config_beside(place)
-        if found is not None:
-            return found
-    searched = " or ".join(places)
-    raise FileNotFoundError(f"--bert_config_file: no {CONFIG_NAME} in {searched}; name it.")
+    found = next(filter(None, map(config_beside, places)), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"--bert_config_file: no {CONFIG_NAME} in {' or '.join(places)}; name it."
+        )
+    return found
 
 
 def _find_vocabulary(places: list[str]) -> str:
-    for place in places:
-        folder = vocabulary_beside(place)
-        if folder is not None:
-            return folder
-    raise FileNotFoundError(f"--vocab_file: no vocabulary in {' or '.join(places)}; name it.")
+    found = next(filter(None, map(vocabulary_beside, places)), None)
+    if found is None:
+        raise FileNotFoundError(f"--vocab_file: no vocabulary in {' or '.join(places)}; name it.")
+    return found
 
 
 def config_beside(path: str) -> tuple[ModelConfig, str] | None:
@@ -127,7 +157,7 @@ def config_beside(path: str) -> tuple[ModelConfig, str] | None:
     Raises:
         ValueError: it can't be read.
     """
-    for folder in _folders(path):
+    for folder in folders_beside(path):
         ours = os.path.join(folder, CONFIG_NAME)
         if os.path.isfile(ours):
             return read_model_config(ours), ours
@@ -146,34 +176,24 @@ def vocabulary_beside(path: str) -> str | None:
     """
     from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME
 
-    for folder in _folders(path):
+    for folder in folders_beside(path):
         if any(os.path.isfile(os.path.join(folder, name)) for name in (MODEL_NAME, VOCAB_NAME)):
             return folder
     return None
 
 
-def _folders(path: str) -> Iterator[str]:
-    """Where files that belong to weights may be, the nearest first."""
-    if os.path.isdir(path):
-        yield path
-        checkpoints = list_checkpoints(path, "best") or list_checkpoints(path)
-        yield from checkpoints[-1:]
-        if _CHECKPOINT.fullmatch(os.path.basename(os.path.abspath(path))):
-            yield os.path.dirname(os.path.abspath(path))
-    else:
-        yield os.path.dirname(path) or "."
-
-
-def remembered_flags(folder: str) -> Mapping[str, Any]:
-    """The flags that the weights in a run's folder were trained with, as far as they decided.
+def remembered_flags(path: str) -> Mapping[str, Any]:
+    """The flags that weights were trained with, as far as they decided; empty where not known.
 
     Args:
-        folder: of a run, or of one of its checkpoints.
+        path: see ``initialization.read_source``.
     """
-    checkpoints = list_checkpoints(folder, "best") or list_checkpoints(folder)
-    state = read_json(os.path.join((checkpoints or [folder])[-1], STATE_NAME)) or {}
-    identity = state.get("identity")
-    return identity if isinstance(identity, Mapping) else {}
+    for folder in folders_beside(path):
+        state = read_json(os.path.join(folder, STATE_NAME)) or {}
+        for key in ("identity", "trained_with"):
+            if isinstance(state.get(key), dict):
+                return dict(state[key])
+    return {}
 
 
 @dataclass(frozen=True)
@@ -200,10 +220,12 @@ class TrainedModel(NamedTuple):
     Attributes:
         source: its weights.
         files: what belongs to them.
+        devices: that are to compute.
     """
 
     source: Source
     files: ModelFiles
+    devices: DeviceConfig
 
     @property
     def config(self) -> ModelConfig:
@@ -214,6 +236,11 @@ class TrainedModel(NamedTuple):
     def tokenizer(self) -> Tokenizer:
         """Of the model."""
         return self.files.tokenizer
+
+    @property
+    def remembered(self) -> Mapping[str, Any]:
+        """See ``remembered_flags``."""
+        return remembered_flags(self.source.path)
 
     def arrays(self, specs: Specs) -> Arrays:
         """The variables that a task needs.
@@ -242,7 +269,8 @@ def open_model(flags: ModelFlags) -> TrainedModel:
     """
     source = read_source(flags.init_checkpoint)
     vocab_file = flags.vocab_file or _vocabulary_of(source)
-    return TrainedModel(source, open_files_of(source, flags.bert_config_file, vocab_file, flags))
+    found = open_files_of(source, flags.bert_config_file, vocab_file, flags)
+    return TrainedModel(source, found, flags.device_config)
 
 
 def open_files_of(
@@ -265,11 +293,13 @@ def open_files_of(
     """
     if bert_config_file is not None:
         config, config_file = read_model_config(bert_config_file), bert_config_file
+        if source.config is not None:
+            refuse_other_model(source.path, source.config.to_dict(), config, config_file)
     elif source.config is not None:
         config, config_file = source.config, f"the configuration of {source.path}"
     else:
         raise FileNotFoundError(
-            f"--bert_config_file: no bert_config.json beside {source.path}; name it."
+            f"--bert_config_file: no {CONFIG_NAME} beside {source.path}; name it."
         )
     vocab_file = vocab_file or _vocabulary_of(source)
     tokenizer = _load_tokenizer(vocab_file, settings, config, config_file)
@@ -278,6 +308,9 @@ def open_files_of(
             f"--vocab_file: {vocab_file} is not the vocabulary that {source.path} was trained "
             "with; its pieces would mean other words."
         )
+    contradiction = _contradiction(tokenizer, source.folder)
+    if contradiction:
+        raise ValueError(f"{contradiction}; leave the flag out.")
     return ModelFiles(config, config_file, tokenizer)
 
 

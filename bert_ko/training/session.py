@@ -1,8 +1,8 @@
 """A training session, whatever the task: the one place that knows the order of things.
 
 Files of the model are opened and compared, the task reads its data, and for each seed a run is
-found or begun, trained, evaluated and reported; the best weights are kept where they are looked
-for, and a webhook is told how it ended.
+started or resumed, trained, evaluated and reported; the weights of the best evaluation are kept,
+and a webhook is notified of the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bert_ko.progress import format_table, warn
 from bert_ko.training.backend import Backend, Predict, TrainProgram
 from bert_ko.training.checkpoints import (
     Checkpoint,
-    list_checkpoints,
+    find_weights,
     remove_unfinished,
     save_checkpoint,
 )
@@ -38,14 +38,14 @@ from bert_ko.training.loop import (
     TrainingLoop,
     evaluate,
 )
-from bert_ko.training.model_files import ModelFiles, open_model_files
+from bert_ko.training.model_files import ModelFiles, open_model_files, remembered_flags
 from bert_ko.training.runs import (
     Run,
     check_batch_size,
-    find_checkpoint,
+    last_checkpoint,
     new_parameters,
     refuse_other_run,
-    refuse_other_task,
+    trained_parameters,
     write_results,
     write_run,
 )
@@ -55,6 +55,7 @@ from bert_ko.training.vocabulary_files import copy_vocabulary
 
 SEEDS_NAME = "seeds.json"
 REPORT_NAME = "report.html"
+_LOCK_NAME = ".lock"
 
 SeedScores = Sequence[tuple[int, Mapping[str, float]]]
 Flags = TypeVar("Flags", bound=TrainFlags)
@@ -181,22 +182,41 @@ def run_session(config: Flags, read_task: ReadTask[Flags]) -> None:
 def opened(config: TrainFlags) -> Iterator[ModelFiles]:
     """The files of a command's model, while --output_dir is locked."""
     model = open_model_files(config)
-    files.require_writable_folder(config.output_dir)
-    with files.lock(os.path.join(config.output_dir, ".lock")):
-        yield model
+    folder, is_new = config.output_dir, not os.path.exists(config.output_dir)
+    files.require_writable_folder(folder)
+    try:
+        with files.lock(os.path.join(folder, _LOCK_NAME)):
+            yield model
+    finally:
+        if is_new and os.listdir(folder) == [_LOCK_NAME]:  # a mistake leaves no folder behind
+            os.remove(os.path.join(folder, _LOCK_NAME))
+            os.rmdir(folder)
 
 
 def _refuse_no_weights(config: TrainFlags) -> None:
     """Before anything is read or written for nothing."""
     if config.do_train or config.init_checkpoint:
         return
-    for seed in config.seeds:
-        folder = config.folder(seed)
-        if not (list_checkpoints(folder) or list_checkpoints(folder, "best")):
+    for folder in map(config.folder, config.seeds):
+        if find_weights(folder) is None:
             raise ValueError(
                 f"no checkpoint in {folder}; give --do_train, or --init_checkpoint with a trained "
                 "model."
             )
+
+
+def _refuse_other_weights(run: Run, init_checkpoint: str | None) -> None:
+    """The run's own weights are used where there are some, and never those that a flag names."""
+    own = find_weights(run.folder)
+    if own is None or init_checkpoint is None:
+        return
+    begun = remembered_flags(own).get("init_checkpoint")
+    same = {os.path.realpath(path) for path in (run.folder, own, begun) if path}
+    if os.path.realpath(init_checkpoint) not in same:
+        raise ValueError(
+            f"--init_checkpoint={init_checkpoint}, but {run.folder} has weights of its own ({own}) "
+            "to predict with; leave the flag out, or choose another --output_dir."
+        )
 
 
 class _Session(Generic[Flags]):
@@ -249,17 +269,17 @@ class _Session(Generic[Flags]):
         config, task = self._config, self._task
         run = self._describe_run(seed)
         os.makedirs(run.folder, exist_ok=True)
-        for kind in ("checkpoint", "best"):
-            refuse_other_run(run, config.do_train, kind)
+        refuse_other_run(run, config.do_train)
         remove_unfinished(run.folder)
-        checkpoint = self._find_weights(run)
+        checkpoint = self._find_checkpoint(run)
         step = checkpoint.state["step"] if checkpoint else 0
         if config.do_train and not task.is_asked and step >= self._num_train_steps:
             print(f"all {step:,} steps are done; nothing else is asked for", flush=True)
             self._step = step
             return None
-        # Weights that do not fit are refused before anything is written.
-        arrays = checkpoint.parameters if checkpoint else self._new_parameters(run, seed)
+        # What does not fit is refused before anything is written.
+        arrays = self._weights(run, seed, checkpoint)
+        self._open_devices()
         if config.do_train:
             self._write_beginnings(run)
         self._place(arrays, seed, checkpoint)
@@ -288,33 +308,36 @@ class _Session(Generic[Flags]):
             self._task.tokenized,
         )
 
-    def _find_weights(self, run: Run) -> Checkpoint | None:
+    def _find_checkpoint(self, run: Run) -> Checkpoint | None:
         """Of the run itself, to train on or to predict with."""
         if self._config.do_train:
-            return find_checkpoint(run, is_training=True)
-        found = find_checkpoint(run, False, "best") or find_checkpoint(run, False)
-        if found is not None:
-            refuse_other_task(run, self._specs, found)
-        return found
+            return last_checkpoint(run, with_slots=True)
+        _refuse_other_weights(run, self._config.init_checkpoint)
+        return last_checkpoint(run, "best") or last_checkpoint(run)
 
-    def _new_parameters(self, run: Run, seed: int) -> Arrays:
+    def _weights(self, run: Run, seed: int, checkpoint: Checkpoint | None) -> Arrays:
+        """To train on or to predict with."""
         config = self._config
-        return new_parameters(
-            run, self._specs, config.init_checkpoint, seed, config.do_train, self._task.labels
-        )
+        if checkpoint is None:
+            return new_parameters(
+                run, self._specs, config.init_checkpoint, seed, config.do_train, self._task.labels
+            )
+        if config.do_train:
+            return checkpoint.parameters
+        return trained_parameters(run, self._specs, checkpoint)
 
     def _write_beginnings(self, run: Run) -> None:
-        """What belongs to the weights stands in the folder before they do."""
+        """What belongs to the weights is written before they are."""
         if self._files.found_tokenizer is not None:
             copy_vocabulary(self._files.found_tokenizer, run.folder)
         write_run(run, dataclasses.asdict(self._config))
         if self._task.labels is not None:
             write_labels(run.folder, self._task.labels)
 
-    def _open_devices(self) -> Backend:
+    def _open_devices(self) -> None:
         """Finds the devices, once for all seeds."""
         if self._backend is not None:
-            return self._backend
+            return
         config = self._config
         backend = load_backend(config.device_config)
         if config.do_train:
@@ -328,14 +351,13 @@ class _Session(Generic[Flags]):
             flush=True,
         )
         self._backend = backend
-        return backend
 
     def _place(self, arrays: Arrays, seed: int, checkpoint: Checkpoint | None) -> None:
         """Moves weights onto the devices; what was compiled for the first seed stays."""
-        backend = self._open_devices()
         if self._program is None:
+            assert self._backend is not None
             optimizer = self._optimizer() if self._config.do_train else None
-            self._program = backend.train_program(
+            self._program = self._backend.train_program(
                 self._files.config, self._task.head, optimizer, arrays, seed
             )
             self._predict = self._program.predictor(self._task.head.outputs)
@@ -379,7 +401,7 @@ class _Session(Generic[Flags]):
         )
         source = self._task.train_batches(seed, progression.position)
         self._step = loop.run(source, progression).step
-        best = find_checkpoint(run, True, "best") if keeper is not None else None
+        best = last_checkpoint(run, "best") if keeper is not None else None
         if best is None:
             return self._step
         self._program.restore(best.parameters, self._program.slots())
@@ -424,7 +446,7 @@ class _BestKeeper:
 
     def __init__(self, run: Run, metric: str, program: TrainProgram):
         self._run, self._metric, self._program = run, metric, program
-        best = find_checkpoint(run, True, "best")
+        best = last_checkpoint(run, "best")
         self._best = best.state["metrics"][metric] if best else None
 
     def keep(self, step: int, metrics: Metrics) -> None:

@@ -41,7 +41,7 @@ class DeviceFlags(Flags):
     )
     num_devices: int | None = flag(
         None,
-        help="Use so many devices. Default: all GPUs, or one CPU.",
+        help="Number of devices to use. Default: all GPUs, or one CPU.",
         affects_output=False,
         at_least=1,
     )
@@ -122,7 +122,7 @@ class LoopFlags(Flags):
     )
     max_hours: float | None = flag(
         None,
-        help="Save and stop after so many hours of training, those of earlier runs into "
+        help="Save and stop after this many hours of training, those of earlier runs into "
         "--output_dir included.",
         affects_output=False,
         above=0,
@@ -135,8 +135,8 @@ class LoopFlags(Flags):
     )
     notify_url: str | None = flag(
         None,
-        help="Webhook, as Slack's, that is told when the run has ended, and how. A secret: it is "
-        "printed and written nowhere; in a --flagfile other users of the machine do not see it.",
+        help="Webhook (as Slack's) notified when the run ends, and how it ended. A secret: it is "
+        "never printed or written; in a --flagfile other users of the machine do not see it.",
         secret=True,
     )
 

@@ -72,7 +72,7 @@ def write_manifest(folder: Path, paths: list[str], **values: Any) -> Manifest:
     manifest = dataclasses.replace(
         Manifest.from_json({**COMPLETE, **values}, path), shards=tuple(shards)
     )
-    write_json(path, manifest.to_json())
+    write_json(path, manifest.to_dict())
     return manifest
 
 
@@ -100,7 +100,7 @@ FORMAT_1 = {**without(without(COMPLETE, "mask_id"), "replacement_ranges"), "form
 
 @pytest.mark.parametrize("values", [COMPLETE, IDENTITY, FORMAT_1])
 def test_manifest_is_written_as_it_was_read(values: dict[str, Any]) -> None:
-    written = Manifest.from_json(values, "manifest.json").to_json()
+    written = Manifest.from_json(values, "manifest.json").to_dict()
     assert json.dumps(written) == json.dumps(values)  # the order too
 
 

@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 
 from bert_ko import files
 from bert_ko.data import reader as module
-from bert_ko.data import windows
+from bert_ko.data import record_windows
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskedBatch, MaskingConfig, mask_tokens
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.reader import (
-    Batch,
     DynamicMasking,
     InstanceReader,
     ReaderConfig,
+    RecordBatch,
     ShardSource,
 )
 from bert_ko.data.tfrecord import ExampleEncoder
@@ -112,12 +112,14 @@ def make_config(data: Data, dynamic: bool = False, **values: Any) -> ReaderConfi
     return dataclasses.replace(config, **values)
 
 
-def take(config: ReaderConfig, count: int, position: dict[str, Any] | None = None) -> list[Batch]:
+def take(
+    config: ReaderConfig, count: int, position: dict[str, Any] | None = None
+) -> list[RecordBatch]:
     with contextlib.closing(InstanceReader(config, position).batches()) as batches:
         return list(itertools.islice(batches, count))
 
 
-def places(batches: Sequence[Batch]) -> list[tuple[int, int]]:
+def places(batches: Sequence[RecordBatch]) -> list[tuple[int, int]]:
     """Shard and record of each sequence in order, padding left out."""
     found = [
         place
@@ -131,7 +133,7 @@ def all_places(sizes: Sequence[int]) -> list[tuple[int, int]]:
     return [(shard, record) for shard, size in enumerate(sizes) for record in range(size)]
 
 
-def assert_same(ours: Sequence[Batch], theirs: Sequence[Batch]) -> None:
+def assert_same(ours: Sequence[RecordBatch], theirs: Sequence[RecordBatch]) -> None:
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
         assert a.features.keys() == b.features.keys()
@@ -150,7 +152,7 @@ def restored(features: Rows) -> np.ndarray:
     return ids
 
 
-def assert_content(batches: Sequence[Batch], data: Data, dynamic: bool) -> None:
+def assert_content(batches: Sequence[RecordBatch], data: Data, dynamic: bool) -> None:
     """Each sequence is the one whose place it bears."""
     for batch in batches:
         found = dict(batch.features)
@@ -454,7 +456,7 @@ def test_dynamic_masks_chunks_and_windows_do_not_repeat(
 ) -> None:
     # The same rows twice: the same draws would give the same masks.
     monkeypatch.setattr(module, "_CHUNK", chunk)
-    monkeypatch.setattr(windows, "_UNSHUFFLED", window)
+    monkeypatch.setattr(record_windows, "_UNSHUFFLED", window)
     data = make_data(tmp_path, [50], True)
     path = Path(data.sources[0].path)
     path.write_bytes(path.read_bytes() * 2)

@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bert_ko.modeling import parameters as names
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import Arrays, initial_parameters, pretraining_specs
+from bert_ko.modeling.bert import BertConfig, bert_layers
+from bert_ko.modeling.compute import Model
+from bert_ko.modeling.encoder import encode
+from bert_ko.modeling.heads import PretrainingHead, model_specs, pool
+from bert_ko.modeling.ops import ops
+from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
-from bert_ko.training.hugging_face import from_hugging_face
+from tests.modeling.transformers_models import TransformersModel
 
 Array = npt.NDArray[Any]
 
@@ -19,7 +22,7 @@ Array = npt.NDArray[Any]
 pytestmark = pytest.mark.slow
 
 BATCH, LENGTH, PREDICTIONS = 3, 12, 4
-HUGGING_FACE_ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu"}
+HEAD = PretrainingHead()
 
 
 def tiny_config(hidden_act: str) -> BertConfig:
@@ -39,7 +42,7 @@ def tiny_config(hidden_act: str) -> BertConfig:
 def random_arrays(config: BertConfig) -> Arrays:
     """Far from the initial values, so that every variable shows in the results."""
     rng = np.random.default_rng(4)
-    arrays = initial_parameters(pretraining_specs(config), 0.2, seed=4)
+    arrays = initial_parameters(model_specs(config, HEAD), 0.2, seed=4)
     return {
         name: value + rng.normal(0, 0.1, value.shape).astype("f") for name, value in arrays.items()
     }
@@ -89,59 +92,24 @@ class Results(NamedTuple):
     gradients: Arrays
 
 
-def hugging_face_results(config: BertConfig, arrays: Arrays, batch: dict[str, Array]) -> Results:
-    import torch
-    import transformers
-
-    settings = {**config.to_dict(), "hidden_act": HUGGING_FACE_ACTIVATIONS[config.hidden_act]}
-    model = transformers.BertForPreTraining(
-        transformers.BertConfig(**settings, layer_norm_eps=1e-12)
-    ).eval()
-    # Copies and buffers have no name of Google's; the decoder's weight is the embeddings.
-    targets = {key: from_hugging_face(key) for key in model.state_dict()}
-    found = {key: target for key, target in targets.items() if target is not None}
-    assert sorted(name for name, _ in found.values()) == sorted(arrays)
-    weights = {
-        key: torch.from_numpy(np.ascontiguousarray(arrays[name].T if transpose else arrays[name]))
-        for key, (name, transpose) in found.items()
-    }
-    model.load_state_dict(weights, strict=False)
-    model.tie_weights()
-    labels = np.full((BATCH, LENGTH), -100)
-    for row, position, label, weight in zip(
-        np.repeat(np.arange(BATCH), PREDICTIONS),
-        batch["masked_lm_positions"].ravel(),
-        batch["masked_lm_ids"].ravel(),
-        batch["masked_lm_weights"].ravel(),
-        strict=True,
-    ):
-        if weight:
-            labels[row, position] = label
-    output = model(
-        input_ids=torch.from_numpy(batch["input_ids"]).long(),
-        attention_mask=torch.from_numpy(batch["input_mask"]).long(),
-        token_type_ids=torch.from_numpy(batch["segment_ids"]).long(),
-        labels=torch.from_numpy(labels),
-        next_sentence_label=torch.from_numpy(batch["next_sentence_labels"]).long(),
-        output_hidden_states=True,
-    )
-    output.loss.backward()
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    gradients = {}
-    for key, (name, transpose) in found.items():
-        gradient = parameters[key].grad.numpy()
-        gradients[name] = gradient.T if transpose else gradient
-    layers = [layer.detach().numpy() for layer in output.hidden_states]
-    with torch.no_grad():
-        pooled_output = model.bert.pooler(output.hidden_states[-1]).numpy()
+def transformers_results(config: BertConfig, arrays: Arrays, batch: dict[str, Array]) -> Results:
+    model = TransformersModel("ForPreTraining", config, arrays)
     rows = np.arange(BATCH)[:, None]
+    labels = np.full((BATCH, LENGTH), -100)
+    masked = batch["masked_lm_weights"] > 0
+    labels[(rows + 0 * masked)[masked], batch["masked_lm_positions"][masked]] = batch[
+        "masked_lm_ids"
+    ][masked]
+    output = model(batch, labels=labels, next_sentence_label=batch["next_sentence_labels"])
+    output.loss.backward()
+    layers = [layer.detach() for layer in output.hidden_states]
     return Results(
-        layers,
-        pooled_output,
+        [layer.numpy() for layer in layers],
+        model.model.bert.pooler(layers[-1]).detach().numpy(),
         output.prediction_logits.detach().numpy()[rows, batch["masked_lm_positions"]],
         output.seq_relationship_logits.detach().numpy(),
         output.loss.item(),
-        gradients,
+        model.gradients(),
     )
 
 
@@ -153,51 +121,39 @@ def own_results(
     value_and_gradients: Any,
 ) -> Results:
     backend: Any = load_backend(DeviceConfig(precision="float32", attention=attention))
-    from keras import ops
-
-    from bert_ko.modeling.bert import (
-        Model,
-        all_layers,
-        encode,
-        masked_lm_logits,
-        next_sentence_logits,
-        pool,
-    )
-    from bert_ko.training.losses import pretraining_loss
-
     params = {name: ops.convert_to_tensor(value) for name, value in arrays.items()}
     features = {name: ops.convert_to_tensor(value) for name, value in batch.items()}
 
     def loss(params: Any) -> Any:
-        return pretraining_loss(Model(params, config, backend.compute), features)[0]
+        return HEAD.loss(Model(params, config, backend.compute), features)[0]
 
     value, gradients = value_and_gradients(loss, params)
     model = Model(params, config, backend.compute)
-    layers = [ops.convert_to_numpy(layer) for layer in all_layers(model, features)]
+    layers = bert_layers(model, features)
     sequence_output = encode(model, features)
-    assert (ops.convert_to_numpy(sequence_output) == layers[-1]).all()
-    pooled_output = pool(model, sequence_output)
-    logits = masked_lm_logits(model, sequence_output, features["masked_lm_positions"])
-    logits = ops.convert_to_numpy(logits) + arrays[names.OUTPUT_BIAS]
-    relationship = ops.convert_to_numpy(next_sentence_logits(model, pooled_output))
+    positions = features["masked_lm_positions"]
+    found = (
+        pool(model, sequence_output),
+        HEAD.masked_lm.logits(model, sequence_output, positions),
+        HEAD.next_sentence.logits(model, sequence_output),
+    )
+    assert (ops.convert_to_numpy(sequence_output) == ops.convert_to_numpy(layers[-1])).all()
     return Results(
-        layers,
-        ops.convert_to_numpy(pooled_output),
-        logits.reshape(BATCH, PREDICTIONS, config.vocab_size),
-        relationship + arrays[names.RELATIONSHIP_BIAS],
+        [ops.convert_to_numpy(layer) for layer in layers],
+        *(ops.convert_to_numpy(x) for x in found),
         float(value),
         {name: np.asarray(ops.convert_to_numpy(gradient)) for name, gradient in gradients.items()},
     )
 
 
 @pytest.mark.parametrize("attention", ["plain", "fused"])
-@pytest.mark.parametrize("hidden_act", HUGGING_FACE_ACTIVATIONS)
-def test_model_equals_hugging_faces_in_every_output_and_gradient(
+@pytest.mark.parametrize("hidden_act", ["gelu", "gelu_erf", "relu"])
+def test_pretraining_model_outputs_and_gradients_equal_transformers(
     value_and_gradients: Any, hidden_act: str, attention: str
 ) -> None:
     config, batch = tiny_config(hidden_act), make_batch()
     arrays = random_arrays(config)
-    wanted = hugging_face_results(config, arrays, batch)
+    wanted = transformers_results(config, arrays, batch)
     found = own_results(config, arrays, batch, attention, value_and_gradients)
     real = batch["input_mask"] == 1  # what stands at padding is used nowhere
     assert len(found.layers) == len(wanted.layers) == 3
@@ -206,7 +162,7 @@ def test_model_equals_hugging_faces_in_every_output_and_gradient(
     for name in ("pooled_output", "masked_lm_logits", "next_sentence_logits", "loss"):
         own, other = getattr(found, name), getattr(wanted, name)
         np.testing.assert_allclose(own, other, rtol=0, atol=1e-5, err_msg=name)
-    assert found.gradients.keys() == wanted.gradients.keys() == pretraining_specs(config).keys()
+    assert found.gradients.keys() == wanted.gradients.keys() == arrays.keys()
     for name, gradient in found.gradients.items():
         other = wanted.gradients[name]
         # The softmax does not see a bias of all keys: its gradient is zero but for rounding.

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from bert_ko.modeling.config import ACTIVATIONS, BertConfig
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.config import ACTIVATIONS
+from bert_ko.modeling.encoder import config_from_json
 
 VOCAB_FOLDER = Path(__file__).parents[2] / "vocab" / "ko-mecab-32k"
 GOOGLES_KEYS = {
@@ -22,19 +24,19 @@ GOOGLES_KEYS = {
 }
 
 
-def test_from_json_googles_file_keeps_every_value() -> None:
-    config = BertConfig.from_json(json.dumps(GOOGLES_KEYS), "bert_config.json")
+def test_config_from_json_googles_file_keeps_every_value() -> None:
+    config = config_from_json(json.dumps(GOOGLES_KEYS), "bert_config.json")
     assert config.to_dict() == GOOGLES_KEYS
 
 
-def test_from_json_vocab_size_alone_takes_the_defaults_of_base() -> None:
-    assert BertConfig.from_json('{"vocab_size": 30522}', "x").to_dict() == GOOGLES_KEYS
+def test_config_from_json_vocab_size_alone_takes_the_defaults_of_base() -> None:
+    assert config_from_json('{"vocab_size": 30522}', "x").to_dict() == GOOGLES_KEYS
 
 
-def test_from_json_bytes_of_to_dict_round_trips() -> None:
+def test_config_from_json_bytes_of_to_dict_round_trips() -> None:
     config = BertConfig(vocab_size=7, hidden_size=6, num_attention_heads=3, hidden_act="relu")
     text = json.dumps(config.to_dict()).encode()
-    assert BertConfig.from_json(text, "x") == config
+    assert config_from_json(text, "x") == config
 
 
 def test_head_size_is_hidden_size_over_heads() -> None:
@@ -44,8 +46,8 @@ def test_head_size_is_hidden_size_over_heads() -> None:
 @pytest.mark.parametrize(
     "path", sorted(VOCAB_FOLDER.glob("bert_config*.json")), ids=lambda p: p.name
 )
-def test_from_json_configs_beside_the_vocabulary_have_its_size(path: Path) -> None:
-    config = BertConfig.from_json(path.read_bytes(), str(path))
+def test_config_from_json_configs_beside_the_vocabulary_have_its_size(path: Path) -> None:
+    config = config_from_json(path.read_bytes(), str(path))
     lines = (VOCAB_FOLDER / "vocab.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
     assert config.vocab_size == 32000 == len(lines)
 
@@ -57,28 +59,39 @@ def test_configs_beside_the_vocabulary_are_of_six_sizes() -> None:
 def refusal(values: dict[str, Any] | str) -> str:
     text = values if isinstance(values, str) else json.dumps(values)
     with pytest.raises(ValueError) as caught:
-        BertConfig.from_json(text, "모델/bert_config.json")
+        config_from_json(text, "모델/bert_config.json")
     message = str(caught.value)
     assert message.startswith("모델/bert_config.json: ") and "\n" not in message
     return message
 
 
-def test_from_json_unknown_keys_are_all_named() -> None:
+def test_config_from_json_unknown_keys_are_all_named() -> None:
     message = refusal({**GOOGLES_KEYS, "layer_norm_eps": 1e-12, "hidden_sise": 1})
     assert "unknown keys hidden_sise, layer_norm_eps;" in message and "hidden_size" in message
 
 
-def test_from_json_without_vocab_size_raises() -> None:
+@pytest.mark.parametrize("name", ["elmo", "BERT", 3, ["bert"]], ids=repr)
+def test_config_from_json_unknown_encoder_raises(name: Any) -> None:
+    message = refusal({**GOOGLES_KEYS, "model_type": name})
+    assert f"model_type {name!r} is not known; known are bert" in message
+
+
+def test_config_from_json_bert_may_be_named() -> None:
+    config = config_from_json(json.dumps({**GOOGLES_KEYS, "model_type": "bert"}), "x")
+    assert config.to_dict() == GOOGLES_KEYS
+
+
+def test_config_from_json_without_vocab_size_raises() -> None:
     assert "vocab_size is missing" in refusal({"hidden_size": 768})
 
 
 @pytest.mark.parametrize("text", ["{", "", "{'vocab_size': 3}", "가"])
-def test_from_json_no_json_raises(text: str) -> None:
+def test_config_from_json_no_json_raises(text: str) -> None:
     assert "not JSON" in refusal(text)
 
 
 @pytest.mark.parametrize(("text", "kind"), [("[1]", "list"), ("null", "NoneType"), ('"가"', "str")])
-def test_from_json_no_object_raises(text: str, kind: str) -> None:
+def test_config_from_json_no_object_raises(text: str, kind: str) -> None:
     assert f"must be a JSON object, got {kind}." in refusal(text)
 
 
@@ -90,7 +103,7 @@ def test_from_json_no_object_raises(text: str, kind: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("value", [True, 12.0, "12", None, 0, -12, [12]], ids=repr)
-def test_from_json_no_positive_integer_raises(key: str, value: Any) -> None:
+def test_config_from_json_no_positive_integer_raises(key: str, value: Any) -> None:
     message = refusal({**GOOGLES_KEYS, key: value})
     assert f"{key} must be a positive integer, got {value!r}." in message
 
@@ -99,23 +112,23 @@ def test_from_json_no_positive_integer_raises(key: str, value: Any) -> None:
     "key", ["hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"]
 )
 @pytest.mark.parametrize("value", [True, "0.1", None, 1, 1.5, -0.1, float("nan"), [0.1]], ids=repr)
-def test_from_json_no_share_raises(key: str, value: Any) -> None:
+def test_config_from_json_no_share_raises(key: str, value: Any) -> None:
     message = refusal({**GOOGLES_KEYS, key: value})
     assert f"{key} must be a number in [0, 1), got {value!r}." in message
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 0.5])
-def test_from_json_share_may_be_an_integer(value: float) -> None:
-    config = BertConfig.from_json(json.dumps({**GOOGLES_KEYS, "hidden_dropout_prob": value}), "x")
+def test_config_from_json_share_may_be_an_integer(value: float) -> None:
+    config = config_from_json(json.dumps({**GOOGLES_KEYS, "hidden_dropout_prob": value}), "x")
     assert config.hidden_dropout_prob == value
 
 
-def test_from_json_heads_that_do_not_divide_raise() -> None:
+def test_config_from_json_heads_that_do_not_divide_raise() -> None:
     message = refusal({**GOOGLES_KEYS, "num_attention_heads": 7})
     assert "hidden_size must be a multiple of num_attention_heads, got 768 and 7." in message
 
 
 @pytest.mark.parametrize("value", ["swish", "GELU", "", None, 1, ["gelu"]], ids=repr)
-def test_from_json_unknown_activation_raises(value: Any) -> None:
+def test_config_from_json_unknown_activation_raises(value: Any) -> None:
     message = refusal({**GOOGLES_KEYS, "hidden_act": value})
     assert f"hidden_act must be one of {', '.join(ACTIVATIONS)}, got {value!r}." in message

@@ -1,12 +1,14 @@
 """Operations with gradients of their own, under the backend of KERAS_BACKEND."""
 
 import math
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from bert_ko.modeling import fused
+from bert_ko.modeling.ops import ops
 
 Array = npt.NDArray[Any]
 
@@ -15,20 +17,6 @@ pytestmark = pytest.mark.slow
 
 RATE = 0.25
 ACTIVATIONS = ("gelu", "gelu_erf", "relu", "tanh")
-
-
-@pytest.fixture(scope="module")
-def fused() -> ModuleType:
-    from bert_ko.modeling import fused
-
-    return fused
-
-
-@pytest.fixture(scope="module")
-def ops() -> ModuleType:
-    from keras import ops
-
-    return ops
 
 
 class Case(NamedTuple):
@@ -95,7 +83,7 @@ ALL = (
 )
 
 
-def test_all_operations_are_tested(fused: ModuleType) -> None:
+def test_all_operations_are_tested() -> None:
     names = {name.partition(":")[0] for name, _ in ALL}
     assert {id(getattr(fused, name)) for name in names} == {id(op) for op in fused.ALL}
 
@@ -103,8 +91,6 @@ def test_all_operations_are_tested(fused: ModuleType) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("name", "with_dropout"), ALL)
 def test_gradients_equal_automatic_differentiation(
-    fused: ModuleType,
-    ops: ModuleType,
     value_and_gradients: Any,
     name: str,
     with_dropout: bool,
@@ -156,9 +142,7 @@ def numpy_drop(x: Array, bits: Array | None) -> Array:
 
 @pytest.mark.parametrize("with_dropout", [False, True])
 @pytest.mark.parametrize("name", WITH_DROPOUT)
-def test_forward_with_dropout_equals_numpy(
-    fused: ModuleType, ops: ModuleType, name: str, with_dropout: bool
-) -> None:
+def test_forward_with_dropout_equals_numpy(name: str, with_dropout: bool) -> None:
     case = make_case(name, with_dropout)
     t = {k: v.astype(np.float64) if k != "bits" else v for k, v in case.tensors.items()}
     bits = t.get("bits")
@@ -174,7 +158,7 @@ def test_forward_with_dropout_equals_numpy(
     np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=2e-5, atol=2e-5)
 
 
-def test_cross_entropy_literal_values(fused: ModuleType, ops: ModuleType) -> None:
+def test_cross_entropy_literal_values() -> None:
     logits = np.log(np.array([[1, 2, 5], [8, 1, 1]], np.float32))
     bias = np.log(np.array([1, 1, 0.2], np.float32))  # the shares are 1 2 1 and 8 1 0.2
     losses, correct = fused.CROSS_ENTROPY.forward(logits, bias, np.array([1, 2], np.int32))
@@ -183,7 +167,7 @@ def test_cross_entropy_literal_values(fused: ModuleType, ops: ModuleType) -> Non
     assert ops.convert_to_numpy(correct).tolist() == [1, 0]
 
 
-def test_cross_entropy_large_logits_stay_finite(fused: ModuleType, ops: ModuleType) -> None:
+def test_cross_entropy_large_logits_stay_finite() -> None:
     logits = np.array([[1e4, -1e4, 0]], np.float32)
     losses, _ = fused.CROSS_ENTROPY.forward(logits, np.zeros(3, np.float32), np.array([1]))
     assert ops.convert_to_numpy(losses).tolist() == [2e4]
@@ -198,18 +182,14 @@ def test_cross_entropy_large_logits_stay_finite(fused: ModuleType, ops: ModuleTy
         ("tanh", [-0.7615942, 0, 0.7615942, 0.9640276]),
     ],
 )
-def test_bias_activation_literal_values(
-    fused: ModuleType, ops: ModuleType, activation: str, wanted: list[float]
-) -> None:
+def test_bias_activation_literal_values(activation: str, wanted: list[float]) -> None:
     x, bias = np.array([[-2, -1, 0, 1]], np.float32), np.ones(4, np.float32)
     found = fused.BIAS_ACTIVATION.forward(x, bias, activation=activation, dtype="float32")
     assert ops.convert_to_numpy(found)[0].tolist() == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_drops_its_share_and_keeps_the_mean(
-    fused: ModuleType, ops: ModuleType, rate: float
-) -> None:
+def test_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
     count = 1 << 20
     bits = np.random.default_rng(7).integers(0, 1 << 16, (count // 64, 64)).astype(np.uint16)
     x = np.random.default_rng(8).standard_normal(bits.shape, np.float32)
@@ -228,9 +208,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(
 
 
 @pytest.mark.parametrize("rate", [0.0, 1e-9, 0.9999999])
-def test_dropout_rate_near_the_ends_stays_finite(
-    fused: ModuleType, ops: ModuleType, rate: float
-) -> None:
+def test_dropout_rate_near_the_ends_stays_finite(rate: float) -> None:
     bits = np.arange(1 << 16).astype(np.uint16).reshape(1 << 10, 64)
     x = np.random.default_rng(8).standard_normal(bits.shape, np.float32)
     gamma, beta = np.zeros(64, np.float32), np.ones(64, np.float32)
@@ -240,9 +218,7 @@ def test_dropout_rate_near_the_ends_stays_finite(
 
 
 @pytest.mark.parametrize("name", WITH_DROPOUT)
-def test_dropout_masks_of_forward_and_gradient_agree(
-    fused: ModuleType, ops: ModuleType, name: str
-) -> None:
+def test_dropout_masks_of_forward_and_gradient_agree(name: str) -> None:
     case, op = make_case(name, True), getattr(fused, name)
     dropped = case.tensors["bits"] < 16384
     assert 0 < dropped.sum() < dropped.size

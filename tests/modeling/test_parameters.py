@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import PretrainingHead, model_specs, pooler_specs
 from bert_ko.modeling.parameters import (
     ParameterSpec,
+    Specs,
     count_parameters,
-    encoder_specs,
     initial_parameters,
-    pretraining_specs,
 )
 
 CONFIG = BertConfig(
@@ -21,6 +21,11 @@ CONFIG = BertConfig(
     max_position_embeddings=5,
     type_vocab_size=3,
 )
+
+
+def pretraining_specs(config: BertConfig) -> Specs:
+    return model_specs(config, PretrainingHead())
+
 
 # tf.trainable_variables() of run_pretraining.py of google-research/bert.
 GOOGLES_SHAPES = {
@@ -62,9 +67,10 @@ def test_pretraining_specs_one_layer_has_googles_variables() -> None:
     assert {name: spec.shape for name, spec in specs.items()} == GOOGLES_SHAPES
 
 
-def test_encoder_specs_are_those_of_pretraining_without_heads() -> None:
-    wanted = {name: shape for name, shape in GOOGLES_SHAPES.items() if name.startswith("bert/")}
-    assert {name: spec.shape for name, spec in encoder_specs(CONFIG).items()} == wanted
+def test_model_specs_without_a_head_are_the_encoders() -> None:
+    encoder = ("bert/embeddings/", "bert/encoder/")
+    wanted = {name: shape for name, shape in GOOGLES_SHAPES.items() if name.startswith(encoder)}
+    assert {name: spec.shape for name, spec in model_specs(CONFIG).items()} == wanted
 
 
 def test_pretraining_specs_initializers_follow_the_kind_of_variable() -> None:
@@ -89,7 +95,7 @@ def test_pretraining_specs_every_layer_has_its_variables() -> None:
 def test_count_parameters_base_has_googles_number() -> None:
     # bert-base-uncased: 109,482,240 in the encoder; 30,522 + 592,130 in the heads.
     config = BertConfig(vocab_size=30522)
-    assert count_parameters(encoder_specs(config)) == 109_482_240
+    assert count_parameters({**model_specs(config), **pooler_specs(config)}) == 109_482_240
     assert count_parameters(pretraining_specs(config)) == 110_106_428
 
 
@@ -126,7 +132,7 @@ def test_initial_parameters_same_seed_is_identical_other_seed_is_not() -> None:
 
 
 def test_initial_parameters_variable_does_not_depend_on_the_others() -> None:
-    small = encoder_specs(CONFIG)
+    small = model_specs(CONFIG)
     large = dict(reversed(pretraining_specs(CONFIG).items()))
     first, second = (initial_parameters(specs, 0.02, 5) for specs in (small, large))
     for name in small:

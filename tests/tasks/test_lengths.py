@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_ko.tasks.lengths import batch_lengths, choose_lengths
+from bert_ko.tasks.lengths import batch_lengths, choose_lengths, lengths_worth_compiling
 
 
 def padded(examples: list[int], lengths: tuple[int, ...]) -> int:
@@ -55,3 +55,23 @@ def test_batch_lengths_of_known_texts_are_chosen_for_them() -> None:
     assert batch_lengths(100, True, pieces) == (16, 48, 96)
     assert batch_lengths(90, True, pieces) == (16, 48, 90)
     assert batch_lengths(100, False, pieces) == (100,)
+
+
+@pytest.mark.parametrize(
+    ("examples", "price", "lengths"),
+    [
+        ([3] * 40, 0, (8, 128)),
+        ([128], 0, (128,)),
+        ([3] * 50 + [60] * 50, 50 * 56 - 1, (8, 64, 128)),
+        ([3] * 50 + [60] * 50, 50 * 56, (64, 128)),
+    ],
+)
+def test_lengths_worth_compiling_save_more_than_their_price(
+    examples: list[int], price: int, lengths: tuple[int, ...]
+) -> None:
+    assert lengths_worth_compiling(np.array(examples, np.int32), 128, price) == lengths
+
+
+def test_lengths_worth_compiling_are_twelve_at_most() -> None:
+    found = lengths_worth_compiling(np.arange(2, 129, dtype=np.int32), 128, 0)
+    assert len(found) == 12 and found[-1] == 128

@@ -10,21 +10,20 @@ from hypothesis import strategies as st
 
 from bert_ko.tasks.sentences import (
     PIECE_COLUMNS,
+    BlockSize,
     Sentences,
-    WindowSize,
+    encode_blocks,
     encode_stretches,
     encode_texts,
-    encode_windows,
     join,
     split_pair,
-    truncate,
 )
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "나무", "##는", "크", "##다", "숲"]
-LARGE = WindowSize(100, 1000)
+LARGE = BlockSize(100, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +32,14 @@ def tiny() -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, *lines: str, max_seq_length: int = 16) -> Sentences:
-    return join(encode_windows(lines, tokenizer, max_seq_length, LARGE))
+    return join(encode_blocks(lines, tokenizer, max_seq_length, LARGE))
 
 
 def rows(sentences: Sentences) -> dict[str, list[int]]:
     return {name: array.tolist() for name, array in sentences.columns().items()}
 
 
-def test_encode_windows_pair_has_characters_and_words_of_the_line(tiny: Tokenizer) -> None:
+def test_encode_blocks_pair_has_characters_and_words_of_the_line(tiny: Tokenizer) -> None:
     found = encode(tiny, "나무는 크다", "  나무는 ||| 큰 숲")
     assert found.sentence_offsets.tolist() == [0, 6, 13]
     assert {name: values[:6] for name, values in rows(found).items()} == {
@@ -80,31 +79,31 @@ def test_encode_windows_pair_has_characters_and_words_of_the_line(tiny: Tokenize
         ("[SEP]", [2, 1, 1, 1, 3]),
     ],
 )
-def test_encode_windows_odd_lines(line: str, ids: list[int], tiny: Tokenizer) -> None:
+def test_encode_blocks_odd_lines(line: str, ids: list[int], tiny: Tokenizer) -> None:
     assert encode(tiny, line).input_ids.tolist() == ids
 
 
-def test_encode_windows_lone_surrogate_moves_no_character(tiny: Tokenizer) -> None:
+def test_encode_blocks_lone_surrogate_moves_no_character(tiny: Tokenizer) -> None:
     found = encode(tiny, "\ud800나무 \udfff숲")
     assert found.input_ids.tolist() == [2, 5, 9, 3]
     assert found.starts.tolist() == [-1, 1, 5, -1] and found.ends.tolist() == [-1, 3, 6, -1]
 
 
-def test_encode_windows_long_lines_are_cut_and_counted(tiny: Tokenizer) -> None:
+def test_encode_blocks_long_lines_are_cut_and_counted(tiny: Tokenizer) -> None:
     found = encode(tiny, "숲 " * 9, "나무 ||| " + "숲 " * 9, "숲 숲", max_seq_length=6)
     assert found.lengths.tolist() == [6, 6, 4]
     assert found.input_ids.tolist() == [2, 9, 9, 9, 9, 3, 2, 5, 3, 9, 9, 3, 2, 9, 9, 3]
     assert found.num_cut == 2
 
 
-def test_encode_windows_no_room_for_a_second_sentence(tiny: Tokenizer) -> None:
+def test_encode_blocks_no_room_for_a_second_sentence(tiny: Tokenizer) -> None:
     found = encode(tiny, "나무 ||| 숲", max_seq_length=4)
     assert found.input_ids.tolist() == [2, 5, 3] and found.num_cut == 1
     found = encode(tiny, "나무 ||| 숲", max_seq_length=3)
     assert found.input_ids.tolist() == [2, 3]
 
 
-def test_encode_windows_offsets_give_the_text_of_the_pieces(
+def test_encode_blocks_offsets_give_the_text_of_the_pieces(
     tokenizer: Tokenizer, sample_lines: list[str]
 ) -> None:
     lines = [f"  {a} ||| {b}" for a, b in itertools.pairwise(sample_lines)]
@@ -130,24 +129,24 @@ def test_encode_windows_offsets_give_the_text_of_the_pieces(
     assert checked > 1000
 
 
-def test_encode_windows_are_bounded_and_keep_the_order(tiny: Tokenizer) -> None:
+def test_encode_blocks_are_bounded_and_keep_the_order(tiny: Tokenizer) -> None:
     lines = ["숲 " * count for count in (1, 2, 3, 9, 1, 1, 1)]
 
-    def lengths(size: WindowSize) -> list[list[int]]:
-        return [w.lengths.tolist() for w in encode_windows(lines, tiny, 16, size)]
+    def lengths(size: BlockSize) -> list[list[int]]:
+        return [w.lengths.tolist() for w in encode_blocks(lines, tiny, 16, size)]
 
-    assert lengths(WindowSize(3, 1000)) == [[3, 4, 5], [11, 3, 3], [3]]
-    assert lengths(WindowSize(100, 9)) == [[3, 4], [5], [11], [3, 3, 3]]
+    assert lengths(BlockSize(3, 1000)) == [[3, 4, 5], [11, 3, 3], [3]]
+    assert lengths(BlockSize(100, 9)) == [[3, 4], [5], [11], [3, 3, 3]]
     assert lengths(LARGE) == [[3, 4, 5, 11, 3, 3, 3]]
-    assert list(encode_windows([], tiny, 16, LARGE)) == []
+    assert list(encode_blocks([], tiny, 16, LARGE)) == []
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 30))
-def test_join_is_one_window(counts: list[int], pieces: int) -> None:
+def test_join_is_one_block(counts: list[int], pieces: int) -> None:
     tokenizer = Tokenizer(Vocabulary(PIECES), TokenizerConfig(tokenizer_type="wordpiece"))
     lines = ["숲 " * count for count in counts]
-    small = join(encode_windows(lines, tokenizer, 8, WindowSize(4, pieces)))
-    (whole,) = encode_windows(lines, tokenizer, 8, LARGE)
+    small = join(encode_blocks(lines, tokenizer, 8, BlockSize(4, pieces)))
+    (whole,) = encode_blocks(lines, tokenizer, 8, LARGE)
     assert small.sentence_offsets.tolist() == whole.sentence_offsets.tolist()
     assert rows(small) == rows(whole) and small.num_cut == whole.num_cut
 
@@ -172,23 +171,6 @@ def test_join_nothing_is_empty() -> None:
 )
 def test_split_pair_is_googles(line: str, texts: list[str]) -> None:
     assert [line[start:end] for start, end in split_pair(line)] == texts
-
-
-def pop(counts: list[int], limit: int) -> list[int]:
-    """Google's loop."""
-    first, second = counts
-    while first + second > limit:
-        if first > second:
-            first -= 1
-        else:
-            second -= 1
-    return [first, second]
-
-
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 50))
-def test_truncate_pair_is_googles(first: int, second: int, limit: int) -> None:
-    assert truncate([first, second], limit) == pop([first, second], limit)
-    assert truncate([first], limit) == [min(first, limit)]
 
 
 def test_sentences_columns_have_the_same_type(tiny: Tokenizer) -> None:

@@ -6,7 +6,6 @@ that each backend has its process; the tests make claims about what it writes.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -14,13 +13,22 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import Arrays, initial_parameters, pretraining_specs
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.encoder import encode
+from bert_ko.modeling.heads import (
+    MaskedLmHead,
+    NextSentenceHead,
+    PretrainingHead,
+    model_specs,
+)
+from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
 from bert_ko.training.schedule import OptimizerConfig, hyperparameters
@@ -37,6 +45,7 @@ DECAYED = "layer_decay"  # adamw with a learning rate for each layer
 SHORT = 8  # updates where devices and parts are compared
 LONG = 50  # updates where backends are compared
 DRAW_ROWS, DRAW_UNITS = 8, 20_000
+HEAD = PretrainingHead()
 
 
 def tiny_config(dropout: float = 0.0) -> BertConfig:
@@ -53,7 +62,7 @@ def tiny_config(dropout: float = 0.0) -> BertConfig:
 
 
 def tiny_arrays() -> Arrays:
-    return initial_parameters(pretraining_specs(tiny_config()), 0.1, seed=2)
+    return initial_parameters(model_specs(tiny_config(), HEAD), 0.1, seed=2)
 
 
 def make_batch(seed: int) -> Batch:
@@ -164,8 +173,7 @@ def load_results(name: str, base_folder: Path) -> dict[str, Any]:
     shared = base_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else base_folder
     folder = shared / "backend_worker"
     folder.mkdir(exist_ok=True)
-    with open(folder / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / f"{name}.lock"):
         if not (folder / f"{name}.log").exists():
             environment = {
                 **os.environ,
@@ -213,12 +221,8 @@ class Experiments:
 
     def program(self, backend: Any, dropout: float = 0.0, arrays: Arrays | None = None) -> Any:
         """A new one with the tiny model."""
-        from bert_ko.training.losses import pretraining_loss
-
         arrays = tiny_arrays() if arrays is None else arrays
-        return backend.train_program(
-            tiny_config(dropout), pretraining_loss, self.optimizer, arrays, seed=3
-        )
+        return backend.train_program(tiny_config(dropout), HEAD, self.optimizer, arrays, seed=3)
 
     def train(
         self,
@@ -228,8 +232,6 @@ class Experiments:
         learning_rate: float | None = None,
         batches: list[Batch] | None = None,
     ) -> Losses:
-        from bert_ko.training.losses import pretraining_denominators
-
         batches = batches or self.batches
         results: list[Callable[[], dict[str, float]]] = []
         for step in steps:
@@ -238,9 +240,7 @@ class Experiments:
             hyper = hyperparameters(self.optimizer, step)
             if learning_rate is not None:
                 hyper["learning_rate"] = np.float32(learning_rate)
-            results.append(
-                program.train_step(step, features, pretraining_denominators(batch), hyper)
-            )
+            results.append(program.train_step(step, features, HEAD.denominators(batch), hyper))
         return [result() for result in results]
 
     def reset(self, program: Any) -> None:
@@ -286,13 +286,11 @@ class Experiments:
 
     def evaluation(self) -> dict[str, Any]:
         """At the initial weights, where the first update's loss is known."""
-        from bert_ko.training.losses import pretraining_denominators
-
         values = {}
         for key, program in (("evaluation", self.plain), ("evaluation_many", self.spread)):
             self.reset(program)
             batch = self.batches[0]
-            values[key] = program.eval_step(batch, pretraining_denominators(batch))
+            values[key] = program.eval_step(batch, HEAD.denominators(batch))
         return values
 
     def overfit(self) -> dict[str, Any]:
@@ -341,7 +339,9 @@ class Experiments:
             ("many", self.many, 11),
         ):
             weight = {"x/kernel": np.ones(2, np.float32)}
-            program = backend.train_program(tiny_config(), loss, self.optimizer, weight, seed)
+            program = backend.train_program(
+                tiny_config(), loss_alone(loss), self.optimizer, weight, seed
+            )
             hyper = hyperparameters(self.optimizer, 0)
             for parts in (1, 2):
                 batch = {"row": np.arange(DRAW_ROWS, dtype=np.int32).reshape(parts, -1)}
@@ -398,7 +398,7 @@ class Experiments:
         for name in names:
             for key, backend in (("one", self.one), ("many", self.many)):
                 config, arrays = toy_optimizer(name), toy_arrays()
-                program = backend.train_program(tiny_config(), loss, config, arrays, 3)
+                program = backend.train_program(tiny_config(), loss_alone(loss), config, arrays, 3)
                 norms = []
                 for step in range(20):
                     batch = {n: np.full((2, 4), toy_targets(n, step), np.float32) for n in arrays}
@@ -435,22 +435,22 @@ class Experiments:
 
     def evaluate(self, program: Any) -> dict[str, float]:
         """The sums of the first batch."""
-        from bert_ko.training.losses import pretraining_denominators
-
         batch = self.batches[0]
-        sums: dict[str, float] = program.eval_step(batch, pretraining_denominators(batch))
+        sums: dict[str, float] = program.eval_step(batch, HEAD.denominators(batch))
         return sums
 
     def restart(self) -> dict[str, Any]:
         """A program that has trained with another seed begins again with that of ``dropping``."""
-        from bert_ko.training.losses import pretraining_loss
-
         self.reset(self.dropping)
         values: dict[str, Any] = {"restart_fresh": self.train(self.dropping, range(1, 5))}
         traces: list[int] = []
         arrays = {name: value + np.float32(0.01) for name, value in tiny_arrays().items()}
         program = self.one.train_program(
-            tiny_config(0.1), _counting(pretraining_loss, traces), self.optimizer, arrays, seed=7
+            tiny_config(0.1),
+            loss_alone(_counting(HEAD.loss, traces)),
+            self.optimizer,
+            arrays,
+            seed=7,
         )
         values["restart_other_seed"] = self.train(program, range(1, 5))
         compiled, given = len(traces), tiny_arrays()
@@ -469,13 +469,9 @@ class Experiments:
 
     def untrained(self) -> dict[str, Any]:
         """Programs without an optimizer."""
-        from bert_ko.training.losses import pretraining_loss
-
         values: dict[str, Any] = {}
         for key, backend in (("one", self.one), ("many", self.many)):
-            program = backend.train_program(
-                tiny_config(0.1), pretraining_loss, None, tiny_arrays(), seed=3
-            )
+            program = backend.train_program(tiny_config(0.1), HEAD, None, tiny_arrays(), seed=3)
             predict = program.predictor(pretraining_outputs)
             batch = predicted_features(self.batches[0])
             values[f"untrained_{key}_slots"] = list(program.slots())
@@ -487,6 +483,8 @@ class Experiments:
             program.restart(tiny_arrays(), 4)
             values.update(_named(f"untrained_{key}_restarted", predict(batch)))
             values[f"untrained_{key}_slots"] += list(program.slots())
+            predict = backend.predictor(tiny_config(0.1), tiny_arrays(), pretraining_outputs)
+            values.update(_named(f"predictor_{key}", predict(batch)))
         return values
 
     def layer_decay(self) -> dict[str, Any]:
@@ -502,19 +500,16 @@ def predicted_features(batch: Batch) -> Batch:
 
 def pretraining_outputs(model: Any, batch: Any) -> dict[str, Any]:
     """Logits of masked pieces [B, P, V] and of the next sentence [B, 2]."""
-    from keras import ops
-
-    from bert_ko.modeling import parameters as names
-    from bert_ko.modeling.bert import encode, masked_lm_logits, next_sentence_logits, pool
-
     output = encode(model, batch)
-    logits = masked_lm_logits(model, output, batch["masked_lm_positions"])
-    logits = logits + model.params[names.OUTPUT_BIAS]
-    relationship = next_sentence_logits(model, pool(model, output))
     return {
-        "masked_lm": ops.reshape(logits, (-1, PREDICTIONS, tiny_config().vocab_size)),
-        "next_sentence": relationship + model.params[names.RELATIONSHIP_BIAS],
+        "masked_lm": MaskedLmHead().logits(model, output, batch["masked_lm_positions"]),
+        "next_sentence": NextSentenceHead().logits(model, output),
     }
+
+
+def loss_alone(loss: Callable[..., Any]) -> Any:
+    """As much of a head as a program asks for."""
+    return SimpleNamespace(loss=loss)
 
 
 def _counting(function: Callable[..., Any], traces: list[int]) -> Callable[..., Any]:

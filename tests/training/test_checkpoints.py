@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.encoder import config_from_json
 from bert_ko.training.checkpoints import (
     Checkpoint,
     identity_differences,
@@ -66,7 +67,7 @@ def test_save_checkpoint_reads_back_bit_for_bit(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert_equal(load_checkpoint(path), checkpoint(1000))
     config = Path(path, "bert_config.json").read_text(encoding="utf-8")
-    assert BertConfig.from_json(config, "x") == CONFIG
+    assert config_from_json(config, "x") == CONFIG
     assert os.listdir(tmp_path) == ["checkpoint-00001000"]
 
 
@@ -297,7 +298,7 @@ def test_save_checkpoint_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -
     save(tmp_path, 1)
     code = (
         "import numpy as np, resource\n"
-        "from bert_ko.modeling.config import BertConfig\n"
+        "from bert_ko.modeling.bert import BertConfig\n"
         "from bert_ko.training.checkpoints import Checkpoint, save_checkpoint\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))\n"
         "large = Checkpoint({'a': np.zeros(100_000, np.float32)}, {}, {})\n"
@@ -333,9 +334,9 @@ def test_load_checkpoint_damaged_file_says_what_to_delete(
         load_checkpoint(second)
     message = str(error.value)
     assert message.startswith(f"{second}/{name} is damaged or no safetensors file (")
-    assert message.endswith(f"). Delete the folder {second} to go on from {first}.")
+    assert message.endswith(f"). Delete the folder {second} to resume from {first}.")
     shutil.rmtree(first)
-    with pytest.raises(ValueError, match="to begin again"):
+    with pytest.raises(ValueError, match="to start again"):
         load_checkpoint(second)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.modeling.parameters import WORD_EMBEDDINGS, Arrays
+from bert_ko.modeling.bert import WORD_EMBEDDINGS
+from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.google import read_tensorflow, write_tensorflow
 from tests.small_models import (
     STEP,

@@ -1,6 +1,5 @@
 """Names, arrays and settings of transformers' models in ours, and back."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,32 +7,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_ko.modeling.config import ACTIVATIONS, BertConfig
-from bert_ko.modeling.parameters import (
-    Arrays,
-    Specs,
-    class_specs,
-    encoder_specs,
-    masked_lm_specs,
-    pretraining_specs,
-    span_specs,
-    tag_specs,
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.config import ACTIVATIONS
+from bert_ko.modeling.encoder import BERT
+from bert_ko.modeling.heads import (
+    ClassHead,
+    MaskedLmHead,
+    PretrainingHead,
+    SpanHead,
+    TagHead,
+    model_specs,
+    pooler_specs,
 )
+from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.training.hugging_face import (
     architecture,
     from_hugging_face,
     from_hugging_face_config,
+    is_transposed,
     to_hugging_face,
     to_hugging_face_arrays,
     to_hugging_face_config,
 )
 
-SPECS: dict[str, Callable[[BertConfig], Specs]] = {
-    "BertForPreTraining": pretraining_specs,
-    "BertForMaskedLM": masked_lm_specs,
-    "BertForQuestionAnswering": span_specs,
-    "BertForSequenceClassification": lambda config: class_specs(config, 4),
-    "BertModel": encoder_specs,
+HEADS: dict[str, Any] = {
+    "BertForPreTraining": PretrainingHead(),
+    "BertForMaskedLM": MaskedLmHead(),
+    "BertForQuestionAnswering": SpanHead(),
+    "BertForSequenceClassification": ClassHead(4),
+    "BertModel": None,
 }
 CONFIG = BertConfig(
     vocab_size=30, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=12,
@@ -55,28 +57,20 @@ def arrays_of(specs: Specs) -> Arrays:
 # Names
 
 
-@given(layers=st.integers(1, 24), kind=st.sampled_from(list(SPECS)))
+@given(layers=st.integers(1, 24), kind=st.sampled_from(list(HEADS)))
 def test_names_there_and_back_are_the_same(layers: int, kind: str) -> None:
-    config = BertConfig(vocab_size=9, num_hidden_layers=layers)
-    specs = SPECS[kind](config)
+    specs = model_specs(BertConfig(vocab_size=9, num_hidden_layers=layers), HEADS[kind])
     theirs = {name: to_hugging_face(name) for name in specs}
-    assert {name: from_hugging_face(new) for name, (new, _) in theirs.items()} == {
-        name: (name, transpose) for name, (_, transpose) in theirs.items()
+    assert {name: from_hugging_face(new, BERT) for name, new in theirs.items()} == {
+        name: name for name in specs
     }
-    assert len({new for new, _ in theirs.values()}) == len(specs)
+    assert len(set(theirs.values())) == len(specs)
 
 
 def test_names_of_tags_there_and_back_are_the_same() -> None:
-    for name in tag_specs(CONFIG, 4):
-        theirs, transpose = to_hugging_face(name)
-        assert from_hugging_face(theirs, has_tags=True) == (name, transpose)
-    assert to_hugging_face("cls/tags/output_weights") == ("classifier.weight", False)
-
-
-def test_to_hugging_face_transposes_kernels_alone() -> None:
-    specs = {**pretraining_specs(CONFIG), **span_specs(CONFIG)}
-    turned = {name for name in specs if to_hugging_face(name)[1]}
-    assert turned == {name for name in specs if name.endswith("/kernel")}
+    for name in model_specs(CONFIG, TagHead(("O", "B-가", "I-가"))):
+        assert from_hugging_face(to_hugging_face(name), BERT, has_tags=True) == name
+    assert to_hugging_face("cls/tags/output_weights") == "classifier.weight"
 
 
 @pytest.mark.parametrize(
@@ -98,28 +92,31 @@ def test_to_hugging_face_transposes_kernels_alone() -> None:
     ],
 )  # fmt: skip
 def test_to_hugging_face_names(ours: str, theirs: str) -> None:
-    assert to_hugging_face(ours)[0] == theirs
+    assert to_hugging_face(ours) == theirs
+    assert is_transposed(ours) == ours.endswith("/kernel")
 
 
 # Arrays
 
 
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", HEADS)
 def test_to_hugging_face_arrays_read_back_are_the_same_bits(kind: str) -> None:
-    arrays = arrays_of(SPECS[kind](CONFIG))
-    assert architecture(arrays) == kind
+    arrays = arrays_of(model_specs(CONFIG, HEADS[kind]))
+    assert architecture(CONFIG, arrays) == kind
     found: Arrays = {}
-    for name, array in to_hugging_face_arrays(arrays).items():
-        converted = from_hugging_face(name)
-        assert converted is not None
-        found[converted[0]] = array.T if converted[1] else array
+    for theirs, array in to_hugging_face_arrays(CONFIG, arrays).items():
+        name = from_hugging_face(theirs, BERT)
+        assert name is not None
+        found[name] = array.T if is_transposed(name) else array
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
 
 
 def test_to_hugging_face_arrays_model_without_head_has_no_prefix() -> None:
-    found = to_hugging_face_arrays(arrays_of(encoder_specs(CONFIG)))
+    found = to_hugging_face_arrays(
+        CONFIG, arrays_of({**model_specs(CONFIG), **pooler_specs(CONFIG)})
+    )
     assert {name.partition(".")[0] for name in found} == {"embeddings", "encoder", "pooler"}
     kernel = "encoder.layer.2.intermediate.dense.weight"
     assert found[kernel].shape == (CONFIG.intermediate_size, CONFIG.hidden_size)
@@ -128,14 +125,14 @@ def test_to_hugging_face_arrays_model_without_head_has_no_prefix() -> None:
 # Settings
 
 
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [("gelu", "gelu_new"), ("gelu_erf", "gelu"), ("relu", "relu"), ("tanh", "tanh")],
 )
 def test_config_both_ways(ours: str, theirs: str, kind: str) -> None:
     config = BertConfig(**{**CONFIG.to_dict(), "hidden_act": ours})
-    found = to_hugging_face_config(config, arrays_of(SPECS[kind](config)))
+    found = to_hugging_face_config(config, arrays_of(model_specs(config, HEADS[kind])))
     if kind == "BertForSequenceClassification":
         assert found.pop("id2label") == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2", 3: "LABEL_3"}
         assert found.pop("label2id") == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2, "LABEL_3": 3}
@@ -165,7 +162,8 @@ def test_from_hugging_face_config_what_is_missing_is_a_default_of_transformers()
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model_type": "electra"}, "config.json is of a electra model; only bert is read."),
+        ({"model_type": "electra"},
+         "config.json: model_type 'electra' is not known; known are bert."),
         ({"position_embedding_type": "relative_key"},
          "config.json: position_embedding_type relative_key is not known; only absolute."),
         ({"layer_norm_eps": 1e-5}, "config.json: layer_norm_eps is 1e-05, but BERT's is 1e-12."),

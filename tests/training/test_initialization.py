@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import (
-    LABEL_HEADS,
-    class_specs,
-    initial_parameters,
-    pretraining_specs,
-    span_specs,
-    tag_specs,
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import (
+    LABEL_VARIABLES,
+    ClassHead,
+    PretrainingHead,
+    SpanHead,
+    TagHead,
+    model_specs,
 )
+from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
-from bert_ko.training.hugging_face import from_hugging_face
 from bert_ko.training.initialization import (
     Source,
     describe,
@@ -35,7 +35,8 @@ SIZES = {
     "intermediate_size": 12, "max_position_embeddings": 16,
 }  # fmt: skip
 CONFIG = BertConfig(**SIZES)  # type: ignore[arg-type]
-SPECS = pretraining_specs(CONFIG)
+SPECS = model_specs(CONFIG, PretrainingHead())
+TAGS = ("O", "B-가", "I-가")
 Arrays = dict[str, np.ndarray]
 
 
@@ -121,9 +122,9 @@ def test_read_source_labels_stand_beside_the_run(tmp_path: Path, weights: Arrays
 
 
 HEADS = {
-    "classes": class_specs(CONFIG, 3),
-    "tags": tag_specs(CONFIG, 3, use_crf=True),
-    "spans": span_specs(CONFIG),
+    "classes": model_specs(CONFIG, ClassHead(3)),
+    "tags": model_specs(CONFIG, TagHead(TAGS, use_crf=True)),
+    "spans": model_specs(CONFIG, SpanHead()),
 }
 
 
@@ -139,7 +140,6 @@ def head_source(kind: str, labels: Any = ("가", "나", "다")) -> Source:
         (None, ("가", "나", "다"), True),  # nothing says that they are others
         (("다", "나", "가"), ("가", "나", "다"), False),
         (("가", "나", "라"), ("가", "나", "다"), False),
-        (("가", "나", "다"), None, False),
         ((), ("가", "나", "다"), False),
     ],
 )
@@ -148,7 +148,7 @@ def test_without_other_labels_keeps_the_head_of_the_same(
 ) -> None:
     source, specs = head_source(kind, stored), HEADS[kind]
     found = without_other_labels(source, specs, wanted)
-    heads = [name for name in specs if name in LABEL_HEADS]
+    heads = [name for name in specs if name in LABEL_VARIABLES]
     assert len(heads) == (2 if kind == "classes" else 5)
     gone = [] if is_kept else heads
     assert list(found.arrays) == [name for name in specs if name not in gone]
@@ -156,38 +156,30 @@ def test_without_other_labels_keeps_the_head_of_the_same(
     assert found._replace(arrays={}) == source._replace(arrays={})
 
 
-def test_without_other_labels_head_of_another_size_or_task_goes() -> None:
+def test_without_other_labels_head_of_another_size_goes() -> None:
     bare = Source("there", "test", head_source("classes").arrays)
-    for specs, labels in (
-        (class_specs(CONFIG, 2), ("가", "나")),
-        (class_specs(CONFIG, 1), ()),
-        (HEADS["tags"], ("가", "나", "다")),
-        (HEADS["spans"], None),
-    ):
+    for count, labels in ((2, ("가", "나")), (1, ())):
+        specs = model_specs(CONFIG, ClassHead(count))
         found = without_other_labels(bare, specs, labels).arrays
-        assert not set(found) & {"output_weights", "output_bias"}
-        assert "bert/pooler/dense/kernel" in found
+        assert set(bare.arrays) - set(found) == {"output_weights", "output_bias"}
 
 
-def test_without_other_labels_transitions_go_where_there_is_no_crf() -> None:
-    source = head_source("tags")
-    found = without_other_labels(source, tag_specs(CONFIG, 3), ("가", "나", "다")).arrays
-    assert set(source.arrays) - set(found) == {
-        "cls/tags/crf/transitions", "cls/tags/crf/start", "cls/tags/crf/end",
-    }  # fmt: skip
-
-
-def test_without_other_labels_other_heads_stay(weights: Arrays) -> None:
-    for arrays in (weights, head_source("spans").arrays):
-        source = Source("there", "test", arrays, labels=("가",))
-        assert (
-            without_other_labels(source, HEADS["classes"], ("나",)).arrays.keys() == arrays.keys()
-        )
+def test_without_other_labels_what_the_model_does_not_have_stays_to_be_named(
+    weights: Arrays,
+) -> None:
+    plain = model_specs(CONFIG, TagHead(TAGS))
+    for source, specs, labels in (
+        (head_source("classes"), HEADS["tags"], ("라",)),
+        (head_source("classes"), HEADS["spans"], None),
+        (head_source("tags"), plain, ("가", "나", "다")),  # without the CRF
+        (Source("there", "test", weights, labels=("가",)), HEADS["classes"], ("나",)),
+    ):
+        assert without_other_labels(source, specs, labels) == source
 
 
 def test_initialize_other_number_of_labels_is_said() -> None:
     with pytest.raises(ValueError) as error:
-        initialize(class_specs(CONFIG, 2), {}, head_source("classes"), "model.json")
+        initialize(model_specs(CONFIG, ClassHead(2)), {}, head_source("classes"), "model.json")
     assert str(error.value) == (
         "--init_checkpoint: there is for 3 labels, but the task has 2; it was trained for another "
         "one. Give --do_train to begin with a new head."
@@ -371,38 +363,18 @@ def test_read_source_hugging_face_integers_are_refused(tmp_path: Path, weights: 
     with pytest.raises(ValueError) as error:
         read_source(folder)
     assert str(error.value) == (
-        f"{folder}/model.safetensors: {name} is int8; weights must be one of float32, float16, "
-        "bfloat16, float64."
+        f"{folder}/model.safetensors: {name} is int8; weights must be one of float16, bfloat16, "
+        "float32, float64."
     )
 
 
 def test_read_source_hugging_face_other_models_are_refused(tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path, {}, model_type="roberta")
-    with pytest.raises(ValueError, match="is of a roberta model; only bert is read"):
+    with pytest.raises(ValueError, match="model_type 'roberta' is not known; known are bert"):
         read_source(folder)
     (tmp_path / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"but no config\.json"):
         read_source(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "converted"),
-    [
-        ("bert.encoder.layer.11.attention.self.query.weight",
-         ("bert/encoder/layer_11/attention/self/query/kernel", True)),
-        ("bert.encoder.layer.0.output.LayerNorm.bias",
-         ("bert/encoder/layer_0/output/LayerNorm/beta", False)),
-        ("embeddings.token_type_embeddings.weight",
-         ("bert/embeddings/token_type_embeddings", False)),
-        ("cls.predictions.transform.dense.weight",
-         ("cls/predictions/transform/dense/kernel", True)),
-        ("cls.predictions.bias", ("cls/predictions/output_bias", False)),
-        ("cls.seq_relationship.weight", ("cls/seq_relationship/output_weights", False)),
-        ("cls.predictions.decoder.bias", None),
-    ],
-)  # fmt: skip
-def test_from_hugging_face_names(name: str, converted: tuple[str, bool] | None) -> None:
-    assert from_hugging_face(name) == converted
 
 
 @pytest.mark.slow

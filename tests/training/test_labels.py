@@ -83,6 +83,7 @@ def test_labels_beside_every_way_to_name_a_run(
 ) -> None:
     run = tmp_path / "run"
     (run / "checkpoint-00000003").mkdir(parents=True)
+    (run / "checkpoint-00000003" / "state.json").write_text("{}")
     write_labels(str(run), ("가", "나"))
     write_labels(str(tmp_path), ("다",))
     for path in (
@@ -94,6 +95,8 @@ def test_labels_beside_every_way_to_name_a_run(
     for name in (".", "bert_model.ckpt", "model.safetensors", "checkpoint-00000003"):
         assert labels_beside(name) == ("가", "나"), name
     assert labels_beside(str(tmp_path / "bert_model.ckpt")) == ("다",)
+    (run / "exported").mkdir()  # no checkpoint of the run
+    assert labels_beside(str(run / "exported")) is None
 
 
 def test_labels_beside_nothing_is_none(tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from bert_ko.data.features import instance_features
-from bert_ko.data.reader import Batch, InstanceReader, ReaderConfig, ShardSource
+from bert_ko.data.reader import InstanceReader, ReaderConfig, RecordBatch, ShardSource
 from bert_ko.data.tfrecord import ExampleEncoder
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.bert import BertConfig
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
 from bert_ko.training.loop import Evaluate, LoopConfig, Progression, TrainingLoop, evaluate
 from bert_ko.training.metrics import read_metrics
-from bert_ko.training.objective import Objective
 from bert_ko.training.schedule import OptimizerConfig, learning_rate
 
 L, P, VOCAB = 8, 2, 100
@@ -29,12 +28,22 @@ RECORDS = (23, 31)
 CONFIG = BertConfig(vocab_size=VOCAB, hidden_size=4, num_attention_heads=2, intermediate_size=8)
 OPTIMIZER = OptimizerConfig(learning_rate=0.01, num_train_steps=30, num_warmup_steps=3)
 TIMES = ("tokens_per_second", "seconds")
-OBJECTIVE = Objective(
-    denominators=lambda batch: {"denominator": np.float32(batch["masked_lm_weights"].sum())},
-    metrics=lambda sums: {"loss": sums["loss"] / sums["weight"]},
-    headline=(("loss", "loss"),),
-)
 Arrays = dict[str, np.ndarray]
+
+
+class NumpyHead:
+    """As much of a head as the loop asks for."""
+
+    headline = (("loss", "loss"),)
+
+    def denominators(self, batch: Arrays) -> dict[str, np.float32]:
+        return {"denominator": np.float32(batch["masked_lm_weights"].sum())}
+
+    def metrics(self, sums: Any) -> dict[str, float]:
+        return {"loss": sums["loss"] / sums["weight"]}
+
+
+HEAD: Any = NumpyHead()
 
 
 @pytest.fixture(autouse=True)
@@ -148,10 +157,10 @@ def train(
     config = LoopConfig(folder=str(folder), state={"format": 1}, **values)
 
     def held_out(step: int) -> dict[str, float]:
-        return evaluate(program, OBJECTIVE, InstanceReader(reader).one_epoch(), 100)
+        return evaluate(program, HEAD, InstanceReader(reader).one_epoch(), 100)
 
-    loop: TrainingLoop[Batch] = TrainingLoop(
-        program, OBJECTIVE, OPTIMIZER, CONFIG, config, held_out if with_evaluation else None
+    loop: TrainingLoop[RecordBatch] = TrainingLoop(
+        program, HEAD, OPTIMIZER, CONFIG, config, held_out if with_evaluation else None
     )
     return loop.run(InstanceReader(reader, progression.position), progression)
 
@@ -307,7 +316,7 @@ def train_plainly(
     values: dict[str, Any] = {"num_train_steps": 10, "save_steps": 4, "log_steps": 2, **settings}
     config = LoopConfig(folder=str(folder), **values)
     loop: TrainingLoop[PlainBatch] = TrainingLoop(
-        program, OBJECTIVE, OPTIMIZER, CONFIG, config, evaluate
+        program, HEAD, OPTIMIZER, CONFIG, config, evaluate
     )
     return loop.run(PlainSource(progression.position), progression)
 
@@ -502,7 +511,7 @@ def test_run_time_over_saves_and_goes_on_with_more(
     stopped = train(tmp_path, reader, slow, True, max_seconds=0.1, log_steps=3, eval_steps=5)
     assert 0 < stopped.step < 15
     assert last(tmp_path).state["step"] == stopped.step
-    assert f"--max_hours are over at step {stopped.step}; give more" in capsys.readouterr().out
+    assert f"--max_hours reached at step {stopped.step}; raise it" in capsys.readouterr().out
     # The time of earlier runs counts.
     program = NumpyProgram()
     again = train(tmp_path, reader, program, True, max_seconds=0.1, log_steps=3, eval_steps=5)
@@ -526,7 +535,7 @@ def test_run_signal_saves_and_exits_and_the_next_run_goes_on(
         train(tmp_path, reader, NumpyProgram(interrupt), True, log_steps=7, eval_steps=5)
     assert stopped.value.code == 128 + number
     assert last(tmp_path).state["step"] == 6
-    assert "stopped at step 6; run the same command to go on" in capsys.readouterr().out
+    assert "stopped at step 6; run the same command to resume" in capsys.readouterr().out
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
     train(tmp_path, reader, None, True, log_steps=7, eval_steps=5)
     assert_same_run(tmp_path, undisturbed(7))
@@ -631,7 +640,7 @@ def test_evaluate_batch_size_changes_nothing(shuffle_buffer_size: int, shards: A
             shards, batch_size, L, P, VOCAB, shuffle_buffer_size=shuffle_buffer_size
         )
         batches = InstanceReader(config).one_epoch()
-        found.append(evaluate(program, OBJECTIVE, batches, 1000)["loss"])
+        found.append(evaluate(program, HEAD, batches, 1000)["loss"])
     assert found == pytest.approx([found[0]] * 5, rel=1e-12)
 
 
@@ -644,7 +653,7 @@ def test_evaluate_stops_after_max_steps(shards: Any) -> None:
             seen.append(batch["input_ids"].tolist())
             return super().sums(batch)
 
-    evaluate(Counting(), OBJECTIVE, InstanceReader(config).one_epoch(), 2)
+    evaluate(Counting(), HEAD, InstanceReader(config).one_epoch(), 2)
     batches = InstanceReader(config).one_epoch()
     assert seen == [next(batches).features["input_ids"].tolist() for _ in range(2)]
     assert threading.active_count() < 20

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import Arrays, pretraining_specs
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import PretrainingHead, model_specs
+from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 from tests.training.backend_worker import (
     DECAYED,
@@ -226,7 +227,7 @@ def test_update_adamw_equals_torch() -> None:
 def test_has_decay_is_googles_for_every_variable() -> None:
     from bert_ko.training.optimization import has_decay
 
-    specs = pretraining_specs(BertConfig(vocab_size=9, num_hidden_layers=2))
+    specs = model_specs(BertConfig(vocab_size=9, num_hidden_layers=2), PretrainingHead())
     decaying = {name for name in specs if has_decay(name)}
     assert decaying == {name for name in specs if googles_decay(name)}
     assert decaying == {name for name, spec in specs.items() if len(spec.shape) == 2}

@@ -9,19 +9,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.parameters import ParameterSpec, initial_parameters
 from bert_ko.progress import program_name
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
-from bert_ko.training.loop import Progression
+from bert_ko.training.labels import write_labels
 from bert_ko.training.runs import (
     Run,
-    begin,
     check_batch_size,
-    find_checkpoint,
     format_results,
+    last_checkpoint,
     new_parameters,
     read_model_config,
+    refuse_other_model,
+    refuse_other_run,
+    trained_parameters,
     write_results,
     write_run,
 )
@@ -56,26 +58,26 @@ def other_model(**changes: Any) -> dict[str, Any]:
     }
 
 
-def save(run: Run, step: int, **state: Any) -> str:
+def save(run: Run, step: int, kind: Any = "checkpoint", **state: Any) -> str:
     arrays = {
         "a": np.full((2, 3), step, np.float32), "b": np.full(3, -step, np.float32),
     }  # fmt: skip
     slots = {f"{name}/adam_m": array + 1 for name, array in arrays.items()}
     values = {**run.state, "step": step, **state}
     return save_checkpoint(
-        run.folder, step, Checkpoint(arrays, slots, values), run.model_config, keep=0
+        run.folder, step, Checkpoint(arrays, slots, values), run.model_config, keep=0, kind=kind
     )
 
 
 def refusal(run: Run, is_training: bool = True) -> str:
     with pytest.raises(ValueError) as error:
-        find_checkpoint(run, is_training)
+        refuse_other_run(run, is_training)
     return str(error.value)
 
 
 ADVICE = (
-    " Give the same flags to go on, or choose another --output_dir, with this one as "
-    "--init_checkpoint to begin from its weights."
+    " Give the same flags to resume, or choose another --output_dir, with this one as "
+    "--init_checkpoint to start from its weights."
 )
 
 
@@ -94,37 +96,36 @@ def test_read_model_config_reads_and_names_the_file(tmp_path: Path) -> None:
         read_model_config(str(tmp_path / "none.json"))
 
 
-# Finding a checkpoint
+# Checkpoints of a run
 
 
-def test_run_state_says_whose_a_checkpoint_is(tmp_path: Path) -> None:
-    assert make_run(tmp_path).state == {
-        "format": 1, "identity": IDENTITY, "tokenizer_fingerprint": "0123",
-    }  # fmt: skip
-
-
-def test_find_checkpoint_empty_folder_has_none(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        for is_training in (True, False):
-            assert find_checkpoint(make_run(folder), is_training) is None
-
-
-def test_find_checkpoint_takes_the_last_and_slots_for_training_alone(tmp_path: Path) -> None:
+def test_last_checkpoint_is_of_the_kind_with_slots_or_without(tmp_path: Path) -> None:
     run = make_run(tmp_path)
+    assert last_checkpoint(run) is None
     for step in (8, 12, 4):
         save(run, step)
-    found = find_checkpoint(run, is_training=True)
+    found = last_checkpoint(run, with_slots=True)
     assert found is not None
-    assert found.state == {**run.state, "step": 12}
+    assert found.state == {
+        "format": 1, "identity": IDENTITY, "tokenizer_fingerprint": "0123", "step": 12,
+    }  # fmt: skip
     assert found.parameters["a"].tolist() == [[12] * 3] * 2
     assert found.slots["b/adam_m"].tolist() == [-11] * 3
     os.unlink(tmp_path / "checkpoint-00000012" / "optimizer.safetensors")
-    found = find_checkpoint(run, is_training=False)
-    assert found is not None
-    assert (found.state["step"], found.slots) == (12, {})
+    found = last_checkpoint(run)
+    assert found is not None and (found.state["step"], found.slots) == (12, {})
+    assert last_checkpoint(run, "best") is None
 
 
-def test_find_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_refuse_other_run_empty_folder_and_the_same_run_pass(tmp_path: Path) -> None:
+    for is_training in (True, False):
+        refuse_other_run(make_run(tmp_path / "nowhere"), is_training)
+    save(make_run(tmp_path), 4)
+    for is_training in (True, False):
+        refuse_other_run(make_run(tmp_path), is_training)
+
+
+def test_refuse_other_run_of_another_version(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = save(run, 4, format=0)
     for is_training in (True, False):
@@ -133,54 +134,112 @@ def test_find_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_find_checkpoint_of_another_run_names_all_differences(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["checkpoint", "best"])
+def test_refuse_other_run_names_all_differences(kind: Any, tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    path = save(run, 4)
+    path = save(run, 4, kind=kind)
     other = run._replace(identity={**IDENTITY, "learning_rate": 0.25, "random_seed": 4})
     assert refusal(other) == (
-        f"{path} is of another run: --learning_rate was 0.5, now 0.25; --random_seed was 3, now 4."
-        f"{ADVICE}"
+        f"{path} belongs to a different run: --learning_rate was 0.5, now 0.25; --random_seed was "
+        f"3, now 4.{ADVICE}"
     )
-    assert find_checkpoint(other, is_training=False) is not None  # they decide no answer
+    refuse_other_run(other, is_training=False)  # they decide no answer
 
 
-@pytest.mark.parametrize("is_training", [True, False])
-def test_find_checkpoint_of_another_model_is_refused(is_training: bool, tmp_path: Path) -> None:
+def test_refuse_other_run_of_another_model(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = save(run, 4)
     other = run._replace(**other_model(hidden_size=16))
-    assert refusal(other, is_training) == (
-        f"{path} is of another run: --bert_config_file: hidden_size was 8, now 16.{ADVICE}"
+    assert refusal(other) == (
+        f"{path} belongs to a different run: --bert_config_file: hidden_size was 8, now 16.{ADVICE}"
     )
+    message = (
+        f"--bert_config_file: model.json is not the configuration that {path} was trained with "
+        "(hidden_size was 8, now 16); leave the flag out."
+    )
+    assert refusal(other, is_training=False) == message
+    # What convert_checkpoint writes has no identity, but a configuration.
+    save(run, 4, identity=None)
+    assert refusal(other, is_training=False) == message
+    refuse_other_run(run, is_training=False)
+    assert refusal(run) == f"{path} belongs to a different run: it was not trained here.{ADVICE}"
 
 
 @pytest.mark.parametrize(
     "name", ["hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"]
 )
-def test_find_checkpoint_dropout_matters_to_training_alone(name: str, tmp_path: Path) -> None:
+def test_refuse_other_run_dropout_matters_to_training_alone(name: str, tmp_path: Path) -> None:
     run = make_run(tmp_path)
     save(run, 4)
     other = run._replace(**other_model(**{name: 0.5}))
     assert f"--bert_config_file: {name} was 0." in refusal(other)
-    assert find_checkpoint(other, is_training=False) is not None
+    refuse_other_run(other, is_training=False)
 
 
-@pytest.mark.parametrize("is_training", [True, False])
-def test_find_checkpoint_of_another_tokenizer_is_refused(is_training: bool, tmp_path: Path) -> None:
+def test_refuse_other_run_of_another_tokenizer(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = save(run, 4)
-    assert refusal(run._replace(fingerprint="4567"), is_training) == (
-        f"{path} is of another run: the shards were made with another tokenizer.{ADVICE}"
+    other = run._replace(fingerprint="4567")
+    assert refusal(other) == (
+        f"{path} belongs to a different run: the shards were made with another tokenizer.{ADVICE}"
+    )
+    assert refusal(other, is_training=False) == (
+        f"{path} was trained with another tokenizer than the shards were made with; its pieces "
+        "would mean other words. Prepare the data with its vocabulary."
     )
 
 
 @pytest.mark.parametrize(("stands", "asked"), [(None, "0123"), ("0123", None), (None, None)])
-def test_find_checkpoint_unknown_tokenizer_is_accepted(
+def test_refuse_other_run_unknown_tokenizer_is_accepted(
     stands: str | None, asked: str | None, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path, fingerprint=stands)
     save(run, 4)
-    assert find_checkpoint(run._replace(fingerprint=asked), True) is not None
+    refuse_other_run(run._replace(fingerprint=asked), True)
+
+
+# Weights to predict with
+
+
+def test_trained_parameters_are_those_of_the_task() -> None:
+    arrays = {"w": np.ones((2, 4), np.float32), "more": np.zeros(1, np.float32)}
+    specs = {"w": ParameterSpec((2, 4), "zeros")}
+    found = trained_parameters(make_run(Path("out")), specs, Checkpoint(arrays, {}, {}))
+    assert list(found) == ["w"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "found"),
+    [
+        ("w", (3, 4), "shape [2, 4]"),
+        ("w", (2,), "shape [2, 4]"),
+        ("b", (3,), "no such variable"),
+    ],
+)
+def test_trained_parameters_of_another_task_are_refused(
+    name: str, shape: tuple[int, ...], found: str
+) -> None:
+    checkpoint = Checkpoint({"w": np.zeros((2, 4), np.float32)}, {}, {})
+    specs = {name: ParameterSpec(shape, "zeros")}
+    with pytest.raises(ValueError) as error:
+        trained_parameters(make_run(Path("out")), specs, checkpoint)
+    assert str(error.value) == (
+        f"out was trained for another task: {name} must have shape {list(shape)}, and there is "
+        f"{found}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("cls/tags/crf/transitions", "give --use_crf"), ("output_bias", "it is for another task")],
+)
+def test_trained_parameters_head_that_would_not_be_used_is_refused(name: str, advice: str) -> None:
+    arrays = {"w": np.zeros(2, np.float32), name: np.zeros(2, np.float32)}
+    with pytest.raises(ValueError) as error:
+        trained_parameters(
+            make_run(Path("out")), {"w": ParameterSpec((2,), "zeros")}, Checkpoint(arrays, {}, {})
+        )
+    assert str(error.value) == f"out was trained with {name}, which would not be used; {advice}."
 
 
 # Weights to begin with
@@ -235,15 +294,42 @@ def test_new_parameters_of_another_tokenizer_are_refused(tmp_path: Path) -> None
     assert new_parameters(run._replace(fingerprint=None), SPECS, run.folder, seed=5)["a"][0, 0] == 4
 
 
-def test_new_parameters_of_another_activation_warn(
+def test_new_parameters_other_configuration_warns_training_and_is_refused_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tmp_path)
     path = save(run, 4)
-    new_parameters(run._replace(**other_model(hidden_act="gelu_erf")), SPECS, run.folder, seed=5)
+    other = run._replace(**other_model(hidden_act="gelu_erf", hidden_dropout_prob=0.5))
+    new_parameters(other, SPECS, run.folder, seed=5)
+    difference = "hidden_act was 'gelu', now 'gelu_erf'"
     assert capsys.readouterr().err == (
-        f"{WARNING} {path} was trained with hidden_act gelu, model.json says gelu_erf.\n"
+        f"{WARNING} {path} was trained with another configuration than model.json: {difference}\n"
     )
+    with pytest.raises(ValueError) as error:
+        new_parameters(other, SPECS, run.folder, seed=5, is_training=False)
+    message = (
+        f"--bert_config_file: model.json is not the configuration that {path} was trained with "
+        f"({difference}); leave the flag out."
+    )
+    assert str(error.value) == message
+    with pytest.raises(ValueError) as error:
+        refuse_other_model(path, CONFIG.to_dict(), other.model_config, "model.json")
+    assert str(error.value) == message
+
+
+def test_new_parameters_head_for_other_labels_is_reinitialised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_run(tmp_path)
+    arrays = {"a": np.ones((2, 3), np.float32), "output_bias": np.full(3, 7, np.float32)}
+    state = {**source.state, "step": 4}
+    path = save_checkpoint(source.folder, 4, Checkpoint(arrays, {}, state), CONFIG, keep=0)
+    write_labels(source.folder, ("가", "나", "다"))
+    specs = {"a": SPECS["a"], "output_bias": ParameterSpec((3,), "zeros")}
+    found = new_parameters(source, specs, source.folder, 5, labels=("다", "나", "가"))
+    assert found["output_bias"].tolist() == [0, 0, 0]
+    message = f"{path} was trained for other labels: the head is reinitialised"
+    assert message in capsys.readouterr().out.splitlines()
 
 
 # What a run writes down
@@ -277,14 +363,13 @@ def test_write_run_other_run_without_checkpoints_takes_the_folder(tmp_path: Path
     assert read_model_config(str(tmp_path / "bert_config.json")) == run.model_config
 
 
-def test_write_run_model_of_the_user_is_not_written_over(tmp_path: Path) -> None:
+def test_refuse_other_run_model_of_the_user_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "bert_config.json"
     text = json.dumps(dataclasses.replace(CONFIG, hidden_size=16).to_dict())
     path.write_text(text)
-    with pytest.raises(ValueError) as error:
-        write_run(make_run(tmp_path), {})
-    assert str(error.value) == (
-        f"{path} is of another model and would be written over; choose another --output_dir."
+    assert refusal(make_run(tmp_path)) == (
+        f"{path} belongs to a different model and would be written over; choose another "
+        "--output_dir."
     )
     assert path.read_text() == text
     assert os.listdir(tmp_path) == ["bert_config.json"]
@@ -297,44 +382,6 @@ def test_write_run_same_model_of_the_user_stays_as_it_stands(tmp_path: Path) -> 
     write_run(make_run(tmp_path), {})
     assert path.read_text() == text
     assert (tmp_path / "run.json").exists()
-
-
-# Where training begins
-
-
-STATE = {
-    "step": 1200,
-    "position": {"epoch": 1, "batch": 7},
-    "seconds": 5.5,
-    "sums": {"loss": 2.0},
-    "steps_in_sums": 3,
-}
-
-
-def test_begin_without_a_checkpoint_is_the_beginning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert begin(make_run(tmp_path), None, "1 CPU, float32") == Progression()
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("before", [{}, {"computed_with": "1 CPU, float32"}])
-def test_begin_goes_on_where_the_checkpoint_stands(
-    before: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checkpoint = Checkpoint({}, {}, {"format": 1, **STATE, **before})
-    found = begin(make_run(tmp_path), checkpoint, "1 CPU, float32")
-    assert vars(found) == STATE
-    assert capsys.readouterr() == ("going on from step 1,200\n", "")
-
-
-def test_begin_with_other_devices_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = Checkpoint({}, {}, {**STATE, "computed_with": "1 CPU, float32"})
-    begin(make_run(tmp_path), checkpoint, "2 GPUs, bfloat16")
-    assert capsys.readouterr().err == (
-        f"{WARNING} the run was computed with 1 CPU, float32, now with 2 GPUs, bfloat16: "
-        "it goes on, but not to the last bit.\n"
-    )
 
 
 # Devices

@@ -8,7 +8,7 @@ import pytest
 from bert_ko.flags import FlagError, parse
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.schedule import OptimizerConfig
-from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags
+from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags, TrainFlags
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ def test_flags_defaults_are_googles() -> None:
     assert flags.save_checkpoints_steps == 1000 and flags.iterations_per_loop == 1000
     assert not flags.use_tpu and flags.num_tpu_cores == 8
     assert flags.device_config == DeviceConfig()
-    assert flags.optimizer_config(100_000, 10_000) == OptimizerConfig()
 
 
 @pytest.mark.parametrize(
@@ -65,14 +64,22 @@ def test_optimizer_flags_out_of_float32_name_the_flag(name: str, value: float) -
     assert str(error.value) == f"--{name} must be in [0, 3.4e38], got {value}."
 
 
+@dataclass(frozen=True)
+class Training(TrainFlags):
+    """Of a fixed length."""
+
+    def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
+        return 7 * steps_per_epoch, 3
+
+
 def test_optimizer_config_has_every_flag() -> None:
-    flags = OptimizerFlags(
-        learning_rate=1e-3, optimizer="lamb", learning_rate_schedule="constant", weight_decay=0.5,
-        clip_norm=0.0,
+    flags = Training(
+        output_dir="o", learning_rate=1e-3, optimizer="lamb", learning_rate_schedule="constant",
+        weight_decay=0.5, clip_norm=0.0,
     )  # fmt: skip
-    assert flags.optimizer_config(7, 3) == OptimizerConfig(
-        name="lamb", learning_rate=1e-3, num_train_steps=7, num_warmup_steps=3,
-        schedule="constant", weight_decay=0.5, clip_norm=0.0,
+    assert flags.optimizer_config(2, 12) == OptimizerConfig(
+        name="lamb", learning_rate=1e-3, num_train_steps=14, num_warmup_steps=3,
+        schedule="constant", weight_decay=0.5, clip_norm=0.0, num_hidden_layers=12,
     )  # fmt: skip
 
 

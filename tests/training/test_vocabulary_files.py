@@ -33,7 +33,7 @@ def test_copy_vocabulary_is_the_same_vocabulary(
     folder = request.getfixturevalue(kind)
     tokenizer = load_tokenizer(folder)
     for _ in range(2):  # the second time, everything stands there
-        copy_vocabulary(tokenizer, folder, str(tmp_path))
+        copy_vocabulary(tokenizer, str(tmp_path))
         copy = load_tokenizer(str(tmp_path))
         assert copy.fingerprint == tokenizer.fingerprint
         assert (
@@ -50,7 +50,7 @@ def test_copy_vocabulary_without_config_gets_one(vocab_folder: str, tmp_path: Pa
     (tmp_path / "out").mkdir()
     shutil.copy(f"{vocab_folder}/vocab.txt", tmp_path / "words.txt")
     tokenizer = load_tokenizer(str(tmp_path / "words.txt"))
-    copy_vocabulary(tokenizer, str(tmp_path / "words.txt"), str(tmp_path / "out"))
+    copy_vocabulary(tokenizer, str(tmp_path / "out"))
     assert load_tokenizer(str(tmp_path / "out")).fingerprint == tokenizer.fingerprint
 
 
@@ -71,7 +71,7 @@ def test_copy_vocabulary_takes_user_dictionaries_along(tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "names.dic").write_bytes(b"\0dictionary")
     tokenizer = load_tokenizer(str(folder))
-    copy_vocabulary(tokenizer, str(folder), str(out))
+    copy_vocabulary(tokenizer, str(out))
     assert (out / "names.dic").read_bytes() == b"\0dictionary"
     assert load_tokenizer(str(out)).fingerprint == tokenizer.fingerprint
 
@@ -82,5 +82,5 @@ def test_copy_vocabulary_other_file_of_the_user_stays(
 ) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{name} differs; delete that")):
-        copy_vocabulary(load_tokenizer(vocab_folder), vocab_folder, str(tmp_path))
+        copy_vocabulary(load_tokenizer(vocab_folder), str(tmp_path))
     assert contents(tmp_path) == {name: b"mine"}

@@ -11,14 +11,17 @@ from typing import Any, overload
 
 import numpy as np
 
+from bert_ko.modeling.heads import CLASS_WEIGHTS, ClassHead, ScoreHead
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats, class_features
+from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
+from bert_ko.tasks.sentences import TextOrPair
+from bert_ko.tasks.settings import LabelFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import Predict
-from bert_ko.training.labels import Labels
-
-Pair = tuple[str, str]
+from bert_ko.training.labels import Labels, made_up_label
+from bert_ko.training.model_files import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,11 @@ class Score:
     score: float
 
 
-class Classifier:
+class Classifier(Loadable):
     """Gives texts and pairs of texts their class, or a score."""
+
+    kind = "classifier"
+    variable = CLASS_WEIGHTS
 
     def __init__(
         self,
@@ -66,10 +72,36 @@ class Classifier:
         self.labels, self.max_seq_length = labels, max_seq_length
         self._tokenizer, self._plan, self._predict = tokenizer, plan, predict
 
+    @classmethod
+    def from_model(
+        cls,
+        model: TrainedModel,
+        *,
+        max_seq_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Classifier:
+        """Places an opened model on devices.
+
+        Args:
+            model: open.
+            max_seq_length: pieces of a text or pair; None for what it was trained with.
+            batch_size: texts that are computed together.
+
+        Raises:
+            ValueError: the model is no classifier, or has fewer positions.
+        """
+        length = find_length(model, max_seq_length, LabelFlags.max_seq_length)
+        labels = _labels(model)
+        head = ClassHead(len(labels)) if labels else ScoreHead()
+        predict, plan = place(model, head, length, batch_size)
+        return cls(model.tokenizer, labels, length, plan, predict)
+
     @overload
-    def classify(self, texts: str | Pair) -> Classification | Score: ...
+    def classify(self, texts: TextOrPair) -> Classification | Score: ...
     @overload
-    def classify(self, texts: list[str] | list[Pair]) -> list[Classification | Score]: ...
+    def classify(
+        self, texts: list[str] | list[tuple[str, str]]
+    ) -> list[Classification | Score]: ...
 
     def classify(self, texts: Any) -> Any:
         """Classifies a text, or each of several.
@@ -84,7 +116,7 @@ class Classifier:
             return self._classify([texts])[0]
         return self._classify(texts)
 
-    def _classify(self, texts: Sequence[str | Pair]) -> list[Classification | Score]:
+    def _classify(self, texts: Sequence[TextOrPair]) -> list[Classification | Score]:
         pairs = [(text, None) if isinstance(text, str) else text for text in texts]
         examples = [Example(str(i), *pair) for i, pair in enumerate(pairs)]
         return [self.say(row) for row in self.compute(self.cut(examples))]
@@ -137,6 +169,14 @@ class Classifier:
             if gold is not None:
                 record["gold"] = gold
             yield {**record, **_as_json(self.say(row))}
+
+
+def _labels(model: TrainedModel) -> Labels:
+    """Of the classes, under transformers' names where nobody has named them; none for scores."""
+    if model.source.labels is not None or CLASS_WEIGHTS not in model.source.arrays:
+        return model.source.labels or ()
+    count = len(model.source.arrays[CLASS_WEIGHTS])
+    return tuple(map(made_up_label, range(count))) if count > 1 else ()
 
 
 def _as_json(said: Classification | Score) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from bert_ko import files
 from bert_ko.json_files import write_json
@@ -39,11 +39,13 @@ from bert_ko.training.checkpoints import (
 from bert_ko.training.google import write_tensorflow
 from bert_ko.training.hugging_face import (
     architecture,
+    hugging_face_form,
     to_hugging_face_arrays,
     to_hugging_face_config,
 )
 from bert_ko.training.initialization import Source, initialize
 from bert_ko.training.labels import LABELS_NAME, read_labels, write_labels
+from bert_ko.training.model_files import remembered_flags
 from bert_ko.training.runs import read_model_config
 from bert_ko.training.vocabulary_files import copy_vocabulary
 
@@ -235,8 +237,10 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         slots: of the optimizer, for a TF1 checkpoint.
 
     Raises:
-        ValueError: there is something already.
+        ValueError: there is something already, or the encoder has no such form.
     """
+    if form == "huggingface":
+        hugging_face_form(conversion.config)
     folder = os.path.dirname(path) or "." if form == "tf1" else path
     files.require_writable_folder(folder)
     config_path = os.path.join(folder, CONFIG_NAME)
@@ -266,6 +270,7 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
             "step": step,
             "tokenizer_fingerprint": conversion.tokenizer.fingerprint,
             "converted_from": conversion.source.kind,
+            "trained_with": _settings_of(conversion.source),
         }
         checkpoint = Checkpoint(conversion.arrays, {}, state)
         save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
@@ -273,6 +278,12 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         write_labels(folder, labels)
     if not has_config:
         write_json(config_path, conversion.config.to_dict())
+
+
+def _settings_of(source: Source) -> dict[str, Any]:
+    """The flags that its task was trained with: lengths, the CRF and the like."""
+    known = remembered_flags(source.path).items()
+    return {name: value for name, value in known if not isinstance(value, (dict, list))}
 
 
 def _write_hugging_face(conversion: Conversion, folder: str) -> None:

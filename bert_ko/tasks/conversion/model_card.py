@@ -12,16 +12,14 @@ from bert_ko.modeling.config import ModelConfig
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.training.runs import RESULTS_NAME, RUN_NAME
 
+# By what transformers' class is called behind the encoder's prefix.
 _PIPELINES = {
-    "BertForPreTraining": ("fill-mask", "AutoModelForMaskedLM"),
-    "BertForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
-    "BertForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
-    "BertForSequenceClassification": (
-        "text-classification",
-        "AutoModelForSequenceClassification",
-    ),
-    "BertForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
-    "BertModel": ("feature-extraction", "AutoModel"),
+    "ForPreTraining": ("fill-mask", "AutoModelForMaskedLM"),
+    "ForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
+    "ForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
+    "ForSequenceClassification": ("text-classification", "AutoModelForSequenceClassification"),
+    "ForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
+    "Model": ("feature-extraction", "AutoModel"),
 }
 # Flags that say nothing of a training: places and devices of one machine.
 _LEFT_OUT = ("output_dir", "use_tpu", "num_tpu_cores", "log_every_steps", "iterations_per_loop")
@@ -44,7 +42,9 @@ def model_card(
         pieces: of the vocabulary.
         folder: of the run, whose flags and scores are taken where they stand there.
     """
-    task, auto_class = _PIPELINES[architecture]
+    task, auto_class = next(
+        found for suffix, found in _PIPELINES.items() if architecture.endswith(suffix)
+    )
     rows = {
         "layers": config.num_hidden_layers,
         "hidden size": config.hidden_size,
@@ -61,7 +61,7 @@ def model_card(
     return "\n".join(
         [
             f"---\nlanguage: ko\nlibrary_name: transformers\npipeline_tag: {task}\n---\n",
-            f"# A Korean BERT ({architecture})\n",
+            f"# A Korean {config.model_type.upper()} ({architecture})\n",
             "| | |\n|---|---|",
             *(f"| {name} | {value} |" for name, value in rows.items()),
             f"\n## Use\n\n```bash\n{needs}\n```\n\n```python",

@@ -30,11 +30,6 @@ class Layout(NamedTuple):
     metadata: dict[str, Any]
 
     @property
-    def is_pooled(self) -> bool:
-        """Whether there is one vector a sentence, and not one a piece."""
-        return self.settings.pooling != "none"
-
-    @property
     def metadata_texts(self) -> dict[str, str]:
         """Each value as JSON."""
         return {
@@ -43,12 +38,12 @@ class Layout(NamedTuple):
 
     def values_shape(self, whole: Sentences) -> tuple[int, int, int]:
         """Of all sentences together: [P, N, H], with pooling [S, N, H]."""
-        count = len(whole) if self.is_pooled else whole.num_pieces
+        count = len(whole) if self.settings.is_pooled else whole.num_pieces
         return count, len(self.settings.layers), self.hidden_size
 
     def arrays(self, whole: Sentences) -> dict[str, npt.NDArray[Any]]:
         """What stands beside the values; nothing with pooling, where no piece is left."""
-        if self.is_pooled:
+        if self.settings.is_pooled:
             return {}
         return {"sentence_offsets": whole.sentence_offsets, **whole.columns()}
 

@@ -1,4 +1,4 @@
-"""Features as Parquet: a row a sentence, a column a layer, a row group a window.
+"""Features as Parquet: a row a sentence, a column a layer, a row group a block.
 
     layer_-1, …        float lists: the vectors of the pieces, one behind the other
     input_ids, …       int lists of pieces, as in ``Sentences``; not with pooling
@@ -64,7 +64,7 @@ def parquet_writer(
 
 def _schema(arrow: Any, layout: Layout) -> Any:
     floats = {"float32": arrow.float32(), "float16": arrow.float16()}[layout.settings.dtype]
-    names = () if layout.is_pooled else PIECE_COLUMNS
+    names = () if layout.settings.is_pooled else PIECE_COLUMNS
     fields = [(name, arrow.list_(arrow.int32())) for name in names]
     fields += [(name, arrow.list_(floats)) for name in _layer_names(layout)]
     return arrow.schema(fields, metadata=layout.metadata_texts)
@@ -77,9 +77,11 @@ def _layer_names(layout: Layout) -> list[str]:
 def _table(
     arrow: Any, schema: Any, layout: Layout, sentences: Sentences, values: npt.NDArray[Any]
 ) -> Any:
-    offsets = np.arange(len(sentences) + 1) if layout.is_pooled else sentences.sentence_offsets
+    offsets = (
+        np.arange(len(sentences) + 1) if layout.settings.is_pooled else sentences.sentence_offsets
+    )
     columns = []
-    if not layout.is_pooled:
+    if not layout.settings.is_pooled:
         columns = [_lists(arrow, offsets, array) for array in sentences.columns().values()]
     for number in range(values.shape[1]):
         vectors = np.ascontiguousarray(values[:, number]).reshape(-1)
@@ -88,6 +90,6 @@ def _table(
 
 
 def _lists(arrow: Any, offsets: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> Any:
-    # A window has far fewer than 2**31 values.
+    # A block has far fewer than 2**31 values.
     starts = arrow.array(offsets.astype(np.int32))
     return arrow.ListArray.from_arrays(starts, arrow.array(values))

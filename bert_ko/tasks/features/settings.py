@@ -30,6 +30,11 @@ class FeatureSettings:
     max_seq_length: int = 128
     batch_size: int = 32
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether there is one vector a sentence, and not one a piece."""
+        return self.pooling != "none"
+
     def positions(self, config: ModelConfig) -> list[int]:
         """The layers counted from the embeddings, which are 0.
 

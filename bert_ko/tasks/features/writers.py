@@ -23,7 +23,7 @@ from bert_ko.tasks.sentences import Sentences
 from bert_ko.tensor_files import write_array, write_header
 
 Format = Literal["json", "npz", "safetensors", "parquet"]
-# Takes the windows of sentences one after another, with their values.
+# Takes the blocks of sentences one after another, with their values.
 Write = Callable[[Sentences, npt.NDArray[Any]], None]
 # Their headers have the shapes, so that the sentences must be known first.
 WHOLE_FORMATS = ("npz", "safetensors")
@@ -43,7 +43,7 @@ def open_writer(
         whole: all sentences, for formats of WHOLE_FORMATS.
 
     Yields:
-        What takes windows and their values in the order of the sentences.
+        What takes blocks and their values in the order of the sentences.
     """
     if output_format == "json":
         yield JsonWriter(stream, layout)
@@ -74,7 +74,7 @@ class JsonWriter:
         offsets = sentences.sentence_offsets
         for number in range(len(sentences)):
             record: dict[str, Any] = {"linex_index": self._line}
-            if self._layout.is_pooled:
+            if self._layout.settings.is_pooled:
                 record["layers"] = self._layers(_rounded(values[number]))
             else:
                 start, end = offsets[number], offsets[number + 1]

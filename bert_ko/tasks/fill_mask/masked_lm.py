@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.modeling.heads import HostBatch
+from bert_ko.modeling.heads import OUTPUT_BIAS, HostBatch, MaskedLmHead
+from bert_ko.tasks.loading import BATCH_SIZE, Loadable, place
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import Predict
+from bert_ko.training.model_files import TrainedModel
 
 MASK = "[MASK]"
 _STEP = 32  # between the lengths of batches: each is compiled once
@@ -51,11 +53,18 @@ class MaskedText(NamedTuple):
     starts: list[int]
 
 
-class MaskedLm:
+class MaskedLm(Loadable):
     """Says what a model expects at the masks of texts, each mask by itself."""
 
+    kind = "masked_lm"
+    variable = OUTPUT_BIAS
+
     def __init__(
-        self, tokenizer: Tokenizer, max_seq_length: int, predict: Predict, batch_size: int = 8
+        self,
+        tokenizer: Tokenizer,
+        max_seq_length: int,
+        predict: Predict,
+        batch_size: int = BATCH_SIZE,
     ):
         """Joins the parts; ``bert_ko.load`` makes them.
 
@@ -71,6 +80,21 @@ class MaskedLm:
         """
         self._tokenizer, self._max_seq_length = tokenizer.keeping(MASK), max_seq_length
         self._predict, self._batch_size = predict, batch_size
+
+    @classmethod
+    def from_model(cls, model: TrainedModel, *, batch_size: int = BATCH_SIZE) -> MaskedLm:
+        """Places an opened model on devices.
+
+        Args:
+            model: open.
+            batch_size: texts that are computed together.
+
+        Raises:
+            ValueError: the model was not trained on masks, or its tokenizer can't keep [MASK].
+        """
+        length = model.config.max_position_embeddings
+        predict, plan = place(model, MaskedLmHead(), length, batch_size)
+        return cls(model.tokenizer, length, predict, plan.batch_size)
 
     @overload
     def fill_mask(self, texts: str, top_k: int = 5) -> list[Mask]: ...
@@ -93,7 +117,10 @@ class MaskedLm:
         if isinstance(texts, str):
             return self.fill_mask([texts], top_k)[0]
         prepared = [self.prepare(text, f"text {i}") for i, text in enumerate(texts, start=1)]
-        return list(self.fill(prepared, top_k))
+        order = sorted(range(len(prepared)), key=lambda i: -len(prepared[i].ids))
+        filled = self.fill([prepared[i] for i in order], top_k)
+        found = dict(zip(order, filled, strict=True))
+        return [found[i] for i in range(len(prepared))]
 
     def prepare(self, text: str, place: str) -> MaskedText:
         """Tokenizes a text with masks.
@@ -145,7 +172,8 @@ class MaskedLm:
 
 
 def _batch(texts: Sequence[MaskedText], shape: tuple[int, int], pad_id: int) -> HostBatch:
-    masks = max(len(text.positions) for text in texts)
+    # Powers of two, since each number is compiled once.
+    masks = 1 << (max(len(text.positions) for text in texts) - 1).bit_length()
     ids = np.full(shape, pad_id, np.int32)
     mask = np.zeros(shape, np.int32)
     positions = np.zeros((shape[0], masks), np.int32)

@@ -11,13 +11,17 @@ from typing import Any, overload
 
 import numpy as np
 
+from bert_ko.modeling.heads import TAG_TRANSITIONS, TAG_WEIGHTS, TagHead
 from bert_ko.tasks.batches import BatchPlan, predictions
+from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
 from bert_ko.tasks.ner.bio import Entity, entities, tagged_text
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_features, tag_sentences
+from bert_ko.tasks.settings import LabelFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import Predict
-from bert_ko.training.labels import Labels
+from bert_ko.training.labels import LABELS_NAME, Labels
+from bert_ko.training.model_files import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,11 @@ class TaggedEntity:
     probability: float
 
 
-class Tagger:
+class Tagger(Loadable):
     """Finds the named entities of texts of any length."""
+
+    kind = "tagger"
+    variable = TAG_WEIGHTS
 
     def __init__(
         self,
@@ -61,6 +68,32 @@ class Tagger:
         """
         self.labels, self.max_seq_length = labels, max_seq_length
         self._tokenizer, self._plan, self._predict = tokenizer, plan, predict
+
+    @classmethod
+    def from_model(
+        cls,
+        model: TrainedModel,
+        *,
+        max_seq_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Tagger:
+        """Places an opened model on devices.
+
+        Args:
+            model: open, with a CRF or without.
+            max_seq_length: pieces of a stretch; None for what it was trained with.
+            batch_size: stretches that are computed together.
+
+        Raises:
+            ValueError: the model is no tagger, its tags are not known, or it has fewer positions.
+        """
+        length = find_length(model, max_seq_length, LabelFlags.max_seq_length)
+        labels = model.source.labels or ()
+        if not labels:
+            raise ValueError(f"no labels beside {model.source.path}: {LABELS_NAME} is missing.")
+        head = TagHead(labels, use_crf=TAG_TRANSITIONS in model.source.arrays)
+        predict, plan = place(model, head, length, batch_size)
+        return cls(model.tokenizer, labels, length, plan, predict)
 
     @overload
     def tag(self, texts: str) -> list[TaggedEntity]: ...

@@ -7,24 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.modeling.heads import HostBatch
+from bert_ko.modeling.heads import SPAN_WEIGHTS, HostBatch, SpanHead
 from bert_ko.tasks.batches import BatchPlan, predictions
+from bert_ko.tasks.loading import (
+    BATCH_SIZE,
+    Loadable,
+    find_length,
+    place,
+    require_choice,
+    require_positive,
+)
 from bert_ko.tasks.squad.examples import Dataset, Span
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
+from bert_ko.tasks.squad.josa_policy import StripJosa
 from bert_ko.tasks.squad.josa_report import JosaReport, Stripper, make_josa_report, strip_answers
 from bert_ko.tasks.squad.pairs import Pair, to_dataset
 from bert_ko.tasks.squad.predictions import Candidate, Prediction, PredictionConfig, predict
+from bert_ko.tasks.squad.reading import stored_stripper
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.model_files import TrainedModel
 
 if TYPE_CHECKING:
     from bert_ko.tasks.squad.josa import Stripped
 
+_DEFAULTS = {
+    "doc_stride": WindowConfig.doc_stride,
+    "max_query_length": WindowConfig.max_query_length,
+    "version_2_with_negative": False,
+}
 _FAR_BELOW = np.float32(-1e9)  # the logit of what a batch does not have
 
 
@@ -81,7 +97,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Reader:
+class Reader(Loadable):
     """A model that answers questions on contexts.
 
     Attributes:
@@ -94,12 +110,78 @@ class Reader:
             float32 [B, L].
     """
 
+    kind: ClassVar[str] = "reader"
+    variable: ClassVar[str] = SPAN_WEIGHTS
+
     tokenizer: Tokenizer
     windows: WindowConfig
     plan: BatchPlan
     answers: PredictionConfig
     stripper: Stripper | None
     predict: Callable[[HostBatch], HostBatch]
+
+    @classmethod
+    def from_model(
+        cls,
+        model: TrainedModel,
+        *,
+        max_seq_length: int | None = None,
+        doc_stride: int | None = None,
+        max_query_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        n_best_size: int = 20,
+        max_answer_length: int = 30,
+        version_2_with_negative: bool | None = None,
+        null_score_diff_threshold: float = 0.0,
+        strip_josa: StripJosa = "auto",
+    ) -> Reader:
+        """Places an opened model on devices.
+
+        Args:
+            model: open.
+            max_seq_length: pieces of a window. This and the other flags of run_squad that default
+                to None: as the model was trained.
+            doc_stride: pieces between the beginnings of two windows.
+            max_query_length: pieces of a question.
+            batch_size: windows that are computed together.
+            n_best_size: candidates of an answer.
+            max_answer_length: pieces of an answer at most.
+            version_2_with_negative: some questions have no answer.
+            null_score_diff_threshold: see ``PredictionConfig``.
+            strip_josa: what is cut off the answers; auto: what the run has learnt to cut.
+
+        Raises:
+            ValueError: the model is no reader, or a setting does not fit it.
+        """
+        given = {
+            "doc_stride": doc_stride,
+            "max_query_length": max_query_length,
+            "version_2_with_negative": version_2_with_negative,
+        }
+        known = {**_DEFAULTS, **model.remembered}
+        known |= {name: value for name, value in given.items() if value is not None}
+        stride, query = known["doc_stride"], known["max_query_length"]
+        require_positive(
+            doc_stride=stride,
+            max_query_length=query,
+            n_best_size=n_best_size,
+            max_answer_length=max_answer_length,
+        )
+        require_choice("strip_josa", strip_josa, get_args(StripJosa))
+        length = find_length(model, max_seq_length, WindowConfig.max_seq_length)
+        windows = WindowConfig(length, stride, query)
+        has_negative = known["version_2_with_negative"]
+        predict, plan = place(model, SpanHead(), length, batch_size)
+        return cls(
+            model.tokenizer,
+            windows,
+            plan,
+            PredictionConfig(
+                n_best_size, max_answer_length, has_negative, null_score_diff_threshold
+            ),
+            stored_stripper(strip_josa, model.tokenizer, model.source.folder),
+            predict,
+        )
 
     def read(
         self, dataset: Dataset, features: Features | None = None, label: str | None = None

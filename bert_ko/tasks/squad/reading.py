@@ -15,7 +15,7 @@ from bert_ko.tasks.fine_tuning import file_identity
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
 from bert_ko.tasks.squad.features import Features, cached_features
 from bert_ko.tasks.squad.josa import JosaStripper
-from bert_ko.tasks.squad.josa_policy import HelpfulStripper, learn_endings
+from bert_ko.tasks.squad.josa_policy import HelpfulStripper, StripJosa, learn_endings
 from bert_ko.tasks.squad.josa_report import Stripper
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -120,26 +120,43 @@ def choose_stripper(
     Returns:
         None where nothing is cut.
     """
-    if config.strip_josa == "never":
-        return None
-    stripper = JosaStripper(tokenizer.user_dictionaries)
-    if config.strip_josa == "always":
-        return stripper
+    if config.strip_josa != "auto":
+        return stored_stripper(config.strip_josa, tokenizer, config.output_dir)
     if training is not None:
+        stripper = JosaStripper(tokenizer.user_dictionaries)
         endings = learn_endings(training.dataset, training.features, stripper)
         for folder in {config.output_dir, *map(config.folder, config.seeds)}:
             os.makedirs(folder, exist_ok=True)
             learnt = {"file": file_identity(training.path), "endings": endings}
             write_json(os.path.join(folder, ENDINGS_NAME), learnt)
         return HelpfulStripper(stripper, endings)
-    found = learnt_endings(config.output_dir)
+    found = stored_stripper("auto", tokenizer, config.output_dir)
     if found is None:
         warn(
             "--strip_josa=auto strips nothing: what helps is learnt from --train_file, and "
             f"{os.path.join(config.output_dir, ENDINGS_NAME)} does not exist."
         )
+    return found
+
+
+def stored_stripper(strip_josa: StripJosa, tokenizer: Tokenizer, folder: str) -> Stripper | None:
+    """What cuts josa off the answers of a trained model.
+
+    Args:
+        strip_josa: auto takes the endings that the run has learnt.
+        tokenizer: of the model; its user dictionaries count here too.
+        folder: of the run.
+
+    Returns:
+        None where nothing is cut.
+    """
+    if strip_josa == "never":
         return None
-    return HelpfulStripper(stripper, found)
+    stripper = JosaStripper(tokenizer.user_dictionaries)
+    if strip_josa == "always":
+        return stripper
+    endings = learnt_endings(folder)
+    return HelpfulStripper(stripper, endings) if endings is not None else None
 
 
 def learnt_endings(folder: str) -> list[str] | None:

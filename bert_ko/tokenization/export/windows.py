@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bert_ko.tokenization.tokenizer import Encoding
+from bert_ko.tokenization.truncation import truncated_lengths
 
 
 class Window(NamedTuple):
@@ -87,10 +88,7 @@ def _spans(length: int, size: int, stride: int, side: str) -> list[tuple[int, in
 
 
 def _cut_longest(texts: Sequence[Encoding], room: int, side: str) -> tuple[Window, ...]:
-    """Takes pieces off the longer text one by one, of equal ones off the second."""
-    half = room - room // 2
-    first = min(len(texts[0]), max(half, room - len(texts[1])))
-    sizes = (first, room - first)
+    sizes = truncated_lengths(len(texts[0]), len(texts[1]), room)
     return tuple(
         Window(text, 0, size) if side == "right" else Window(text, len(text) - size, len(text))
         for text, size in zip(texts, sizes, strict=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.bert import BertConfig
 from bert_ko.tasks.features.settings import FeatureSettings, parse_layers
 
 MODEL = BertConfig(vocab_size=9, num_hidden_layers=4)

@@ -8,20 +8,18 @@ import pytest
 
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.bert import BertConfig
 from bert_ko.tasks.pretraining.settings import MaskingFlags
 from bert_ko.tasks.pretraining.shard_checks import (
     ShardSet,
     check_shards,
-    check_vocabulary,
+    compare_vocabulary,
     find_shards,
     refuse_overlap,
     refuse_unused_masking_flags,
 )
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.settings import TokenizerSettings
 
-SETTINGS = TokenizerSettings()
 CONFIG = BertConfig(vocab_size=100, max_position_embeddings=64)
 MANIFEST: dict[str, Any] = {
     "format": 2,
@@ -173,14 +171,6 @@ def test_check_shards_other_predictions_say_which_to_change(tmp_path: Path) -> N
     )
     other = make(tmp_path / "other", max_predictions_per_seq=6)
     assert "were made with 6" in refusal(f"{folder}/a.tfrecord", other)
-
-
-def test_check_shards_too_few_positions_say_which_to_change(tmp_path: Path) -> None:
-    folder = make(tmp_path, max_seq_length=128)
-    assert refusal(folder, max_seq_length=128) == (
-        "--max_seq_length=128 is more than max_position_embeddings=64 of model.json; lower the "
-        "flag, or take a model with more positions."
-    )
 
 
 def test_check_shards_too_small_vocabulary_of_the_model_says_which_to_change(
@@ -344,31 +334,17 @@ def fits(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> ShardSe
     return checked(str(folder), config=BertConfig(vocab_size=size))
 
 
-def test_check_vocabulary_of_the_shards_is_opened(vocab_folder: str, fits: ShardSet) -> None:
-    config = BertConfig(vocab_size=1500)
-    for path in (vocab_folder, f"{vocab_folder}/vocab.txt"):
-        assert check_vocabulary(path, SETTINGS, fits, config, "x").fingerprint == fits.fingerprint
-
-
-def test_check_vocabulary_another_says_which_to_change(
-    wordpiece_folder: str, fits: ShardSet
+def test_compare_vocabulary_another_says_which_to_change(
+    vocab_folder: str, wordpiece_folder: str, fits: ShardSet
 ) -> None:
-    config = BertConfig(vocab_size=1500)
+    compare_vocabulary(load_tokenizer(vocab_folder), fits)
+    other = load_tokenizer(wordpiece_folder)
     with pytest.raises(ValueError) as error:
-        check_vocabulary(wordpiece_folder, SETTINGS, fits, config, "x")
+        compare_vocabulary(other, fits)
     assert str(error.value) == (
         f"--vocab_file={wordpiece_folder} is not the tokenizer that the shards were made with "
         f"({fits.where}); give the same vocabulary and the same tokenizer flags "
         "(--tokenizer_type, …), or make the shards again with these."
     )
     # Of shards without a manifest nothing is known.
-    check_vocabulary(wordpiece_folder, SETTINGS, fits._replace(fingerprint=None), config, "x")
-
-
-def test_check_vocabulary_too_large_says_which_to_change(vocab_folder: str, fits: ShardSet) -> None:
-    with pytest.raises(ValueError) as error:
-        check_vocabulary(vocab_folder, SETTINGS, fits, BertConfig(vocab_size=1499), "model.json")
-    assert str(error.value) == (
-        f"vocab_size is 1,499 in model.json, but 1,500 in the vocabulary ({vocab_folder}); set "
-        "vocab_size in the config to that."
-    )
+    compare_vocabulary(other, fits._replace(fingerprint=None))

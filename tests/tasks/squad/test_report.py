@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, Question, Span
-from bert_ko.tasks.squad.html_report import (
+from bert_ko.tasks.squad.josa import Stripped
+from bert_ko.tasks.squad.josa_report import make_josa_report
+from bert_ko.tasks.squad.predictions import Candidate, Prediction
+from bert_ko.tasks.squad.report import (
     ReportData,
     outcome,
     render_report,
     report_values,
 )
-from bert_ko.tasks.squad.josa import Stripped
-from bert_ko.tasks.squad.josa_report import make_josa_report
-from bert_ko.tasks.squad.predictions import Candidate, Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, score_predictions
 
 Parse = Callable[[str], Any]
@@ -349,7 +349,7 @@ def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any)
         predictions=[],
         josa=None,
         scores=None,
-        answers={"far": (0, 0), "none": (0, 0)},
+        answers={"far": Span("", 0, 0), "none": Span("", 0, 0)},
     )
     far, none = browser.show(render_report(data)).by_id("items").all("li")
     assert marks(far) == [("gold", "70번")]

@@ -77,12 +77,12 @@ def test_squad_flags_any_one_thing_to_do_is_enough(flags: dict[str, Any], is_tri
         ),
         (
             {"interactive": True, "num_seeds": 2},
-            "--interactive and --input_file try one reader; give its seed-N folder as "
+            "--interactive and --input_file try one model; give its seed-N folder as "
             "--output_dir, and no --num_seeds.",
         ),
         (
             {"do_predict": True, "predict_file": "p", "input_file": "i", "num_seeds": 2},
-            "--interactive and --input_file try one reader; give its seed-N folder as "
+            "--interactive and --input_file try one model; give its seed-N folder as "
             "--output_dir, and no --num_seeds.",
         ),
     ],

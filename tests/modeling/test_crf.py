@@ -3,10 +3,7 @@
 import functools
 import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +11,10 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bert_ko.modeling import crf
+from bert_ko.modeling.crf import bio_transitions
+from bert_ko.modeling.ops import ops
 
 Array = npt.NDArray[Any]
 
@@ -66,9 +67,6 @@ def compiled(name: str, mode: str, gradients_of: tuple[str, ...] = (), **options
         gradients_of: if any, (values, gradients by name), each row counted as often as its number.
         options: for ``viterbi``.
     """
-    from keras import ops
-
-    from bert_ko.tasks.ner import crf
 
     def compute(p: dict[str, Any]) -> Any:
         variables = crf.Crf(p["transitions"], p["start"], p["end"])
@@ -120,8 +118,6 @@ def to_arrays(values: Any) -> Any:
 
 
 def call(name: str, problem: Problem, mode: str = "xla", **options: Any) -> Array:
-    from keras import ops
-
     tensors = {n: ops.convert_to_tensor(value) for n, value in problem._asdict().items()}
     found: Array = to_arrays(compiled(name, mode, **options)(tensors))
     return found
@@ -129,8 +125,6 @@ def call(name: str, problem: Problem, mode: str = "xla", **options: Any) -> Arra
 
 def gradients(name: str, problem: Problem, mode: str = "xla") -> tuple[Array, dict[str, Array]]:
     """Values [B], and gradients of the sum of row number (from 1) times value."""
-    from keras import ops
-
     tensors = {n: ops.convert_to_tensor(value) for n, value in problem._asdict().items()}
     values, found = compiled(name, mode, FLOATS)(tensors)
     return to_arrays(values), to_arrays(found)
@@ -307,8 +301,6 @@ def is_well_formed(labels: list[str]) -> bool:
 def test_viterbi_constrained_never_decodes_ill_formed_labels(
     seed: int, scale: float, is_flat: bool
 ) -> None:
-    from bert_ko.tasks.ner.crf import bio_transitions
-
     lengths = np.array([12, 7, 1, 0])
     problem = make_problem(seed, scale, lengths, length=12, num=5)
     problem = problem._replace(emissions=problem.emissions + np.float32([0, 0, scale, 0, scale]))
@@ -493,8 +485,6 @@ def test_log_likelihood_ascent_learns_the_path() -> None:
 
 
 def test_bio_transitions_inside_follows_only_its_own_kind() -> None:
-    from bert_ko.tasks.ner.crf import bio_transitions
-
     found = bio_transitions(LABELS)
     assert found.dtype == bool
     assert found.astype(int).tolist() == [
@@ -509,8 +499,6 @@ def test_bio_transitions_inside_follows_only_its_own_kind() -> None:
 
 @pytest.mark.parametrize("labels", [["I-인물", "O", "B-인물"], ["B-A-B", "B-A", "I-A", "I-A-B"]])
 def test_bio_transitions_any_order_and_name_allows_what_is_well_formed(labels: list[str]) -> None:
-    from bert_ko.tasks.ner.crf import bio_transitions
-
     found = bio_transitions(labels)
     for i, j in itertools.product(range(len(labels)), repeat=2):
         pair = [labels[i].replace("I-", "B-"), labels[i], labels[j]]
@@ -533,8 +521,6 @@ def test_bio_transitions_any_order_and_name_allows_what_is_well_formed(labels: l
     ],
 )
 def test_bio_transitions_other_labels_are_refused(labels: list[str], message: str) -> None:
-    from bert_ko.tasks.ner.crf import bio_transitions
-
     with pytest.raises(ValueError) as error:
         bio_transitions(labels)
     assert str(error.value).endswith(message)
@@ -544,23 +530,3 @@ def test_bio_transitions_other_labels_are_refused(labels: list[str], message: st
 def test_viterbi_constraints_that_fit_nothing_are_our_fault(allowed: Array) -> None:
     with pytest.raises(AssertionError):
         call("viterbi", make_problem(), allowed=tuple(map(tuple, allowed.tolist())))
-
-
-@pytest.mark.skipif(IS_JAX, reason="all tests run under JAX already")
-def test_crf_under_jax_passes_the_same_tests() -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        cwd=Path(__file__).parents[3],
-        # Half the time to compile; tensors of this size need no fast code.
-        env={
-            **environment,
-            "KERAS_BACKEND": "jax",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        },
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "1 skipped" in done.stdout

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.tasks.masked_lm import MASK, Candidate, MaskedText, fill, prepare
+from bert_ko.tasks.fill_mask.masked_lm import MASK, Candidate, MaskedLm, MaskedText
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -18,15 +18,11 @@ PAD, UNK, CLS, SEP, MASKED = range(5)
 IDS = {piece: i for i, piece in enumerate(PIECES)}
 
 
-def make(**settings: Any) -> Tokenizer:
-    return Tokenizer(Vocabulary(PIECES), TokenizerConfig(**settings)).keeping(MASK)
-
-
-TOKENIZER = make()
+TOKENIZER = Tokenizer(Vocabulary(PIECES), TokenizerConfig())
 
 
 def prepared(text: str, max_seq_length: int = 64) -> MaskedText:
-    return prepare(text, TOKENIZER, max_seq_length, "here")
+    return MaskedLm(TOKENIZER, max_seq_length, dict).prepare(text, "here")
 
 
 @pytest.mark.parametrize(
@@ -87,10 +83,8 @@ def filled(
     texts: list[str], top_k: int = 2, batch_size: int = 2, length: int = 64, **kwargs: Any
 ) -> tuple[list[Any], Compute]:
     compute = Compute(**kwargs)
-    found = fill(
-        [prepared(text, length) for text in texts], compute, TOKENIZER, top_k, batch_size, length
-    )
-    return list(found), compute
+    masked_lm = MaskedLm(TOKENIZER, length, compute, batch_size)
+    return list(masked_lm.fill([masked_lm.prepare(text, "here") for text in texts], top_k)), compute
 
 
 def test_fill_every_mask_is_filled_by_itself() -> None:
@@ -150,3 +144,22 @@ def test_fill_rows_of_padding_are_no_pieces() -> None:
 
 def test_fill_no_texts_compute_nothing() -> None:
     assert filled([])[0] == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 9])
+def test_fill_mask_a_list_is_filled_as_each_text_is(batch_size: int) -> None:
+    compute = Compute()
+    masked_lm = MaskedLm(TOKENIZER, 64, compute, batch_size)
+    texts = ["책 [MASK]", "나무 " * 40 + "[MASK]", " [MASK]은\n[MASK]을", "비가 [MASK]"]
+    found = masked_lm.fill_mask(texts, top_k=2)
+    assert [[mask.start for mask in masks] for masks in found] == [[2], [120], [1, 9], [3]]
+    assert {len(batch["input_ids"]) for batch in compute.batches} == {batch_size}
+    assert found == [masked_lm.fill_mask(text, top_k=2) for text in texts]
+    assert found[0][0].candidates[0].text == "책 책" and len(found[0][0].candidates) == 2
+    assert masked_lm.fill_mask([]) == []
+
+
+def test_fill_mask_text_without_mask_is_named_by_its_number() -> None:
+    with pytest.raises(ValueError) as error:
+        MaskedLm(TOKENIZER, 64, Compute()).fill_mask(["[MASK]", "책을"])
+    assert str(error.value) == "text 2: no [MASK] in '책을'."

@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 
 from bert_ko.tokenization.sentencepieces import SentencePieceModel
-from bert_ko.tokenization.training import (
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary_training import (
     VocabularySettings,
     Word,
     train_sentencepiece,
     train_wordpiece,
 )
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_ko.tokenization.wordpiece import WordPiece
 
 COUNTS: dict[Word, int] = {

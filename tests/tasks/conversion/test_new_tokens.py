@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import OUTPUT_BIAS, WORD_EMBEDDINGS
-from bert_ko.tasks.conversion import Conversion
-from bert_ko.tasks.new_tokens import Addition, add_tokens
+from bert_ko.modeling.bert import WORD_EMBEDDINGS, BertConfig
+from bert_ko.modeling.heads import OUTPUT_BIAS
+from bert_ko.tasks.conversion.conversion import Conversion
+from bert_ko.tasks.conversion.new_tokens import Addition, add_tokens
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.user_dictionary import compile_user_dictionary
@@ -39,7 +39,7 @@ def add(tmp_path: Path) -> Any:
         arrays = {WORD_EMBEDDINGS: np.stack([rows, rows], axis=1), OUTPUT_BIAS: rows}
         config = BertConfig(vocab_size=len(pieces), hidden_size=2, num_attention_heads=1)
         source = Source("there", "test", arrays)
-        before = Conversion(source, arrays, config, load_tokenizer(str(old)), str(old))
+        before = Conversion(source, arrays, config, load_tokenizer(str(old)))
         return add_tokens(before, tokens, special, to_user_dictionary, str(new))
 
     return add
@@ -130,8 +130,8 @@ def test_add_tokens_user_dictionary_makes_a_word_one_morpheme(add: Any) -> None:
     assert found.lines[-1] == "user dictionary added.dic: 메타버스 GPU마"
     after = found.conversion
     assert after.tokenizer.config.mecab_user_dictionary == ("added.dic",)
-    assert (Path(after.vocab_file) / "added.dic").is_file()
-    again = load_tokenizer(after.vocab_file)
+    assert (Path(after.tokenizer.source) / "added.dic").is_file()
+    again = load_tokenizer(after.tokenizer.source)
     assert again.fingerprint == after.tokenizer.fingerprint
     assert again.tokenize("메타버스는 (메타버스)") == ["메타버스", "##는", "(", "##메타버스", "##)"]
     assert again.tokenize("GPU마 gpu마") == ["gpu마", "gpu마"]
@@ -205,7 +205,7 @@ def test_add_tokens_user_dictionary_is_for_mecab(add: Any) -> None:
 def test_add_tokens_sentencepiece_is_refused(sentencepiece_folder: str, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(sentencepiece_folder)
     source = Source("there", "test", {})
-    before = Conversion(source, {}, BertConfig(vocab_size=9), tokenizer, sentencepiece_folder)
+    before = Conversion(source, {}, BertConfig(vocab_size=9), tokenizer)
     with pytest.raises(ValueError) as error:
         add_tokens(before, ["도서관"], (), False, str(tmp_path))
     assert str(error.value) == (

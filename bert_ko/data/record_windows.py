@@ -41,7 +41,7 @@ class Position:
     used: int = 0
 
 
-class Window(NamedTuple):
+class RecordWindow(NamedTuple):
     """Records in the order of training: n of them.
 
     Attributes:
@@ -60,7 +60,7 @@ class _OpenShard(NamedTuple):
     reader: ShardReader
 
 
-class WindowReader:
+class RecordWindowReader:
     """Reads windows, epoch after epoch; use as a context manager."""
 
     def __init__(
@@ -88,7 +88,7 @@ class WindowReader:
         # They stay open from window to window: in a compressed shard no one can jump.
         self._open = [self._open_shard(*place) for place in position.open_shards]
 
-    def __enter__(self) -> WindowReader:
+    def __enter__(self) -> RecordWindowReader:
         return self
 
     def __exit__(
@@ -110,7 +110,7 @@ class WindowReader:
             [[shard.number, shard.reader.offset, shard.reader.record] for shard in self._open],
         )
 
-    def read(self) -> Window:
+    def read(self) -> RecordWindow:
         """The next window; empty where an epoch ended with the window before, as it turns out.
 
         Raises:
@@ -132,7 +132,7 @@ class WindowReader:
         self._waiting = self._order()
         return window
 
-    def _read_open_shards(self) -> Window:
+    def _read_open_shards(self) -> RecordWindow:
         """As many records of each; where a shard ends, the next one takes its place."""
         records: list[bytes] = []
         shards: list[int] = []
@@ -155,7 +155,7 @@ class WindowReader:
                 elif wanted:
                     ended.add(slot)
         self._open = [shard for slot, shard in enumerate(self._open) if slot not in ended]
-        return Window(records, np.array(shards, np.int32), np.array(numbers, np.int64))
+        return RecordWindow(records, np.array(shards, np.int32), np.array(numbers, np.int64))
 
     def _open_shard(self, number: int, offset: int = 0, record: int = 0) -> _OpenShard:
         return _OpenShard(number, ShardReader(self._paths[number], offset, record))
@@ -170,7 +170,7 @@ class WindowReader:
         return order
 
 
-def _shuffled(window: Window, rng: np.random.Generator) -> Window:
+def _shuffled(window: RecordWindow, rng: np.random.Generator) -> RecordWindow:
     order = rng.permutation(len(window.records))
     records = [window.records[i] for i in order.tolist()]
-    return Window(records, window.shards[order], window.numbers[order])
+    return RecordWindow(records, window.shards[order], window.numbers[order])

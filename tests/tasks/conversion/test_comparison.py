@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.tasks import comparison
-from bert_ko.tasks.comparison import (
+from bert_ko.tasks.conversion.comparison import (
     LIMIT,
     SENTENCES,
     can_run_transformers,
@@ -125,7 +124,7 @@ def test_largest_difference_no_number_stays_none() -> None:
 
 
 def test_our_outputs_are_computed_exactly_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = install_backend(monkeypatch, comparison)
+    backend = install_backend(monkeypatch, "bert_ko.tasks.conversion.comparison")
     batch = prepare_sentences(TOKENIZER, 40)
     found = our_outputs(arrays_of("pretraining"), CONFIG, batch)
     assert found.keys() == OUTPUTS["pretraining"]
@@ -162,13 +161,13 @@ def test_our_outputs_equal_those_of_transformers(
     config = dataclasses.replace(CONFIG, hidden_act=hidden_act)
     arrays = arrays_of(kind, config)
     assert arrays.keys() == specs_of(kind, config).keys()
-    theirs = to_hugging_face_arrays(arrays)
+    theirs = to_hugging_face_arrays(config, arrays)
     save_arrays(str(tmp_path / "model.safetensors"), theirs, {"format": "pt"})
     values = to_hugging_face_config(config, arrays)
     (tmp_path / "config.json").write_text(json.dumps(values))
     batch = prepare_sentences(TOKENIZER, config.max_position_embeddings)
     ours = our_outputs(arrays, config, batch)
-    found = their_outputs(str(tmp_path), arrays, batch)
+    found = their_outputs(str(tmp_path), config, arrays, batch)
     assert ours.keys() == found.keys() == OUTPUTS[kind]
     differences = largest_difference(ours, found, batch["input_mask"], None)
     assert max(differences.values()) < 1e-5

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.bert import WORD_EMBEDDINGS, BertConfig
 from bert_ko.modeling.growth import NewPiece
-from bert_ko.modeling.parameters import OUTPUT_BIAS, WORD_EMBEDDINGS, Arrays
-from bert_ko.tasks.conversion import (
+from bert_ko.modeling.heads import OUTPUT_BIAS
+from bert_ko.modeling.parameters import Arrays
+from bert_ko.tasks.conversion.conversion import (
     Conversion,
     check_shapes,
     grow,
@@ -291,15 +292,16 @@ def test_optimizer_slots_have_the_rows_of_what_is_written(tmp_path: Path) -> Non
     folder = save_model(tmp_path / "run")
     source = Source(f"{folder}/checkpoint-{STEP:08d}", "test", {})
     slots = slots_of(arrays_of("pretraining"))
-    assert_same_bits(optimizer_slots(source, CONFIG.vocab_size), slots)
-    rows = {name: len(array) for name, array in optimizer_slots(source, 192).items()}
+    assert_same_bits(optimizer_slots(source, CONFIG), slots)
+    padded = dataclasses.replace(CONFIG, vocab_size=192)
+    rows = {name: len(array) for name, array in optimizer_slots(source, padded).items()}
     changed = {f"{n}/adam_{s}" for n in (WORD_EMBEDDINGS, OUTPUT_BIAS) for s in "mv"}
     assert rows == {n: 192 if n in changed else len(array) for n, array in slots.items()}
 
 
 def test_optimizer_slots_of_another_source_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as error:
-        optimizer_slots(Source(str(tmp_path), "test", {}), 9)
+        optimizer_slots(Source(str(tmp_path), "test", {}), CONFIG)
     assert str(error.value) == f"--with_optimizer: {tmp_path} has no optimizer.safetensors."
 
 

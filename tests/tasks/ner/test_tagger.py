@@ -1,19 +1,18 @@
-"""What a model says of sentences, as values and as files."""
+"""What a tagger says of texts, as values and as files."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bert_ko.tasks.batches import BatchPlan
-from bert_ko.tasks.ner.evaluation import record, result_values, tag, write_tagged
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence
-from bert_ko.tasks.ner.features import Tagged, tag_features
-from bert_ko.tasks.ner.scores import score
+from bert_ko.tasks.ner.features import Tagged
+from bert_ko.tasks.ner.tagger import TaggedEntity, Tagger, record
+from bert_ko.tasks.ner.task import write_tagged
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -80,37 +79,48 @@ def test_write_tagged_needs_an_answer_for_each_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_result_values_count_sentences() -> None:
-    golds = [("B-PS", "O"), ("B-LC", "I-LC")]
-    values = result_values(score(golds, [("B-PS", "O"), ("B-LC", "O")], LABELS))
-    assert values["total"] == 2 and values["f1"] == 50 and values["accuracy"] == 75
-    assert list(values) == [
-        "precision", "recall", "f1", "macro_f1", "weighted_f1", "klue_entity_macro_f1",
-        "klue_char_macro_f1", "accuracy", "total",
-    ]  # fmt: skip
+PIECES = [*SPECIAL_TOKENS, "가", "나", "다", "##나", "##다"]
+TOKENIZER = Tokenizer(Vocabulary(PIECES), TokenizerConfig(tokenizer_type="wordpiece"))
+TAG_IDS = {5: 1, 6: 0, 7: 3, 8: 2, 9: 4}  # 가 LC, 나 O, 다 PS
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
-@pytest.mark.parametrize("max_seq_length", [3, 4, 16])
-def test_tag_gives_each_piece_its_own_answer(batch_size: int, max_seq_length: int) -> None:
-    config = TokenizerConfig(tokenizer_type="wordpiece")
-    tokenizer = Tokenizer(Vocabulary([*SPECIAL_TOKENS, "가", "나", "다", "##나", "##다"]), config)
-    texts = ["가 나 다 가 나", "", "다", "가나 다", "나 가다 가", "다 다"]
-    sentences = [plain_sentence(text, number) for number, text in enumerate(texts)]
-    features = tag_features(sentences, tokenizer, max_seq_length, ())
-    tags = {5: 1, 6: 0, 7: 3, 8: 2, 9: 4}  # 가 LC, 나 O, 다 PS
+def make_tagger(batch_size: int, max_seq_length: int) -> Tagger:
+    """Gives each piece the tag of its id, and an eighth of the id as probability."""
 
     def predict(batch: Any) -> Any:
         assert batch["input_ids"].shape[0] == batch_size
         ids = batch["input_ids"][:, 1:-1]  # [B, L - 2]
-        found = np.vectorize(lambda i: tags.get(i, 1))(ids).astype(np.int32)
-        return {"tag_ids": found, "probabilities": (ids / 10).astype(np.float32)}
+        found = np.vectorize(lambda i: TAG_IDS.get(i, 1))(ids).astype(np.int32)
+        return {"tag_ids": found, "probabilities": (ids / 8).astype(np.float32)}
 
-    setting: Any = SimpleNamespace(labels=LABELS)
-    plan = BatchPlan(batch_size, tokenizer.vocab.special_ids, (8, 16))
-    found = tag(setting, sentences, features, predict, plan)
+    plan = BatchPlan(batch_size, TOKENIZER.vocab.special_ids, (8, 16))
+    return Tagger(TOKENIZER, LABELS, max_seq_length, plan, predict)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("max_seq_length", [3, 4, 16])
+def test_compute_gives_each_piece_its_own_answer(batch_size: int, max_seq_length: int) -> None:
+    texts = ["가 나 다 가 나", "", "다", "가나 다", "나 가다 가", "다 다"]
+    sentences = [plain_sentence(text, number) for number, text in enumerate(texts)]
+    tagger = make_tagger(batch_size, max_seq_length)
+    found = tagger.compute(sentences, tagger.cut(sentences))
     assert [" ".join(tagged.tags) for tagged in found] == [
         "B-LC O O O B-PS O B-LC O O", "", "B-PS", "B-LC I-LC O B-PS", "O O B-LC B-PS O B-LC",
         "B-PS O B-PS",
     ]  # fmt: skip
-    assert found[3].confidences.tolist() == pytest.approx([0.5, 0.8, 1, 0.7])
+    assert found[3].confidences.tolist() == [0.625, 1, 1, 0.875]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 9])
+def test_tag_a_list_is_tagged_as_each_text_is(batch_size: int) -> None:
+    tagger = make_tagger(batch_size, 16)
+    texts = [" 가나\n다", "", "나", "나 " * 40 + "다"]
+    found = tagger.tag(texts)
+    assert found == [tagger.tag(text) for text in texts]
+    assert found[0] == [
+        TaggedEntity("LC", "가나", 1, 3, 0.625),
+        TaggedEntity("PS", "다", 4, 5, 0.875),
+    ]
+    assert found[1:3] == [[], []]
+    assert [(entity.text, entity.start, entity.end) for entity in found[3]] == [("다", 80, 81)]
+    assert tagger.tag([]) == []

@@ -1,0 +1,133 @@
+"""A featurizer: texts to the vectors of a model's layers.
+
+Legend: P pieces of a text, N layers, H hidden_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, overload
+
+import numpy.typing as npt
+
+from bert_ko.tasks.features.extraction import Extractor, load_extractor, sentence_slice
+from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
+from bert_ko.tasks.loading import Loadable, find_length, require_choice, require_positive
+from bert_ko.tasks.sentences import Sentences, TextOrPair, encode_texts
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.model_files import TrainedModel
+
+
+@dataclass(frozen=True, eq=False)
+class TextFeatures:
+    """The pieces of a text or of a pair of texts, and their vectors.
+
+    Attributes:
+        pieces: as they stand in the vocabulary, with [CLS] and [SEP].
+        offsets: first character of each piece in its own text, and the one after its last; (0, 0)
+            for [CLS] and [SEP].
+        segment_ids: 1 for the pieces of the second text.
+        vectors: float [P, N, H], with pooling [N, H]; the layers in the order they were asked for.
+    """
+
+    pieces: tuple[str, ...]
+    offsets: tuple[tuple[int, int], ...]
+    segment_ids: tuple[int, ...]
+    vectors: npt.NDArray[Any]
+
+
+class Featurizer(Loadable):
+    """Gives the pieces of texts, or whole texts, the vectors of a model's layers."""
+
+    kind = "features"
+    variable = None
+
+    def __init__(self, tokenizer: Tokenizer, extractor: Extractor):
+        """Joins the parts; ``bert_ko.load`` makes them.
+
+        Args:
+            tokenizer: of the model.
+            extractor: of the layers that are wanted.
+        """
+        self._tokenizer, self._extractor = tokenizer, extractor
+
+    @classmethod
+    def from_model(
+        cls,
+        model: TrainedModel,
+        *,
+        layers: Sequence[int] = (-1,),
+        pooling: Pooling = "none",
+        dtype: DType = "float32",
+        max_seq_length: int | None = None,
+        batch_size: int = FeatureSettings.batch_size,
+    ) -> Featurizer:
+        """Places an opened model on devices.
+
+        Args:
+            model: open, of any kind.
+            layers: whose vectors are wanted: -1 is the last one, 0 the first.
+            pooling: none for the vector of each piece; mean or cls for one vector a text.
+            dtype: of the vectors.
+            max_seq_length: pieces of a text or pair; None for what the model was trained with.
+            batch_size: texts that are computed together.
+
+        Raises:
+            ValueError: the model does not have such layers, or a setting does not fit it.
+        """
+        require_choice("pooling", pooling, get_args(Pooling))
+        require_choice("dtype", dtype, get_args(DType))
+        length = find_length(model, max_seq_length, FeatureSettings.max_seq_length)
+        require_positive(batch_size=batch_size)
+        chosen = parse_layers(tuple(map(str, layers)))
+        settings = FeatureSettings(chosen, pooling, dtype, length, batch_size)
+        extractor, _ = load_extractor(model, settings, model.devices)
+        return cls(model.tokenizer, extractor)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Which layers the vectors are of: -1 is the last one, 0 the first."""
+        return self._extractor.settings.layers
+
+    @property
+    def max_seq_length(self) -> int:
+        """Pieces of a text or pair with [CLS] and [SEP]; what is longer is cut."""
+        return self._extractor.settings.max_seq_length
+
+    @overload
+    def features(self, texts: TextOrPair) -> TextFeatures: ...
+    @overload
+    def features(self, texts: list[str] | list[tuple[str, str]]) -> list[TextFeatures]: ...
+
+    def features(self, texts: Any) -> Any:
+        """Computes the vectors of a text, or of each of several.
+
+        Args:
+            texts: a text, a pair of texts as a tuple, or a list of either.
+
+        Returns:
+            The features of the text; of a list a list.
+        """
+        if isinstance(texts, (str, tuple)):
+            return self._features([texts])[0]
+        return self._features(texts)
+
+    def _features(self, texts: Sequence[TextOrPair]) -> list[TextFeatures]:
+        sentences = encode_texts(texts, self._tokenizer, self.max_seq_length)
+        values = self._extractor.compute(sentences)
+        return [self._of_sentence(sentences, i, values) for i in range(len(sentences))]
+
+    def _of_sentence(self, sentences: Sentences, i: int, values: npt.NDArray[Any]) -> TextFeatures:
+        settings, pieces = self._extractor.settings, self._tokenizer.vocab.pieces
+        here = slice(*sentences.sentence_offsets[i : i + 2])
+        starts, ends = (
+            column[here].clip(min=0).tolist() for column in (sentences.starts, sentences.ends)
+        )
+        vectors = values[sentence_slice(settings, sentences, i)]
+        return TextFeatures(
+            tuple(pieces[id_] for id_ in sentences.input_ids[here]),
+            tuple(zip(starts, ends, strict=True)),
+            tuple(sentences.segment_ids[here].tolist()),
+            vectors[0] if settings.is_pooled else vectors,
+        )

@@ -1,0 +1,60 @@
+"""What lies under a path: a model of some kind, or a vocabulary alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from bert_ko.tasks.classifier.classifier import Classifier
+from bert_ko.tasks.features.featurizer import Featurizer
+from bert_ko.tasks.fill_mask.masked_lm import MaskedLm
+from bert_ko.tasks.loading import (
+    Loadable,
+    open_trained,
+    plain_messages,
+    require_choice,
+    split_settings,
+)
+from bert_ko.tasks.ner.tagger import Tagger
+from bert_ko.tasks.squad.reader import Reader
+from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tokenization.settings import TokenizerSettings
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.checkpoints import list_checkpoints
+from bert_ko.training.model_files import vocabulary_beside
+
+Kind = Literal["reader", "classifier", "tagger", "masked_lm", "features", "tokenizer"]
+# A model of several kinds is loaded as the first of them.
+_CLASSES: tuple[type[Loadable], ...] = (Reader, Classifier, Tagger, MaskedLm, Featurizer)
+_BY_KIND = {one.kind: one for one in _CLASSES}
+_TOKENIZER = "tokenizer"
+_WEIGHTS = re.compile(r".+\.(safetensors|index|bin|pt|pth|pkl|ckpt)")
+
+
+def load(path: str, kind: Kind | None, settings: Mapping[str, Any]) -> Loadable | Tokenizer:
+    """See ``bert_ko.load``."""
+    with plain_messages():
+        if kind is not None:
+            require_choice("kind", kind, (*_BY_KIND, _TOKENIZER))
+        if kind == _TOKENIZER or (kind is None and _is_vocabulary(path)):
+            place = path if os.path.isfile(path) else vocabulary_beside(path) or path
+            return load_tokenizer(place, TokenizerSettings(**settings))
+        opening, own = split_settings(settings)
+        model = open_trained(path, opening)
+        if kind is not None:
+            return _BY_KIND[kind].checked(model, own)
+        return next(one for one in _CLASSES if one.fits(model)).from_model(model, **own)
+
+
+def _is_vocabulary(path: str) -> bool:
+    """Whether there are no weights, but a vocabulary."""
+    if os.path.isfile(path):
+        return path.endswith((".txt", ".model"))
+    return (
+        os.path.isdir(path)
+        and vocabulary_beside(path) is not None
+        and not (list_checkpoints(path, "best") or list_checkpoints(path))
+        and not any(map(_WEIGHTS.fullmatch, os.listdir(path)))
+    )

@@ -1,0 +1,191 @@
+"""Trained models, opened and placed on devices: what everything that predicts begins with."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, get_args
+
+from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.heads import HasSpecs, model_specs
+from bert_ko.tasks.batches import BatchPlan
+from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.training.backend import AttentionName, Precision, Predict
+from bert_ko.training.devices import load_backend
+from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model
+from bert_ko.training.runs import check_batch_size
+
+BATCH_SIZE = 8
+_OPENING = frozenset(field.name for field in dataclasses.fields(ModelFlags)) - {"init_checkpoint"}
+_FLAG = re.compile(r"(?<![\w/])--(?=[a-z])")
+
+
+class Loadable:
+    """Base class of what predicts; a subclass adds ``from_model``.
+
+    Attributes:
+        kind: what ``bert_ko.load`` calls it.
+        variable: one that no other model has; None where any model will do.
+    """
+
+    kind: ClassVar[str]
+    variable: ClassVar[str | None]
+
+    @classmethod
+    def load(cls, path: str, **settings: Any) -> Self:
+        """Opens a trained model.
+
+        Args:
+            path: a folder of a run or one of its checkpoints, a converted folder, a Hugging Face
+                folder with safetensors, or the prefix of a TF1 checkpoint.
+            settings: of ``from_model``, and those of ``ModelFlags``: precision ("float32" unless
+                given), num_devices, attention, bert_config_file, vocab_file …
+
+        Raises:
+            FileNotFoundError: no weights, no configuration or no vocabulary there.
+            ValueError: they do not fit together or are damaged, or the model is of another kind.
+        """
+        opening, own = split_settings(settings)
+        with plain_messages():
+            return cls.checked(open_trained(path, opening), own)
+
+    @classmethod
+    def fits(cls, model: TrainedModel) -> bool:
+        """Whether a model is of this kind."""
+        return cls.variable is None or cls.variable in model.source.arrays
+
+    @classmethod
+    def checked(cls, model: TrainedModel, settings: Mapping[str, Any]) -> Self:
+        """``from_model`` of a model whose kind is not known.
+
+        Raises:
+            ValueError: it is of another kind.
+        """
+        if not cls.fits(model):
+            raise ValueError(
+                f"{model.source.path} can't be loaded as {cls.kind}: it has no {cls.variable}."
+            )
+        return cls.from_model(model, **settings)
+
+    @classmethod
+    def from_model(cls, model: TrainedModel, *args: Any, **settings: Any) -> Self:
+        """Places a model that is open already on devices.
+
+        Args:
+            model: open.
+            args: none.
+            settings: what the subclass takes.
+
+        Raises:
+            ValueError: the model is of another kind, or a setting does not fit it.
+        """
+        raise NotImplementedError
+
+
+class PredictingHead(HasSpecs, Protocol):
+    """A head, as far as it predicts."""
+
+    def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
+        """See ``Head``."""
+
+
+class Placed(NamedTuple):
+    """A model on its devices.
+
+    Attributes:
+        predict: the outputs of its head.
+        plan: how texts of unknown lengths are put into batches.
+    """
+
+    predict: Predict
+    plan: BatchPlan
+
+
+def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those with which any model is opened, and the others."""
+    opening = {name: value for name, value in settings.items() if name in _OPENING}
+    return opening, {name: value for name, value in settings.items() if name not in _OPENING}
+
+
+def open_trained(path: str, settings: Mapping[str, Any]) -> TrainedModel:
+    """Reads a model; see ``Loadable.load``.
+
+    Args:
+        path: of its weights.
+        settings: of ``ModelFlags``, by name.
+    """
+    flags = ModelFlags(init_checkpoint=path, **{"precision": "float32", **settings})
+    for name, choices in (("precision", Precision), ("attention", AttentionName)):
+        require_choice(name, getattr(flags, name), get_args(choices))
+    return open_model(flags)
+
+
+def place(
+    model: TrainedModel, head: PredictingHead, max_seq_length: int, batch_size: int
+) -> Placed:
+    """Moves a model onto devices.
+
+    Args:
+        model: open.
+        head: whose outputs are predicted.
+        max_seq_length: pieces of the longest text.
+        batch_size: texts that are computed together.
+
+    Raises:
+        ValueError: the model lacks the head, or the batches can't be split.
+    """
+    require_positive(batch_size=batch_size)
+    arrays = model.arrays(model_specs(model.config, head))
+    backend = load_backend(model.devices)
+    check_batch_size("batch_size", batch_size, backend)
+    lengths = batch_lengths(max_seq_length, length_buckets=True, lengths=None)
+    plan = BatchPlan(batch_size, model.tokenizer.vocab.special_ids, lengths)
+    return Placed(backend.predictor(model.config, arrays, head.outputs), plan)
+
+
+def find_length(model: TrainedModel, given: int | None, default: int) -> int:
+    """Pieces of the longest text.
+
+    Args:
+        model: open.
+        given: None for what it was trained with.
+        default: where that is not known; less where the model has fewer positions.
+
+    Raises:
+        ValueError: the model has fewer positions.
+    """
+    if given is not None:
+        require_positive(max_seq_length=given)
+        compare_length(given, model.config, model.files.config_file)
+        return given
+    known: int = model.remembered.get("max_seq_length", default)
+    return min(known, model.config.max_position_embeddings)
+
+
+def require_positive(**values: int) -> None:
+    """Raises: ValueError: a setting is less than 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}.")
+
+
+def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raises: ValueError: a setting is none of its choices."""
+    if value not in choices:
+        raise ValueError(f"--{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+@contextlib.contextmanager
+def plain_messages() -> Iterator[None]:
+    """Turns messages for a command line into messages for Python, where --name is just name."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        kind = type(error)
+        if kind not in (FileNotFoundError, ValueError) or len(error.args) != 1:
+            raise  # of the system or of another library
+        message = str(error).removeprefix("--init_checkpoint: ")
+        raise kind(_FLAG.sub("", message)) from None

@@ -1,0 +1,387 @@
+"""From the flags to examples and labels; what is scored, written and said of a trained model."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import ClassHead, ScoreHead
+from bert_ko.progress import program_name
+from bert_ko.tasks.batches import BatchPlan
+from bert_ko.tasks.classifier.features import ClassFeatures
+from bert_ko.tasks.classifier.settings import ClassifierFlags
+from bert_ko.tasks.classifier.task import ClassifierTask
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
+from bert_ko.training.labels import write_labels
+from bert_ko.training.model_files import ModelFiles
+
+WARNING = f"{program_name()}: warning:"
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "나무", "##는", "크", "##다", "숲"]
+MODEL = ModelFiles(
+    BertConfig(vocab_size=10),
+    "bert_config.json",
+    Tokenizer(Vocabulary(PIECES), TokenizerConfig(tokenizer_type="wordpiece")),
+)
+ROWS = {
+    "train": "나무는\t10\n숲\t9\n크다\t10\n나무\t9\n숲 숲\t10\n",
+    "dev": "숲\t9\n나무\t10\n",
+    "test": "크다\t10\n",
+}
+
+
+def flags(folder: Path, **values: Any) -> ClassifierFlags:
+    known: dict[str, Any] = {
+        "vocab_file": "v", "bert_config_file": "c", "output_dir": str(folder / "run"),
+        "task_name": "tsv", "data_dir": str(folder), "max_seq_length": 24,
+    }  # fmt: skip
+    return ClassifierFlags(**{**known, **values})
+
+
+def write(folder: Path, **rows: str) -> None:
+    for split, text in {**ROWS, **rows}.items():
+        (folder / f"{split}.tsv").write_text(f"text\tlabel\n{text}", encoding="utf-8")
+
+
+def make_task(folder: Path, **values: Any) -> ClassifierTask:
+    return ClassifierTask(flags(folder, **values), MODEL)
+
+
+def training(task: ClassifierTask) -> ClassFeatures:
+    """What is trained on."""
+    assert task.training is not None
+    assert isinstance(task.training.examples, ClassFeatures)
+    return task.training.examples
+
+
+def refusal(folder: Path, **values: Any) -> str:
+    with pytest.raises(ValueError) as error:
+        make_task(folder, **values)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "has"),
+    [
+        ({"do_train": True}, (True, False, False)),
+        ({"do_train": True, "eval_every_steps": 5}, (True, True, False)),
+        ({"do_train": True, "do_eval": True, "do_predict": True}, (True, True, True)),
+        ({"do_eval": True}, (False, True, False)),
+        ({"do_predict": True}, (False, False, True)),
+        ({"interactive": True}, (False, False, False)),
+    ],
+)
+def test_classifier_task_reads_what_is_needed_and_nothing_else(
+    values: dict[str, Any], has: tuple[bool, ...], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    write(tmp_path)
+    (tmp_path / "run").mkdir()
+    write_labels(str(tmp_path / "run"), ("9", "10"))
+    task = make_task(tmp_path, **values)
+    assert (task.training is not None) == has[0]
+    printed = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    names = [name for name, there in zip(ROWS, has, strict=True) if there]
+    assert printed == [f"{tmp_path}/{name}.tsv" for name in names]
+    assert (task.labels, task.head) == (("9", "10"), ClassHead(2))
+
+
+def test_classifier_task_training_gives_labels_by_their_numbers(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "run").mkdir()
+    write_labels(str(tmp_path / "run"), ("of", "another", "run"))
+    task = make_task(tmp_path, do_train=True)
+    assert task.labels == ("9", "10")
+    assert training(task).targets.tolist() == [1, 0, 1, 0, 1]
+
+
+def test_classifier_task_class_weights_are_those_of_the_examples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    task = make_task(tmp_path, do_train=True, class_weights="balanced")
+    # 2 and 3 of 5.
+    wanted = [5 / 6, 1.25, 5 / 6, 1.25, 5 / 6]
+    assert training(task).weights.tolist() == pytest.approx(wanted)
+    assert "class weights: 9 1.25, 10 0.833\n" in capsys.readouterr().out
+
+
+def test_classifier_task_class_weights_count_what_is_drawn(tmp_path: Path) -> None:
+    write(tmp_path, train=ROWS["train"] + "나무 나무\t10\n" * 20)
+    values: dict[str, Any] = {"max_train_examples": 6, "class_weights": "balanced"}
+    for seed in range(5):
+        features = training(make_task(tmp_path, do_train=True, random_seed=seed, **values))
+        assert len(features.targets) == 6
+        numbers = set(features.targets.tolist())
+        for target in numbers:
+            of_class = features.weights[features.targets == target]
+            assert of_class.sum() == pytest.approx(6 / len(numbers))
+
+
+def test_classifier_task_regression_has_no_labels(tmp_path: Path) -> None:
+    write(tmp_path)
+    task = make_task(tmp_path, do_train=True, task_type="regression")
+    assert (task.labels, task.head, task.main_metric) == ((), ScoreHead(), "pearson")
+    assert training(task).targets.tolist() == [10, 9, 10, 9, 10]
+
+
+def test_classifier_task_problems_are_counted_with_their_places(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, train=ROWS["train"] + "\t9\n" * 5)
+    assert len(training(make_task(tmp_path, do_train=True)).targets) == 5
+    places = ", ".join(f"{tmp_path}/train.tsv:{line}: a text is empty" for line in (7, 8, 9))
+    assert capsys.readouterr().err == (
+        f"{WARNING} empty_text: 5 ({places} and 2 more)\n"
+        f"{WARNING} {tmp_path}/train.tsv: 5 examples without a text are not trained "
+        "on\n"
+    )
+
+
+def test_classifier_task_texts_that_are_cut_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    assert training(make_task(tmp_path, do_train=True, max_seq_length=3)).lengths.max() == 3
+    assert capsys.readouterr().err == (
+        f"{WARNING} {tmp_path}/train.tsv: 3 examples are longer than "
+        "--max_seq_length=3 pieces, and are cut\n"
+    )
+
+
+def test_plan_is_for_the_texts_or_for_any(tmp_path: Path) -> None:
+    write(tmp_path)
+    task = make_task(tmp_path, do_train=True, max_seq_length=100)
+    lengths = training(task).lengths
+    assert task.plan(5, lengths) == BatchPlan(5, (0, 2, 3), (16,))
+    assert task.plan(5, None) == BatchPlan(5, (0, 2, 3), (64, 100))
+    whole = make_task(tmp_path, do_train=True, max_seq_length=100, length_buckets=False)
+    assert whole.plan(2, lengths) == whole.plan(2, None) == BatchPlan(2, (0, 2, 3), (100,))
+
+
+def test_classifier_task_labels_stand_beside_the_weights_or_in_the_training_file(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path)
+    assert make_task(tmp_path, interactive=True).labels == ("9", "10")
+    assert refusal(tmp_path, interactive=True, data_dir=None) == (
+        f"no labels.json beside {tmp_path}/run; give the --train_file that the model was trained "
+        "on, for its labels."
+    )
+    (tmp_path / "run").mkdir()
+    write_labels(str(tmp_path / "run"), ("나", "가"))
+    assert make_task(tmp_path, interactive=True).labels == ("나", "가")  # as the weights have them
+
+
+def test_classifier_task_labels_that_are_not_known_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, dev="숲\t9\n숲\t11\n숲\t8\n")
+    message = f"{tmp_path}/dev.tsv: the model does not know the labels 8, 11; it knows 9, 10."
+    assert refusal(tmp_path, do_train=True, do_eval=True) == message
+    assert refusal(tmp_path, do_eval=True) == message
+    # Labels of what is predicted are not looked at.
+    write(tmp_path, test="숲\t11\n")
+    assert make_task(tmp_path, do_predict=True).labels == ("9", "10")
+
+
+def test_classifier_task_one_label_is_none(tmp_path: Path) -> None:
+    write(tmp_path, train="숲\t9\n나무\t9\n")
+    message = f"{tmp_path}/train.tsv: a classifier needs at least two labels, there is only 9."
+    assert refusal(tmp_path, do_train=True) == message
+    assert refusal(tmp_path, do_predict=True) == message
+    assert make_task(tmp_path, do_train=True, task_type="regression").labels == ()
+
+
+def test_classifier_task_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, train="\t9\n \t10\n")
+    message = f"{tmp_path}/train.tsv has no example to train on."
+    assert refusal(tmp_path, do_train=True) == message
+
+
+def test_classifier_task_other_kind_of_model_is_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "run").mkdir()
+    write_labels(str(tmp_path / "run"), ("9", "10"))
+    assert refusal(tmp_path, do_eval=True, task_type="regression") == (
+        f"the model of {tmp_path}/run is for 2 labels, not for a score; give its --task_name or "
+        "--task_type."
+    )
+    write_labels(str(tmp_path / "run"), ())
+    assert refusal(tmp_path, do_eval=True) == (
+        f"the model of {tmp_path}/run is for a score, not for labels; give its --task_name or "
+        "--task_type."
+    )
+    assert make_task(tmp_path, do_eval=True, task_type="regression").labels == ()
+
+
+# What a trained model does
+
+
+CHANCES = {5: [0.75, 0.25], 9: [0.25, 0.75]}  # 나무, 숲
+
+
+def predict(batch: Any) -> Any:
+    """By the first piece."""
+    rows = [CHANCES.get(ids[1], [0.5, 0.5]) for ids in batch["input_ids"]]
+    return {"probabilities": np.array(rows, np.float32)}
+
+
+def predict_scores(batch: Any) -> Any:
+    return {"scores": batch["input_mask"].sum(axis=1).astype(np.float32) - 2}
+
+
+TRAINED: Any = SimpleNamespace(predict=predict)
+SCORING: Any = SimpleNamespace(predict=predict_scores)
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder with all files, and a run whose model knows 10 and 9."""
+    write(tmp_path, dev="나무\t10\n숲\t10\n나무는\t10\n숲\t9\n")
+    (tmp_path / "run").mkdir()
+    write_labels(str(tmp_path / "run"), ("10", "9"))
+    return tmp_path
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n")[:-1]]
+
+
+def test_evaluate_literal_values(run: Path) -> None:
+    # 10: 2 of 3 found, all right; 9: found, and once too often.
+    assert make_task(run, do_eval=True).evaluate(TRAINED) == pytest.approx({
+        "accuracy": 75, "macro_f1": 100 * (0.8 + 2 / 3) / 2, "micro_f1": 75,
+        "weighted_f1": 100 * (3 * 0.8 + 2 / 3) / 4, "mcc": 57.7350269, "total": 4,
+        "loss": -(3 * np.log(0.75) + np.log(0.25)) / 4,
+    })  # fmt: skip
+
+
+def test_evaluate_impossible_label_has_a_finite_loss(run: Path) -> None:
+    sure: Any = SimpleNamespace(
+        predict=lambda batch: {"probabilities": predict(batch)["probabilities"] > 0.5}
+    )
+    assert make_task(run, do_eval=True).evaluate(sure)["loss"] == pytest.approx(-np.log(1e-30) / 4)
+
+
+def test_evaluate_regression_literal_values(run: Path) -> None:
+    write(run, dev="나무\t2\n나무는\t3\n크다 숲\t5\n")
+    task = make_task(run, do_train=True, do_eval=True, task_type="regression")
+    assert task.evaluate(SCORING) == pytest.approx({
+        "pearson": 100 * 3 / np.sqrt(2 * 14 / 3), "spearman": 100, "mse": 2, "mae": 4 / 3,
+        "total": 3,
+    })  # fmt: skip
+    broken: Any = SimpleNamespace(
+        predict=lambda batch: {"scores": predict_scores(batch)["scores"] + np.nan}
+    )
+    with pytest.raises(ValueError, match="3 of 3 predictions are "):
+        task.evaluate(broken)
+
+
+def test_finish_evaluated_texts_are_written_and_reported(run: Path) -> None:
+    folder = run / "run"
+    task = make_task(run, do_eval=True)
+    results = task.finish(TRAINED, str(folder), 7)
+    assert results is not None and results.report is not None
+    assert results.values == task.evaluate(TRAINED)
+    assert (folder / "confusion_matrix.svg").exists()
+    assert lines(folder / "eval_predictions.jsonl")[1] == {
+        "id": "3", "text": "숲", "gold": "10", "label": "9", "probability": 0.75,
+        "probabilities": {"10": 0.25, "9": 0.75},
+    }  # fmt: skip
+    assert "dev.tsv" in results.report([]) and "of the first seed" not in results.report([])
+    assert "of the first seed" in results.report([(5, results.values), (6, results.values)])
+
+
+def test_finish_scores_have_no_confusion(run: Path) -> None:
+    task = make_task(run, do_train=True, do_eval=True, task_type="regression")
+    task.finish(SCORING, str(run / "run"), 7)
+    assert not (run / "run" / "confusion_matrix.svg").exists()
+    assert lines(run / "run" / "eval_predictions.jsonl")[2] == {
+        "id": "4", "text": "나무는", "gold": 10.0, "score": 2.0,
+    }  # fmt: skip
+
+
+def test_finish_predicted_texts_are_written_without_labels(run: Path, capsys: Captured) -> None:
+    write(run, test="나무 \u2028\t11\n숲\t\n")
+    assert make_task(run, do_predict=True).finish(TRAINED, str(run / "run"), 7) is None
+    results = run / "run" / "test_results.tsv"
+    assert results.read_text() == "0.75\t0.25\n0.25\t0.75\n"
+    found = lines(run / "run" / "test_predictions.jsonl")
+    assert [(record["label"], "gold" in record) for record in found] == [
+        ("10", False), ("9", False)
+    ]  # fmt: skip
+    assert f"2 texts predicted: {results}\n" in capsys.readouterr().out
+
+
+@pytest.fixture
+def typed(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Any:
+    """What is said of what is typed."""
+
+    def say(text: str, trained: Any = TRAINED, **values: Any) -> list[str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        make_task(run, interactive=True, **values).finish(trained, str(run / "run"), 0)
+        return capsys.readouterr().out.splitlines()
+
+    return say
+
+
+def test_finish_what_is_typed_is_answered(typed: Any) -> None:
+    assert typed("\n \t \n나무\t나무\n나무\r\n\t숲\n숲") == [
+        "type a text; Ctrl-D ends",
+        "expected a text",
+        "→ 10 0.750, 9 0.250",
+        "expected a text",
+        "→ 9 0.750, 10 0.250",
+    ]
+
+
+def test_finish_typed_pairs_have_a_tab(typed: Any) -> None:
+    wanted = "two texts, a tab between them"
+    assert typed("나무\t숲\n숲\n\n나무\t숲\t나무\n숲\t", text_pair_column="b") == [
+        f"type {wanted}; Ctrl-D ends",
+        "→ 10 0.750, 9 0.250",
+        f"expected {wanted}",
+        f"expected {wanted}",
+        "→ 9 0.750, 10 0.250",
+    ]
+
+
+def test_finish_typed_text_has_a_score(run: Path, typed: Any) -> None:
+    write_labels(str(run / "run"), ())
+    assert typed("나무 숲\n", SCORING, task_type="regression")[1:] == ["→ 2.000"]
+
+
+def test_finish_file_is_printed_as_json_before_what_is_typed(run: Path, typed: Any) -> None:
+    path = run / "texts.txt"
+    path.write_text("\ufeff숲\n\n나무", encoding="utf-8")
+    *printed, prompt, said = typed("나무\n", input_file=str(path))
+    assert [json.loads(line)["label"] for line in printed] == ["9", "10", "10"]
+    assert printed[0].startswith('{"id": "1", "text": "숲", "label": "9", "probability": 0.75')
+    assert (prompt, said) == ("type a text; Ctrl-D ends", "→ 10 0.750, 9 0.250")
+
+
+@pytest.mark.parametrize(
+    ("content", "pair", "message"),
+    [
+        ("", None, "{} is empty; expected a text a line."),
+        ("가\n나\t가\n", None, "{}:2: expected one text with a tab between two, got 2."),
+        ("가\t나\n나\n", "b", "{}:2: expected two texts with a tab between two, got 1."),
+    ],
+)
+def test_finish_file_that_is_none_is_an_error(
+    content: str, pair: str | None, message: str, run: Path
+) -> None:
+    path = run / "texts.txt"
+    path.write_text(content, encoding="utf-8")
+    task = make_task(run, input_file=str(path), text_pair_column=pair)
+    with pytest.raises(ValueError) as error:
+        task.finish(TRAINED, str(run / "run"), 0)
+    assert str(error.value) == message.format(path)

@@ -1,0 +1,427 @@
+"""bert_ko.load: what lies under a path, the settings it remembers, and what each kind says."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bert_ko
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import (
+    ClassHead,
+    HasSpecs,
+    MaskedLmHead,
+    PretrainingHead,
+    ScoreHead,
+    SpanHead,
+    TagHead,
+    model_specs,
+)
+from bert_ko.modeling.parameters import initial_parameters
+from bert_ko.tasks import loading
+from bert_ko.tasks.conversion.conversion import Conversion, Form, write
+from bert_ko.tasks.features import extraction
+from bert_ko.tasks.squad.reading import ENDINGS_NAME
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.folder import load_tokenizer, write_folder
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
+from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.labels import write_labels
+from bert_ko.training.model_files import ModelFlags, open_model
+
+REPOSITORY = Path(__file__).parents[1]
+TEXT = "세종은 한양에서 태어났다."
+PIECES = (
+    *SPECIAL_TOKENS, "세종", "##은", "한양", "##에서", "태어났", "##다", "##.", "누가", "한글",
+    "##을", "지", "##었", "##나", "##?",
+)  # fmt: skip
+CONFIG = BertConfig(
+    vocab_size=len(PIECES), hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+    intermediate_size=8, max_position_embeddings=80,
+)  # fmt: skip
+TAGS = ("O", "B-PS", "I-PS", "B-LC", "I-LC")
+CLASSES = ("정치", "과학", "문화")
+HEADS: dict[str, HasSpecs | None] = {
+    "reader": SpanHead(),
+    "classifier": ClassHead(len(CLASSES)),
+    "regression": ScoreHead(),
+    "tagger": TagHead(TAGS),
+    "crf": TagHead(TAGS, use_crf=True),
+    "masked_lm": MaskedLmHead(),
+    "pretraining": PretrainingHead(),
+    "encoder": None,
+}
+LABELS: dict[str, tuple[str, ...]] = {
+    "classifier": CLASSES, "regression": (), "tagger": TAGS, "crf": TAGS,
+}  # fmt: skip
+
+
+def save(folder: Path, model: str, seed: int = 1, **identity: Any) -> str:
+    """A folder as a run leaves it."""
+    write_folder(str(folder), list(PIECES), TokenizerConfig(tokenizer_type="wordpiece"))
+    if model in LABELS:
+        write_labels(str(folder), LABELS[model])
+    save_weights(folder, model, 5, seed, **identity)
+    return str(folder)
+
+
+def save_weights(folder: Path, model: str, step: int, seed: int, **settings: Any) -> str:
+    kind = settings.pop("kind", "checkpoint")
+    arrays = initial_parameters(model_specs(CONFIG, HEADS[model]), 0.3, seed)
+    fingerprint = load_tokenizer(str(folder)).fingerprint
+    state = {
+        "format": 1, "step": step, "tokenizer_fingerprint": fingerprint, "identity": settings,
+    }  # fmt: skip
+    return save_checkpoint(str(folder), step, Checkpoint(arrays, {}, state), CONFIG, 0, kind)
+
+
+class FakeBackend:
+    """Says something of pieces, whatever the weights are; remembers what was asked for."""
+
+    num_devices = 1
+    is_cpu = True
+
+    def __init__(self) -> None:
+        self.configs: list[Any] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.arrays: dict[str, Any] = {}
+
+    def load(self, config: Any) -> "FakeBackend":
+        self.configs.append(config)
+        return self
+
+    def predictor(self, config: BertConfig, arrays: Any, outputs: Any) -> Any:
+        self.arrays = arrays
+        return lambda batch: self.predict(getattr(outputs, "__self__", None), batch)
+
+    def predict(self, head: Any, batch: Any) -> dict[str, Any]:
+        ids = batch["input_ids"]
+        self.shapes.append(ids.shape)
+        if isinstance(head, SpanHead):  # the answer is 세종
+            logits = np.where(ids == PIECES.index("세종"), 5, -5).astype("f")
+            return {"start_logits": logits, "end_logits": logits}
+        if isinstance(head, ScoreHead):
+            return {"scores": batch["input_mask"].sum(axis=1).astype("f")}
+        if isinstance(head, ClassHead):
+            return {"probabilities": np.tile(np.array([0.2, 0.5, 0.3], "f"), (len(ids), 1))}
+        if isinstance(head, TagHead):
+            tags = np.where(ids == PIECES.index("한양"), 3, 0) + (ids == PIECES.index("세종"))
+            return {"tag_ids": tags[:, 1:-1], "probabilities": np.full(ids[:, 2:].shape, 0.9, "f")}
+        if isinstance(head, MaskedLmHead):
+            shape = (*batch["masked_lm_positions"].shape, len(PIECES))
+            return {"probabilities": np.broadcast_to(np.arange(len(PIECES), 0, -1, "f"), shape)}
+        shape = ids.shape[:1] if "piece_weights" in batch else ids.shape  # the mean of the pieces
+        return {"values": np.zeros((*shape, 1, CONFIG.hidden_size), "f")}
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    found = FakeBackend()
+    for module in (loading, extraction):
+        monkeypatch.setattr(module, "load_backend", found.load)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted"),
+    [
+        ("reader", bert_ko.Reader),
+        ("classifier", bert_ko.Classifier),
+        ("regression", bert_ko.Classifier),
+        ("tagger", bert_ko.Tagger),
+        ("crf", bert_ko.Tagger),
+        ("masked_lm", bert_ko.MaskedLm),
+        ("pretraining", bert_ko.MaskedLm),
+        ("encoder", bert_ko.Featurizer),
+    ],
+)
+def test_load_kind_is_what_the_weights_are_for(
+    model: str, wanted: type, backend: FakeBackend, tmp_path: Path
+) -> None:
+    save(tmp_path, model)
+    assert type(bert_ko.load(str(tmp_path))) is wanted
+    assert type(wanted.load(str(tmp_path))) is wanted  # type: ignore[attr-defined]
+    assert type(bert_ko.load(str(tmp_path), "features")) is bert_ko.Featurizer
+    assert [config.precision for config in backend.configs] == ["float32"] * 3
+
+
+@pytest.mark.parametrize("form", ["bert_ko", "huggingface"])
+@pytest.mark.parametrize("model", ["reader", "classifier", "regression", "tagger", "masked_lm"])
+def test_load_converted_model_is_of_the_same_kind(
+    model: str, form: Form, backend: FakeBackend, tmp_path: Path
+) -> None:
+    opened = open_model(ModelFlags(init_checkpoint=save(tmp_path / "run", model)))
+    source, config = opened.source, opened.config
+    conversion = Conversion(source, source.arrays, config, opened.tokenizer)
+    write(conversion, form, str(tmp_path / form), {})
+    loaded = bert_ko.load(str(tmp_path / form))
+    assert type(loaded) is type(bert_ko.load(str(tmp_path / "run")))
+    assert getattr(loaded, "labels", ()) == LABELS.get(model, ())
+
+
+def test_load_best_weights_go_before_the_last_and_a_checkpoint_can_be_named(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    save(tmp_path, "tagger", seed=1)
+    best = save_weights(tmp_path, "tagger", 3, 2, kind="best")
+    found = []
+    for path in (str(tmp_path), best, str(tmp_path / "checkpoint-00000005"),
+                 str(tmp_path / "checkpoint-00000005" / "model.safetensors")):  # fmt: skip
+        assert bert_ko.Tagger.load(path).labels == TAGS
+        found.append(backend.arrays["cls/tags/output_weights"])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[2], found[3])
+    assert (found[0] != found[2]).any()
+
+
+def test_load_reader_remembers_how_it_was_trained_unless_told(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    save(
+        tmp_path, "reader", max_seq_length=48, doc_stride=9, max_query_length=16,
+        version_2_with_negative=True,
+    )  # fmt: skip
+    (tmp_path / ENDINGS_NAME).write_text('{"endings": ["josa 이"]}', encoding="utf-8")
+    reader = bert_ko.Reader.load(str(tmp_path))
+    assert reader.windows == type(reader.windows)(48, 9, 16)
+    assert reader.answers.version_2_with_negative
+    assert reader.stripper is not None and reader.plan.batch_size == 8
+    other = bert_ko.Reader.load(
+        str(tmp_path), max_seq_length=40, doc_stride=3, batch_size=2, strip_josa="never",
+        version_2_with_negative=False, n_best_size=4, precision="bfloat16",
+    )  # fmt: skip
+    assert other.windows == type(reader.windows)(40, 3, 16)
+    assert other.stripper is None and other.plan.batch_size == 2
+    assert other.answers.n_best_size == 4 and not other.answers.version_2_with_negative
+    assert backend.configs[-1].precision == "bfloat16"
+
+
+def test_load_length_is_at_most_the_positions_of_the_model(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    path = save(tmp_path, "classifier")
+    assert bert_ko.Classifier.load(path).max_seq_length == 80
+    with pytest.raises(ValueError) as error:
+        bert_ko.load(path, max_seq_length=81)
+    assert str(error.value) == (
+        "max_seq_length=81, but the model has 80 positions (max_position_embeddings in the "
+        f"configuration of {path}/checkpoint-00000005); lower it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "reader"},
+         "{path} can't be loaded as reader: it has no cls/squad/output_weights."),
+        ({"kind": "judge"},
+         "kind must be one of reader, classifier, tagger, masked_lm, features, tokenizer, got "
+         "'judge'."),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0."),
+        ({"precision": "int8"},
+         "precision must be one of float32, bfloat16, auto, got 'int8'."),
+        ({"kind": "features", "layers": (-1, 7)},
+         "layers: there is no layer 7; the model has 2, from 0 to 1 or from -1 back to -2, and -3 "
+         "for the embeddings."),
+    ],
+)  # fmt: skip
+def test_load_setting_that_does_not_fit_is_one_sentence(
+    settings: dict[str, Any], message: str, backend: FakeBackend, tmp_path: Path
+) -> None:
+    path = save(tmp_path, "tagger")
+    with pytest.raises(ValueError) as error:
+        bert_ko.load(path, **settings)
+    assert str(error.value) == message.format(path=f"{path}/checkpoint-00000005")
+
+
+def test_load_unknown_setting_is_a_type_error(backend: FakeBackend, tmp_path: Path) -> None:
+    path = save(tmp_path, "tagger")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_length'"):
+        bert_ko.load(path, max_length=64)
+
+
+def test_load_tags_without_names_are_refused(backend: FakeBackend, tmp_path: Path) -> None:
+    path = save(tmp_path, "tagger")
+    (tmp_path / "labels.json").unlink()
+    with pytest.raises(ValueError) as error:
+        bert_ko.load(path)
+    assert str(error.value) == (
+        f"no labels beside {path}/checkpoint-00000005: labels.json is missing."
+    )
+
+
+def test_load_nothing_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        bert_ko.load(str(tmp_path / "model"))
+    assert str(error.value) == (
+        f"nothing at {tmp_path}/model: no folder with safetensors and no TF1 checkpoint "
+        f"({tmp_path}/model.index)."
+    )
+    with pytest.raises(FileNotFoundError) as error:
+        bert_ko.load(str(tmp_path))
+    assert str(error.value) == f"no weights in the folder {tmp_path}."
+
+
+def test_load_vocabulary_alone_is_a_tokenizer(tmp_path: Path) -> None:
+    path = save(tmp_path / "run", "tagger")
+    write_folder(str(tmp_path / "vocab"), list(PIECES), TokenizerConfig(tokenizer_type="wordpiece"))
+    for place in ("vocab", "vocab/vocab.txt"):
+        tokenizer = bert_ko.load(str(tmp_path / place))
+        assert tokenizer.encode("세종은", offsets=True) == [("세종", 5, 0, 2), ("##은", 6, 2, 3)]
+    same = bert_ko.load(path, "tokenizer")
+    assert same.encode(["세종", "한양에서"]) == [same.encode("세종"), same.encode("한양에서")]
+    assert same.encode(["한양에서"], offsets=True)[0][1] == bert_ko.Piece("##에서", 8, 2, 4)
+    with pytest.raises(ValueError, match=r"^do_lower_case=False contradicts"):
+        bert_ko.load(path, "tokenizer", do_lower_case=False)
+
+
+def test_reader_answers_a_question_and_a_list_with_places_in_the_context(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    reader = bert_ko.load(save(tmp_path, "reader", max_query_length=16))
+    answer = reader.answer("누가 지었나?", "한글을 지었다. 세종은.")
+    assert (answer.text, answer.start, answer.end) == ("세종", 9, 11)
+    assert answer.candidates[0].text == "세종" and 0.9 < answer.probability <= 1
+    assert reader.answer(["누가?", "누가 지었나?"], "세종은 한양.") == [
+        reader.answer("누가?", "세종은 한양."), reader.answer("누가 지었나?", "세종은 한양."),
+    ]  # fmt: skip
+    assert reader.answer([], []) == []
+    assert reader.answer("누가?", "").text == ""
+
+
+def test_tagger_gives_spans_of_a_text_and_of_a_list(backend: FakeBackend, tmp_path: Path) -> None:
+    tagger = bert_ko.load(save(tmp_path, "crf"))
+    found = tagger.tag(TEXT)
+    assert [(e.label, e.text, e.start, e.end) for e in found] == [
+        ("PS", "세종", 0, 2), ("LC", "한양", 4, 6),
+    ]  # fmt: skip
+    assert found[0].probability == pytest.approx(0.9)
+    assert tagger.tag([TEXT, "", "한글"]) == [found, [], []]
+    assert tagger.tag([]) == []
+
+
+def test_classifier_gives_classes_or_scores_of_texts_and_pairs(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    classifier = bert_ko.load(save(tmp_path / "classes", "classifier"))
+    said = classifier.classify(TEXT)
+    assert (said.label, said.probability) == ("과학", 0.5)
+    assert list(said.probabilities) == list(CLASSES)
+    assert classifier.classify([TEXT, (TEXT, "한글")]) == [said, said]
+    scorer = bert_ko.load(save(tmp_path / "scores", "regression"))
+    assert scorer.classify(("세종", "한양")) == bert_ko.Score(5.0)
+    assert scorer.classify([]) == []
+
+
+def test_classifier_without_names_of_classes_numbers_them(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    path = save(tmp_path, "classifier")
+    (tmp_path / "labels.json").unlink()
+    assert bert_ko.load(path).classify(TEXT).label == "LABEL_1"
+
+
+def test_masked_lm_fills_any_number_of_masks_in_few_shapes(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    masked_lm = bert_ko.load(save(tmp_path, "pretraining"))
+    texts = ["[MASK] " * (1 + i % 4) + "세종 " * (i % 50) for i in range(1000)]
+    found = masked_lm.fill_mask(texts, top_k=2)
+    assert [len(masks) for masks in found] == [1 + i % 4 for i in range(1000)]
+    assert found[1][1].start == 7
+    assert found[0] == masked_lm.fill_mask(texts[0], top_k=2)
+    assert found[0][0].candidates[0] == bert_ko.Candidate("[PAD]", 0, 19.0, "[PAD] ")
+    assert {shape[0] for shape in backend.shapes} == {8}
+    assert {shape[1] for shape in backend.shapes} <= {32, 64, 80}
+
+
+def test_featurizer_gives_vectors_of_pieces_with_their_characters(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    featurizer = bert_ko.load(save(tmp_path, "tagger"), "features", max_seq_length=8)
+    found = featurizer.features([TEXT, ("세종", "한양")])
+    assert found[0].pieces[:3] == ("[CLS]", "세종", "##은")
+    assert found[0].offsets[:3] == ((0, 0), (0, 2), (2, 3))
+    assert found[0].vectors.shape == (8, 1, CONFIG.hidden_size)
+    assert found[1].segment_ids == (0, 0, 0, 1, 1)
+
+
+def test_import_bert_ko_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, json; before = set(sys.modules); import bert_ko; bert_ko.load; "
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=REPOSITORY, text=True
+    )
+    modules = json.loads(done.stdout)
+    assert [name for name in modules if name.startswith("bert_ko")] == ["bert_ko"]
+    heavy = {"numpy", "keras", "tensorflow", "jax", "mecab", "_mecab", "absl", "sentencepiece"}
+    assert heavy.isdisjoint(name.split(".")[0] for name in modules)
+
+
+def test_names_of_the_api_are_all_there() -> None:
+    assert all(getattr(bert_ko, name) for name in bert_ko.__all__)
+    assert {*bert_ko.__all__} <= {*dir(bert_ko)}
+    with pytest.raises(AttributeError, match=r"^module 'bert_ko' has no attribute 'Judge'$"):
+        _ = bert_ko.Judge
+
+
+def blocks(page: str) -> list[str]:
+    """The Python of a page of docs/."""
+    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_python_pages_run_block_by_block(
+    backend: FakeBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert len(blocks("python.md")) == 6 and blocks("python.ko.md") == blocks("python.md")
+    models = {"reader": "reader", "entities": "crf", "topics": "classifier", "model": "pretraining"}
+    for folder, model in models.items():
+        save(tmp_path / folder, model, max_query_length=16)
+    (tmp_path / "vocab").symlink_to(REPOSITORY / "vocab")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for code in blocks("python.md"):
+        exec(compile(code, "python.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("세종 0 2 0.") and lines[1] == "PS 세종 0 2 0.8999999761581421"
+    assert "##의 3742 2 3" in lines
+
+
+@pytest.mark.slow
+def test_load_every_kind_computes_on_the_real_backend(tmp_path: Path) -> None:
+    length = {"max_seq_length": 64, "batch_size": 2}
+    reader = bert_ko.load(save(tmp_path / "reader", "reader", max_query_length=16), **length)
+    answer = reader.answer("누가 지었나?", TEXT)
+    assert TEXT[answer.start : answer.end] == answer.text == answer.candidates[0].text
+    assert len(reader.answer(["누가?"] * 5, [TEXT] * 5)) == 5
+    for model in ("tagger", "crf"):
+        entities = bert_ko.load(save(tmp_path / model, model), **length).tag([TEXT] * 3)
+        assert all(TEXT[e.start : e.end] == e.text for e in entities[0])
+        assert len(entities) == 3
+    said = bert_ko.load(save(tmp_path / "classifier", "classifier"), **length).classify(TEXT)
+    assert sum(said.probabilities.values()) == pytest.approx(1)
+    (score,) = bert_ko.load(save(tmp_path / "score", "regression"), **length).classify([TEXT])
+    assert np.isfinite(score.score)
+    path = save(tmp_path / "pretraining", "pretraining")
+    (mask,) = bert_ko.load(path, batch_size=2).fill_mask("세종은 [MASK]에서 태어났다.")
+    assert mask.start == 4 and len(mask.candidates) == 5
+    vectors = bert_ko.load(path, "features", pooling="mean", layers=(-1, -2)).features(TEXT).vectors
+    assert vectors.shape == (2, CONFIG.hidden_size) and np.isfinite(vectors).all()
+    opened = open_model(ModelFlags(init_checkpoint=path))
+    conversion = Conversion(opened.source, opened.source.arrays, CONFIG, opened.tokenizer)
+    write(conversion, "tf1", str(tmp_path / "google" / "bert_model.ckpt"), {})
+    same = bert_ko.load(str(tmp_path / "google" / "bert_model.ckpt"), batch_size=2)
+    (other,) = same.fill_mask("세종은 [MASK]에서 태어났다.")
+    chances = [[c.probability for c in one.candidates] for one in (mask, other)]
+    assert chances[0] == pytest.approx(chances[1], abs=1e-5)

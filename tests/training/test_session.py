@@ -1,0 +1,539 @@
+"""The order of a training session, with a model of numpy whose one weight counts the updates."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pytest
+
+from bert_ko.flags import flag
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.parameters import ParameterSpec
+from bert_ko.notification import Ending
+from bert_ko.progress import program_name
+from bert_ko.tasks.settings import FineTuneFlags
+from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.folder import load_tokenizer, write_folder
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
+from bert_ko.training import session
+from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint
+from bert_ko.training.labels import read_labels
+from bert_ko.training.metrics import read_metrics
+from bert_ko.training.model_files import ModelFiles
+from bert_ko.training.schedule import OptimizerConfig
+from bert_ko.training.session import Results, run_session
+
+WARNING = f"{program_name()}: warning:"
+PIECES = (*SPECIAL_TOKENS, "가", "나")
+MODEL = BertConfig(
+    vocab_size=7, hidden_size=4, num_hidden_layers=3, num_attention_heads=2, intermediate_size=4,
+    max_position_embeddings=20,
+)  # fmt: skip
+RUN_FILES = ["bert_config.json", "labels.json", "run.json", "tokenizer_config.json", "vocab.txt"]
+Arrays = dict[str, np.ndarray]
+Captured = pytest.CaptureFixture[str]
+
+
+@dataclass(frozen=True)
+class Flags(FineTuneFlags):
+    """Of a task whose texts have 20 pieces."""
+
+    max_seq_length: int = flag(20, help="Pieces.")
+
+
+class FakeHead:
+    """One weight, w."""
+
+    headline = (("loss", "loss"),)
+    initializer = "zeros"
+
+    def specs(self, config: Any) -> dict[str, ParameterSpec]:
+        return {"w": ParameterSpec((1,), self.initializer)}  # type: ignore[arg-type]
+
+    def outputs(self, model: Any, batch: Any) -> Any: ...
+
+    def denominators(self, batch: Any) -> dict[str, Any]:
+        return {}
+
+    def metrics(self, sums: Any) -> dict[str, float]:
+        return {"loss": sums["loss"]}
+
+
+class FakeProgram:
+    """A weight that counts updates, a slot that counts them twice."""
+
+    dies_at: ClassVar[int | None] = None
+
+    def __init__(self, arrays: Arrays, seed: int, log: list[Any]):
+        self.log = log
+        self.restart(arrays, seed)
+
+    def restart(self, parameters: Arrays, seed: int) -> None:
+        self.log.append(("start", float(parameters["w"][0]), seed))
+        self.w, self.m = parameters["w"].copy(), np.zeros(1, np.float32)
+
+    def train_step(
+        self, step: int, batch: Arrays, scalars: Any, hyper: Any
+    ) -> Callable[[], dict[str, float]]:
+        if step == self.dies_at:
+            raise Killed
+        self.log.append(("step", step, batch["input_ids"].shape, int(batch["input_ids"].max())))
+        self.w, self.m = self.w + np.float32(1), self.m + np.float32(2)
+        return lambda: {"objective": 1.0, "gradient_norm": 1.0, "loss": 2.0}
+
+    def eval_step(self, batch: Arrays, scalars: Any) -> dict[str, float]:
+        return {"loss": float(self.w[0])}
+
+    def predictor(self, outputs: Any) -> Callable[[Arrays], Arrays]:
+        self.log.append(("compile", outputs))
+        return lambda batch: {"y": batch["x"] + self.w}
+
+    def parameters(self) -> Arrays:
+        return {"w": self.w}
+
+    def slots(self) -> Arrays:
+        return {"w/adam_m": self.m}
+
+    def restore(self, parameters: Arrays, slots: Arrays) -> None:
+        self.log.append(("restore", float(parameters["w"][0]), float(slots["w/adam_m"][0])))
+        self.w, self.m = parameters["w"], slots["w/adam_m"]
+
+
+class FakeBackend:
+    """What load_backend returns."""
+
+    description, precision = "2 fakes", "float32"
+    num_devices = 2
+
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+        self.optimizers: list[OptimizerConfig | None] = []
+
+    def train_program(
+        self, config: Any, head: Any, optimizer: Any, arrays: Arrays, seed: int
+    ) -> FakeProgram:
+        assert config == MODEL
+        self.optimizers.append(optimizer)
+        return FakeProgram(arrays, seed, self.log)
+
+    @property
+    def steps(self) -> list[int]:
+        return [entry[1] for entry in self.log if entry[0] == "step"]
+
+
+class Killed(BaseException):
+    """What is raised where the process would die."""
+
+
+class Batch(NamedTuple):
+    features: Arrays
+    position: dict[str, Any]
+    epoch: int
+
+
+class Source:
+    """Batches whose ids are their number, five in an epoch."""
+
+    def __init__(self, position: dict[str, Any] | None):
+        self.first = position["batch"] if position else 0
+
+    def batches(self) -> Iterator[Batch]:
+        for number in range(self.first, 10**6):
+            yield Batch({"input_ids": np.full((4, 3), number)}, {"batch": number + 1}, number // 5)
+
+    def place(self, batch: Batch) -> str:
+        return ""
+
+
+class FakeTask:
+    """Its score is looked up by the number of updates that the weights have seen.
+
+    Attributes:
+        found: what stood in the run's folder when training began.
+        asked: weight, folder and step of each ``finish``.
+    """
+
+    main_metric = "f1"
+    tokenized = "the questions are cut with"
+    labels = ("가", "나")
+    rate_multiples = (("w", 2.0),)
+    batch_sizes = ("predict_batch_size",)
+    scores: ClassVar[dict[int, float]] = {}
+    found: ClassVar[list[str]] = []
+    asked: ClassVar[list[tuple[float, str, int]]] = []
+
+    def __init__(self, config: Flags, model: ModelFiles):
+        self.head: Any = HEAD
+        self.config = config
+        self.fingerprint = model.tokenizer.fingerprint
+        self.identity = {"train_file": ["a.tsv", "00"]}
+        self.steps_per_epoch = 5 if config.do_train else 0
+        self.is_asked = config.do_predict
+
+    def train_batches(self, seed: int, position: dict[str, Any] | None) -> Source:
+        self.found[:] = sorted(os.listdir(self.config.folder(seed)))
+        return Source(position)
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        seen = float(model.predict({"x": np.zeros(1)})["y"][0])
+        measured = model.measure(iter([Batch({}, {}, 0)]), 1)
+        return {"f1": self.scores.get(round(seen), 0.0), "other": seen, **measured}
+
+    def finish(self, model: Any, folder: str, step: int) -> Results:
+        seen = float(model.predict({"x": np.zeros(1)})["y"][0])
+        self.asked.append((seen, os.path.basename(folder), step))
+        values = {"f1": 10.0 * len(self.asked), "loss": seen, "total": 3.0}
+        return Results(values, lambda seeds: f"report of {list(seeds)}")
+
+
+HEAD = FakeHead()
+
+
+@pytest.fixture(autouse=True)
+def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    """The one that is loaded; nothing here cuts the power."""
+    fake = FakeBackend()
+    monkeypatch.setattr(session, "load_backend", lambda config: fake)
+    monkeypatch.setattr(session, "model_specs", lambda config, head: head.specs(config))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(FakeTask, "scores", {})
+    FakeTask.asked.clear()
+    return fake
+
+
+@pytest.fixture(autouse=True)
+def endings(monkeypatch: pytest.MonkeyPatch) -> list[Ending]:
+    """What a webhook would be told."""
+    found: list[Ending] = []
+    monkeypatch.setattr(session, "notified", lambda run: lambda config: found.append(run(config)))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Has a configuration and a vocabulary; runs are in run/."""
+    write_folder(str(tmp_path / "vocab"), list(PIECES), TokenizerConfig())
+    (tmp_path / "model.json").write_text(json.dumps(MODEL.to_dict()))
+    return tmp_path
+
+
+def run(folder: Path, **flags: Any) -> Path:
+    """By default two epochs of 5 updates, and a checkpoint every 4; returns the run's folder."""
+    known = {
+        "vocab_file": f"{folder}/vocab", "bert_config_file": f"{folder}/model.json",
+        "output_dir": f"{folder}/run", "do_train": True, "train_batch_size": 4,
+        "num_train_epochs": 2.0, "save_checkpoints_steps": 4, "log_every_steps": 5,
+    }  # fmt: skip
+    config = Flags(**{**known, **flags})
+    run_session(config, FakeTask)
+    return Path(config.output_dir)
+
+
+def refusal(folder: Path, **flags: Any) -> str:
+    with pytest.raises(ValueError) as error:
+        run(folder, **flags)
+    return str(error.value)
+
+
+def kill_at(step: int, folder: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Path:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(FakeProgram, "dies_at", step)
+        run(folder, **flags)
+    return folder / "run"
+
+
+def names(run: Path) -> list[str]:
+    found = [*list_checkpoints(str(run)), *list_checkpoints(str(run), "best")]
+    return [os.path.basename(path) for path in found]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+# A run
+
+
+def test_run_session_trains_all_steps_and_saves(
+    folder: Path, backend: FakeBackend, endings: list[Ending], capsys: Captured
+) -> None:
+    found = run(folder, warmup_proportion=0.35, layer_decay=0.9, learning_rate=0.5)
+    assert backend.log == [
+        ("start", 0.0, 12345), ("compile", HEAD.outputs),
+        *(("step", number, (1, 4, 3), number) for number in range(10)),
+    ]  # fmt: skip
+    assert backend.optimizers == [
+        OptimizerConfig(
+            learning_rate=0.5, num_train_steps=10, num_warmup_steps=3, layer_decay=0.9,
+            num_hidden_layers=3, multiples=(("w", 2.0),),
+        )
+    ]  # fmt: skip
+    assert names(found) == [f"checkpoint-{step:08d}" for step in (4, 8, 10)]
+    state = load_checkpoint(list_checkpoints(str(found))[-1]).state
+    assert (state["step"], state["position"]) == (10, {"batch": 10})
+    assert state["computed_with"] == "2 fakes, float32"
+    fingerprint = load_tokenizer(f"{folder}/vocab").fingerprint
+    assert state["tokenizer_fingerprint"] == fingerprint
+    records = read_metrics(str(found / "metrics.jsonl"))
+    assert [(r["step"], r["epoch"], r["loss"]) for r in records] == [(5, 0, 10.0), (10, 1, 10.0)]
+    assert endings == [Ending({}, 10, 10)]
+    assert "2 fakes, float32; 0.0 million parameters\n" in capsys.readouterr().out
+
+
+def test_run_session_what_belongs_to_the_weights_is_written_before_they_are(folder: Path) -> None:
+    found = run(folder)
+    assert FakeTask.found == [".lock", *RUN_FILES]
+    assert read_labels(str(found)) == ("가", "나")
+    assert load_tokenizer(str(found)).vocab.pieces == PIECES
+    identity = json.loads((found / "run.json").read_text())["identity"]
+    assert identity["train_file"] == ["a.tsv", "00"] and identity["random_seed"] == 12345
+    assert identity["bert_config_file"] == MODEL.to_dict()
+
+
+def test_run_session_accumulates_parts_of_a_batch(folder: Path, backend: FakeBackend) -> None:
+    run(folder, gradient_accumulation_steps=2)
+    assert backend.log[2] == ("step", 0, (2, 2, 3), 0)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.5, 2), (0.01, 1)])
+def test_run_session_steps_are_whole_and_at_least_1(
+    epochs: float, steps: int, folder: Path, backend: FakeBackend
+) -> None:
+    run(folder, num_train_epochs=epochs)
+    assert backend.steps == list(range(steps))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"train_batch_size": 5}, "--train_batch_size=5 must be a multiple of the 2 devices."),
+        (
+            {"train_batch_size": 6, "gradient_accumulation_steps": 6},
+            "--train_batch_size=6 must be a multiple of 12: 6 parts on 2 devices.",
+        ),
+        ({"predict_batch_size": 7}, "--predict_batch_size=7 must be a multiple of the 2 devices."),
+        (
+            {"max_seq_length": 21},
+            "--max_seq_length=21, but the model has 20 positions (max_position_embeddings in "
+            "{folder}/model.json); lower the flag.",
+        ),
+        (
+            {"do_train": False},
+            "no checkpoint in {folder}/run; give --do_train, or --init_checkpoint with a trained "
+            "model.",
+        ),
+    ],
+)
+def test_run_session_what_does_not_fit_is_refused_before_anything_is_written(
+    flags: dict[str, Any], message: str, folder: Path
+) -> None:
+    assert refusal(folder, **flags) == message.format(folder=folder)
+    assert not (folder / "run").exists() or contents(folder / "run") == {}
+
+
+def test_run_session_without_weights_for_one_seed_is_refused(folder: Path) -> None:
+    run(folder, num_seeds=2)
+    message = refusal(folder, num_seeds=3, do_train=False)
+    assert message.startswith(f"no checkpoint in {folder}/run/seed-12347; give")
+
+
+# Resuming
+
+
+def test_run_session_killed_resumes_with_weights_slots_and_data(
+    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    found = kill_at(7, folder, monkeypatch)
+    (found / ".best-00000007.tmp").mkdir()
+    backend.log.clear()
+    run(folder)
+    assert backend.log == [
+        ("start", 4.0, 12345), ("compile", HEAD.outputs), ("restore", 4.0, 8.0),
+        *(("step", number, (1, 4, 3), number) for number in range(4, 10)),
+    ]  # fmt: skip
+    printed = capsys.readouterr()
+    assert "resuming from step 4\n" in printed.out and "warning" not in printed.err
+    assert not (found / ".best-00000007.tmp").exists()
+
+
+def test_run_session_other_devices_warn(
+    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    kill_at(7, folder, monkeypatch)
+    backend.description, backend.num_devices = "4 others", 4
+    run(folder, predict_batch_size=4)
+    assert (
+        f"{WARNING} the run was computed with 2 fakes, float32, now with 4 others, float32: it "
+        "resumes, but not bit-exactly."
+    ) in capsys.readouterr().err.splitlines()
+
+
+def test_run_session_all_done_and_nothing_asked_ends_at_once(
+    folder: Path, backend: FakeBackend, endings: list[Ending], capsys: Captured
+) -> None:
+    before = contents(run(folder))
+    backend.log.clear()
+    capsys.readouterr()
+    assert contents(run(folder)) == before
+    assert capsys.readouterr().out == "all 10 steps are done; nothing else is asked for\n"
+    assert backend.log == [] and endings[-1] == Ending({}, 10, 10)
+
+
+def test_run_session_all_done_finishes_what_is_asked(folder: Path, backend: FakeBackend) -> None:
+    run(folder)
+    backend.log.clear()
+    run(folder, do_predict=True)
+    assert backend.steps == [] and FakeTask.asked == [(10.0, "run", 10)]
+
+
+@pytest.mark.parametrize("flags", [{}, {"eval_every_steps": 3}])
+def test_run_session_folder_of_another_run_is_refused_before_anything_is_written(
+    flags: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With a best checkpoint alone, the folder has nothing else of the run.
+    step = 3 if flags else 5
+    before = contents(kill_at(step, folder, monkeypatch, **flags))
+    (kind,) = names(folder / "run")
+    assert refusal(folder, learning_rate=0.25, **flags) == (
+        f"{folder}/run/{kind} belongs to a different run: --learning_rate was 5e-05, now 0.25. "
+        "Give the same flags to resume, or choose another --output_dir, with this one as "
+        "--init_checkpoint to start from its weights."
+    )
+    assert contents(folder / "run") == before
+
+
+# The best weights
+
+
+def test_run_session_best_weights_are_kept_and_used(
+    folder: Path, backend: FakeBackend, endings: list[Ending]
+) -> None:
+    FakeTask.scores.update({3: 50.0, 6: 70.0, 9: 70.0, 10: 60.0})
+    found = run(folder, eval_every_steps=3)  # among equals the first
+    assert names(found)[-1] == "best-00000006"
+    best = load_checkpoint(str(found / "best-00000006"), with_slots=False)
+    assert best.parameters["w"] == 6
+    assert best.state["metrics"] == {"f1": 70.0, "other": 6.0, "loss": 6.0}
+    assert not (found / "best-00000006" / "optimizer.safetensors").exists()
+    evaluated = [r for r in read_metrics(str(found / "metrics.jsonl")) if "eval_f1" in r]
+    assert [(r["step"], r["eval_f1"]) for r in evaluated] == [
+        (3, 50.0), (6, 70.0), (9, 70.0), (10, 60.0),
+    ]  # fmt: skip
+    assert backend.log[-1] == ("restore", 6.0, 20.0)
+    assert endings == [Ending({"f1": 60.0}, 10, 10)]  # nothing is asked: the last evaluation
+    run(folder, eval_every_steps=3, do_predict=True)
+    assert FakeTask.asked == [(6.0, "run", 6)]
+
+
+def test_run_session_killed_keeps_the_best_of_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeTask.scores.update({3: 70.0, 6: 50.0, 10: 60.0})
+    kill_at(9, folder, monkeypatch, eval_every_steps=3)
+    run(folder, eval_every_steps=3, do_predict=True)
+    assert FakeTask.asked == [(3.0, "run", 3)]
+
+
+# Without training
+
+
+def test_run_session_predicts_with_best_then_last_then_named_weights(
+    folder: Path, backend: FakeBackend, endings: list[Ending]
+) -> None:
+    FakeTask.scores[3] = 1.0
+    best = run(folder, output_dir=f"{folder}/best", eval_every_steps=3)
+    last = run(folder, output_dir=f"{folder}/last")
+    backend.log.clear()
+    backend.optimizers.clear()
+    before = contents(folder)
+    flags = {"do_train": False, "do_predict": True, "learning_rate": 0.25, "train_batch_size": 999}
+    run(folder, output_dir=str(best), **flags)
+    run(folder, output_dir=str(last), **flags)
+    run(folder, init_checkpoint=f"{last}/checkpoint-00000008", **flags)
+    assert FakeTask.asked == [(3.0, "best", 3), (10.0, "last", 10), (8.0, "run", 0)]
+    assert backend.steps == [] and backend.optimizers == [None] * 3
+    assert endings[-3:] == [Ending({"f1": score}, 0, 0) for score in (10.0, 20.0, 30.0)]
+    written = contents(folder)
+    assert {written.pop(f"{n}/eval_results.txt") for n in ("best", "last", "run")}
+    assert {written.pop(f"{n}/report.html") for n in ("best", "last", "run")} == {b"report of []"}
+    assert written == before
+
+
+def test_run_session_named_weights_beside_those_of_the_run_are_refused(folder: Path) -> None:
+    other, first = run(folder, output_dir=f"{folder}/other"), f"{folder}/first"
+    run(folder, output_dir=first)
+    own = run(folder, init_checkpoint=first)
+    asked = {"do_train": False, "do_predict": True}
+    weights = own / "checkpoint-00000010"
+    for same in (first, f"{first}/", str(own), str(weights)):
+        run(folder, init_checkpoint=same, **asked)
+    for contradiction in (other, own / "checkpoint-00000008"):
+        assert refusal(folder, init_checkpoint=str(contradiction), **asked) == (
+            f"--init_checkpoint={contradiction}, but {own} has weights of its own ({weights}) to "
+            "predict with; leave the flag out, or choose another --output_dir."
+        )
+
+
+def test_run_session_other_configuration_is_refused_and_dropout_is_not(folder: Path) -> None:
+    run(folder)
+    asked = {"do_train": False, "do_predict": True, "bert_config_file": f"{folder}/other.json"}
+    other = {**MODEL.to_dict(), "num_attention_heads": 1, "hidden_dropout_prob": 0.5}
+    (folder / "other.json").write_text(json.dumps(other))
+    message = (
+        f"--bert_config_file: {folder}/other.json is not the configuration that {folder}/run/"
+        "checkpoint-00000010 was trained with (num_attention_heads was 2, now 1); leave the flag "
+        "out."
+    )
+    assert refusal(folder, **asked) == message
+    named = {"init_checkpoint": f"{folder}/run", "output_dir": f"{folder}/new"}
+    assert refusal(folder, **asked, **named) == message
+
+
+# Seeds
+
+
+def test_run_session_seeds_are_trained_alike_and_summarized(
+    folder: Path, backend: FakeBackend, endings: list[Ending], capsys: Captured
+) -> None:
+    found = run(folder, num_seeds=2, random_seed=5, num_train_epochs=0.4, do_predict=True)
+    steps = [("step", number, (1, 4, 3), number) for number in range(2)]
+    assert backend.log == [
+        ("start", 0.0, 5), ("compile", HEAD.outputs), *steps, ("start", 0.0, 6), *steps,
+    ]  # fmt: skip
+    assert FakeTask.asked == [(2.0, "seed-5", 2), (2.0, "seed-6", 2)]
+    for seed in (5, 6):
+        assert load_checkpoint(str(found / f"seed-{seed}" / "checkpoint-00000002")).slots
+        assert (found / f"seed-{seed}" / "report.html").read_text() == "report of []"
+        identity = json.loads((found / f"seed-{seed}" / "run.json").read_text())["identity"]
+        assert identity["random_seed"] == seed
+    results = [{"f1": 10.0, "loss": 2.0, "total": 3.0}, {"f1": 20.0, "loss": 2.0, "total": 3.0}]
+    assert json.loads((found / "seeds.json").read_text()) == {"seeds": [5, 6], "results": results}
+    assert (found / "report.html").read_text() == (
+        f"report of {[(5, results[0]), (6, results[1])]}"
+    )
+    assert (found / "eval_results.txt").read_text() == (
+        "f1_mean = 15.0\nf1_stdev = 7.0710678118654755\nloss_mean = 2.0\nloss_stdev = 0.0\n"
+        "num_seeds = 2\n"
+    )
+    assert endings == [Ending({"f1": 15.0}, 2, 2)]
+    out = capsys.readouterr().out
+    assert "\nseed 5\n" in out and "\nseed 6\n" in out
+    table = [line.split() for line in out[out.index("2 seeds") :].splitlines()]
+    assert table[0] == ["2", "seeds", "mean", "stdev", "min", "max"]
+    assert ["f1", "15.00", "7.07", "10.00", "20.00"] in table
+
+
+def test_run_session_random_weights_are_the_seeds(
+    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HEAD, "initializer", "normal")
+    for name in ("a", "b"):
+        run(folder, output_dir=f"{folder}/{name}", num_seeds=2, num_train_epochs=0.2)
+    starts = [entry[1] for entry in backend.log if entry[0] == "start"]
+    assert starts[:2] == starts[2:]
+    assert starts[0] != starts[1] and all(0 < abs(value) <= 2 * 0.02 for value in starts)
