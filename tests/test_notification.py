@@ -243,7 +243,7 @@ def test_notified_help_and_wrong_flags_send_nothing(
 # Servers of every manner
 
 
-WARNING = "test_notification: warning: --notify_url: the webhook did not take the notice: "
+WARNING = "test_notification: warning: --notify_url: the webhook did not accept the notification: "
 
 
 @pytest.mark.parametrize(
@@ -554,15 +554,15 @@ def test_require_notify_url_webhook_is_accepted(url: str) -> None:
         (f"https:///{SECRET}", "must have a host"),
         (f"https://:80/{SECRET}", "must have a host"),
         (f"https:{SECRET}", "must have a host"),
-        (f"https://host:x0Secret/{SECRET}", "has a host or a port that can not be read"),
-        (f"https://host:99999/{SECRET}", "has a host or a port that can not be read"),
-        (f"https://[x0Secret/{SECRET}", "has a host or a port that can not be read"),
-        ("https://me:x0Secret@host/x", "must have no user name and no password"),
-        ("https://x0Secret@host/x", "must have no user name and no password"),
-        (f"https://host/{SECRET}\n", "must be of ASCII characters without spaces"),
-        (f"https://host/ {SECRET}", "must be of ASCII characters without spaces"),
-        (f"https://호스트/{SECRET}", "must be of ASCII characters without spaces"),
-        (f"\ufeffhttps://host/{SECRET}", "must be of ASCII characters without spaces"),
+        (f"https://host:x0Secret/{SECRET}", "has an invalid host or port"),
+        (f"https://host:99999/{SECRET}", "has an invalid host or port"),
+        (f"https://[x0Secret/{SECRET}", "has an invalid host or port"),
+        ("https://me:x0Secret@host/x", "must not have a user name or a password"),
+        ("https://x0Secret@host/x", "must not have a user name or a password"),
+        (f"https://host/{SECRET}\n", "must consist of ASCII characters without spaces"),
+        (f"https://host/ {SECRET}", "must consist of ASCII characters without spaces"),
+        (f"https://호스트/{SECRET}", "must consist of ASCII characters without spaces"),
+        (f"\ufeffhttps://host/{SECRET}", "must consist of ASCII characters without spaces"),
     ],
 )
 def test_notify_url_bad_value_is_refused_and_not_shown(
