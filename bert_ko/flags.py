@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
 import operator
@@ -29,7 +30,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 
@@ -69,22 +70,13 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _is_within(value: float, bounds: Mapping[str, float]) -> bool:
-    return not math.isnan(value) and all(
-        _COMPARISONS[name](value, bound) for name, bound in bounds.items()
-    )
-
-
 def _bounds_text(bounds: Mapping[str, float]) -> str:
     """Returns bounds in words: "at least 1", "in (0, 1]"."""
-    if not bounds:
-        return "a number"
-    texts = {name: _bound_text(bounds[name]) for name in _COMPARISONS if name in bounds}
-    if len(texts) == 1:
-        ((name, text),) = texts.items()
-        return f"{name.replace('_', ' ')} {text}"
+    texts = [_bound_text(bounds[name]) for name in _COMPARISONS if name in bounds]
+    if len(texts) < 2:
+        return " ".join([*bounds, *texts]).replace("_", " ") or "a number"
     left, right = "[" if "at_least" in bounds else "(", "]" if "at_most" in bounds else ")"
-    return f"in {left}{', '.join(texts.values())}{right}"
+    return f"in {left}{', '.join(texts)}{right}"
 
 
 def _bound_text(bound: float) -> str:
@@ -103,17 +95,16 @@ class Flags:
         """Raises: ValueError: a number is out of bounds or NaN; the message names the flag."""
         for field in dataclasses.fields(self):
             value, bounds = getattr(self, field.name), field.metadata["bounds"]
-            if isinstance(value, (int, float)) and not _is_within(value, bounds):
+            if not isinstance(value, (int, float)):
+                continue
+            is_within = all(_COMPARISONS[name](value, bound) for name, bound in bounds.items())
+            if math.isnan(value) or not is_within:
                 name = _flag_name(field)
                 raise ValueError(f"--{name} must be {_bounds_text(bounds)}, got {value}.")
 
     @classmethod
     def find_values(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns values for missing flags, found in the files that the given flags name.
-
-        Args:
-            given: Values by field.
-        """
+        """Returns values of flags that are not given, by field, from files that `given` names."""
         return {}
 
 
@@ -203,7 +194,7 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
     flag_values = flags.FlagValues()
     for spec in specs.values():
         if not spec.positional:  # the defaults stay with the dataclass
-            spec.kind.define(spec.name, None, spec.help, flag_values=flag_values)
+            spec.kind.define(name=spec.name, default=None, help=spec.help, flag_values=flag_values)
     arguments = _parse_arguments(flag_values, specs, argv)
     values: dict[str, Any] = {}
     for name, spec in specs.items():
@@ -312,10 +303,7 @@ def _kind(hint: object) -> _Kind | None:
         members = [member for member in arguments if member is not type(None)]
         return _kind(members[0]) if len(members) == 1 else None
     if origin is Literal and all(isinstance(choice, str) for choice in arguments):
-
-        def define(name: str, default: None, help: str, **options: Any) -> object:
-            return flags.DEFINE_enum(name, default, arguments, help, **options)
-
+        define = functools.partial(flags.DEFINE_enum, enum_values=arguments)
         return _Kind("|".join(arguments), f"one of {', '.join(arguments)}", define)
     return _KINDS.get(hint)
 
@@ -353,13 +341,10 @@ def _parse_arguments(
     return arguments
 
 
-def _unknown_flag_message(name: str, specs: Iterable[_FlagSpec]) -> str:
+def _unknown_flag_message(name: str, specs: Collection[_FlagSpec]) -> str:
     known = ["flagfile", "help", "undefok"]
-    for spec in specs:
-        if not spec.positional:
-            known.append(spec.name)
-        if spec.kind.name == "bool":
-            known.append(f"no{spec.name}")
+    known += [spec.name for spec in specs if not spec.positional]
+    known += [f"no{spec.name}" for spec in specs if spec.kind.name == "bool"]
     closest = difflib.get_close_matches(name, known, n=1)
     advice = f"did you mean --{closest[0]}?" if closest else "--help lists the flags."
     return f"unknown flag --{name}; {advice}"

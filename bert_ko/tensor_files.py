@@ -25,7 +25,7 @@ def save_arrays(
 
     Args:
         path: The file.
-        arrays: By name; of any shape; of float32, float16, bfloat16, int64 or int32, which stay.
+        arrays: By name; any shape; float32, float16, bfloat16, int64 or int32, which is kept.
         metadata: For other readers.
 
     Raises:
@@ -46,13 +46,7 @@ def write_header(
     shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, ...]]],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Begins a file whose arrays are then written in this order, whole or part by part.
-
-    Args:
-        stream: Open for writing.
-        shapes: Type and shape of each array, by name.
-        metadata: For other readers.
-    """
+    """Begins a file whose arrays are then written in the order of `shapes`, whole or in parts."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, (like, shape) in shapes.items():
@@ -99,15 +93,10 @@ def load_tensors(path: str) -> dict[str, Array]:
 
 
 def as_float32(array: Array, name: str, path: str) -> npt.NDArray[np.float32]:
-    """Converts to float32; exact for float16 and bfloat16.
-
-    Args:
-        array: float16, bfloat16, float32 or float64, any shape.
-        name: The array's name, for the message.
-        path: Its file, for the message.
+    """Converts float16, bfloat16, float32 or float64 of any shape to float32.
 
     Raises:
-        ValueError: The array has another dtype.
+        ValueError: The array has another dtype; the message has its name and path.
     """
     if array.dtype.name not in _FLOATS:
         raise ValueError(

@@ -87,8 +87,9 @@ def source_name(path: str) -> str:
 
 
 def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    is_stdin = path == STANDARD_INPUT
-    return contextlib.nullcontext(sys.stdin.buffer) if is_stdin else files.open_binary(path)
+    if path == STANDARD_INPUT:
+        return contextlib.nullcontext(sys.stdin.buffer)
+    return files.open_binary(path)
 
 
 def _not_utf8(source: str, line: int) -> ValueError:

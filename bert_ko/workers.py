@@ -70,25 +70,18 @@ class WorkerPool:
             ChildProcessError: A worker died.
             Exception: The first one that a task raised; results so far stay.
         """
-        if self._executor is not None:
-            yield from self._collect(self._executor, function, iter(tasks))
+        if self._executor is None:
+            for task in tasks:
+                if self._own_state is None:
+                    self._own_state = self._make_state()
+                yield function(self._own_state, task)
             return
-        for task in tasks:
-            if self._own_state is None:
-                self._own_state = self._make_state()
-            yield function(self._own_state, task)
-
-    def _collect(
-        self,
-        executor: ProcessPoolExecutor,
-        function: Callable[[Any, Task], Result],
-        tasks: Iterator[Task],
-    ) -> Iterator[Result]:
         pending: set[Future[Result]] = set()
+        upcoming = iter(tasks)
         try:
             while True:
-                for task in itertools.islice(tasks, 2 * self._num_workers - len(pending)):
-                    pending.add(executor.submit(_work, function, task))
+                for task in itertools.islice(upcoming, 2 * self._num_workers - len(pending)):
+                    pending.add(self._executor.submit(_work, function, task))
                 if not pending:
                     return
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
