@@ -33,60 +33,63 @@ def decompressed(path: str, raw: BinaryIO) -> BinaryIO:
     Raises:
         ValueError: A package is missing; from reads: the compressed data are damaged.
     """
+    source = _Source(raw)
+    extension = os.path.splitext(path)[1]
     try:
-        checked = _CheckedReader(path, raw)
+        if extension == ".zst":
+            import zstandard
+
+            # `zstd --long=31` writes windows of 2 GiB; the default refuses more than 128 MiB.
+            parts = _zstd_parts(source, zstandard.ZstdDecompressor(max_window_size=1 << 31))
+        elif extension in _NAMES:
+            from fsspec.compression import compr
+
+            parts = _parts(compr[_NAMES[extension]](source, mode="rb"))
+        else:
+            parts = _parts(source)
     except ImportError as error:
         raw.close()
         package = (error.name or "fsspec").split(".")[0]
         raise ValueError(f"{path} needs the package {package}: pip install {package}") from None
-    return cast(BinaryIO, io.BufferedReader(checked, _BUFFER_SIZE))
+    return cast(BinaryIO, io.BufferedReader(_PartsStream(path, source, parts), _BUFFER_SIZE))
 
 
 class _Source:
     """The file as it is stored; remembers the error of the disk or the network."""
 
     def __init__(self, raw: BinaryIO):
-        self._raw = raw
+        self.raw = raw
         self.error: Exception | None = None
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._raw.read(size)
+            return self.raw.read(size)
         except Exception as error:
             self.error = error
             raise
 
 
-class _CheckedReader(io.RawIOBase):
-    """Reads decompressed bytes; errors for damaged data become ValueErrors with the file's name.
+class _PartsStream(io.RawIOBase):
+    """Reads decompressed parts; errors for damaged data become ValueErrors with the file's name.
 
     The decompressors of fsspec, and so their errors, depend on what is installed: every error that
     does not come from the file itself is theirs.
     """
 
-    def __init__(self, path: str, raw: BinaryIO) -> None:
-        self._path = path
-        self._raw = raw
-        self._source = _Source(raw)
-        self._reader: _Reader = self._source
-        extension = os.path.splitext(path)[1]
-        if extension == ".zst":
-            import zstandard
-
-            # `zstd --long=31` writes windows of 2 GiB; the default refuses more than 128 MiB.
-            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-            self._reader = _PartsReader(_zstd_parts(self._source, decompressor))
-        elif extension in _NAMES:
-            from fsspec.compression import compr
-
-            self._reader = compr[_NAMES[extension]](self._source, mode="rb")
+    def __init__(self, path: str, source: _Source, parts: Iterator[bytes]) -> None:
+        self._path, self._source, self._parts = path, source, parts
+        self._pending = io.BytesIO()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         try:
-            data = self._reader.read(len(buffer))
+            while not (data := self._pending.read(len(buffer))):
+                part = next(self._parts, None)
+                if part is None:
+                    return 0
+                self._pending = io.BytesIO(part)
         except Exception as error:
             if error is self._source.error or isinstance(error, MemoryError):
                 raise
@@ -95,22 +98,12 @@ class _CheckedReader(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        self._raw.close()
+        self._source.raw.close()
         super().close()
 
 
-class _PartsReader:
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self._parts = parts
-        self._pending = io.BytesIO()
-
-    def read(self, size: int, /) -> bytes:
-        while not (data := self._pending.read(size)):
-            part = next(self._parts, None)
-            if part is None:
-                return b""
-            self._pending = io.BytesIO(part)
-        return data
+def _parts(reader: _Reader) -> Iterator[bytes]:
+    return iter(lambda: reader.read(_BUFFER_SIZE), b"")
 
 
 def _zstd_parts(source: _Reader, decompressor: Any) -> Iterator[bytes]:

@@ -57,7 +57,7 @@ def draw(
 
 
 def words(text: str) -> str:
-    """Returns what stands in lines, however they are broken."""
+    """Returns text without line breaks, spaces and bars."""
     return re.sub(r"[\s━╸╺]", "", text)
 
 
@@ -74,7 +74,7 @@ def test_progress_terminal_draws_at_most_five_times_a_second() -> None:
     assert words(last) == "masking0:01elapsed1,000/2,000lines(50%),1.0klines/s"
 
 
-def test_progress_terminal_short_facts_stand_beside_the_bar() -> None:
+def test_progress_terminal_short_facts_are_beside_the_bar() -> None:
     (line,) = draw("joining", 4, n=1)
     assert re.fullmatch(
         r"joining [━╸╺]{10,} 2/4 steps \(50 %\), 0\.5 steps/s 0:04 elapsed, 0:04 left", line
@@ -82,7 +82,7 @@ def test_progress_terminal_short_facts_stand_beside_the_bar() -> None:
     assert cell_len(line) == 80
 
 
-def test_progress_terminal_long_facts_stand_below_the_bar() -> None:
+def test_progress_terminal_long_facts_are_below_the_bar() -> None:
     bar, *facts = draw("training", 1_000_000, LOSSES, 4000)
     assert re.fullmatch(r"training [━╸╺]{20,} 2:13:20 elapsed, 2:13:20 left", bar)
     assert cell_len(bar) == 80
@@ -130,7 +130,7 @@ def standard_streams(stdout: io.StringIO, stderr: io.StringIO) -> Iterator[None]
         yield
 
 
-def test_progress_terminal_what_is_printed_stands_above_the_bar() -> None:
+def test_progress_terminal_printed_text_appears_above_the_bar() -> None:
     terminal = Terminal()
     with standard_streams(terminal, terminal):
         with Progress("a", 2, "lines", initial=1):
@@ -145,7 +145,7 @@ def test_progress_terminal_what_is_printed_stands_above_the_bar() -> None:
     assert last.endswith(" elapsed\nover\n")
 
 
-def test_progress_terminal_other_output_stays_where_it_goes() -> None:
+def test_progress_terminal_output_to_a_file_does_not_appear() -> None:
     terminal, file = Terminal(), io.StringIO()
     with standard_streams(file, terminal), Progress("a", 2, "lines"):
         print("result")
@@ -163,7 +163,7 @@ def test_progress_terminal_error_gives_the_streams_back() -> None:
     assert hidden < shown  # the cursor
 
 
-def test_progress_terminal_second_bar_stands_with_the_first() -> None:
+def test_progress_terminal_second_bar_appears_below_the_first() -> None:
     terminal = Terminal()
     with standard_streams(terminal, terminal), Progress("training", 2, "steps"):
         with Progress("evaluating", 3, "texts"):
