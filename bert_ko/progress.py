@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, TextIO
 
@@ -29,66 +30,53 @@ _RATE_SECONDS = 300.0
 _RATE_UPDATES = 20
 
 
+@dataclass(eq=False)
 class Progress:
     """Shows the progress of a piece of work.
 
     On a terminal a bar is redrawn at most 5 times a second; facts that do not fit beside it are on
     the lines below. Elsewhere (a log, a pipe) a plain line is written at most every 30 seconds, and
     one at the end.
-
-    Args:
-        label: What is being done.
-        total: The number of units in all; None if it is unknown.
-        unit: What is counted, in the plural ("lines").
-        stream: Where to write; None is standard error.
-        initial: Units done by an earlier run; they do not count for the rate.
-        compiles: The first update waits for a compiler and does not count for the rate.
-        clock: Returns the time in seconds.
     """
 
-    def __init__(
-        self,
-        label: str,
-        total: int | None,
-        unit: str,
-        stream: TextIO | None = None,
-        *,
-        initial: int = 0,
-        compiles: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._label = label
-        self._total = total
-        self._unit = unit
-        self._stream = sys.stderr if stream is None else stream
-        self._clock = clock
+    label: str  # what is being done
+    total: int | None  # units in all; None if it is unknown
+    unit: str  # what is counted, in the plural ("lines")
+    stream: TextIO | None = None  # where to write; None is standard error
+    _: KW_ONLY
+    initial: int = 0  # units done by an earlier run; they do not count for the rate
+    compiles: bool = False  # the first update waits for a compiler, and counts for no rate either
+    clock: Callable[[], float] = time.monotonic  # in seconds
+
+    def __post_init__(self) -> None:
+        self._stream = sys.stderr if self.stream is None else self.stream
         # A dumb terminal can't go back to redraw a bar.
         self._is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._interval = _TERMINAL_INTERVAL if self._is_terminal else _PLAIN_INTERVAL
-        self._done = initial
+        self._done = self.initial
         self._note = ""
         self._is_closed = False
-        self._start = self._shown = clock()
-        self._rate = _Rate(self._start, compiles)
+        self._start = self._shown = self.clock()
+        self._rate = _Rate(self._start, self.compiles)
         self._live: Live | None = None
         self._is_one_line = True
 
     def update(self, n: int = 1, note: str | None = None) -> None:
         """Counts `n` more units as done; shows `note` until the next one."""
-        now = self._clock()
+        now = self.clock()
         self._rate.add(n, now)
         self._note = self._note if note is None else note
         self._count(n, now)
 
     def skip(self, n: int) -> None:
         """Counts `n` more units as done by an earlier run: they do not count for the rate."""
-        self._count(n, self._clock())
+        self._count(n, self.clock())
 
     def close(self) -> None:
         """Shows the last state and ends the line; a second call does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            self._show(self._clock())
+            self._show(self.clock())
 
     def __enter__(self) -> Progress:
         if self._is_terminal:
@@ -107,7 +95,7 @@ class Progress:
     def _show(self, now: float) -> None:
         facts, times = self._facts_and_times(now)
         if not self._is_terminal:
-            print(f"{self._label}: {facts}, {times}", file=self._stream, flush=True)
+            print(f"{self.label}: {facts}, {times}", file=self._stream, flush=True)
             return
         self._live = self._live or _start_live(self._stream)
         self._live.update(self._drawing(facts, times, self._live.console.width))
@@ -117,15 +105,15 @@ class Progress:
             self._live.refresh()
 
     def _facts_and_times(self, now: float) -> tuple[str, str]:
-        amount = f"{self._done:,} {self._unit}"
-        if self._total is not None:
-            percentage = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
-            amount = f"{self._done:,}/{self._total:,} {self._unit}{percentage}"
+        amount = f"{self._done:,} {self.unit}"
+        if self.total is not None:
+            percentage = f" ({100 * self._done / self.total:.0f} %)" if self.total else ""
+            amount = f"{self._done:,}/{self.total:,} {self.unit}{percentage}"
         rate = self._rate.average(now) if self._is_closed else self._rate.current(now)
-        facts = [amount, self._note, "" if rate is None else f"{format_rate(rate)} {self._unit}/s"]
+        facts = [amount, self._note, "" if rate is None else f"{format_rate(rate)} {self.unit}/s"]
         times = f"{format_seconds(now - self._start)} elapsed"
-        if self._total is not None and rate and not self._is_closed:
-            left = max(self._total - self._done, 0) / rate
+        if self.total is not None and rate and not self._is_closed:
+            left = max(self.total - self._done, 0) / rate
             times += f", {format_seconds(left)} left"
         return ", ".join(filter(None, facts)), times
 
@@ -137,17 +125,17 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        room = width - _MIN_BAR_WIDTH - cell_len(f"{self._label}  {times}")
-        if self._total is None or room < 0:
-            return Text(f"{self._label}: {facts}, {times}", overflow="fold")
+        room = width - _MIN_BAR_WIDTH - cell_len(f"{self.label}  {times}")
+        if self.total is None or room < 0:
+            return Text(f"{self.label}: {facts}, {times}", overflow="fold")
         # Two lines stay two, so that the bar does not jump with the length of a number.
         self._is_one_line = self._is_one_line and cell_len(f" {facts}") <= room
-        bar = ProgressBar(total=self._total, completed=self._done)
+        bar = ProgressBar(total=self.total, completed=self._done)
         beside = [Text(facts), Text(times)] if self._is_one_line else [Text(times)]
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column()
         line.add_column(ratio=1)
-        line.add_row(Text(self._label), bar, *beside)
+        line.add_row(Text(self.label), bar, *beside)
         return line if self._is_one_line else Group(line, Text(facts, overflow="fold"))
 
 
