@@ -12,7 +12,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from bert_ko.compression import COMPRESSIONS, decompressed
 
@@ -27,11 +27,6 @@ _PACKAGES = {
     **dict.fromkeys(("http", "https"), "aiohttp"),
     "s3": "s3fs",
 }
-
-
-class _RemotePath(NamedTuple):
-    file_system: Any  # fsspec.AbstractFileSystem, which has no types
-    path: str  # without the scheme
 
 
 def is_remote(path: str) -> bool:
@@ -73,8 +68,8 @@ def size(path: str) -> int:
     """Returns the size of a local or remote file in bytes, as stored (compressed)."""
     if not is_remote(path):
         return os.stat(path).st_size
-    remote = _remote(path)
-    remote_size = remote.file_system.size(remote.path)
+    file_system, bare_path = _remote(path)
+    remote_size = file_system.size(bare_path)
     if remote_size is None:
         raise ValueError(f"{path}: the server does not report the size of this file.")
     return int(remote_size)
@@ -164,8 +159,8 @@ def _remote_files_below(
     return paths
 
 
-def _remote(path: str, **options: Any) -> _RemotePath:
-    """Returns fsspec's file system for a path, and the path on it.
+def _remote(path: str, **options: Any) -> tuple[Any, str]:
+    """Returns fsspec's file system, which has no types, for a path, and the path without scheme.
 
     Raises:
         ValueError: fsspec, or the package for this scheme, is not installed.
@@ -180,7 +175,7 @@ def _remote(path: str, **options: Any) -> _RemotePath:
     except ImportError as error:
         advice = f"pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else str(error)
         raise ValueError(f"{path} needs a package for {scheme}://: {advice}") from None
-    return _RemotePath(file_system, str(bare_path))
+    return file_system, str(bare_path)
 
 
 def open_binary(path: str) -> BinaryIO:
@@ -198,10 +193,10 @@ def open_binary(path: str) -> BinaryIO:
             damaged.
     """
     if is_remote(path):
-        remote = _remote(path)
+        file_system, bare_path = _remote(path)
         try:
             # Buffered even if it is not compressed: fsspec's own readline is slow.
-            return decompressed(path, remote.file_system.open(remote.path, "rb"))
+            return decompressed(path, file_system.open(bare_path, "rb"))
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} does not exist.") from None
     raw = open(path, "rb")  # noqa: SIM115 - the caller closes it

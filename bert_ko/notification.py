@@ -32,7 +32,6 @@ _SILENCE = 3.0  # seconds that a server may be silent
 _PAUSE = 1.0  # seconds between two attempts
 _PATIENCE = 12.0  # seconds for all of them: resolving a name, or an answer, may never end
 _MAX_TEXT = 500  # characters of a notification; longer ones are cut
-_NO_SCORES: Mapping[str, float] = MappingProxyType({})
 
 
 class Notifiable(Protocol):
@@ -53,7 +52,7 @@ N = TypeVar("N", bound=Notifiable)
 class Ending(NamedTuple):
     """What a run reports when it ends."""
 
-    scores: Mapping[str, float] = _NO_SCORES  # the main ones by name, as they are shown
+    scores: Mapping[str, float] = MappingProxyType({})  # the main ones, by name as shown
     step: int = 0  # updates done, if the run trained
     num_train_steps: int = 0  # updates wanted; if fewer are done, --max_hours was reached
 

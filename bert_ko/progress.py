@@ -40,12 +40,12 @@ class Progress:
     """
 
     label: str  # what is being done
-    total: int | None  # units in all; None if it is unknown
+    total: int | None  # number of units; None if it is unknown
     unit: str  # what is counted, in the plural ("lines")
     stream: TextIO | None = None  # where to write; None is standard error
     _: KW_ONLY
     initial: int = 0  # units done by an earlier run; they do not count for the rate
-    compiles: bool = False  # the first update waits for a compiler, and counts for no rate either
+    compiles: bool = False  # the first update waits for a compiler; it doesn't count for the rate
     clock: Callable[[], float] = time.monotonic  # in seconds
 
     def __post_init__(self) -> None:
