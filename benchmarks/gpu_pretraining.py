@@ -35,11 +35,16 @@ def load_batches(folder: str, length: int, batch: int, predictions: int, count: 
     """Real instances, decoded before the clock starts."""
     from bert_ko.data.reader import InstanceReader, ReaderConfig
     from bert_ko.modeling.bert import BertConfig
-    from bert_ko.tasks.pretraining.settings import MaskingFlags
+    from bert_ko.tasks.pretraining.settings import PretrainingFlags
     from bert_ko.tasks.pretraining.shard_checks import check_shards
+    from bert_ko.training.model_files import ModelFiles
 
     config = BertConfig(**json.loads(CONFIG.read_text()))
-    data = check_shards([folder], config, str(CONFIG), length, predictions, MaskingFlags())
+    flags = PretrainingFlags(
+        input_file=(folder,), output_dir="", do_train=True, max_seq_length=length,
+        max_predictions_per_seq=predictions,
+    )  # fmt: skip
+    data = check_shards([folder], flags, ModelFiles(config, str(CONFIG), None))
     reader = InstanceReader(
         ReaderConfig(
             data.sources, batch, length, predictions, config.vocab_size, masking=data.masking

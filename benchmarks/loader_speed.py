@@ -18,8 +18,9 @@ from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.reader import InstanceReader, ReaderConfig
 from bert_ko.modeling.encoder import config_from_json
-from bert_ko.tasks.pretraining.settings import MaskingFlags
+from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import check_shards
+from bert_ko.training.model_files import ModelFiles
 
 GOALS = {"static": 20_000, "dynamic": 10_000}
 LENGTH, PREDICTIONS, BATCH = 128, 20, 256
@@ -45,7 +46,11 @@ def speed(folder: Path, sequences: int) -> float:
     """Sequences a second, decoded in the background as training takes them."""
     path = VOCAB / "bert_config.json"
     config = config_from_json(path.read_text(), str(path))
-    data = check_shards([str(folder)], config, str(path), LENGTH, PREDICTIONS, MaskingFlags())
+    flags = PretrainingFlags(
+        input_file=(str(folder),), output_dir="", do_train=True, max_seq_length=LENGTH,
+        max_predictions_per_seq=PREDICTIONS,
+    )  # fmt: skip
+    data = check_shards(flags.input_file, flags, ModelFiles(config, str(path), None))
     reader = InstanceReader(
         ReaderConfig(
             data.sources, BATCH, LENGTH, PREDICTIONS, config.vocab_size, masking=data.masking
