@@ -211,7 +211,7 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
         """
 
     def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
-        """For a model of so many layers; see ``num_updates``."""
+        """The optimizer's settings; see ``num_updates``."""
         num_train_steps, num_warmup_steps = self.num_updates(steps_per_epoch)
         return OptimizerConfig(
             name=self.optimizer,

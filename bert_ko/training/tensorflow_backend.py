@@ -97,7 +97,7 @@ def _connect_tpu(config: DeviceConfig) -> Any:
 
 
 def _require_answer(master: str) -> None:
-    """Raises OSError where nothing listens; TensorFlow would wait forever."""
+    """Raises OSError if nothing listens; TensorFlow would wait forever."""
     if master.startswith("grpc://"):
         host, _, port = master.removeprefix("grpc://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=_TPU_TIMEOUT).close()

@@ -426,7 +426,7 @@ def undisturbed(
 
 @pytest.mark.parametrize("log_steps", [1, 3, 7])
 @pytest.mark.parametrize("seed", range(3))
-def test_run_killed_at_random_steps_goes_on_to_the_same_run(
+def test_run_killed_at_random_steps_resumes_to_the_same_run(
     seed: int, log_steps: int, tmp_path: Path, reader: ReaderConfig,
     undisturbed: Callable[[int], Path],
 ) -> None:  # fmt: skip
@@ -442,7 +442,7 @@ def test_run_killed_at_random_steps_goes_on_to_the_same_run(
     assert_same_run(tmp_path, undisturbed(log_steps))
 
 
-def test_run_killed_between_its_files_goes_on_to_the_same_run(
+def test_run_killed_between_its_files_resumes_to_the_same_run(
     tmp_path: Path, reader: ReaderConfig, undisturbed: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -501,7 +501,7 @@ def test_run_again_when_all_is_done_touches_nothing(
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
-def test_run_time_over_saves_and_goes_on_with_more(
+def test_run_time_over_saves_and_resumes_with_more(
     tmp_path: Path, reader: ReaderConfig, undisturbed: Callable[[int], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -520,7 +520,7 @@ def test_run_time_over_saves_and_goes_on_with_more(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_run_signal_saves_and_exits_and_the_next_run_goes_on(
+def test_run_signal_saves_and_exits_and_the_next_run_resumes(
     number: int, tmp_path: Path, reader: ReaderConfig, undisturbed: Callable[[int], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -24,7 +24,7 @@ def write(
             writer.write(item, prefix)
 
 
-def test_metrics_writer_goes_on_behind_the_checkpoint(tmp_path: Path) -> None:
+def test_metrics_writer_continues_after_the_checkpoint(tmp_path: Path) -> None:
     write(tmp_path, 0, records(1, 7, 0.25))
     write(tmp_path, 4, records(5, 9, 0.5))
     path = tmp_path / "metrics.jsonl"

@@ -168,7 +168,7 @@ def test_open_model_files_other_vocabulary_than_beside_the_weights_is_refused_or
     )
 
 
-# What stands beside weights
+# What is found beside weights
 
 
 def test_beside_folder_without_anything_has_nothing(tmp_path: Path) -> None:

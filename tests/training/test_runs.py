@@ -138,11 +138,11 @@ def test_refuse_other_run_of_another_tokenizer(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("stands", "asked"), [(None, "0123"), ("0123", None), (None, None)])
+@pytest.mark.parametrize(("saved", "asked"), [(None, "0123"), ("0123", None), (None, None)])
 def test_refuse_other_run_unknown_tokenizer_is_accepted(
-    stands: str | None, asked: str | None, tmp_path: Path
+    saved: str | None, asked: str | None, tmp_path: Path
 ) -> None:
-    run = make_run(tmp_path, fingerprint=stands)
+    run = make_run(tmp_path, fingerprint=saved)
     save(run, 4)
     refuse_other_run(run._replace(fingerprint=asked), True)
 
@@ -293,7 +293,7 @@ def test_write_run_again_replaces_another_run_alone(tmp_path: Path) -> None:
     assert read_model_config(str(tmp_path / "bert_config.json")) == run.model_config
 
 
-def test_write_run_same_model_of_the_user_stays_as_it_stands(tmp_path: Path) -> None:
+def test_write_run_same_model_of_the_user_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "bert_config.json"
     text = json.dumps(CONFIG.to_dict(), indent=8)
     path.write_text(text)

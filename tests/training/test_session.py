@@ -153,7 +153,7 @@ class FakeTask(Task):
     """Its score is looked up by the number of updates that the weights have seen.
 
     Attributes:
-        found: what stood in the run's folder when training began.
+        found: what was in the run's folder when training began.
         asked: weight, folder and step of each ``finish``.
     """
 

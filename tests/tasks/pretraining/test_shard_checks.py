@@ -195,9 +195,9 @@ def test_check_shards_folders_that_differ_are_refused(
     name: str, value: Any, tmp_path: Path
 ) -> None:
     first, second = make(tmp_path / "a"), make(tmp_path / "b", **{name: value})
-    stands = {**MANIFEST, **MANIFEST["flags"]}[name]
+    expected = {**MANIFEST, **MANIFEST["flags"]}[name]
     assert refusal(first, second) == (
-        f"the shards differ in {name}: {stands} in {first}/manifest.json, {value} in "
+        f"the shards differ in {name}: {expected} in {first}/manifest.json, {value} in "
         f"{second}/manifest.json; make both with the same."
     )
 
@@ -217,9 +217,9 @@ def test_check_shards_folders_prepared_for_other_masks_want_the_flag(
 ) -> None:
     first = make(tmp_path / "a", masking="dynamic")
     second = make(tmp_path / "b", masking="dynamic", **{name: value})
-    stands = MANIFEST["flags"][name]
+    expected = MANIFEST["flags"][name]
     assert refusal(first, second) == (
-        f"the shards were prepared with {name} {stands} ({first}/manifest.json) and {value} "
+        f"the shards were prepared with {name} {expected} ({first}/manifest.json) and {value} "
         f"({second}/manifest.json); say with --{name} how to mask them."
     )
     assert checked(first, second, **{name: value}) == checked(first, second, **{name: value})
