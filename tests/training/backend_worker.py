@@ -154,7 +154,7 @@ def load_results(name: str, base_folder: Path) -> dict[str, Any]:
 
     Args:
         name: of the backend.
-        base_folder: pytest's for temporary files; under xdist a worker has its own in the shared one.
+        base_folder: pytest's for temporary files; under xdist it is a worker's, in the shared one.
     """
     shared = base_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else base_folder
     folder = shared / "backend_worker"
