@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from bert_ko import files
 from bert_ko.data import reader as module
-from bert_ko.data import record_windows
+from bert_ko.data import records
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskedBatch, MaskingConfig, mask_tokens
 from bert_ko.data.prefetch import Prefetcher
@@ -456,7 +456,7 @@ def test_dynamic_masks_chunks_and_windows_do_not_repeat(
 ) -> None:
     # The same rows twice: the same draws would give the same masks.
     monkeypatch.setattr(module, "_CHUNK", chunk)
-    monkeypatch.setattr(record_windows, "_UNSHUFFLED", window)
+    monkeypatch.setattr(records, "_UNSHUFFLED", window)
     data = make_data(tmp_path, [50], True)
     path = Path(data.sources[0].path)
     path.write_bytes(path.read_bytes() * 2)
@@ -652,7 +652,7 @@ def test_batches_all_shards_empty_raises(shuffle_buffer_size: int, tmp_path: Pat
     data = make_data(tmp_path, [0, 0, 0])
     config = make_config(data, shuffle_buffer_size=shuffle_buffer_size, interleave=2)
     for batches in (InstanceReader(config).batches(), InstanceReader(config).one_epoch()):
-        with pytest.raises(ValueError, match=r"^no record in 3 shards, .*0-False the first"):
+        with pytest.raises(ValueError, match=r"^no records in 3 shards \(the first is .*0-False\); "):
             next(batches)
 
 

@@ -269,7 +269,7 @@ def test_shard_reader_damage_behind_the_position_is_not_seen(tmp_path: Path) -> 
 def test_read_records_no_tfrecord_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("그냥 글일 뿐이다.\n" * 3, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"a\.txt: record 0: .* this is no TFRecord file"):
+    with pytest.raises(ValueError, match=r"a\.txt: record 0: .* this is not a TFRecord file"):
         list(read_records(str(path)))
 
 
@@ -278,5 +278,5 @@ def test_read_records_enormous_size_is_refused_before_it_is_read(tmp_path: Path)
     head = struct.pack("<Q", MAX_RECORD_BYTES + 1)
     head += struct.pack("<I", masked_checksum(head))
     path.write_bytes(frame(b"1") + head)
-    with pytest.raises(ValueError, match="record 1: 1,073,741,825 bytes is no instance"):
+    with pytest.raises(ValueError, match="record 1: 1,073,741,825 bytes are too many for an instance"):
         list(read_records(str(path)))
