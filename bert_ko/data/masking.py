@@ -24,37 +24,22 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """How targets are drawn.
+    """How targets are drawn."""
 
-    Attributes:
-        masked_lm_prob: share of the sequence's pieces to predict, in (0, 1).
-        max_predictions_per_seq: P, at most so many pieces.
-        max_ngram_size: longest run of words masked together; n has weight 1/n.
-        replace_by_word: 80/10/10 is drawn for a word as a whole instead of for each piece.
-    """
-
-    masked_lm_prob: float = 0.15
-    max_predictions_per_seq: int = 20
-    max_ngram_size: int = 1
-    replace_by_word: bool = False
+    masked_lm_prob: float = 0.15  # share of a sequence's pieces to predict, in (0, 1)
+    max_predictions_per_seq: int = 20  # P, the most pieces
+    max_ngram_size: int = 1  # longest run of words masked together; n has weight 1/n
+    replace_by_word: bool = False  # 80/10/10 is drawn for a whole word instead of for each piece
 
 
 class MaskedBatch(NamedTuple):
-    """Masked sequences and their targets.
+    """Masked sequences and their targets."""
 
-    Attributes:
-        input_ids: int32 [B, L], masked.
-        positions: int32 [B, P], ascending, 0 after the last.
-        ids: int32 [B, P], the original pieces, 0 after the last.
-        weights: float32 [B, P], 1 at a target, 0 after the last.
-        is_masked: bool [B, L], the targets.
-    """
-
-    input_ids: npt.NDArray[np.int32]
-    positions: npt.NDArray[np.int32]
-    ids: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float32]
-    is_masked: Flags
+    input_ids: npt.NDArray[np.int32]  # [B, L], masked
+    positions: npt.NDArray[np.int32]  # [B, P], ascending, 0 after the last
+    ids: npt.NDArray[np.int32]  # [B, P], the original pieces, 0 after the last
+    weights: npt.NDArray[np.float32]  # [B, P], 1 at a target, 0 after the last
+    is_masked: Flags  # [B, L], the targets
 
     def features(self) -> dict[str, npt.NDArray[Any]]:
         """The features by Google's names."""
@@ -82,11 +67,7 @@ class _Words(NamedTuple):
 def replacement_ids(
     vocab: Vocabulary, additional_special_tokens: Collection[str] = ()
 ) -> npt.NDArray[np.int32]:
-    """Ids that may stand for a masked piece at random.
-
-    Args:
-        vocab: the pieces.
-        additional_special_tokens: of the tokenizer's config.
+    """Ids that may randomly replace a masked piece, int32 [N].
 
     Differs: Google draws from the whole vocabulary; special and unused tokens are left out here.
     """
@@ -107,11 +88,11 @@ def mask_tokens(
 
     Args:
         input_ids: int32 [B, L].
-        is_piece: bool [B, L], what may be masked.
+        is_piece: bool [B, L], true at what may be masked.
         word_starts: bool [B, L], first piece of each word; a word ends at the next start or where
-            is_piece ends. All of is_piece, to mask single pieces.
+            is_piece ends. Pass is_piece itself to mask single pieces.
         mask_id: id of [MASK].
-        replacements: of replacement_ids.
+        replacements: int32 [N], from replacement_ids.
         config: how targets are drawn.
         rng: its state alone decides the draws.
 
@@ -169,14 +150,7 @@ def _find_words(is_piece: Flags, word_starts: Flags) -> _Words:
 def _choose_words(
     words: _Words, budget: Ints, max_ngram_size: int, rng: np.random.Generator
 ) -> Ints:
-    """Numbers of the chosen words.
-
-    Args:
-        words: W words.
-        budget: int64 [B], pieces to mask in each row.
-        max_ngram_size: longest run.
-        rng: draws the order of the words and the size of each run.
-    """
+    """Numbers of the chosen words, ascending; ``budget`` int64 [B] are pieces to mask in a row."""
     order = np.arange(len(words.length))
     used = np.zeros(len(order), np.bool_)
     weights = np.cumsum(1.0 / np.arange(1, max_ngram_size + 1))
@@ -250,7 +224,7 @@ def _replace(
     config: MaskingConfig,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int32]:
-    """What stands in the input for each target."""
+    """What the input has in place of each target."""
     if config.replace_by_word:
         word = np.searchsorted(words.first_piece, flat, "right") - 1
         draw = rng.random(len(words.length))[word]

@@ -652,7 +652,9 @@ def test_batches_all_shards_empty_raises(shuffle_buffer_size: int, tmp_path: Pat
     data = make_data(tmp_path, [0, 0, 0])
     config = make_config(data, shuffle_buffer_size=shuffle_buffer_size, interleave=2)
     for batches in (InstanceReader(config).batches(), InstanceReader(config).one_epoch()):
-        with pytest.raises(ValueError, match=r"^no records in 3 shards \(the first is .*0-False\); "):
+        with pytest.raises(
+            ValueError, match=r"^no records in 3 shards \(the first is .*0-False\); "
+        ):
             next(batches)
 
 

@@ -278,5 +278,7 @@ def test_read_records_enormous_size_is_refused_before_it_is_read(tmp_path: Path)
     head = struct.pack("<Q", MAX_RECORD_BYTES + 1)
     head += struct.pack("<I", masked_checksum(head))
     path.write_bytes(frame(b"1") + head)
-    with pytest.raises(ValueError, match="record 1: 1,073,741,825 bytes are too many for an instance"):
+    with pytest.raises(
+        ValueError, match="record 1: 1,073,741,825 bytes are too many for an instance"
+    ):
         list(read_records(str(path)))
