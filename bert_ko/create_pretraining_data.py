@@ -31,8 +31,9 @@ from bert_ko.data.pipeline import (
     is_intact,
     remove_work_files,
     run_pipeline,
+    table_rows,
+    totals,
 )
-from bert_ko.data.report import table_rows, totals
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.flags import output_flags, run_command
 from bert_ko.json_files import read_json, write_json
