@@ -619,7 +619,7 @@ def test_run_over_a_foreign_manifest_keeps_it_and_its_files(
     for flags in ([], ["--overwrite"]):
         assert make(corpus, out / "a", *flags) == 1
         assert error_of(capsys) == (
-            f"{out}/manifest.json is not of this command; write to another folder."
+            f"{out}/manifest.json is not from this command; write to another folder."
         )
     assert (out / "manifest.json").read_text() == foreign
     assert (out / "precious.bin").exists()
@@ -750,7 +750,7 @@ def test_run_stopped_at_any_task_goes_on_to_the_same_bytes(
         if status == 0:
             break
         assert "the plug was pulled" in (text := capsys.readouterr().err)
-        assert ("going on where an earlier run was stopped" in text) == (attempt > 0)
+        assert ("resuming where an earlier run was stopped" in text) == (attempt > 0)
     assert status == 0
     assert tfrecords(tmp_path / "out") == tfrecords(tmp_path / "whole")
     assert set(done.values()) == {1}  # nothing was done twice
@@ -1113,7 +1113,7 @@ def test_command_killed_at_every_stage_goes_on_to_the_same_bytes(
         assert not (tmp_path / "manifest.json").exists()
     done = execute(*args)
     assert done.returncode == 0, done.stderr
-    assert "going on where an earlier run was stopped" in done.stderr
+    assert "resuming where an earlier run was stopped" in done.stderr
     assert tfrecords(tmp_path) == undisturbed  # and no other file, hidden or not
 
 
