@@ -27,7 +27,7 @@ import pytest
 
 from bert_ko import create_pretraining_data, files
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
-from bert_ko.data import pipeline, shards
+from bert_ko.data import pipeline
 from bert_ko.data.features import instance_features
 from bert_ko.data.records import read_records
 from bert_ko.data.tfrecord import decode_example
@@ -890,23 +890,6 @@ def test_run_unusable_output_is_one_line(
     assert corpus.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["a.tfrecord", "a.tfrecord.gz"])
-def test_run_disk_full_is_one_line_and_leaves_no_half_file(
-    name: str, corpus: Path, tmp_path: Path, make: Make, monkeypatch: Patch, capsys: Captured
-) -> None:
-    def is_full(self: Any, data: Any) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(shards._Sums, "write", is_full)
-        assert make(corpus, tmp_path / "out" / name) == 1
-    assert error_of(capsys) == f"{tmp_path}/out/{name}: No space left on device"
-    assert not [file for file in contents(tmp_path / "out") if not file.startswith(WORK)]
-    assert make(corpus, tmp_path / "out" / name) == 0
-    assert make(corpus, tmp_path / "other" / name) == 0
-    assert tfrecords(tmp_path / "out") == tfrecords(tmp_path / "other")
-
-
 # Processes: as users start the command
 
 
@@ -1099,20 +1082,6 @@ def test_command_interrupted_ends_its_workers(
     assert stderr.splitlines()[-1] == "create_pretraining_data: interrupted"
     assert "Traceback" not in stderr
     wait_for_end(workers)
-
-
-@pytest.mark.slow
-def test_command_second_run_meanwhile_is_refused(
-    large_corpus: Path, tmp_path: Path, vocab_folder: str
-) -> None:
-    args = (large_corpus, f"{tmp_path}/a@2", vocab_folder, "--num_workers=1", "--dupe_factor=1")
-    with start(*args) as process:
-        wait_until(process, functools.partial(has_files, tmp_path / WORK, "chunk-*.spill", 1))
-        second = execute(*args)
-        assert second.returncode == 1
-        assert "another run is writing here" in second.stderr
-        process.communicate(timeout=60)
-    assert process.returncode == 0
 
 
 @pytest.mark.slow

@@ -92,9 +92,6 @@ def with_value(value: Any, *place: str | int) -> dict[str, Any]:
     return changed
 
 
-# The type
-
-
 FORMAT_1 = {**without(without(COMPLETE, "mask_id"), "replacement_ranges"), "format": 1}
 
 
@@ -182,37 +179,34 @@ def test_manifest_wrong_value_is_named(
     assert str(error.value) == f"out/manifest.json: {message}."
 
 
-# The manifests of shards
-
-
-def test_read_manifests_shards_beside_theirs_are_known(tmp_path: Path) -> None:
+def test_read_manifests_shards_beside_theirs_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [write_shard(tmp_path / name) for name in ("a-0.tfrecord", "a-1.tfrecord.gz")]
     manifest = write_manifest(tmp_path, paths)
     beside = str(tmp_path / "manifest.json")
     assert read_manifests(paths[::-1]) == [
         ManifestShard(path, beside, manifest) for path in paths[::-1]
     ]
-
-
-def test_read_manifests_relative_path_without_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifest = write_manifest(tmp_path, [write_shard(tmp_path / "a")])
     monkeypatch.chdir(tmp_path)
-    assert read_manifests(["a"]) == [ManifestShard("a", "manifest.json", manifest)]
-    assert read_manifests(["./a"]) == [ManifestShard("./a", "./manifest.json", manifest)]
+    name = "a-0.tfrecord"
+    for path, where in (
+        (name, ""),
+        (f"./{name}", "./"),
+        (f"file://{paths[0]}", f"file://{tmp_path}/"),
+    ):
+        found = ManifestShard(path, f"{where}manifest.json", manifest)
+        assert read_manifests([path]) == [found]
 
 
 def test_read_manifests_several_folders_have_their_own(tmp_path: Path) -> None:
-    paths = [write_shard(tmp_path / folder / "a", size) for folder, size in (("x", 1), ("y", 2))]
-    manifests = [
-        write_manifest(tmp_path / folder, [path], tokenizer_fingerprint=folder)
-        for folder, path in zip(("x", "y"), paths, strict=True)
-    ]
-    assert [shard.manifest for shard in read_manifests(paths)] == manifests
-    assert [shard.manifest_path for shard in read_manifests(paths)] == [
-        str(tmp_path / folder / "manifest.json") for folder in ("x", "y")
-    ]
+    folders = (tmp_path / "x", tmp_path / "y")
+    paths = [write_shard(folder / "a", size) for size, folder in enumerate(folders)]
+    expected = []
+    for folder, path in zip(folders, paths, strict=True):
+        manifest = write_manifest(folder, [path], tokenizer_fingerprint=folder.name)
+        expected.append(ManifestShard(path, str(folder / "manifest.json"), manifest))
+    assert read_manifests(paths) == expected
 
 
 def test_read_manifests_one_run_in_two_folders_is_known_by_its_first(tmp_path: Path) -> None:
@@ -232,18 +226,14 @@ def test_read_manifests_one_run_in_two_folders_is_known_by_its_first(tmp_path: P
     assert [shard.manifest for shard in read_manifests(paths)] == [manifest, later]
 
 
-def test_read_manifests_without_any_gives_none(tmp_path: Path) -> None:
-    path = write_shard(tmp_path / "tf_examples.tfrecord")
-    assert read_manifests([path]) == [ManifestShard(path, str(tmp_path / "manifest.json"), None)]
-
-
 def test_read_manifests_shard_that_is_not_listed_gives_none(tmp_path: Path) -> None:
     path, other = write_shard(tmp_path / "a"), write_shard(tmp_path / "b")
-    manifest = write_manifest(tmp_path, [path])
-    assert [shard.manifest for shard in read_manifests([path, other])] == [manifest, None]
-    # A file of the same name elsewhere is another one.
+    # A file of the same name elsewhere is a different one.
     elsewhere = write_shard(tmp_path / "deeper" / "a")
-    assert [shard.manifest for shard in read_manifests([path, elsewhere])] == [manifest, None]
+    assert read_manifests([path]) == [ManifestShard(path, str(tmp_path / "manifest.json"), None)]
+    manifest = write_manifest(tmp_path, [path])
+    found = read_manifests([path, other, elsewhere])
+    assert [shard.manifest for shard in found] == [manifest, None, None]
 
 
 @pytest.mark.parametrize(
@@ -289,11 +279,6 @@ def test_read_manifests_remote_folder(tmp_path: Path) -> None:
         read_manifests([path])
 
 
-def test_read_manifests_file_url_knows_a_local_manifest(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path, [write_shard(tmp_path / "a")])
-    assert [shard.manifest for shard in read_manifests([f"file://{tmp_path}/a"])] == [manifest]
-
-
 @settings(deadline=None)
 @given(st.sets(st.integers(0, 60)))
 def test_id_ranges_any_ids_are_restored(ids: set[int]) -> None:
@@ -302,8 +287,8 @@ def test_id_ranges_any_ids_are_restored(ids: set[int]) -> None:
     # As few as can be: between two ranges something is missing.
     assert all(a[1] + 1 < b[0] for a, b in itertools.pairwise(ranges))
     if ids:
-        masking = DynamicMasking("piece", MaskingConfig(), 4, ranges)
-        assert masking.replacements().tolist() == sorted(ids)
+        found = DynamicMasking("piece", MaskingConfig(), 4, ranges).replacements()
+        assert found.tolist() == sorted(ids) and found.dtype == np.int32
 
 
 @pytest.mark.parametrize(
@@ -322,28 +307,9 @@ def test_shard_paths_names_are_literal(
     assert shard_paths(output_file, num_shards) == expected
 
 
-@pytest.mark.parametrize(
-    ("output_file", "num_shards", "message"),
-    [
-        (["a@2"], 3, "contradicts"),
-        (["a", "b"], 2, "contradicts"),
-        (["a", "b", "a"], None, "names a file twice"),
-        (["a@0"], None, "at least 1, got 0"),
-    ],
-)
-def test_shard_paths_contradiction_raises(
-    output_file: list[str], num_shards: int | None, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        shard_paths(output_file, num_shards)
-
-
-@pytest.mark.parametrize(
-    ("shard", "expected"),
-    [("a.tfrecord", "manifest.json"), ("x/y/a", "x/y/manifest.json"), ("gs://b/a", "gs://b/manifest.json")],
-)  # fmt: skip
-def test_manifest_path_stands_beside_the_first_shard(shard: str, expected: str) -> None:
-    assert manifest_path([shard, "elsewhere/b"]) == expected
+def test_manifest_path_is_beside_the_first_shard() -> None:
+    for folder in ("", "x/y/", "gs://b/"):
+        assert manifest_path([f"{folder}a", "elsewhere/b"]) == f"{folder}manifest.json"
 
 
 def test_is_manifest_needs_what_only_ours_has() -> None:

@@ -23,7 +23,6 @@ from bert_ko.data import reader as module
 from bert_ko.data import records
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskedBatch, MaskingConfig, mask_tokens
-from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.reader import (
     DynamicMasking,
     InstanceReader,
@@ -244,20 +243,6 @@ def test_batches_resumed_at_any_position_go_on_bit_for_bit(
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_batches_resumed_at_every_position_of_real_chunks(dynamic: bool, tmp_path: Path) -> None:
-    # 2,650 records: windows of 1,200 have a whole chunk of 1,024 and a part of one.
-    data = make_data(tmp_path, [1500, 0, 250, 900], dynamic)
-    config = make_config(data, dynamic, batch_size=375, shuffle_buffer_size=1200, interleave=3)
-    batches = take(config, 17)
-    assert batches[-1].epoch == 2
-    for last, batch in enumerate(batches[:-2]):
-        text = json.dumps(batch.position)
-        position = json.loads(text)
-        assert_same(take(config, 2, position), batches[last + 1 : last + 3])
-        assert json.dumps(position) == text
-
-
-@pytest.mark.parametrize("dynamic", [False, True])
 def test_batches_every_epoch_has_each_record_once(dynamic: bool, tmp_path: Path) -> None:
     sizes = [7, 0, 19, 4]
     data = make_data(tmp_path, sizes, dynamic)
@@ -274,12 +259,6 @@ def test_batches_every_epoch_has_each_record_once(dynamic: bool, tmp_path: Path)
     assert [batch.epoch for batch in batches] == [(8 * i + 7) // 30 for i in range(15)]
 
 
-def test_batches_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
-    data = make_data(tmp_path, [30, 30, 30])
-    orders = [places(take(make_config(data, seed=seed), 18)) for seed in (1, 1, 2)]
-    assert orders[0] == orders[1] != orders[2]
-
-
 def test_batches_order_of_the_shards_depends_on_seed_and_epoch(tmp_path: Path) -> None:
     data = make_data(tmp_path, [5, 5, 5, 5])
 
@@ -288,13 +267,11 @@ def test_batches_order_of_the_shards_depends_on_seed_and_epoch(tmp_path: Path) -
         config = make_config(data, seed=seed, interleave=1, shuffle_buffer_size=5)
         return [int(batch.shards[0]) for batch in take(config, 80)]
 
-    found = [shards(seed) for seed in range(20)]
-    for order in found:
-        epochs = [tuple(order[start : start + 4]) for start in range(0, 80, 4)]
-        assert all(sorted(epoch) == [0, 1, 2, 3] for epoch in epochs)
-        # 20 of 24 orders, mostly with repetitions.
-        assert len(set(epochs)) > 5
-    assert len({tuple(order[:4]) for order in found}) > 5
+    found = shards(0)
+    epochs = [tuple(found[start : start + 4]) for start in range(0, 80, 4)]
+    assert all(sorted(epoch) == [0, 1, 2, 3] for epoch in epochs)
+    assert len(set(epochs)) > 5  # 20 of 24 orders, mostly with repetitions
+    assert len({tuple(shards(seed)[:4]) for seed in range(20)}) > 5
 
 
 def test_batches_a_window_mixes_open_shards_and_their_records(tmp_path: Path) -> None:
@@ -339,24 +316,15 @@ def test_batches_without_shuffle_keep_the_order_of_the_shards(tmp_path: Path) ->
     assert places(list(InstanceReader(config).one_epoch())) == all_places(sizes)
 
 
-def test_batches_called_twice_begin_at_the_same_position(tmp_path: Path) -> None:
-    data = make_data(tmp_path, [20, 5])
-    config = make_config(data)
-    reader = InstanceReader(config, take(config, 2)[-1].position)
-    first, second = (list(itertools.islice(reader.batches(), 6)) for _ in range(2))
-    assert_same(first, second)
-    reader = InstanceReader(config)
-    assert_same(list(reader.one_epoch()), list(reader.one_epoch()))
-
-
-def test_one_epoch_resumed_gives_what_is_left(tmp_path: Path) -> None:
+def test_one_epoch_resumed_gives_what_is_left_each_time(tmp_path: Path) -> None:
     data = make_data(tmp_path, [20, 5])
     config = make_config(data, batch_size=4, shuffle_buffer_size=7)
     batches = list(InstanceReader(config).one_epoch())
     assert len(batches) == 7
     for count, batch in enumerate(batches, 1):
-        resumed = list(InstanceReader(config, batch.position).one_epoch())
-        assert_same(resumed, batches[count:])
+        reader = InstanceReader(config, batch.position)
+        for _ in range(2):
+            assert_same(list(reader.one_epoch()), batches[count:])
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -557,12 +525,6 @@ def _assert_words_whole_and_ids_allowed(
     assert (restored(masked) == rows["input_ids"]).all()
 
 
-def test_dynamic_masking_replacements_are_the_ranges() -> None:
-    masking = dataclasses.replace(MASKING, replacement_ranges=((5, 7), (9, 9)))
-    assert masking.replacements().tolist() == [5, 6, 7, 9]
-    assert masking.replacements().dtype == np.int32
-
-
 def test_batches_next_sentence_weights_are_of_the_shard(tmp_path: Path) -> None:
     data = make_data(tmp_path, [20, 20, 20])
     weights = [1.0, 0.0, 1.0]
@@ -578,16 +540,13 @@ def test_batches_next_sentence_weights_are_of_the_shard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", ["v1", "v2"])
-def test_batches_both_feature_names_are_read(names: FeatureNames, tmp_path: Path) -> None:
+def test_batches_both_feature_names_are_read_to_narrow_arrays(
+    names: FeatureNames, tmp_path: Path
+) -> None:
     data = make_data(tmp_path, [6], names=names)
     batches = take(make_config(data, feature_names=names), 4)
     assert_content(batches, data, False)
-
-
-def test_batches_features_are_narrow(tmp_path: Path) -> None:
-    data = make_data(tmp_path, [6])
-    (batch,) = take(make_config(data), 1)
-    dtypes = {name: str(values.dtype) for name, values in batch.features.items()}
+    dtypes = {name: str(values.dtype) for name, values in batches[0].features.items()}
     floats = {"masked_lm_weights", "next_sentence_weights"}
     assert dtypes == {name: "float32" if name in floats else "int32" for name in dtypes}
     assert dtypes.keys() == {*data.rows[0], "next_sentence_weights"}
@@ -610,16 +569,6 @@ def test_batches_id_beyond_the_vocabulary_names_shard_and_record(
     )
     with pytest.raises(ValueError, match=expected):
         list(InstanceReader(make_config(data, dynamic)).one_epoch())
-
-
-def test_batches_negative_id_names_shard_and_record(tmp_path: Path) -> None:
-    data = make_data(tmp_path, [30, 30])
-    path = Path(data.sources[1].path)
-    data.rows[1]["input_ids"][:, 2] = 2**32 - 1  # minus one, for whoever keeps 32 bits
-    write_shard(path, {name: values[:1] for name, values in data.rows[1].items()}, False)
-    expected = rf"^{re.escape(str(path))}: record 0: input_ids must be from 0 to .*, got 4,294"
-    with pytest.raises(ValueError, match=expected):
-        list(InstanceReader(make_config(data)).one_epoch())
 
 
 def test_batches_other_lengths_name_shard_record_and_flag(tmp_path: Path) -> None:
@@ -698,11 +647,3 @@ assert "google_crc32c" not in sys.modules
     assert done.returncode == 0, done.stderr
     (batch,) = take(make_config(data, True, batch_size=30), 1)
     assert json.loads(done.stdout) == batch.features["input_ids"].tolist()
-
-
-def test_prefetcher_of_a_reader_gives_its_batches_and_closes_its_files(tmp_path: Path) -> None:
-    data = make_data(tmp_path, [50, 50])
-    config = make_config(data, shuffle_buffer_size=10, interleave=2)
-    with Prefetcher(InstanceReader(config).batches()) as items:
-        batches = list(itertools.islice(items, 30))
-    assert_same(batches, take(config, 30))
