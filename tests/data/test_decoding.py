@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_ko.data import decoding
 from bert_ko.data.decoding import DamagedRecordError, ExampleDecoder
-from bert_ko.data.features import FeatureNames, FeatureSpec, file_name, instance_features
+from bert_ko.data.features import FeatureNames, FeatureSpec, instance_features
 from bert_ko.data.tfrecord import ExampleEncoder, decode_example
 
 Specs = tuple[FeatureSpec, ...]
@@ -119,16 +118,6 @@ def test_decode_any_records_of_the_encoder_together_equal_reference(
         found = ExampleDecoder(specs, names).decode(records)
         assert_equals_reference(records, specs, names)
     assert ("input_ids" in found) and (("morpheme_ids" in found) == dynamic)
-
-
-@pytest.mark.parametrize("value", [127, 128, 16_383, 16_384, 2**21 - 1, 2**21, LARGEST_TOGETHER])
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_decode_each_width_at_each_place_together_equals_reference(
-    value: int, place: int, together: pytest.MonkeyPatch
-) -> None:
-    ids = [1, 2, 3]
-    ids[place] = value
-    assert_equals_reference([small(), small(ids), small((value, 0, value)), small()])
 
 
 @pytest.mark.parametrize("value", [2**31, 2**32 + 5, -1, -(2**63)])
@@ -285,33 +274,3 @@ def test_decode_damaged_bytes_equal_reference_or_raise_both(data: st.DataObject)
     found = ExampleDecoder(SPECS).decode(records)
     for name, values in reference.items():
         assert found[name][row].tobytes() == values.astype(found[name].dtype).tobytes()
-
-
-@pytest.mark.slow
-@settings(max_examples=40, deadline=None)
-@given(st.booleans(), st.sampled_from(["v1", "v2"]), st.booleans(), st.integers(0, 2**32))
-def test_decode_records_of_tensorflow_equal_reference(
-    dynamic: bool, names: FeatureNames, deterministic: bool, seed: int
-) -> None:
-    tf = pytest.importorskip("tensorflow")
-    specs = instance_features(20, 5, dynamic)
-    rng = np.random.default_rng(seed)
-    records = []
-    for _ in range(4):
-        features = {"제목": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"\xff"]))}
-        for index in rng.permutation(len(specs)).tolist():
-            spec = specs[index]
-            if spec.dtype == "float32":
-                values = rng.random(spec.length).tolist()
-                feature = tf.train.Feature(float_list=tf.train.FloatList(value=values))
-            else:
-                values = rng.integers(0, 40_000, spec.length).tolist()
-                feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-            features[file_name(spec.name, names)] = feature
-        record = tf.train.Example(features=tf.train.Features(feature=features))
-        records.append(bytes(record.SerializeToString(deterministic=deterministic)))
-    assert_equals_reference(records, specs, names)
-    if deterministic:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(decoding, "decode_example", refuse)
-            ExampleDecoder(specs, names).decode(records)

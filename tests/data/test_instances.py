@@ -86,38 +86,24 @@ def document_of(lengths: Lengths, span: tuple[int, int]) -> int:
     raise AssertionError(f"{span} is in no document")
 
 
-def boundaries(lengths: Lengths) -> set[int]:
-    return set(make_bucket(lengths).sentence_offsets.tolist())
-
-
 def covered(spans: list[tuple[int, int]]) -> Counter[int]:
     return Counter(piece for start, end in spans for piece in range(start, end))
 
 
 @given(LENGTHS, SEQUENCE, SHORT, st.integers(1, 3), SEED)
-def test_plan_nsp_segments_are_sentences_of_one_document(
+def test_plan_nsp_pairs_are_sentences_of_one_document_or_of_two_by_the_label(
     lengths: Lengths, max_seq_length: int, short: float, copies: int, seed: int
 ) -> None:
     plan = plan_of(lengths, "nsp", max_seq_length, short, copies, seed, truncates=False)
-    ends = boundaries(lengths)
+    ends = set(make_bucket(lengths).sentence_offsets.tolist())
     for pair in pairs(plan):
         assert pair.a[0] < pair.a[1] and pair.b[0] < pair.b[1]
         assert {*pair.a, *pair.b} <= ends
-        document_of(lengths, pair.a)
-        document_of(lengths, pair.b)
-
-
-@given(LENGTHS, SEQUENCE, SHORT, st.integers(1, 3), SEED)
-def test_plan_nsp_label_says_whether_the_second_follows(
-    lengths: Lengths, max_seq_length: int, short: float, copies: int, seed: int
-) -> None:
-    plan = plan_of(lengths, "nsp", max_seq_length, short, copies, seed, truncates=False)
-    for pair in pairs(plan):
+        a_document, b_document = document_of(lengths, pair.a), document_of(lengths, pair.b)
         if pair.label == 0:
-            assert pair.b[0] == pair.a[1]
-            assert document_of(lengths, pair.a) == document_of(lengths, pair.b)
+            assert pair.b[0] == pair.a[1] and a_document == b_document
         elif len(lengths) > 1:
-            assert document_of(lengths, pair.a) != document_of(lengths, pair.b)
+            assert a_document != b_document
         else:
             assert pair.b[0] != pair.a[1]
             assert pair.b[1] <= pair.a[0] or pair.a[1] < pair.b[0]
