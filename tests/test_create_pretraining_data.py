@@ -232,14 +232,9 @@ def test_run_gzip_has_the_same_records_and_the_same_bytes_again(
     ],
 )
 def test_run_contradicting_shards_is_an_error(
-    output: str,
-    flags: list[str],
-    message: str,
-    corpus: Path,
-    tmp_path: Path,
-    make: Make,
-    capsys: Captured,
-) -> None:
+    output: str, flags: list[str], message: str, corpus: Path, tmp_path: Path, make: Make, capsys:
+    Captured,
+) -> None:  # fmt: skip
     paths = ",".join(f"{tmp_path}/out/{name}" for name in output.split(","))
     assert make(corpus, paths, *flags) == 1
     assert message in error_of(capsys)
@@ -986,12 +981,9 @@ def has_files(work: Path, pattern: str, count: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["parent", "everyone"])
 def test_command_killed_at_every_stage_goes_on_to_the_same_bytes(
-    victim: str,
-    large_corpus: Path,
-    tmp_path: Path,
-    vocab_folder: str,
-    undisturbed: dict[str, bytes],
-) -> None:
+    victim: str, large_corpus: Path, tmp_path: Path, vocab_folder: str, undisturbed: dict[str,
+    bytes],
+) -> None:  # fmt: skip
     args = (large_corpus, f"{tmp_path}/a.gz@2", vocab_folder, "--num_workers=2")
     for is_reached in stages(tmp_path / WORK):
         with start(*args) as process:

@@ -57,13 +57,9 @@ def decode(paths: list[str], bucket: int, num_buckets: int, drop: bool) -> list[
     st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_read_bucket_round_trip_keeps_every_document_in_order(
-    tmp_path_factory: pytest.TempPathFactory,
-    chunks: list[list[Document]],
-    num_buckets: int,
-    seed: int,
-    by_content: bool,
-    drop: bool,
-) -> None:
+    tmp_path_factory: pytest.TempPathFactory, chunks: list[list[Document]], num_buckets: int, seed:
+    int, by_content: bool, drop: bool,
+) -> None:  # fmt: skip
     folder = str(tmp_path_factory.mktemp("spill"))
     wanted: dict[int, list[Document]] = {bucket: [] for bucket in range(num_buckets)}
     paths = [spill_path(folder, number) for number in range(len(chunks))]

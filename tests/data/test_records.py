@@ -78,13 +78,9 @@ def test_shard_reader_small_records_are_read_in_order(
     st.integers(1, 100),
 )
 def test_shard_reader_resumed_anywhere_gives_the_rest(
-    tmp_path_factory: pytest.TempPathFactory,
-    bodies: list[bytes],
-    count: int,
-    stop: int,
-    extension: str,
-    block: int,
-) -> None:
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], count: int, stop: int,
+    extension: str, block: int,
+) -> None:  # fmt: skip
     path = write(tmp_path_factory.getbasetemp() / f"resumed{extension}", bodies)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
