@@ -27,7 +27,6 @@ from bert_ko.data.masking import replacement_ids
 from bert_ko.data.pipeline import (
     Recipe,
     has_work_files,
-    is_intact,
     remove_work_files,
     run_pipeline,
     table_rows,
@@ -91,11 +90,11 @@ def run(config: CreatePretrainingDataConfig) -> None:
 
 def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
     outputs = set(map(os.path.realpath, shards))
-    taken = [path for path in inputs if os.path.realpath(path) in outputs]
-    if taken:
-        raise ValueError(
-            f"--output_file names an input file, {taken[0]}, which would be lost; choose another."
-        )
+    for path in inputs:
+        if os.path.realpath(path) in outputs:
+            raise ValueError(
+                f"--output_file names an input file, {path}, which would be lost; choose another."
+            )
 
 
 def _wanted(config: CreatePretrainingDataConfig, inputs: list[str], shards: list[str]) -> Manifest:
@@ -157,7 +156,7 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
     earlier = Manifest.from_json(values, manifest)
     compare_runs(manifest, earlier, wanted)
     listed = zip(earlier.shards, paths, strict=True)
-    damaged = [path for shard, path in listed if not is_intact(shard._replace(path=path))]
+    damaged = [path for shard, path in listed if not shard._replace(path=path).is_intact]
     if damaged:
         names = ", ".join(damaged)
         print(f"making again: {names} (missing, or its size has changed)", file=sys.stderr)

@@ -160,7 +160,7 @@ def _varints(packed: Bytes, size: Ints, length: int) -> npt.NDArray[np.int32]:
     """The values of all records, one after another."""
     last = np.flatnonzero(packed < 128).astype(np.int32)
     row_ends = np.cumsum(size) - 1
-    # Each record must have as many values, the last ending where the record does.
+    # Each record must have ``length`` values, the last ending where the record does.
     if len(last) != length * len(size) or (last[length - 1 :: length] != row_ends).any():
         raise _OtherFormError
     first = np.empty_like(last)

@@ -72,6 +72,14 @@ class Shard(NamedTuple):
     bytes: int
     crc32c: str  # of the file's bytes, in hexadecimal, as object stores show it
 
+    @property
+    def is_intact(self) -> bool:
+        """Whether the file exists with the size that was written."""
+        try:
+            return files.size(self.path) == self.bytes
+        except FileNotFoundError:
+            return False
+
     def relative_to(self, folder: str) -> Shard:
         """The shard as the manifest of a folder lists it."""
         if files.is_remote(self.path) or files.is_remote(folder):
@@ -123,6 +131,7 @@ class Manifest:
         _check_flags(flags, path)
         # Format 1 had no ids for masking.
         has_ids = "mask_id" in values or flags["masking"] == "dynamic"
+        is_complete = "shards" in values
         manifest = cls(
             format=_get(values, "format", int, path),
             flags=flags,
@@ -133,8 +142,8 @@ class Manifest:
             replacement_ranges=_ranges(values, path) if has_ids else (),
             inputs=_rows(InputFile, values, "inputs", path),
             num_buckets=_get(values, "num_buckets", int, path),
-            totals=_get(values, "totals", dict, path) if "shards" in values else {},
-            shards=listed_shards(values, path) if "shards" in values else (),
+            totals=_get(values, "totals", dict, path) if is_complete else {},
+            shards=listed_shards(values, path) if is_complete else (),
         )
         try:
             assert manifest.instances

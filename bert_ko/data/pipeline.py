@@ -215,15 +215,7 @@ def _done_build(recipe: Recipe, bucket: int) -> Built | None:
     built = Built(tuple(Shard(**shard) for shard in record["shards"]), record["counts"])
     if recipe.joins and _done_join(recipe, bucket % len(recipe.shards)) is not None:
         return built
-    return built if all(map(is_intact, built.shards)) else None
-
-
-def is_intact(shard: Shard) -> bool:
-    """Whether a shard's file exists with the size that was written."""
-    try:
-        return files.size(shard.path) == shard.bytes
-    except FileNotFoundError:
-        return False
+    return built if all(shard.is_intact for shard in built.shards) else None
 
 
 def _join_all(pool: WorkerPool, recipe: Recipe, built: Sequence[Built]) -> list[Shard]:
@@ -251,8 +243,7 @@ def _join(worker: _Worker, task: tuple[int, list[Shard]]) -> tuple[int, Shard]:
 
 def _done_join(recipe: Recipe, number: int) -> Shard | None:
     record = read_json(recipe.path(f"joined-{number:05d}.json"))
-    shard = None if record is None else Shard(**record)
-    return shard if shard is not None and is_intact(shard) else None
+    return shard if record is not None and (shard := Shard(**record)).is_intact else None
 
 
 def _remove_temporary(recipe: Recipe) -> None:

@@ -1,14 +1,15 @@
 """Reading records: of one shard from any place on, and of many shards in a resumable random order.
 
 The shards of an epoch are drawn in a random order, and several of them are open at once. A window
-takes the same number of records from each and shuffles them. A window is known by where its readers
-stood at its beginning, and a place in it by a number: together they are the whole position, however
-many windows lie behind it.
+takes the same number of records from each and shuffles them. A window is known by the places of its
+readers at its beginning, and a place in it by a number: together they are the whole position,
+however many windows came before.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from bert_ko.data.tfrecord import MAX_RECORD_BYTES, masked_checksum
 _BLOCK = 1 << 20
 _HEADER, _FOOTER = 12, 4
 _UNSHUFFLED = 1024  # records of a window that keeps the order
+_size_checksum = functools.lru_cache(masked_checksum)  # sizes are few
 
 
 class ShardReader:
@@ -36,12 +38,11 @@ class ShardReader:
     """
 
     def __init__(self, path: str, offset: int = 0, record: int = 0):
-        """Args: path; offset and record: where an earlier reader stood."""
+        """Args: path; offset and record: of an earlier reader, to resume there."""
         self.path, self.offset, self.record = path, offset, record
         self._stream: BinaryIO | None = None
         self._buffer = b""
         self._cursor = 0
-        self._header_sums: dict[bytes, int] = {}
 
     def __enter__(self) -> ShardReader:
         return self
@@ -84,16 +85,12 @@ class ShardReader:
         return records
 
     def _record_size(self, header: bytes) -> int:
-        size_bytes = header[:8]
-        expected = self._header_sums.get(size_bytes)
-        if expected is None:
-            expected = self._header_sums[size_bytes] = masked_checksum(size_bytes)
-        if struct.unpack("<I", header[8:])[0] != expected:
+        size, checksum = struct.unpack("<QI", header)
+        if checksum != _size_checksum(header[:8]):
             raise self._error("its size is damaged, or this is not a TFRecord file")
-        size = int(struct.unpack("<Q", size_bytes)[0])
         if size > MAX_RECORD_BYTES:
             raise self._error(f"{size:,} bytes are too many for an instance")
-        return size
+        return int(size)
 
     def _left(self) -> int:
         return len(self._buffer) - self._cursor
@@ -111,7 +108,7 @@ class ShardReader:
         return len(self._buffer) >= size
 
     def _skip(self, stream: BinaryIO) -> None:
-        """Moves to where an earlier reader stood."""
+        """Moves to ``offset``."""
         left = self.offset
         is_plain = not self.path.endswith(tuple(COMPRESSIONS))
         if left and is_plain and not files.is_remote(self.path):

@@ -1,6 +1,6 @@
 """TFRecord files of fixed-length tf.train.Examples, written and read without TensorFlow.
 
-A batch of records is built as one byte matrix with a validity mask: what is constant stands there
+A batch of records is built as one byte matrix with a validity mask: what is constant is there
 from the start, varints have room for their widest form, and one boolean selection drops the bytes
 that a row does not need. The bytes equal tf.train.Example's deterministic serialisation.
 """
