@@ -100,8 +100,9 @@ def mask_tokens(
         budget is skipped; 80 % [MASK], 10 % unchanged, 10 % random.
     """
     words = _find_words(is_piece, word_starts)
-    # Google counts [CLS] and [SEP] in: two or three more than there are pieces.
-    tokens = np.count_nonzero(is_piece, axis=1) + _special_tokens(is_piece)
+    # Google counts [CLS] and the [SEP] of each segment, too; a segment begins where is_piece rises.
+    segments = np.count_nonzero(is_piece[:, 1:] & ~is_piece[:, :-1], axis=1)
+    tokens = np.count_nonzero(is_piece, axis=1) + 1 + segments
     budget = np.clip(
         np.rint(tokens * config.masked_lm_prob).astype(np.int64), 1, config.max_predictions_per_seq
     )
@@ -112,11 +113,8 @@ def mask_tokens(
     masked_ids.ravel()[flat] = _replace(labels, flat, words, mask_id, replacements, config, rng)
     is_masked = np.zeros(is_piece.shape, np.bool_)
     is_masked.ravel()[flat] = True
-    return MaskedBatch(
-        masked_ids,
-        *_pad_targets(flat, labels, is_masked, config.max_predictions_per_seq),
-        is_masked,
-    )
+    targets = _pad_targets(flat, labels, is_masked, config.max_predictions_per_seq)
+    return MaskedBatch(masked_ids, *targets, is_masked)
 
 
 def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
@@ -125,12 +123,6 @@ def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
     ends = np.cumsum(length)
     first = np.repeat(words.first_piece[chosen] - (ends - length), length)
     return first + np.arange(len(first))
-
-
-def _special_tokens(is_piece: Flags) -> Ints:
-    """[CLS] and one [SEP] a segment: rises of is_piece, and one more."""
-    rises = is_piece[:, 1:] & ~is_piece[:, :-1]
-    return np.asarray(1 + np.count_nonzero(rises, axis=1))
 
 
 def _find_words(is_piece: Flags, word_starts: Flags) -> _Words:

@@ -131,15 +131,11 @@ class SyllableReport(NamedTuple):
 def missing_syllables(tokenizer: Tokenizer) -> SyllableReport:
     """Syllables that a vocabulary cannot spell, at the start of a word or inside one."""
     vocab = tokenizer.vocab
-    syllables = map(chr, range(0xAC00, 0xD7A4))
     missing = [
-        s for s in syllables if not (s in vocab or f"##{s}" in vocab or f"\u2581{s}" in vocab)
+        syllable
+        for syllable in map(chr, range(0xAC00, 0xD7A4))
+        if not (syllable in vocab or f"##{syllable}" in vocab or f"\u2581{syllable}" in vocab)
     ]
-    return SyllableReport(len(missing), [s for s in missing if _is_common(s)])
-
-
-def _is_common(syllable: str) -> bool:
-    try:
-        return len(syllable.encode("euc_kr")) == 2
-    except UnicodeEncodeError:
-        return False
+    # Only the common ones have two bytes in EUC-KR.
+    common = [syllable for syllable in missing if len(syllable.encode("euc_kr", "ignore")) == 2]
+    return SyllableReport(len(missing), common)
