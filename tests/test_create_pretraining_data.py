@@ -646,7 +646,7 @@ def test_run_while_another_writes_there_is_refused(
 @pytest.mark.parametrize("stage", ["_tokenize", "_build", "_join"])
 @pytest.mark.parametrize("shape", ["one", "join", "join_gz", "more_shards"])
 @pytest.mark.usefixtures("small_pieces")
-def test_run_stopped_at_any_task_goes_on_to_the_same_bytes(
+def test_run_stopped_at_any_task_resumes_to_the_same_bytes(
     shape: str, stage: str, tmp_path: Path, make: Make, monkeypatch: Patch, capsys: Captured
 ) -> None:
     (tmp_path / "a.txt").write_text(text_corpus(100), encoding="utf-8")
@@ -940,7 +940,7 @@ def wait_for_end(pids: list[int]) -> None:
         if not any(map(is_running, pids)):
             return
         time.sleep(0.01)
-    pytest.fail("workers go on without their parent")
+    pytest.fail("workers outlive their parent")
 
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -973,7 +973,7 @@ def has_files(work: Path, pattern: str, count: int) -> bool:
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["parent", "everyone"])
-def test_command_killed_at_every_stage_goes_on_to_the_same_bytes(
+def test_command_killed_at_every_stage_resumes_to_the_same_bytes(
     victim: str, large_corpus: Path, tmp_path: Path, vocab_folder: str, undisturbed: dict[str,
     bytes],
 ) -> None:  # fmt: skip
@@ -1043,7 +1043,7 @@ def test_command_interrupted_ends_its_workers(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.tfrecord", "a.tfrecord.gz"])
-def test_command_file_too_large_for_the_disk_is_one_line_and_goes_on(
+def test_command_file_too_large_for_the_disk_is_one_line_and_can_be_resumed(
     name: str, corpus: Path, tmp_path: Path, vocab_folder: str
 ) -> None:
     # A limit of the process on the size of its files stands for a disk that is full.

@@ -38,7 +38,7 @@ Rows = dict[str, np.ndarray]
 
 
 class Data(NamedTuple):
-    """Shards, and what stands in them."""
+    """Shards, and their rows."""
 
     sources: tuple[ShardSource, ...]
     rows: list[Rows]
@@ -229,7 +229,7 @@ def test_one_epoch_any_shards_gives_each_record_once(folder: Path, setting: Sett
 
 @settings(max_examples=30, deadline=None)
 @given(SETTINGS, st.data())
-def test_batches_resumed_at_any_position_go_on_bit_for_bit(
+def test_batches_resumed_at_any_position_resume_bit_for_bit(
     folder: Path, setting: Setting, data: st.DataObject
 ) -> None:
     epochs = 3 * sum(setting.sizes) // setting.batch_size + 2
@@ -282,7 +282,7 @@ def test_batches_a_window_mixes_open_shards_and_their_records(tmp_path: Path) ->
         counts = Counter(shard for shard, _ in window)
         assert sorted(counts.values()) == [50, 50]
         assert window != sorted(window)
-    # Shards stand open until they end: two windows read the same two.
+    # Shards stay open until they end: two windows read the same two.
     shards = [{shard for shard, _ in window} for window in found]
     assert shards[0] == shards[1] and shards[2] == shards[3]
     assert {record for _, record in found[0]} == set(range(50))

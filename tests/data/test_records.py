@@ -88,7 +88,7 @@ def test_shard_reader_resumed_anywhere_gives_the_rest(
             begin = first.read(stop)
             again = ShardReader(path, first.offset, first.record)
             assert read_all(again, count) == bodies[stop:]
-            # The one that was not stopped goes on, closed in between or not.
+            # The first reader continues, closed in between or not.
             first.close()
             middle = first.read(1)
             rest = read_all(first, count)
