@@ -76,23 +76,18 @@ def write_manifest(folder: Path, paths: list[str], **values: Any) -> Manifest:
     return manifest
 
 
-def without(values: dict[str, Any], *place: str | int) -> dict[str, Any]:
-    """The values less one, at the end of the keys."""
-    changed = copy.deepcopy(values)
-    inner: Any = functools.reduce(lambda value, key: value[key], place[:-1], changed)
-    del inner[place[-1]]
-    return changed
+def changed(values: dict[str, Any], *place: str | int, to: Any = ...) -> dict[str, Any]:
+    """The values with another one at the end of the keys, or without that one."""
+    values = copy.deepcopy(values)
+    inner: Any = functools.reduce(lambda value, key: value[key], place[:-1], values)
+    if to is ...:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = to
+    return values
 
 
-def with_value(value: Any, *place: str | int) -> dict[str, Any]:
-    """A manifest with another value, at the end of the keys."""
-    changed = copy.deepcopy(COMPLETE)
-    inner: Any = functools.reduce(lambda value, key: value[key], place[:-1], changed)
-    inner[place[-1]] = value
-    return changed
-
-
-FORMAT_1 = {**without(without(COMPLETE, "mask_id"), "replacement_ranges"), "format": 1}
+FORMAT_1 = {**changed(changed(COMPLETE, "mask_id"), "replacement_ranges"), "format": 1}
 
 
 @pytest.mark.parametrize("values", [COMPLETE, IDENTITY, FORMAT_1])
@@ -114,14 +109,14 @@ def test_manifest_has_typed_values() -> None:
 
 
 def test_manifest_of_another_version_what_is_not_known_is_ignored() -> None:
-    values = with_value(1, "flags", "new_flag")
+    values = changed(COMPLETE, "flags", "new_flag", to=1)
     values["shards"][0]["new"] = values["new"] = 1
     manifest = Manifest.from_json(values, "manifest.json")
     assert manifest.flags["new_flag"] == 1
     known = Manifest.from_json(COMPLETE, "manifest.json")
     assert dataclasses.replace(manifest, flags=known.flags) == known
     # What readers do not need has its default.
-    older = Manifest.from_json(without(COMPLETE, "flags", "dupe_factor"), "manifest.json")
+    older = Manifest.from_json(changed(COMPLETE, "flags", "dupe_factor"), "manifest.json")
     assert older.instances == known.instances and "dupe_factor" not in older.flags
 
 
@@ -139,7 +134,7 @@ def test_manifest_of_another_version_what_is_not_known_is_ignored() -> None:
 )
 def test_manifest_missing_key_is_named(place: tuple[str | int, ...], name: str) -> None:
     with pytest.raises(ValueError) as error:
-        Manifest.from_json(without(COMPLETE, *place), "out/manifest.json")
+        Manifest.from_json(changed(COMPLETE, *place), "out/manifest.json")
     assert str(error.value) == (
         f"out/manifest.json was written by another version and has no {name}; make the shards "
         "again with --overwrite."
@@ -151,7 +146,7 @@ def test_manifest_of_dynamic_shards_needs_the_ids(name: str) -> None:
     values = {**FORMAT_1, "mask_id": 4, "replacement_ranges": []}
     values["flags"] = {**COMPLETE["flags"], "masking": "dynamic"}
     with pytest.raises(ValueError, match=f"another version and has no {name}; make the shards"):
-        Manifest.from_json(without(values, name), "manifest.json")
+        Manifest.from_json(changed(values, name), "manifest.json")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +170,7 @@ def test_manifest_wrong_value_is_named(
     value: Any, place: tuple[str | int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError) as error:
-        Manifest.from_json(with_value(value, *place), "out/manifest.json")
+        Manifest.from_json(changed(COMPLETE, *place, to=value), "out/manifest.json")
     assert str(error.value) == f"out/manifest.json: {message}."
 
 
@@ -320,7 +315,7 @@ def test_is_manifest_needs_what_only_ours_has() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"flags": without(IDENTITY["flags"], "strict")}, "--strict was None, now False"),
+        ({"flags": changed(IDENTITY["flags"], "strict")}, "--strict was None, now False"),
         ({"flags": {**IDENTITY["flags"], "dupe_factor": 2, "random_seed": 5}},
          "--dupe_factor was 2, now 10; --random_seed was 5, now 12345"),
         ({"flags": {**IDENTITY["flags"], "later": 1}}, "--later was 1, now None"),
