@@ -509,6 +509,21 @@ def test_run_duplicate_documents_are_dropped_and_counted_when_asked(
     assert sum(count > 1 for count in whole.values()) < 0.2 * distinct
 
 
+@pytest.mark.slow
+def test_run_real_petitions_work_as_they_are(data_folder: Path, tmp_path: Path, make: Make) -> None:
+    path = data_folder / "raw/petitions_2019-08.jsonl"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    flags = ("--text_field=title,content", "--sentence_splitter=rule", "--dupe_factor=1")
+    assert make(path, tmp_path / "out/a", *flags) == 0
+    totals = manifest(tmp_path / "out")["totals"]
+    with path.open(encoding="utf-8") as file:
+        count = sum(bool(line.strip()) for line in file)
+    assert totals["documents"] + totals["dropped"]["empty_records"] == count
+    assert totals["sentences"] > 5 * count
+    assert totals["instances"] == len(all_records(tmp_path / "out"))
+
+
 # Runs again
 
 
