@@ -16,8 +16,9 @@ from common import DATA, VOCAB, machine
 
 from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span, read_dataset
 from bert_ko.tasks.squad.features import WindowConfig, build_features, gold_spans
-from bert_ko.tasks.squad.josa import Analysis, JosaStripper, Stripped
-from bert_ko.tasks.squad.josa_policy import HelpfulStripper, learn_endings
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_rules import Analysis, Stripped
+from bert_ko.tasks.squad.reading import learn_endings
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.tokenization.folder import load_tokenizer
 
@@ -87,7 +88,7 @@ def main() -> None:
     strips: dict[str, Strip] = {
         "never": lambda _, span: Stripped(span, "", ""),
         "always": stripper.strip,
-        "auto": HelpfulStripper(stripper, endings).strip,
+        "auto": stripper.only(endings).strip,
     }
     for name, part in (("developed on", developed), ("reported", half(dataset, 1))):
         features = build_features(part, tokenizer, WindowConfig())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,11 +12,13 @@ from bert_ko.display import shown_list
 from bert_ko.flags import Flags, flag, run_command
 from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
-from bert_ko.tasks.squad.baseline_report import BaselineReport, make_baseline_report
-from bert_ko.tasks.squad.changes import score_values
-from bert_ko.tasks.squad.examples import Dataset, read_dataset
-from bert_ko.tasks.squad.josa_report import JosaReport, make_josa_report, strip_answers
-from bert_ko.tasks.squad.prediction_file import PredictionFile, read_predictions
+from bert_ko.tasks.squad.comparison import (
+    BaselineReport,
+    JosaReport,
+    make_baseline_report,
+    make_josa_report,
+)
+from bert_ko.tasks.squad.examples import Dataset, PredictionFile, read_dataset, read_predictions
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 
 
@@ -24,7 +26,7 @@ from bert_ko.tasks.squad.scores import Scores, score_predictions
 class EvaluateKorquadConfig(Flags):
     """Scores answers to the questions of a KorQuAD or SQuAD file exactly as KorQuAD 1.0 does.
 
-    The score of the predictions as they stand comes first, whatever else is asked for.
+    The score of the unchanged predictions always comes first.
     """
 
     file: tuple[str, ...] = flag(
@@ -35,8 +37,8 @@ class EvaluateKorquadConfig(Flags):
     json: bool = flag(False, help="Print JSON: exact_match, f1 (percent) and details.")
     strip_josa: bool = flag(
         False,
-        help="Also score with josa stripped from the answers; one without answer_start is taken at "
-        "its first place in the context.",
+        help="Also score with josa stripped from the answers; an answer without answer_start is "
+        "looked up at its first place in the context.",
     )
     baseline: str | None = flag(None, help="Other predictions, to compare PREDICTIONS with.")
     output_file: str | None = flag(
@@ -67,9 +69,18 @@ def run(config: EvaluateKorquadConfig) -> None:
     if not golds:
         raise ValueError(f"{config.file[0]} has no question with answers to score.")
     scores = score_predictions(golds, predictions.texts)
-    details = _details(scores, dataset, predictions)
+    details: dict[str, Any] = {
+        "total": scores.total,
+        "missing": scores.missing,
+        "extra": scores.extra,
+        "repeated": predictions.repeated,
+        "problems": [asdict(problem) for problem in dataset.problems],
+    }
     blocks = [_format_scores(scores, dataset, predictions)]
-    records = _question_records(golds, predictions, scores)
+    records: Iterable[dict[str, Any]] = (
+        {"id": i, "prediction": predictions.texts.get(i), "golds": golds[i], **score._asdict()}
+        for i, score in scores.by_question.items()
+    )
     if report := _report(config, dataset, predictions, scores):
         details["josa" if config.strip_josa else "baseline"] = report.summary()
         blocks.append(report.format())
@@ -78,7 +89,7 @@ def run(config: EvaluateKorquadConfig) -> None:
         lines = "".join(format_json(record) + "\n" for record in records)
         files.write_atomic(config.output_file, lines)
     if config.json:
-        print(format_json({**score_values(scores), "details": details}, indent=2))
+        print(format_json({**scores.values(), "details": details}, indent=2))
     else:
         print("\n\n".join(blocks))
 
@@ -88,7 +99,8 @@ def _report(
 ) -> JosaReport | BaselineReport | None:
     golds, texts = dataset.golds(), predictions.texts
     if config.strip_josa:
-        from bert_ko.tasks.squad.josa import JosaStripper  # MeCab's dictionary is opened here
+        # It imports MeCab.
+        from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
 
         located = predictions.locate(dataset)
         shortened = strip_answers(dataset, located.spans, JosaStripper())
@@ -99,19 +111,9 @@ def _report(
     return None
 
 
-def _details(scores: Scores, dataset: Dataset, predictions: PredictionFile) -> dict[str, Any]:
-    return {
-        "total": scores.total,
-        "missing": scores.missing,
-        "extra": scores.extra,
-        "repeated": predictions.repeated,
-        "problems": [asdict(problem) for problem in dataset.problems],
-    }
-
-
 def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile) -> str:
     rows: list[tuple[str, object]] = [
-        *score_values(scores).items(),
+        *scores.values().items(),
         ("questions", scores.total),
         ("missing", len(scores.missing)),
         ("extra", scores.extra),
@@ -123,23 +125,8 @@ def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile
         lines.append("no prediction has the id of a question: do the two files belong together?")
     if predictions.repeated:
         lines.append(f"repeated in the predictions, the last one taken: {predictions.repeated:,}")
-    for kind, count in dataset.problem_counts().items():
-        found = [problem for problem in dataset.problems if problem.kind == kind]
-        where = shown_list([problem.qas_id or problem.detail for problem in found])
-        lines.append(f"dataset: {kind}: {count:,} ({where})")
+    lines += [f"dataset: {line}" for line, _ in dataset.describe_problems()]
     return "\n".join(lines)
-
-
-def _question_records(
-    golds: Mapping[str, Sequence[str]], predictions: PredictionFile, scores: Scores
-) -> Iterator[dict[str, Any]]:
-    for qas_id, score in scores.by_question.items():
-        yield {
-            "id": qas_id,
-            "prediction": predictions.texts.get(qas_id),
-            "golds": list(golds[qas_id]),
-            **score._asdict(),
-        }
 
 
 def main() -> int:

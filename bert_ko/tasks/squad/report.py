@@ -18,9 +18,8 @@ from bert_ko.report.page import (
     finite,
     render_task_page,
 )
-from bert_ko.tasks.squad.changes import Change, count_effects, score_values
+from bert_ko.tasks.squad.comparison import Change, JosaReport, count_effects
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
-from bert_ko.tasks.squad.josa_report import JosaReport
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
 
@@ -173,8 +172,8 @@ def _change(change: Change | None) -> dict[str, Any] | None:
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     figures = []
     if data.scores:
-        before = score_values(data.josa.without) if data.josa else {}
-        for name, value in score_values(data.scores).items():
+        before = data.josa.without.values() if data.josa else {}
+        for name, value in data.scores.values().items():
             note = f"{before[name]:.2f} without stripping" if before else ""
             figures.append((_SCORE_NAMES[name], f"{value:.2f}", note))
     total = sum(len(paragraph.questions) for paragraph in data.dataset.paragraphs)
@@ -189,7 +188,7 @@ def _problems(scores: Scores, dataset: Dataset) -> list[tuple[int, str]]:
 
 
 def _josa_values(josa: JosaReport) -> dict[str, Any]:
-    before, after = score_values(josa.without), score_values(josa.stripped)
+    before, after = josa.without.values(), josa.stripped.values()
     endings = [
         (shown(row.ending), row.rule, row.answers, row.better, row.worse) for row in josa.endings()
     ]

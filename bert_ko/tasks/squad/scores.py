@@ -13,14 +13,10 @@ _TO_NOTHING = str.maketrans("", "", string.punctuation)
 
 
 class AnswerScore(NamedTuple):
-    """Of one answer; a greater one is better (exact_match decides first).
+    """Of one answer; a greater one is better (exact_match decides first)."""
 
-    exact_match: whether the answer is a gold answer after normalisation.
-    f1: of 1.
-    """
-
-    exact_match: bool
-    f1: float
+    exact_match: bool  # whether the answer is a gold answer after normalisation
+    f1: float  # of 1
 
 
 NO_SCORE = AnswerScore(False, 0.0)
@@ -44,12 +40,16 @@ class Scores:
     extra: int
     by_question: dict[str, AnswerScore]
 
+    def values(self) -> dict[str, float]:
+        """exact_match and f1, in percent."""
+        return {"exact_match": self.exact_match, "f1": self.f1}
+
     def after(self, golds: Mapping[str, Sequence[str]], changed: Mapping[str, str]) -> Scores:
-        """Returns the scores after some answers have changed; the others are not scored again.
+        """The scores after some answers have changed; the others are not scored again.
 
         Args:
-            golds: Question id to accepted answers.
-            changed: Question id to new answer, of questions that had one.
+            golds: question id to accepted answers.
+            changed: question id to new answer, of questions that had one.
         """
         by_question = self.by_question | {
             qas_id: score_answer(answer, golds[qas_id])
@@ -60,7 +60,7 @@ class Scores:
 
 
 def normalize_answer(text: str) -> str:
-    """Returns what the score compares: no quotes, case, punctuation or doubled spaces.
+    """What the score compares: no quotes, case, punctuation or doubled spaces.
 
     Quotes and brackets become spaces, other ASCII punctuation vanishes without one. Unicode's own
     punctuation and forms (NFD) stay as they are, and so do josa.
@@ -72,25 +72,12 @@ def normalize_answer(text: str) -> str:
     return " ".join(text.split())
 
 
-def exact_match(prediction: str, gold: str) -> bool:
-    """Returns whether the two are equal after normalisation, spaces included."""
-    return normalize_answer(prediction) == normalize_answer(gold)
-
-
-def f1_score(prediction: str, gold: str) -> float:
-    """Returns the F1, of 1, of the characters that the two have in common, their order aside.
-
-    Two texts that normalise to nothing have nothing in common and score 0.
-    """
-    return _character_f1(normalize_answer(prediction), normalize_answer(gold))
-
-
 def score_answer(prediction: str, golds: Sequence[str]) -> AnswerScore:
-    """Returns the best exact match and the best F1 over the golds, each by itself.
+    """The best exact match and the best F1 over the golds, each by itself.
 
     Args:
-        prediction: The answer; "" says that there is none.
-        golds: All accepted answers; none if the question can't be answered.
+        prediction: the answer; "" says that there is none.
+        golds: all accepted answers; none if the question can't be answered.
 
     Source: SQuAD 2.0's evaluation for questions without golds, which KorQuAD 1.0 does not have:
         silence scores 1 and 1, any other answer 0 and 0.
@@ -106,8 +93,8 @@ def score_predictions(golds: Mapping[str, Sequence[str]], predictions: Mapping[s
     """Scores the answers to all questions.
 
     Args:
-        golds: Question id to accepted answers; none if the question can't be answered.
-        predictions: Question id to answer.
+        golds: question id to accepted answers; none if the question can't be answered.
+        predictions: question id to answer.
     """
     by_question = {
         qas_id: score_answer(predictions[qas_id], accepted) if qas_id in predictions else NO_SCORE
@@ -117,19 +104,24 @@ def score_predictions(golds: Mapping[str, Sequence[str]], predictions: Mapping[s
     return _mean(by_question, missing, sum(qas_id not in golds for qas_id in predictions))
 
 
+def mean_scores(scores: Sequence[AnswerScore]) -> dict[str, float]:
+    """Means of exact_match and f1, in percent; 0 if there is no score."""
+    count = max(len(scores), 1)
+    return {
+        "exact_match": 100.0 * sum(score.exact_match for score in scores) / count,
+        "f1": 100.0 * sum(score.f1 for score in scores) / count,
+    }
+
+
 def _mean(by_question: dict[str, AnswerScore], missing: list[str], extra: int) -> Scores:
-    scores, total = by_question.values(), len(by_question)
+    means = mean_scores(list(by_question.values()))
     return Scores(
-        exact_match=100.0 * sum(score.exact_match for score in scores) / max(total, 1),
-        f1=100.0 * sum(score.f1 for score in scores) / max(total, 1),
-        total=total,
-        missing=missing,
-        extra=extra,
-        by_question=by_question,
+        **means, total=len(by_question), missing=missing, extra=extra, by_question=by_question
     )
 
 
 def _character_f1(prediction: str, gold: str) -> float:
+    """F1 of the characters that the two have in common, in any order; 0 if both are empty."""
     prediction, gold = prediction.replace(" ", ""), gold.replace(" ", "")
     common = sum(min(prediction.count(char), gold.count(char)) for char in set(gold))
     if not common:

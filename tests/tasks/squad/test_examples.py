@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 from bert_ko.tasks.squad.examples import (
     Dataset,
     Gold,
+    LocatedAnswers,
     Paragraph,
+    PredictionFile,
     Problem,
     Question,
     Span,
     locate,
     read_dataset,
-)
-from bert_ko.tasks.squad.prediction_file import (
-    LocatedAnswers,
-    PredictionFile,
     read_predictions,
 )
 

@@ -1,7 +1,8 @@
 import pytest
 
 from bert_ko.tasks.squad.examples import Span
-from bert_ko.tasks.squad.josa import JosaStripper, Stripped
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_rules import Stripped
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Question, Span
 from bert_ko.tasks.squad.features import WindowConfig, build_features
-from bert_ko.tasks.squad.josa import JosaStripper, Stripped
-from bert_ko.tasks.squad.josa_report import Stripper
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_rules import Stripped
 from bert_ko.tasks.squad.predictions import PredictionConfig
 from bert_ko.tasks.squad.reader import Reader, Reading
 from bert_ko.tokenization.config import TokenizerConfig
@@ -91,7 +92,7 @@ def make_reader(
     batch_size: int = 4,
     lengths: tuple[int, ...] = (64, 96),
     doc_stride: int = 8,
-    stripper: Stripper | None = None,
+    stripper: JosaStripper | None = None,
     **answers: float,
 ) -> Reader:
     return Reader(
@@ -338,16 +339,16 @@ def test_read_version_1_always_answers(tiny: Tokenizer) -> None:
 # Stripping and scores
 
 
-class FixedStripper:
+class FixedStripper(JosaStripper):
     """Cuts the last character of answers that end in 은, 에 or 가."""
 
     def __init__(self) -> None:
         self.seen: list[Span] = []
 
-    def analyze(self, context: str) -> str:
+    def analyze(self, context: str) -> Any:
         return context
 
-    def strip(self, context: str, span: Span) -> Stripped:
+    def strip(self, analysis: Any, span: Span) -> Stripped:
         self.seen.append(span)
         if span.text[-1] in "은에가":
             cut = Span(span.text[:-1], span.start, span.end - 1)

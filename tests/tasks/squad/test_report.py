@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from bert_ko.tasks.squad.comparison import make_josa_report
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, Question, Span
-from bert_ko.tasks.squad.josa import Stripped
-from bert_ko.tasks.squad.josa_report import make_josa_report
+from bert_ko.tasks.squad.josa_rules import Stripped
 from bert_ko.tasks.squad.predictions import Candidate, Prediction
 from bert_ko.tasks.squad.report import (
     ReportData,
