@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bert_ko import files
@@ -12,12 +12,7 @@ from bert_ko.display import shown_list
 from bert_ko.flags import Flags, flag, run_command
 from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
-from bert_ko.tasks.squad.comparison import (
-    BaselineReport,
-    JosaReport,
-    make_baseline_report,
-    make_josa_report,
-)
+from bert_ko.tasks.squad.comparison import BaselineReport, JosaReport
 from bert_ko.tasks.squad.examples import Dataset, PredictionFile, read_dataset, read_predictions
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 
@@ -65,10 +60,9 @@ class EvaluateKorquadConfig(Flags):
 def run(config: EvaluateKorquadConfig) -> None:
     """Reads, scores, compares, shows."""
     dataset, predictions = read_dataset(config.file[0]), read_predictions(config.file[1])
-    golds = dataset.golds()
-    if not golds:
+    scores = score_predictions(dataset.golds(), predictions.texts)
+    if not scores.total:
         raise ValueError(f"{config.file[0]} has no question with answers to score.")
-    scores = score_predictions(golds, predictions.texts)
     details: dict[str, Any] = {
         "total": scores.total,
         "missing": scores.missing,
@@ -78,10 +72,15 @@ def run(config: EvaluateKorquadConfig) -> None:
     }
     blocks = [_format_scores(scores, dataset, predictions)]
     records: Iterable[dict[str, Any]] = (
-        {"id": i, "prediction": predictions.texts.get(i), "golds": golds[i], **score._asdict()}
-        for i, score in scores.by_question.items()
+        {
+            "id": qas_id,
+            "prediction": scores.answers.get(qas_id),
+            "golds": scores.golds[qas_id],
+            **score._asdict(),
+        }
+        for qas_id, score in scores.by_question.items()
     )
-    if report := _report(config, dataset, predictions, scores):
+    if report := _compare(config, dataset, predictions, scores):
         details["josa" if config.strip_josa else "baseline"] = report.summary()
         blocks.append(report.format())
         records = report.records()
@@ -89,31 +88,29 @@ def run(config: EvaluateKorquadConfig) -> None:
         lines = "".join(format_json(record) + "\n" for record in records)
         files.write_atomic(config.output_file, lines)
     if config.json:
-        print(format_json({**scores.values(), "details": details}, indent=2))
+        print(format_json({**scores.means, "details": details}, indent=2))
     else:
         print("\n\n".join(blocks))
 
 
-def _report(
+def _compare(
     config: EvaluateKorquadConfig, dataset: Dataset, predictions: PredictionFile, scores: Scores
 ) -> JosaReport | BaselineReport | None:
-    golds, texts = dataset.golds(), predictions.texts
     if config.strip_josa:
-        # It imports MeCab.
-        from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
+        from bert_ko.tasks.squad.josa import JosaStripper, strip_answers  # they import MeCab
 
-        located = predictions.locate(dataset)
-        shortened = strip_answers(dataset, located.spans, JosaStripper())
-        report = make_josa_report(golds, texts, scores, shortened)
-        return replace(report, not_found=located.not_found, ambiguous=located.ambiguous)
+        spans, not_found, ambiguous = predictions.locate(dataset)
+        shortened = strip_answers(dataset, spans, JosaStripper())
+        return JosaReport.of(scores, shortened, not_found=not_found, ambiguous=ambiguous)
     if config.baseline is not None:
-        return make_baseline_report(golds, read_predictions(config.baseline).texts, texts, scores)
+        baseline = read_predictions(config.baseline).texts
+        return BaselineReport(score_predictions(scores.golds, baseline), scores)
     return None
 
 
 def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile) -> str:
     rows: list[tuple[str, object]] = [
-        *scores.values().items(),
+        *scores.means.items(),
         ("questions", scores.total),
         ("missing", len(scores.missing)),
         ("extra", scores.extra),
@@ -124,7 +121,7 @@ def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile
     if len(scores.missing) == scores.total:
         lines.append("no prediction has the id of a question: do the two files belong together?")
     if predictions.repeated:
-        lines.append(f"repeated in the predictions, the last one taken: {predictions.repeated:,}")
+        lines.append(f"repeated in the predictions, the last one counts: {predictions.repeated:,}")
     lines += [f"dataset: {line}" for line, _ in dataset.describe_problems()]
     return "\n".join(lines)
 

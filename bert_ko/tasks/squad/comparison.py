@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from bert_ko.display import shown, shown_list
 from bert_ko.progress import format_table
-from bert_ko.tasks.squad.scores import AnswerScore, Scores, score_predictions
+from bert_ko.tasks.squad.scores import AnswerScore, Scores
 
 if TYPE_CHECKING:
     from bert_ko.tasks.squad.josa_rules import Stripped  # which imports MeCab
@@ -55,46 +56,47 @@ class Change:
         }
 
 
-def find_changes(
-    golds: Mapping[str, Sequence[str]],
-    before: Mapping[str, str],
-    after: Mapping[str, str],
-    scores_before: Scores,
-    scores_after: Scores,
-) -> list[Change]:
-    """The questions whose answers differ, in their order; all arguments are by question id."""
-    return [
-        Change(
-            qas_id,
-            before.get(qas_id),
-            after.get(qas_id),
-            tuple(accepted),
-            scores_before.by_question[qas_id],
-            scores_after.by_question[qas_id],
-        )
-        for qas_id, accepted in golds.items()
-        if before.get(qas_id) != after.get(qas_id)
-    ]
-
-
 def count_effects(changes: Iterable[Change]) -> dict[Effect, int]:
     """The number of changes with each effect."""
     counts = Counter(change.effect for change in changes)
     return {effect: counts[effect] for effect in EFFECTS}
 
 
-def _format_scores(before: Scores, after: Scores, headers: tuple[str, str]) -> str:
-    """A table of both scores and their difference, in percent."""
-    rows = [
-        (name, value, other, f"{other - value:+.2f}")
-        for (name, value), other in zip(
-            before.values().items(), after.values().values(), strict=True
-        )
-    ]
-    return format_table(rows, ["", *headers, "difference"])
+@dataclass(frozen=True)
+class Comparison:
+    """Two sets of answers to the same questions."""
 
+    before: Scores
+    after: Scores
 
-# Answers without and with stripping
+    @cached_property
+    def changes(self) -> list[Change]:
+        """The questions whose answers differ, in their order."""
+        before, after = self.before, self.after
+        return [
+            Change(
+                qas_id,
+                before.answers.get(qas_id),
+                after.answers.get(qas_id),
+                tuple(accepted),
+                before.by_question[qas_id],
+                after.by_question[qas_id],
+            )
+            for qas_id, accepted in before.golds.items()
+            if before.answers.get(qas_id) != after.answers.get(qas_id)
+        ]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yields a record for each answer that differs, for a file of JSON lines."""
+        return (change.record() for change in self.changes)
+
+    def _format_scores(self, *headers: str) -> str:
+        """A table of both scores and their difference, in percent."""
+        rows = [
+            (name, value, self.after.means[name], f"{self.after.means[name] - value:+.2f}")
+            for name, value in self.before.means.items()
+        ]
+        return format_table(rows, ["", *headers, "difference"])
 
 
 class EndingCount(NamedTuple):
@@ -108,24 +110,18 @@ class EndingCount(NamedTuple):
 
 
 @dataclass(frozen=True)
-class JosaReport:
-    """The scores without and with stripping, and each answer that it changed.
+class JosaReport(Comparison):
+    """Answers without and with stripping."""
 
-    without: of the answers as they were.
-    stripped: of the answers after stripping.
-    changes: answers that became shorter, of questions with golds.
-    shortened: question id to what is left of an answer and what was cut off.
-    not_found: ids of answers of a file that are not in their context; they stay as they were.
-    ambiguous: ids of answers of a file that are found at several places, none of which was given;
-        the first one is used.
-    """
+    shortened: Mapping[str, Stripped]  # question id to what is left of an answer
+    not_found: Sequence[str] = ()  # ids of answers that are not in their context; they stay
+    ambiguous: Sequence[str] = ()  # of those found at several places; the first one is used
 
-    without: Scores
-    stripped: Scores
-    changes: list[Change]
-    shortened: Mapping[str, Stripped]
-    not_found: Sequence[str] = ()
-    ambiguous: Sequence[str] = ()
+    @classmethod
+    def of(cls, scores: Scores, shortened: Mapping[str, Stripped], **ids: Sequence[str]) -> Self:
+        """Scores the answers that stripping changed; see ``strip_answers``."""
+        texts = {qas_id: stripped.span.text for qas_id, stripped in shortened.items()}
+        return cls(scores, scores.after(texts), shortened, **ids)
 
     def endings(self) -> list[EndingCount]:
         """The endings, the most frequent first; what brackets hold is left out."""
@@ -143,8 +139,8 @@ class JosaReport:
     def summary(self) -> dict[str, Any]:
         """The report as values for JSON, without the answers themselves."""
         return {
-            "without": self.without.values(),
-            "with": self.stripped.values(),
+            "without": self.before.means,
+            "with": self.after.means,
             "changed": {"total": len(self.changes), **count_effects(self.changes)},
             "endings": [row._asdict() for row in self.endings()],
             "not_found": self.not_found,
@@ -152,7 +148,7 @@ class JosaReport:
         }
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yields a record for each changed answer, for a file of JSON lines."""
+        """The same with what was cut off, and why."""
         for change in self.changes:
             stripped = self.shortened[change.qas_id]
             yield {**change.record(), "removed": stripped.removed, "rule": stripped.rule}
@@ -161,7 +157,7 @@ class JosaReport:
         """The report as tables."""
         effects = count_effects(self.changes)
         lines = [
-            _format_scores(self.without, self.stripped, ("not stripped", "stripped")),
+            self._format_scores("not stripped", "stripped"),
             "",
             f"answers shortened: {len(self.changes):,} ({effects['better']:,} better, "
             f"{effects['worse']:,} worse, {effects['same']:,} without effect)",
@@ -191,36 +187,9 @@ def _ending(removed: str) -> str:
     return removed.strip(" .,!?") or removed or "(at the front)"
 
 
-def make_josa_report(
-    golds: Mapping[str, Sequence[str]],
-    predictions: Mapping[str, str],
-    scores: Scores,
-    shortened: Mapping[str, Stripped],
-) -> JosaReport:
-    """Scores the answers that stripping changed, and compares.
-
-    Args:
-        golds: question id to accepted answers.
-        predictions: question id to answer, before stripping.
-        scores: of these.
-        shortened: see ``strip_answers``.
-    """
-    texts = {qas_id: stripped.span.text for qas_id, stripped in shortened.items()}
-    after = scores.after(golds, texts)
-    changes = find_changes(golds, predictions, {**predictions, **texts}, scores, after)
-    return JosaReport(scores, after, changes, shortened)
-
-
-# Answers of a baseline and others
-
-
 @dataclass(frozen=True)
-class BaselineReport:
-    """The scores of a baseline and of other predictions, and each answer that differs."""
-
-    baseline: Scores
-    scores: Scores
-    changes: list[Change]
+class BaselineReport(Comparison):
+    """Answers of a baseline and other predictions."""
 
     def questions(self) -> dict[str, dict[str, int]]:
         """The number of questions won and lost against the baseline, by metric."""
@@ -235,34 +204,30 @@ class BaselineReport:
 
     def summary(self) -> dict[str, Any]:
         """The report as values for JSON, without the answers themselves."""
-        before, after = self.baseline.values(), self.scores.values()
+        before, after = self.before, self.after
         return {
-            **before,
-            "total": self.baseline.total,
-            "missing": self.baseline.missing,
-            "extra": self.baseline.extra,
-            "difference": {metric: after[metric] - before[metric] for metric in _METRICS},
+            **before.means,
+            "total": before.total,
+            "missing": before.missing,
+            "extra": before.extra,
+            "difference": {name: after.means[name] - before.means[name] for name in _METRICS},
             "questions": self.questions(),
             "different_answers": len(self.changes),
         }
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yields a record for each answer that differs, for a file of JSON lines."""
-        return (change.record() for change in self.changes)
 
     def format(self) -> str:
         """The report as tables, with the first of the questions whose score changed."""
         counts = [[metric, *count.values()] for metric, count in self.questions().items()]
         scored = [change for change in self.changes if change.effect != "same"]
         lines = [
-            _format_scores(self.baseline, self.scores, ("baseline", "predictions")),
+            self._format_scores("baseline", "predictions"),
             "",
             format_table(counts, ["questions", "won", "lost"]),
             "",
             f"answers that differ: {len(self.changes):,}, {len(scored):,} of them in their score",
         ]
-        if self.baseline.missing:
-            lines.append(f"questions that the baseline lacks: {len(self.baseline.missing):,}")
+        if missing := self.before.missing:
+            lines.append(f"questions that the baseline lacks: {len(missing):,}")
         if scored:
             lines += ["", _format_changes(scored)]
         return "\n".join(lines)
@@ -281,23 +246,3 @@ def _format_changes(changes: Sequence[Change]) -> str:
     table = format_table(rows[:_MAX_CHANGES], header)
     rest = len(rows) - _MAX_CHANGES
     return f"{table}\n... and {rest:,} more: --output_file has them all" if rest > 0 else table
-
-
-def make_baseline_report(
-    golds: Mapping[str, Sequence[str]],
-    baseline: Mapping[str, str],
-    predictions: Mapping[str, str],
-    scores: Scores,
-) -> BaselineReport:
-    """Scores a baseline and compares question by question.
-
-    Args:
-        golds: question id to accepted answers.
-        baseline: question id to answer.
-        predictions: the same of what is compared with it.
-        scores: of the predictions.
-    """
-    before = score_predictions(golds, baseline)
-    return BaselineReport(
-        before, scores, find_changes(golds, baseline, predictions, before, scores)
-    )

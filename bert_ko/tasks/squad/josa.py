@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from bert_ko.tasks.squad.examples import NO_ANSWER, Dataset, Span
-from bert_ko.tasks.squad.josa_rules import Analysis, Evidence, Stripped, strip_tail
+from bert_ko.tasks.squad.josa_rules import Analysis, Stripped, find_words, strip_tail
 from bert_ko.tokenization import normalization
 from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme
 
@@ -38,7 +38,7 @@ class JosaStripper:
             Morpheme(m.surface, *source.span(m.start, m.end), m.pos)
             for m in self._segmenter.analyze(source.text)
         ]
-        return Analysis(context, morphemes, Evidence(context))
+        return Analysis(context, morphemes, find_words(context))
 
     def strip(self, analysis: Analysis, span: Span) -> Stripped:
         """Cuts the tail of an answer; something is always left."""

@@ -23,10 +23,7 @@ from bert_ko.tokenization.morphemes import Morpheme
 
 _SENTENCE_END = re.compile(r"(?<=[가-힣]다)\.")
 _RUN = re.compile(r"[^\W_]+")
-_OPENING = {
-    ")": "(", "）": "（", "]": "[", "}": "{", "〉": "〈", "》": "《", "」": "「", "』": "『",
-    "”": "“", "’": "‘", "】": "【", ">": "<",
-}  # fmt: skip
+_OPENING = dict(zip(")）]}〉》」』”’】>", "(（[{〈《「『“‘【<", strict=True))
 _CLOSING = {opening: closing for closing, opening in _OPENING.items()}
 _ROUND = ")）"
 _QUOTES = dict(zip("《〈「『“‘<\"'", "》〉」』”’>\"'", strict=True))
@@ -64,7 +61,7 @@ class Analysis(NamedTuple):
 
     context: str
     morphemes: list[Morpheme]
-    evidence: Evidence
+    words: Counter[str]  # runs of letters and digits, with whatever particle hangs on them
 
 
 class Stripped(NamedTuple):
@@ -100,7 +97,7 @@ class _Tail:
     """The answer while it is cut."""
 
     def __init__(self, analysis: Analysis, span: Span):
-        self._text, self._morphemes, self._evidence = analysis
+        self._text, self._morphemes, self._words = analysis
         self._given = span
         self._start, self._end = span.start, span.end
         self._rule = ""
@@ -171,15 +168,13 @@ class _Tail:
 
     def _cut_open_bracket(self) -> bool:
         """What follows an open bracket in the last eojeol: 봉래산(蓬萊山."""
-        text, place, depth = self._text, self._end - 1, 0
-        while place > self._start and not text[place].isspace():
-            if text[place] in _OPENING:
-                depth += 1
-            elif text[place] in _CLOSING:
-                if not depth:
-                    return text[place] in "(（[" and self._cut_to(place, "bracket")
-                depth -= 1
-            place -= 1
+        text, depth = self._text, 0
+        for place in range(self._end - 1, self._start, -1):
+            if text[place].isspace():
+                break
+            if text[place] in _CLOSING and not depth:
+                return text[place] in "(（[" and self._cut_to(place, "bracket")
+            depth += (text[place] in _OPENING) - (text[place] in _CLOSING)
         return False
 
     def _place(self) -> int:
@@ -262,11 +257,19 @@ class _Tail:
 
     def _evidence_of_name(self, word: str, josa: str) -> int:
         """Words of the context that have the josa in the name (가파도의), less those without it."""
-        own = _RUN.match(self._text, self._end - len(word))
-        run = own[0] if own else ""  # beyond the answer too
-        others = tuple(other for other in _AFTER_WORDS if other != josa)
-        alone = self._evidence.count(word[: -len(josa)], others, run, bare=True)
-        return self._evidence.count(word, _CASES, run) - alone
+        own = _RUN.match(self._text, self._end - len(word))  # it may end behind the answer
+        others = tuple(other for other in ("", *_AFTER_WORDS) if other != josa)
+        counts = [
+            sum(
+                count - (own is not None and other == own.group())
+                for other, count in self._words.items()
+                if other.startswith(bare)
+                and (particle := other[len(bare) :]) in particles
+                and _agrees(particle, bare[-1])
+            )
+            for bare, particles in ((word, _CASES), (word[: -len(josa)], others))
+        ]
+        return counts[0] - counts[1]
 
     def _belongs_to_name(self, node: Morpheme) -> bool:
         word = self._word()
@@ -355,16 +358,11 @@ def _matching(text: str, start: int, end: int) -> int | None:
     return None
 
 
-def _final(character: str) -> int | None:
-    """Batchim: 0 none, 8 ㄹ; None if it is no Hangul syllable."""
-    return (ord(character) - 0xAC00) % 28 if "가" <= character <= "힣" else None
-
-
 def _agrees(josa: str, before: str) -> bool:
     """Whether a particle may follow this character; letters and digits take all."""
-    final = _final(before)
-    if final is None:
+    if not "가" <= before <= "힣":
         return True
+    final = (ord(before) - 0xAC00) % 28  # batchim: 0 none, 8 ㄹ
     if josa.startswith("으로"):
         return final not in (0, 8)
     if josa.startswith("로"):
@@ -386,35 +384,10 @@ def _is_josa(node: Morpheme, before: str) -> bool:
 
 def _is_copula(surface: str, tags: list[str], before: str) -> bool:
     is_whole = all(tag == "VCP" or tag[0] in "EJ" for tag in tags)
-    agrees = surface[0] not in _AFTER_VOWELS or not _final(before)
+    agrees = surface[0] not in _AFTER_VOWELS or _agrees("는", before)
     return is_whole and surface[0] in _COPULA_STARTS and agrees
 
 
-class Evidence:
-    """The words of a context, to look up how a word is used elsewhere in it.
-
-    A word here is a run of letters and digits, with whatever particle hangs on it.
-    """
-
-    def __init__(self, context: str):
-        self._counts = Counter(_RUN.findall(context))
-        self._runs = sorted(self._counts)
-
-    def count(self, word: str, particles: tuple[str, ...], own: str, bare: bool = False) -> int:
-        """How often a word occurs with one of the particles.
-
-        Args:
-            word: without a particle.
-            particles: that may follow.
-            own: the run in question, which is not counted.
-            bare: count the word without any particle too.
-        """
-        total = 0
-        for place in range(bisect_left(self._runs, word), len(self._runs)):
-            run = self._runs[place]
-            if not run.startswith(word):
-                break
-            rest = run[len(word) :]
-            if (rest in particles and _agrees(rest, word[-1])) if rest else bare:
-                total += self._counts[run] - (run == own)
-        return total
+def find_words(context: str) -> Counter[str]:
+    """The words of an ``Analysis``."""
+    return Counter(_RUN.findall(context))

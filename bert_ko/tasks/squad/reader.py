@@ -22,7 +22,7 @@ from bert_ko.tasks.loading import (
     require_choice,
     require_positive,
 )
-from bert_ko.tasks.squad.comparison import JosaReport, make_josa_report
+from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
 from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
@@ -35,7 +35,7 @@ from bert_ko.tasks.squad.predictions import (
     predict,
 )
 from bert_ko.tasks.squad.reading import stored_stripper
-from bert_ko.tasks.squad.scores import Scores, score_predictions
+from bert_ko.tasks.squad.scores import score_predictions
 from bert_ko.tasks.squad.settings import StripJosa
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import Predict
@@ -61,18 +61,14 @@ class Reading(NamedTuple):
         """The final answers."""
         return self.chosen | {qas_id: found.span for qas_id, found in self.shortened.items()}
 
-    def report(
-        self, golds: Mapping[str, Sequence[str]], scores: Scores | None = None
-    ) -> JosaReport:
+    def report(self, golds: Mapping[str, Sequence[str]]) -> JosaReport:
         """The official scores without and with stripping.
 
         Args:
             golds: question id to accepted answers.
-            scores: of the answers before stripping, if they are known.
         """
         texts = {qas_id: span.text for qas_id, span in self.chosen.items()}
-        scores = scores or score_predictions(golds, texts)
-        return make_josa_report(golds, texts, scores, self.shortened)
+        return JosaReport.of(score_predictions(golds, texts), self.shortened)
 
 
 @dataclass(frozen=True)

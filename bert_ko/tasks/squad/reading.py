@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,45 +173,39 @@ def stored_stripper(
 # What pieces can answer
 
 
-@dataclass(frozen=True)
-class OracleReport:
-    """What whole pieces can and cannot answer, without a model."""
-
-    scores: Scores  # of the best answers in whole pieces
-    unreachable: list[dict[str, Any]]  # a record for each gold answer that is no whole pieces
-
-    def format(self) -> str:
-        """The report as tables."""
-        records, scores = self.unreachable, self.scores
-        rows: list[tuple[str, object]] = [
-            *scores.values().items(),
-            ("questions", scores.total),
-            ("unreachable", len(records)),
-        ]
-        blocks = [format_table(rows, ["", "oracle"])]
-        if records:
-            shown_rows = [
-                [shown(r["id"]), shown(" / ".join(r["golds"])), shown(r["best"])]
-                for r in records[:_SHOWN]
-            ]
-            blocks.append(format_table(shown_rows, ["unreachable", "gold", "in whole pieces"]))
-        if len(records) > _SHOWN:
-            blocks.append(f"and {len(records) - _SHOWN:,} more")
-        return "\n\n".join(blocks)
-
-
-def consult_oracle(dataset: Dataset, features: Features) -> OracleReport:
-    """Answers every question with the pieces that its first gold answer touches."""
+def consult_oracle(dataset: Dataset, features: Features) -> Scores:
+    """Answers every question with the pieces that its first gold answer touches, and scores it."""
     answers = {qas_id: span.text for qas_id, span in gold_spans(dataset, features).items()}
     answers |= {q.qas_id: "" for _, q in dataset.questions() if q.is_impossible}
-    golds = dataset.golds()
-    scores = score_predictions(golds, answers)
-    unreachable = [
-        {"id": qas_id, "golds": golds[qas_id], "best": answers.get(qas_id), "f1": score.f1}
-        for qas_id, score in scores.by_question.items()
+    return score_predictions(dataset.golds(), answers)
+
+
+def unreachable_records(scores: Scores) -> list[dict[str, Any]]:
+    """The questions whose gold answer is no sequence of pieces, for a file of JSON lines."""
+    return [
+        {"id": i, "golds": scores.golds[i], "best": scores.answers.get(i), "f1": score.f1}
+        for i, score in scores.by_question.items()
         if not score.exact_match
     ]
-    return OracleReport(scores, unreachable)
+
+
+def format_oracle(scores: Scores, unreachable: Sequence[Mapping[str, Any]]) -> str:
+    """The scores, and the first of what is unreachable, as tables."""
+    rows: list[tuple[str, object]] = [
+        *scores.means.items(),
+        ("questions", scores.total),
+        ("unreachable", len(unreachable)),
+    ]
+    blocks = [format_table(rows, ["", "oracle"])]
+    if unreachable:
+        shown_rows = [
+            [shown(r["id"]), shown(" / ".join(r["golds"])), shown(r["best"])]
+            for r in unreachable[:_SHOWN]
+        ]
+        blocks.append(format_table(shown_rows, ["unreachable", "gold", "in whole pieces"]))
+    if len(unreachable) > _SHOWN:
+        blocks.append(f"and {len(unreachable) - _SHOWN:,} more")
+    return "\n\n".join(blocks)
 
 
 def report_oracle(config: SquadFlags, tokenizer: Tokenizer) -> None:
@@ -218,7 +213,8 @@ def report_oracle(config: SquadFlags, tokenizer: Tokenizer) -> None:
     path = config.predict_file or config.train_file
     assert path is not None
     questions = read_questions(config, path, tokenizer)
-    report = consult_oracle(questions.dataset, questions.features)
-    lines = "".join(format_json(record) + "\n" for record in report.unreachable)
+    scores = consult_oracle(questions.dataset, questions.features)
+    records = unreachable_records(scores)
+    lines = "".join(format_json(record) + "\n" for record in records)
     files.write_atomic(os.path.join(config.output_dir, UNREACHABLE_NAME), lines)
-    print(report.format())
+    print(format_oracle(scores, records))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 _QUOTES_AND_BRACKETS = "'\"《》<>〈〉()‘’"
@@ -24,39 +25,40 @@ NO_SCORE = AnswerScore(False, 0.0)
 
 @dataclass(frozen=True)
 class Scores:
-    """Of a file of predictions.
+    """The scores of answers; all by question id."""
 
-    exact_match, f1: means over all questions, in percent; 0 if there is no question.
-    total: the number of questions.
-    missing: ids of the questions without a prediction, which score 0.
-    extra: the number of predictions for ids that no question has; they change nothing.
-    by_question: id to score, in the order of the questions.
-    """
+    golds: Mapping[str, Sequence[str]]  # accepted answers
+    answers: Mapping[str, str]
+    by_question: dict[str, AnswerScore]  # in the order of the golds
 
-    exact_match: float
-    f1: float
-    total: int
-    missing: list[str]
-    extra: int
-    by_question: dict[str, AnswerScore]
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """exact_match and f1 over all questions, in percent; see ``mean_scores``."""
+        return mean_scores(list(self.by_question.values()))
 
-    def values(self) -> dict[str, float]:
-        """exact_match and f1, in percent."""
-        return {"exact_match": self.exact_match, "f1": self.f1}
+    @property
+    def total(self) -> int:
+        """The number of questions."""
+        return len(self.golds)
 
-    def after(self, golds: Mapping[str, Sequence[str]], changed: Mapping[str, str]) -> Scores:
-        """The scores after some answers have changed; the others are not scored again.
+    @property
+    def missing(self) -> list[str]:
+        """Ids of the questions without an answer, which score 0."""
+        return [qas_id for qas_id in self.golds if qas_id not in self.answers]
 
-        Args:
-            golds: question id to accepted answers.
-            changed: question id to new answer, of questions that had one.
-        """
-        by_question = self.by_question | {
-            qas_id: score_answer(answer, golds[qas_id])
+    @property
+    def extra(self) -> int:
+        """The number of answers with an id that no question has; they change nothing."""
+        return sum(qas_id not in self.golds for qas_id in self.answers)
+
+    def after(self, changed: Mapping[str, str]) -> Scores:
+        """The scores with some answers replaced; the others are not scored again."""
+        scores = {
+            qas_id: score_answer(answer, self.golds[qas_id])
             for qas_id, answer in changed.items()
-            if qas_id in golds
+            if qas_id in self.golds
         }
-        return _mean(by_question, self.missing, self.extra)
+        return Scores(self.golds, {**self.answers, **changed}, self.by_question | scores)
 
 
 def normalize_answer(text: str) -> str:
@@ -89,19 +91,18 @@ def score_answer(prediction: str, golds: Sequence[str]) -> AnswerScore:
     return AnswerScore(answer in accepted, max(_character_f1(answer, gold) for gold in accepted))
 
 
-def score_predictions(golds: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> Scores:
+def score_predictions(golds: Mapping[str, Sequence[str]], answers: Mapping[str, str]) -> Scores:
     """Scores the answers to all questions.
 
     Args:
         golds: question id to accepted answers; none if the question can't be answered.
-        predictions: question id to answer.
+        answers: question id to answer.
     """
     by_question = {
-        qas_id: score_answer(predictions[qas_id], accepted) if qas_id in predictions else NO_SCORE
+        qas_id: score_answer(answers[qas_id], accepted) if qas_id in answers else NO_SCORE
         for qas_id, accepted in golds.items()
     }
-    missing = [qas_id for qas_id in golds if qas_id not in predictions]
-    return _mean(by_question, missing, sum(qas_id not in golds for qas_id in predictions))
+    return Scores(golds, answers, by_question)
 
 
 def mean_scores(scores: Sequence[AnswerScore]) -> dict[str, float]:
@@ -111,13 +112,6 @@ def mean_scores(scores: Sequence[AnswerScore]) -> dict[str, float]:
         "exact_match": 100.0 * sum(score.exact_match for score in scores) / count,
         "f1": 100.0 * sum(score.f1 for score in scores) / count,
     }
-
-
-def _mean(by_question: dict[str, AnswerScore], missing: list[str], extra: int) -> Scores:
-    means = mean_scores(list(by_question.values()))
-    return Scores(
-        **means, total=len(by_question), missing=missing, extra=extra, by_question=by_question
-    )
 
 
 def _character_f1(prediction: str, gold: str) -> float:

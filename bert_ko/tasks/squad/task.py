@@ -133,11 +133,11 @@ class SquadTask(FineTuneTask):
             print(f"{asked.path} has no gold answers: nothing is scored")
             return None
         report = reading.report(golds)
-        scores, values = report.stripped, result_values(report, asked.dataset)
+        scores, values = report.after, result_values(report, asked.dataset)
         if self.config.strip_josa == "never":
             stripper = JosaStripper(self.tokenizer.user_dictionaries)
             shortened = strip_answers(asked.dataset, reading.chosen, stripper)
-            report = reading._replace(shortened=shortened).report(golds, scores)
+            report = JosaReport.of(scores, shortened)
             print("what --strip_josa=always would do:")
         _write_lines(folder, CHANGES_NAME, report.records())
         print(report.format())
@@ -167,10 +167,10 @@ class SquadTask(FineTuneTask):
 
 def result_values(report: JosaReport, dataset: Dataset) -> dict[str, float]:
     """The numbers of eval_results.txt, in percent: of the final answers, and before stripping."""
-    scores = report.stripped
+    scores = report.after
     values = {
-        **scores.values(),
-        **{f"{name}_not_stripped": value for name, value in report.without.values().items()},
+        **scores.means,
+        **{f"{name}_not_stripped": value for name, value in report.before.means.items()},
         "total": scores.total,
     }
     impossible = {q.qas_id for _, q in dataset.questions() if q.is_impossible}

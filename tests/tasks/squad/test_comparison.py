@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from bert_ko.tasks.squad.comparison import EndingCount, JosaReport, make_josa_report
+from bert_ko.tasks.squad.comparison import EndingCount, JosaReport
 from bert_ko.tasks.squad.examples import (
     NO_ANSWER,
     Dataset,
@@ -59,8 +59,7 @@ def report(
     data = dataset(golds, context)
     spans = PredictionFile(predictions, {}, 0).locate(data).spans
     scores = score_predictions(data.golds(), predictions)
-    shortened = strip_answers(data, spans, FakeStripper(**stripper))
-    return make_josa_report(data.golds(), predictions, scores, shortened)
+    return JosaReport.of(scores, strip_answers(data, spans, FakeStripper(**stripper)))
 
 
 GOLDS = {"a": "도서관", "b": "언덕", "c": "인도", "d": "강가", "e": "옛 도서관", "f": "멀다"}
@@ -85,8 +84,8 @@ def test_strip_answers_gives_those_that_became_shorter() -> None:
 
 def test_josa_report_scores_effects_and_endings_are_literal() -> None:
     found = report(GOLDS, PREDICTIONS)
-    assert found.without.exact_match == 100 * 2 / 6
-    assert found.stripped.exact_match == 100 * 4 / 6
+    assert found.before.means["exact_match"] == 100 * 2 / 6
+    assert found.after.means["exact_match"] == 100 * 4 / 6
     assert "".join(change.qas_id for change in found.changes) == "abcdef"
     assert [change.effect for change in found.changes] == [
         "better", "better", "worse", "same", "better", "same",

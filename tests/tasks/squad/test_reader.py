@@ -407,10 +407,10 @@ def test_report_scores_the_stripped_answers_and_reports_both(tiny: Tokenizer) ->
     data = Dataset("1.1", (Paragraph("", CONTEXT, (*asked, unscored)),), ())
     reading = make_reader(tiny, FakeModel(tiny, ANSWERS), stripper=FixedStripper()).read(data)
     report = reading.report(data.golds())
-    scores = report.stripped
-    assert (scores.exact_match, scores.total, scores.extra) == (50, 2, 1)
-    assert scores.f1 == 50 * (1 + 2 * 3 / (3 + 5))
-    assert report.without.exact_match == 0
+    scores = report.after
+    assert scores.means == {"exact_match": 50, "f1": 50 * (1 + 2 * 3 / (3 + 5))}
+    assert (scores.total, scores.extra) == (2, 1)
+    assert report.before.means["exact_match"] == 0
     assert [(c.qas_id, c.before, c.after, c.effect) for c in report.changes] == [
         ("q1", "언덕 위에", "언덕 위", "better")
     ]

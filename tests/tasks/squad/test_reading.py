@@ -15,12 +15,14 @@ from bert_ko.tasks.squad.features import WindowConfig, build_features
 from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_rules import Stripped
 from bert_ko.tasks.squad.reading import (
-    OracleReport,
     Questions,
     choose_stripper,
     consult_oracle,
+    format_oracle,
     read_questions,
+    unreachable_records,
 )
+from bert_ko.tasks.squad.scores import Scores
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
@@ -239,14 +241,14 @@ def question(qas_id: str, context: str, *golds: str, is_impossible: bool = False
     return Question(qas_id, "무엇인가?", answers, is_impossible)
 
 
-def consult(tokenizer: Tokenizer, first: list[Question], *others: Question) -> OracleReport:
+def consult(tokenizer: Tokenizer, first: list[Question], *others: Question) -> Scores:
     paragraphs = (Paragraph("", FIRST, tuple(first)), Paragraph("", SECOND, others))
     data = Dataset("", paragraphs, ())
     return consult_oracle(data, build_features(data, tokenizer, WindowConfig()))
 
 
 def test_oracle_answers_are_the_pieces_that_the_first_gold_touches(blanks: Tokenizer) -> None:
-    report = consult(
+    scores = consult(
         blanks,
         [
             question("whole", FIRST, "도서관"),
@@ -260,18 +262,18 @@ def test_oracle_answers_are_the_pieces_that_the_first_gold_touches(blanks: Token
         question("silence", SECOND, is_impossible=True),
         question("unknown", SECOND),
     )
-    scores = report.scores
     assert (scores.total, scores.missing, scores.extra) == (8, ["lost"], 0)
     assert [i for i, score in scores.by_question.items() if score.exact_match] == [
         "whole", "blanks", "second", "later", "silence",
     ]  # fmt: skip
-    assert scores.f1 == pytest.approx(100 * (5 + 0.8 + 0.8) / 8)
-    assert report.unreachable == [
+    assert scores.means["f1"] == pytest.approx(100 * (5 + 0.8 + 0.8) / 8)
+    records = unreachable_records(scores)
+    assert records == [
         {"id": "inside", "golds": ["서관"], "best": "도서관", "f1": 0.8},
         {"id": "cut", "golds": ["강가"], "best": "강가에", "f1": 0.8},
         {"id": "lost", "golds": ["바다"], "best": None, "f1": 0.0},
     ]
-    assert [line.split() for line in report.format().split("\n")] == [
+    assert [line.split() for line in format_oracle(scores, records).split("\n")] == [
         ["oracle"],
         ["-----------", "------"],
         ["exact_match", "62.50"],
@@ -294,16 +296,17 @@ def test_oracle_format_shows_20_and_counts_the_rest(
     count: int, last: str, blanks: Tokenizer
 ) -> None:
     golds = ("서관", "관", "도서")
-    report = consult(blanks, [question(f"q{number}", FIRST, *golds) for number in range(count)])
-    lines = report.format().split("\n")
+    scores = consult(blanks, [question(f"q{number}", FIRST, *golds) for number in range(count)])
+    records = unreachable_records(scores)
+    lines = format_oracle(scores, records).split("\n")
     assert sum("서관 / 관 / 도서 " in line for line in lines) == min(count, 20)
     assert lines[-1].startswith(last)
-    assert len(report.unreachable) == count
+    assert len(records) == count
 
 
 def test_oracle_nothing_unreachable_has_one_table(blanks: Tokenizer) -> None:
     for questions, total in (([], 0), ([question("q", FIRST, "마을")], 1)):
-        report = consult(blanks, questions)
-        assert (report.scores.exact_match, report.scores.total) == (100 * total, total)
-        assert report.unreachable == []
-        assert report.format().split("\n")[-1].split() == ["unreachable", "0"]
+        scores = consult(blanks, questions)
+        assert (scores.means["exact_match"], scores.total) == (100 * total, total)
+        assert unreachable_records(scores) == []
+        assert format_oracle(scores, []).split("\n")[-1].split() == ["unreachable", "0"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bert_ko.tasks.squad.comparison import make_josa_report
+from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, Question, Span
 from bert_ko.tasks.squad.josa_rules import Stripped
 from bert_ko.tasks.squad.predictions import Candidate, Prediction
@@ -69,8 +69,7 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         for qas_id in AFTER
         if AFTER[qas_id] != BEFORE[qas_id]
     }
-    golds = dataset.golds()
-    josa = make_josa_report(golds, BEFORE, score_predictions(golds, BEFORE), shortened)
+    josa = JosaReport.of(score_predictions(dataset.golds(), BEFORE), shortened)
     predictions = []
     for paragraph, asked in dataset.questions():
         span = spans(dataset, BEFORE)[asked.qas_id]
@@ -84,7 +83,7 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         predictions=predictions,
         josa=josa,
         answers=answers,
-        scores=josa.stripped,
+        scores=josa.after,
         metrics=[
             {"step": 1, "loss": 3.0, "learning_rate": 1e-5},
             {"step": 2, "loss": 2.0, "learning_rate": 2e-5},
@@ -93,16 +92,6 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         seeds=[(1, {"exact_match": 60.0, "f1": 80.0}), (2, {"exact_match": 62.0, "f1": 84.0})],
     )
     return replace(data, **more)
-
-
-def no_golds() -> ReportData:
-    paragraphs = tuple(
-        replace(
-            p, questions=tuple(replace(q, answers=(), is_impossible=False) for q in p.questions)
-        )
-        for p in DATASET.paragraphs
-    )
-    return replace(make_data(), dataset=Dataset("", paragraphs, ()), josa=None, scores=None)
 
 
 @pytest.mark.parametrize(
@@ -215,36 +204,22 @@ def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -
 
 
 def test_render_report_many_endings_are_folded(parse: Parse) -> None:
-    data = make_data()
-    assert data.josa
     golds, texts = {str(i): ["강"] for i in range(12)}, {str(i): f"강{i}" for i in range(12)}
     shortened = {str(i): Stripped(Span("강", 0, 1), str(i), "josa") for i in range(12)}
-    josa = make_josa_report(golds, texts, score_predictions(golds, texts), shortened)
-    root = parse(render_report(replace(data, josa=josa)))
+    josa = JosaReport.of(score_predictions(golds, texts), shortened)
+    root = parse(render_report(make_data(josa=josa)))
     assert root.all("summary")[0].text == "2 others"
     assert len(root.all("details")[0].all("tbody")[0].all("tr")) == 2
 
 
-def test_render_report_without_golds_has_no_scores(parse: Parse) -> None:
-    root = parse(render_report(no_golds()))
-    assert [dd.text for dd in root.all("dd", "figure")] == ["5"]
-    options = [option.text for option in root.by_id("filter").all("option")]
-    assert options[-1] == "Without a score (5)"
-    assert not any("stripping" in option for option in options)
-
-
 def test_render_report_empty_dataset_is_a_page(parse: Parse) -> None:
-    empty = ReportData("빈 글", [], Dataset("", (), ()), [], None, {}, None, [], [])
+    josa = JosaReport.of(score_predictions({}, {}), {})
+    empty = ReportData("빈 글", [], Dataset("", (), ()), [], josa, {}, josa.after, [], [])
     root = parse(render_report(empty))
-    assert [dd.text for dd in root.all("dd", "figure")] == ["0"]
+    assert [dd.text for dd in root.all("dd", "figure")] == ["0.00", "0.00", "0"]
     assert root.all("h2")[-1].text == "Questions"
     assert root.all("svg") == []
-    scored = replace(empty, scores=score_predictions({}, {}))
-    assert [dd.text for dd in parse(render_report(scored)).all("dd", "figure")] == [
-        "0.00",
-        "0.00",
-        "0",
-    ]
+    assert not any("tripp" in option.text for option in root.by_id("filter").all("option"))
 
 
 def test_render_report_one_seed_has_no_deviation(parse: Parse) -> None:
@@ -333,11 +308,15 @@ def test_browser_address_chooses_questions(browser: Any, state: str, expected: l
     assert [link.text for link in root.by_id("items").all("a")] == expected
 
 
-def test_browser_without_golds_and_answers_says_so(browser: Any) -> None:
-    root = browser.show(render_report(replace(no_golds(), answers={})), "q=null")
+def test_browser_unknown_golds_and_no_prediction_say_so(browser: Any) -> None:
+    asked = Question("unknown", "어디인가?", (), False)
+    paragraphs = (*DATASET.paragraphs, Paragraph("마을", EMOJI, (asked,)))
+    page = render_report(replace(make_data(), dataset=Dataset("", paragraphs, ())))
+    root = browser.show(page, "q=unknown")
     (item,) = root.by_id("items").all("li")
     assert item.all("dl", "answers")[0].text == "GoldunknownAnswerno prediction"
-    assert item.all("p", "about")[0].text == "마을null"
+    assert item.all("p", "about")[0].text == "마을unknown"
+    assert root.by_id("filter").all("option")[4].text == "Without a score (1)"
 
 
 def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any) -> None:
@@ -347,8 +326,6 @@ def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any)
         make_data(),
         dataset=Dataset("v2.0", (Paragraph("", context, asked),), ()),
         predictions=[],
-        josa=None,
-        scores=None,
         answers={"far": Span("", 0, 0), "none": Span("", 0, 0)},
     )
     far, none = browser.show(render_report(data)).by_id("items").all("li")

@@ -166,7 +166,7 @@ def test_score_predictions_missing_scores_zero_and_extra_is_ignored() -> None:
     golds = {"a": ["바다"], "b": ["푸른 산", "산"], "c": [], "d": ["가나"]}
     predictions = {"x": "바다", "a": "바다.", "d": "나가", "y": ""}
     scores = score_predictions(golds, predictions)
-    assert (scores.exact_match, scores.f1) == (25.0, 50.0)
+    assert scores.means == {"exact_match": 25.0, "f1": 50.0}
     assert (scores.total, scores.missing, scores.extra) == (4, ["b", "c"], 2)
     assert list(scores.by_question) == ["a", "b", "c", "d"]
     assert scores.by_question["b"] == AnswerScore(False, 0.0)
@@ -174,7 +174,7 @@ def test_score_predictions_missing_scores_zero_and_extra_is_ignored() -> None:
 
 def test_score_predictions_no_question_is_zero() -> None:
     scores = score_predictions({}, {"x": "바다"})
-    assert (scores.values(), scores.total, scores.extra) == ({"exact_match": 0.0, "f1": 0.0}, 0, 1)
+    assert (scores.means, scores.total, scores.extra) == ({"exact_match": 0.0, "f1": 0.0}, 0, 1)
 
 
 @pytest.mark.parametrize("name", ["train", "dev"])
@@ -190,10 +190,10 @@ def test_score_predictions_real_golds_score_hundred_fast(name: str, data_folder:
     start = time.process_time()
     scores = score_predictions(golds, predictions)
     seconds = time.process_time() - start
-    assert (scores.exact_match, scores.f1, scores.missing) == (100.0, 100.0, [])
+    assert (scores.means, scores.missing) == ({"exact_match": 100.0, "f1": 100.0}, [])
     assert seconds < 1.0  # 0.1 on one core; the bound leaves room for a busy machine
     shifted = dict(zip(predictions, [*list(predictions.values())[1:], ""], strict=True))
     other = score_predictions(golds, shifted)
     slow_f1_sum = sum(slow_f1(shifted[qas_id], texts[0]) for qas_id, texts in golds.items())
     assert all(len(texts) == 1 for texts in golds.values())
-    assert other.f1 == pytest.approx(100 * slow_f1_sum / len(golds), rel=1e-12)
+    assert other.means["f1"] == pytest.approx(100 * slow_f1_sum / len(golds), rel=1e-12)
