@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -56,12 +56,6 @@ class Change:
         }
 
 
-def count_effects(changes: Iterable[Change]) -> dict[Effect, int]:
-    """The number of changes with each effect."""
-    counts = Counter(change.effect for change in changes)
-    return {effect: counts[effect] for effect in EFFECTS}
-
-
 @dataclass(frozen=True)
 class Comparison:
     """Two sets of answers to the same questions."""
@@ -85,6 +79,12 @@ class Comparison:
             for qas_id, accepted in before.golds.items()
             if before.answers.get(qas_id) != after.answers.get(qas_id)
         ]
+
+    @property
+    def effects(self) -> dict[Effect, int]:
+        """The number of changes with each effect."""
+        counts = Counter(change.effect for change in self.changes)
+        return {effect: counts[effect] for effect in EFFECTS}
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yields a record for each answer that differs, for a file of JSON lines."""
@@ -125,15 +125,14 @@ class JosaReport(Comparison):
 
     def endings(self) -> list[EndingCount]:
         """The endings, the most frequent first; what brackets hold is left out."""
-        groups: dict[tuple[str, str], list[Change]] = {}
+        groups = defaultdict[tuple[str, str], list[Effect]](list)
         for change in self.changes:
             stripped = self.shortened[change.qas_id]
-            groups.setdefault((_ending(stripped.removed), stripped.rule), []).append(change)
-        counts = []
-        for (ending, rule), changes in groups.items():
-            effects = count_effects(changes)
-            row = EndingCount(ending, rule, len(changes), effects["better"], effects["worse"])
-            counts.append(row)
+            groups[_ending(stripped.removed), stripped.rule].append(change.effect)
+        counts = [
+            EndingCount(*key, len(effects), effects.count("better"), effects.count("worse"))
+            for key, effects in groups.items()
+        ]
         return sorted(counts, key=lambda row: (-row.answers, row.ending, row.rule))
 
     def summary(self) -> dict[str, Any]:
@@ -141,7 +140,7 @@ class JosaReport(Comparison):
         return {
             "without": self.before.means,
             "with": self.after.means,
-            "changed": {"total": len(self.changes), **count_effects(self.changes)},
+            "changed": {"total": len(self.changes), **self.effects},
             "endings": [row._asdict() for row in self.endings()],
             "not_found": self.not_found,
             "ambiguous": self.ambiguous,
@@ -155,7 +154,7 @@ class JosaReport(Comparison):
 
     def format(self) -> str:
         """The report as tables."""
-        effects = count_effects(self.changes)
+        effects = self.effects
         lines = [
             self._format_scores("not stripped", "stripped"),
             "",

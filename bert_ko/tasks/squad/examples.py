@@ -180,22 +180,18 @@ class _Reader:
         version = self._version(value)
         data = member(value, "data", list, f"{self._path}: top level")
         paragraphs: list[Paragraph] = []
-        for i, article in enumerate(data):
-            place = f"{self._path}: data[{i}]"
-            article = expect(article, dict, place)
+        for article, place in _objects(data, f"{self._path}: data"):
             title = member(article, "title", str, place) if "title" in article else ""
-            for j, paragraph in enumerate(member(article, "paragraphs", list, place)):
-                inner = f"{place}.paragraphs[{j}]"
-                paragraphs.append(self._paragraph(expect(paragraph, dict, inner), title, inner))
+            found = member(article, "paragraphs", list, place)
+            for paragraph, inner in _objects(found, f"{place}.paragraphs"):
+                paragraphs.append(self._paragraph(paragraph, title, inner))
         return Dataset(version, tuple(paragraphs), tuple(self._problems))
 
     def _report(self, kind: ProblemKind, qas_id: str | None, detail: str) -> None:
         self._problems.append(Problem(kind, qas_id, detail))
 
     def _version(self, value: dict[str, Any]) -> str:
-        version = value.get("version", "")
-        if not isinstance(version, str):
-            version = str(version)  # 1.1 as a number is clear enough
+        version = str(value.get("version", ""))  # 1.1 as a number is clear enough
         if not version.startswith(_KNOWN_VERSIONS):
             said = f"the version {version!r} is unknown" if version else "no version is given"
             self._report("unknown_version", None, f"{said}; read as SQuAD's form")
@@ -205,13 +201,11 @@ class _Reader:
     def _paragraph(self, value: dict[str, Any], title: str, place: str) -> Paragraph:
         context = member(value, "context", str, place)
         questions = []
-        for i, item in enumerate(member(value, "qas", list, place)):
-            inner = f"{place}.qas[{i}]"
-            question = self._question(expect(item, dict, inner), context, inner)
-            if question.qas_id in self._ids:
-                continue
-            self._ids.add(question.qas_id)
-            questions.append(question)
+        for item, inner in _objects(member(value, "qas", list, place), f"{place}.qas"):
+            question = self._question(item, context, inner)
+            if question.qas_id not in self._ids:
+                self._ids.add(question.qas_id)
+                questions.append(question)
         return Paragraph(title, context, tuple(questions))
 
     def _question(self, value: dict[str, Any], context: str, place: str) -> Question:
@@ -234,22 +228,21 @@ class _Reader:
             answers = []
         if not is_impossible and not answers:
             self._report("no_answers", qas_id, f"{place} has no answers; it can't be scored")
-        placed = [self._place(answer, context, qas_id, place) for answer in answers]
+        placed = [self._place(*answer, context, qas_id, place) for answer in answers]
         return Question(qas_id, text, tuple(placed), is_impossible)
 
     def _answers(self, value: dict[str, Any], place: str, note: str) -> list[tuple[str, int]]:
         """Text and answer_start of each; none in a test file that keeps them back."""
-        found = []
         answers = member(value, "answers", list, place, note) if "answers" in value else []
-        for i, item in enumerate(answers):
-            inner = f"{place}.answers[{i}]"
-            answer = expect(item, dict, inner, note)
-            text = member(answer, "text", str, inner, note)
-            found.append((text, member(answer, "answer_start", int, inner, note)))
-        return found
+        return [
+            (
+                member(answer, "text", str, inner, note),
+                member(answer, "answer_start", int, inner, note),
+            )
+            for answer, inner in _objects(answers, f"{place}.answers", note)
+        ]
 
-    def _place(self, answer: tuple[str, int], context: str, qas_id: str, place: str) -> Gold:
-        text, start = answer
+    def _place(self, text: str, start: int, context: str, qas_id: str, place: str) -> Gold:
         if start >= 0 and text.strip() and context.startswith(text, start):
             return Gold(text, start)
         if not text.strip():
@@ -263,6 +256,12 @@ class _Reader:
         if context.strip():
             self._report("answer_not_found", qas_id, f"{place}: {text!r} is not in the context")
         return Gold(text, None)
+
+
+def _objects(values: list[Any], place: str, note: str = "") -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields the objects of a list with their places."""
+    for i, value in enumerate(values):
+        yield expect(value, dict, f"{place}[{i}]", note), f"{place}[{i}]"
 
 
 @dataclass(frozen=True)
@@ -293,17 +292,11 @@ class PredictionFile:
 
 
 class LocatedAnswers(NamedTuple):
-    """Where the answers of a file are found.
+    """Where the answers of a file are found, by question id."""
 
-    spans: question id to answer, without the blanks around it if they are not in the context.
-    not_found: ids of answers that are not in their context.
-    ambiguous: ids of answers that are found at several places, none of which the file gives; the
-        first one is used.
-    """
-
-    spans: dict[str, Span]
+    spans: dict[str, Span]  # without the blanks around them if they are not in the context
     not_found: list[str]
-    ambiguous: list[str]
+    ambiguous: list[str]  # found at several places, none of which the file gives: the first is used
 
 
 def read_predictions(path: str) -> PredictionFile:

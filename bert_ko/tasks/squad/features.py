@@ -277,14 +277,9 @@ def max_context(features: Features) -> npt.NDArray[np.bool_]:
 def cached_features(
     path: str, dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig, folder: str
 ) -> Features:
-    """The features, from a file in the folder if nothing has changed since it was written.
+    """The features of the dataset of a file, from a cache in the folder unless something changed.
 
-    Args:
-        path: file of the dataset; its content counts, not its name.
-        dataset: read from it.
-        tokenizer: its fingerprint counts.
-        config: how contexts are cut.
-        folder: of the cache.
+    The content of the file counts, not its name, and the tokenizer's fingerprint.
     """
     with files.open_binary(path) as stream:
         digest = hashlib.sha256(stream.read())

@@ -65,17 +65,12 @@ class Analysis(NamedTuple):
 
 
 class Stripped(NamedTuple):
-    """An answer after stripping.
+    """An answer after stripping."""
 
-    Attributes:
-        span: what is left.
-        removed: what was cut off at the end; "" if nothing was.
-        rule: of the first cut that was more than punctuation: josa, copula, verb, bracket, noun,
-            name or quote; "" if nothing was cut.
-    """
-
-    span: Span
-    removed: str
+    span: Span  # what is left
+    removed: str  # what was cut off at the end; "" if nothing was
+    # Of the first cut that was more than punctuation; "" if nothing was cut: josa, copula, verb,
+    # bracket, noun, name, quote.
     rule: str
 
 
@@ -201,7 +196,9 @@ class _Tail:
                 return self._cut_to(node.start, "josa")
         elif not (before.isalnum() or before in _SIGNS):
             return False
-        if self._belongs_to_name(node):
+        word = self._word()
+        may_be_name = node.surface in _ENDS_OF_NAMES and len(word) > len(node.surface)
+        if may_be_name and self._evidence_of_name(word, node.surface) > 0:
             return False
         if node.pos in ("MM", "NR") and node.surface == "이" and _agrees("이", before):
             return self._cut_to(node.start, "josa")  # no determiner hangs on a word
@@ -250,10 +247,8 @@ class _Tail:
 
     def _word(self) -> str:
         """The letters and digits at the tail."""
-        place = self._end
-        while place > self._start and self._text[place - 1].isalnum():
-            place -= 1
-        return self._text[place : self._end]
+        words = _RUN.findall(self._text, self._start, self._end)
+        return words[-1] if words and self._text[self._end - 1].isalnum() else ""
 
     def _evidence_of_name(self, word: str, josa: str) -> int:
         """Words of the context that have the josa in the name (가파도의), less those without it."""
@@ -270,14 +265,6 @@ class _Tail:
             for bare, particles in ((word, _CASES), (word[: -len(josa)], others))
         ]
         return counts[0] - counts[1]
-
-    def _belongs_to_name(self, node: Morpheme) -> bool:
-        word = self._word()
-        return (
-            node.surface in _ENDS_OF_NAMES
-            and len(word) > len(node.surface)
-            and self._evidence_of_name(word, node.surface) > 0
-        )
 
     def _cut_name_josa(self) -> bool:
         """A particle that MeCab has not seen, where the context has the word without it."""
@@ -305,13 +292,9 @@ class _Tail:
     def _cut_bracket_in_quotes(self) -> None:
         """A bracket at the end of quotes around the whole, with its content: ‘비(雨)’ is 비."""
         text, start, end = self._text, self._start, self._end
-        if (
-            end - start < 4
-            or _QUOTES.get(text[start]) != text[end - 1]
-            or text[end - 2] not in _ROUND
-        ):
+        if end - start < 4 or _QUOTES.get(text[start]) != text[end - 1]:
             return
-        opening = _matching(text, start, end - 1)
+        opening = _matching(text, start, end - 1) if text[end - 2] in _ROUND else None
         if opening is not None and opening > start + 1 and text[opening - 1].isalnum():
             self._start = start + 1
             self._cut_to(opening, "bracket")
@@ -333,15 +316,13 @@ class _Tail:
 
     def _cut_left(self) -> None:
         """Blanks, an opening bracket without its other half, and quotes around the whole."""
-        text = self._text
-        while self._start < self._end and text[self._start].isspace():
-            self._start += 1
-        place = self._start
-        while place < self._end and not text[place].isspace():
-            closing = _CLOSING.get(text[place])
-            if closing and closing not in text[place : self._end]:
+        text, end = self._text, self._end
+        self._start = end - len(text[self._start : end].lstrip())
+        for place in range(self._start, end):
+            if text[place].isspace():
+                break
+            if text[place] in _CLOSING and _CLOSING[text[place]] not in text[place:end]:
                 self._start = place + 1
-            place += 1
         inside = text[self._start : self._end]
         is_quoted = len(inside) > 2 and inside[0] in "“「『" and inside[-1] == _CLOSING[inside[0]]
         if is_quoted and inside.count(inside[0]) == 1:

@@ -27,13 +27,8 @@ from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
 from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
 from bert_ko.tasks.squad.josa_rules import Stripped
-from bert_ko.tasks.squad.predictions import (
-    Candidate,
-    Floats,
-    Prediction,
-    PredictionConfig,
-    predict,
-)
+from bert_ko.tasks.squad.predictions import Candidate, Floats, Prediction, PredictionConfig
+from bert_ko.tasks.squad.predictions import predict as choose_answers
 from bert_ko.tasks.squad.reading import stored_stripper
 from bert_ko.tasks.squad.scores import score_predictions
 from bert_ko.tasks.squad.settings import StripJosa
@@ -62,33 +57,20 @@ class Reading(NamedTuple):
         return self.chosen | {qas_id: found.span for qas_id, found in self.shortened.items()}
 
     def report(self, golds: Mapping[str, Sequence[str]]) -> JosaReport:
-        """The official scores without and with stripping.
-
-        Args:
-            golds: question id to accepted answers.
-        """
+        """The official scores without and with stripping; golds are accepted answers by id."""
         texts = {qas_id: span.text for qas_id, span in self.chosen.items()}
         return JosaReport.of(score_predictions(golds, texts), self.shortened)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question: context[start:end]; "" with start and end 0 if there is none.
+    """The answer to a question: context[start:end]; "" with start and end 0 if there is none."""
 
-    Attributes:
-        text: after stripping.
-        start: first character in the context.
-        end: the character after the last.
-        probability: that the model gives to the answer before stripping, among the candidates.
-        candidates: what the model considered, before stripping: the answer, then the others, the
-            best first.
-    """
-
-    text: str
-    start: int
-    end: int
-    probability: float
-    candidates: tuple[Candidate, ...]
+    text: str  # after stripping
+    start: int  # first character in the context
+    end: int  # the character after the last
+    probability: float  # of the answer before stripping, among the candidates
+    candidates: tuple[Candidate, ...]  # before stripping: the answer, then the others, best first
 
 
 @dataclass(frozen=True)
@@ -176,7 +158,7 @@ class Reader(Loadable):
         if features is None:
             features = build_features(dataset, self.tokenizer, self.windows)
         start, end = self._logits(features, label)
-        found = list(predict(dataset, features, start, end, self.answers))
+        found = list(choose_answers(dataset, features, start, end, self.answers))
         chosen = {p.qas_id: p.best(self.answers).span for p in found}
         shortened = strip_answers(dataset, chosen, self.stripper) if self.stripper else {}
         return Reading(found, chosen, shortened)
@@ -192,17 +174,10 @@ class Reader(Loadable):
     def answer(
         self, question: str | Sequence[str], context: str | Sequence[str]
     ) -> Answer | list[Answer]:
-        """Answers one question, or several at once.
-
-        Args:
-            question: one, or a list.
-            context: of all questions, or a list with one for each.
-
-        Returns:
-            An answer; for a list of questions a list.
+        """Answers one question, or a list of them on one context or a list with one for each.
 
         Raises:
-            ValueError: there are not as many contexts as questions.
+            ValueError: the numbers of contexts and questions differ.
         """
         questions = [question] if isinstance(question, str) else question
         contexts = [context] * len(questions) if isinstance(context, str) else context

@@ -99,11 +99,6 @@ def learn_endings(dataset: Dataset, features: Features, stripper: JosaStripper) 
     """The endings that are worth stripping, see ``ending_key``.
 
     Each gold answer is stripped as a perfect reader would give it, in whole pieces.
-
-    Args:
-        dataset: with gold answers.
-        features: of the same dataset; they know the pieces of the answers.
-        stripper: of all endings.
     """
     spans, golds = gold_spans(dataset, features), dataset.golds()
     gains: Counter[str] = Counter()
@@ -119,11 +114,8 @@ def choose_stripper(
 ) -> JosaStripper | None:
     """What cuts josa off the answers; None if nothing does.
 
-    Args:
-        config: flags.
-        tokenizer: of the model; its user dictionaries count here too.
-        training: the endings that help are learnt from its gold answers; without it, those are
-            used that an earlier run has learnt and written to --output_dir.
+    The endings that help are learnt from the gold answers of the training data; without it, those
+    are used that an earlier run has learnt and written to --output_dir.
     """
     if config.strip_josa == "auto" and training is not None:
         stripper = JosaStripper(tokenizer.user_dictionaries)
@@ -147,10 +139,7 @@ def stored_stripper(
 ) -> JosaStripper | None:
     """What cuts josa off the answers of a trained model; None if nothing does.
 
-    Args:
-        strip_josa: auto uses the endings that the run has learnt.
-        tokenizer: of the model; its user dictionaries count here too.
-        folder: of the run.
+    "auto" uses the endings that the run of the folder has learnt.
 
     Raises:
         ValueError: the file of endings is not of such a run.

@@ -18,7 +18,7 @@ from bert_ko.report.page import (
     finite,
     render_task_page,
 )
-from bert_ko.tasks.squad.comparison import Change, JosaReport, count_effects
+from bert_ko.tasks.squad.comparison import Change, JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
@@ -169,7 +169,7 @@ def _josa_values(josa: JosaReport) -> dict[str, Any]:
     return {
         "scores": [(_SCORE_NAMES[name], before[name], after[name]) for name in before],
         "changes": len(josa.changes),
-        "effects": count_effects(josa.changes),
+        "effects": josa.effects,
         "endings": endings[:_MAX_ENDINGS],
         "other_endings": endings[_MAX_ENDINGS:],
     }

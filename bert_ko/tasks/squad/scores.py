@@ -92,12 +92,7 @@ def score_answer(prediction: str, golds: Sequence[str]) -> AnswerScore:
 
 
 def score_predictions(golds: Mapping[str, Sequence[str]], answers: Mapping[str, str]) -> Scores:
-    """Scores the answers to all questions.
-
-    Args:
-        golds: question id to accepted answers; none if the question can't be answered.
-        answers: question id to answer.
-    """
+    """Scores answers by question id; golds are the accepted ones, see ``score_answer``."""
     by_question = {
         qas_id: score_answer(answers[qas_id], accepted) if qas_id in answers else NO_SCORE
         for qas_id, accepted in golds.items()

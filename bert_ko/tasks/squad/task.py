@@ -118,23 +118,19 @@ class SquadTask(FineTuneTask):
         return results
 
     def _answer(self, model: Trained, asked: Questions, folder: str, step: int) -> Results | None:
-        """Answers questions, and writes the answers and what stripping changed.
-
-        Returns:
-            None if the questions have no gold answers.
-        """
-        start = time.perf_counter()
+        """Answers questions and scores the answers, if they can be, and writes all files."""
+        config, start = self.config, time.perf_counter()
         reader = self._reader(model, asked.features)
         reading = reader.read(asked.dataset, asked.features, "answering")
         seconds = time.perf_counter() - start
-        write_predictions(folder, reading, self.config.version_2_with_negative)
+        write_predictions(folder, reading, config.version_2_with_negative)
         golds = asked.dataset.golds()
         if not golds:
             print(f"{asked.path} has no gold answers: nothing is scored")
             return None
         report = reading.report(golds)
         scores, values = report.after, result_values(report, asked.dataset)
-        if self.config.strip_josa == "never":
+        if config.strip_josa == "never":
             stripper = JosaStripper(self.tokenizer.user_dictionaries)
             shortened = strip_answers(asked.dataset, reading.chosen, stripper)
             report = JosaReport.of(scores, shortened)
@@ -144,7 +140,12 @@ class SquadTask(FineTuneTask):
         print(f"{len(reading.predictions):,} questions answered in {seconds:.1f} s")
         data = ReportData(
             title=f"{os.path.basename(asked.path)}: answers of {os.path.abspath(folder)}",
-            facts=self._facts(asked, step, seconds),
+            facts=[
+                ("questions", asked.path),
+                *self.run_facts(step, seconds),
+                ("windows", f"{config.max_seq_length} pieces, {config.doc_stride} apart"),
+                ("strip_josa", config.strip_josa),
+            ],
             dataset=asked.dataset,
             predictions=reading.predictions,
             josa=report,
@@ -154,15 +155,6 @@ class SquadTask(FineTuneTask):
             seeds=(),
         )
         return Results(values, reporter(data, render_report, "answers"))
-
-    def _facts(self, asked: Questions, step: int, seconds: float) -> list[tuple[str, str]]:
-        config = self.config
-        return [
-            ("questions", asked.path),
-            *self.run_facts(step, seconds),
-            ("windows", f"{config.max_seq_length} pieces, {config.doc_stride} apart"),
-            ("strip_josa", config.strip_josa),
-        ]
 
 
 def result_values(report: JosaReport, dataset: Dataset) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from bert_ko.json_files import format_json, kind_of
-from bert_ko.tasks.squad.reader import Answer, Reader
+from bert_ko.tasks.squad.reader import Reader
 from bert_ko.text_lines import read_lines, source_name
 
 
@@ -98,11 +98,7 @@ def converse(reader: Reader, lines: Iterable[str]) -> None:
         elif not context:
             context = text
         else:
-            print(_format_answer(reader.answer(text, context)), flush=True)
-
-
-def _format_answer(answer: Answer) -> str:
-    others = ", ".join(f"{c.text} {c.probability:.2f}" for c in answer.candidates[1:4])
-    place = f"{answer.start}:{answer.end}"
-    text = answer.text or "(no answer)"
-    return f"→ {text}  ({answer.probability:.2f}, characters {place}; else {others})"
+            answer = reader.answer(text, context)
+            others = ", ".join(f"{c.text} {c.probability:.2f}" for c in answer.candidates[1:4])
+            about = f"{answer.probability:.2f}, characters {answer.start}:{answer.end}"
+            print(f"→ {answer.text or '(no answer)'}  ({about}; else {others})", flush=True)
