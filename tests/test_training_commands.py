@@ -586,7 +586,7 @@ def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
         ({"train_batch_sise": 8}, "unknown flag --train_batch_sise; did you mean "
          "--train_batch_size?"),
         ({"max_seq_length": 65}, "--max_seq_length=65, but the model has 64 positions "
-         "(max_position_embeddings in {config}); lower the flag."),
+         "(max_position_embeddings in {config}); lower it."),
         ({"bert_config_file": "/nowhere"}, "/nowhere: No such file or directory"),
         ({"vocab_file": "/nowhere"}, "no such file: /nowhere"),
     ],
