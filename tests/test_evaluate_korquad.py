@@ -12,6 +12,7 @@ import pytest
 from bert_ko import flags
 from bert_ko.evaluate_korquad import EvaluateKorquadConfig, run
 
+Printed = pytest.CaptureFixture[str]
 REPOSITORY = Path(__file__).parents[1]
 CONTEXT = "마을 도서관은 언덕 위에 있다. 할머니는 강가에서 종이배를 띄웠다."
 GOLDS = {"q1": "마을 도서관", "q2": "할머니", "q3": "강가", "q4": "종이배"}
@@ -46,6 +47,12 @@ def evaluate(*arguments: str) -> int:
     return flags.run_command(EvaluateKorquadConfig, run, arguments)
 
 
+def evaluate_json(capsys: Printed, *arguments: str) -> dict[str, Any]:
+    assert evaluate(*arguments, "--json") == 0
+    value: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return value
+
+
 def rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
@@ -54,9 +61,7 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_evaluate_table_shows_literal_rows(
-    dataset: str, predictions: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_table_shows_literal_rows(dataset: str, predictions: str, capsys: Printed) -> None:
     assert evaluate(dataset, predictions) == 0
     assert rows(capsys.readouterr().out) == [
         ["official"],
@@ -71,25 +76,19 @@ def test_evaluate_table_shows_literal_rows(
 
 
 def test_evaluate_json_has_official_keys_and_details(
-    dataset: str, predictions: str, capsys: pytest.CaptureFixture[str]
+    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
-    assert evaluate(dataset, predictions, "--json") == 0
-    value = json.loads(capsys.readouterr().out)
+    value = evaluate_json(capsys, dataset, predictions)
     assert list(value) == ["exact_match", "f1", "details"]
     assert value["exact_match"] == 25.0
     assert value["f1"] == pytest.approx(100 * (10 / 11 + 1 + 4 / 6) / 4)
     assert value["details"] == {
         "total": 4, "missing": ["q4"], "extra": 1, "repeated": 0, "problems": [],
     }  # fmt: skip
-
-
-def test_evaluate_gold_as_predictions_is_hundred(
-    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    golds = write(tmp_path / "golds.json", GOLDS)
-    assert evaluate("--json", dataset, golds) == 0
-    value = json.loads(capsys.readouterr().out)
-    assert (value["exact_match"], value["f1"]) == (100.0, 100.0)
+    # Compressed and remote files:
+    path = tmp_path / "dataset.json.gz"
+    path.write_bytes(gzip.compress(Path(dataset).read_bytes()))
+    assert evaluate_json(capsys, str(path), f"file://{predictions}") == value
 
 
 def test_evaluate_output_file_has_every_question(
@@ -106,7 +105,7 @@ def test_evaluate_output_file_has_every_question(
 
 
 def test_evaluate_strip_josa_scores_without_and_with(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
     path = tmp_path / "changed.jsonl"
     assert evaluate(dataset, predictions, "--strip_josa", f"--output_file={path}") == 0
@@ -124,7 +123,7 @@ def test_evaluate_strip_josa_scores_without_and_with(
 
 
 def test_evaluate_strip_josa_json_keeps_official_score_on_top(
-    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, tmp_path: Path, capsys: Printed
 ) -> None:
     answers = {
         "q1": {"text": "마을 도서관은", "answer_start": 0},
@@ -133,8 +132,7 @@ def test_evaluate_strip_josa_json_keeps_official_score_on_top(
         "q4": "종이배를",
     }
     path = write(tmp_path / "objects.json", answers)
-    assert evaluate(dataset, path, "--strip_josa", "--json") == 0
-    value = json.loads(capsys.readouterr().out)
+    value = evaluate_json(capsys, dataset, path, "--strip_josa")
     assert value["exact_match"] == 0.0
     josa = value["details"]["josa"]
     assert josa["without"]["exact_match"] == 0.0
@@ -145,7 +143,7 @@ def test_evaluate_strip_josa_json_keeps_official_score_on_top(
 
 
 def test_evaluate_baseline_shows_both_and_the_changed_questions(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
     other = write(tmp_path / "other.json", {"q1": "마을 도서관", "q2": "할머", "q3": "강가에서"})
     path = tmp_path / "changed.jsonl"
@@ -166,11 +164,11 @@ def test_evaluate_baseline_shows_both_and_the_changed_questions(
 
 
 def test_evaluate_baseline_json_counts_won_and_lost(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
     other = write(tmp_path / "other.json", {"q2": "할머니.", "q3": "강가", "q4": "종"})
-    assert evaluate(dataset, predictions, "--baseline", other, "--json") == 0
-    baseline = json.loads(capsys.readouterr().out)["details"]["baseline"]
+    value = evaluate_json(capsys, dataset, predictions, "--baseline", other)
+    baseline = value["details"]["baseline"]
     assert baseline["exact_match"] == 50.0
     assert baseline["difference"]["exact_match"] == -25.0
     assert baseline["questions"] == {
@@ -182,7 +180,7 @@ def test_evaluate_baseline_json_counts_won_and_lost(
 
 
 def test_evaluate_baseline_list_is_limited_on_screen_and_complete_in_the_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Printed
 ) -> None:
     ids = [f"q{number}" for number in range(30)]
     answers = [{"text": "도서관", "answer_start": 3}]
@@ -201,9 +199,7 @@ def test_evaluate_baseline_list_is_limited_on_screen_and_complete_in_the_file(
     assert len(records(path)) == 30
 
 
-def test_evaluate_problems_of_the_files_are_listed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_problems_of_the_files_are_listed(tmp_path: Path, capsys: Printed) -> None:
     gold = {"text": "도서관", "answer_start": 0}
     qas = [
         {"id": "q1", "question": "무엇?", "answers": [gold]},
@@ -218,15 +214,14 @@ def test_evaluate_problems_of_the_files_are_listed(
     text = capsys.readouterr().out
     for line in [
         "no prediction has the id of a question: do the two files belong together?",
-        "repeated in the predictions, the last one taken: 1",
+        "repeated in the predictions, the last one counts: 1",
         "dataset: unknown_version: 1 (the version '우리 것' is unknown; read as SQuAD's form)",
         "dataset: answer_moved: 1 (q1)",
         "dataset: repeated_id: 1 (q1)",
         "dataset: no_answers: 1 (q2)",
     ]:
         assert line in text.splitlines()
-    assert evaluate(dataset, str(path), "--json") == 0
-    problems = json.loads(capsys.readouterr().out)["details"]["problems"]
+    problems = evaluate_json(capsys, dataset, str(path))["details"]["problems"]
     assert [(problem["kind"], problem["qas_id"]) for problem in problems] == [
         ("unknown_version", None),
         ("answer_moved", "q1"),
@@ -235,9 +230,7 @@ def test_evaluate_problems_of_the_files_are_listed(
     ]
 
 
-def test_evaluate_version_2_silence_is_right(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_version_2_silence_is_right(tmp_path: Path, capsys: Printed) -> None:
     qas = [
         {"id": qas_id, "question": "무엇?", "answers": [], "is_impossible": True}
         for qas_id in ("q1", "q2")
@@ -245,13 +238,12 @@ def test_evaluate_version_2_silence_is_right(
     value = {"version": "v2.0", "data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
     dataset = write(tmp_path / "dataset.json", value)
     path = write(tmp_path / "predictions.json", {"q1": "", "q2": "도서관"})
-    assert evaluate(dataset, path, "--json") == 0
-    value = json.loads(capsys.readouterr().out)
-    assert (value["exact_match"], value["f1"]) == (50.0, 50.0)
+    found = evaluate_json(capsys, dataset, path)
+    assert (found["exact_match"], found["f1"]) == (50.0, 50.0)
 
 
 def test_evaluate_strange_texts_are_printable(
-    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, tmp_path: Path, capsys: Printed
 ) -> None:
     texts = ["\ud800줄\n바꿈\x1b[31m", "가" * 500, "\u200e" * 500, '"']
     path = tmp_path / "strange.json"
@@ -266,15 +258,6 @@ def test_evaluate_strange_texts_are_printable(
         assert "\x1b" not in printed
         assert max(map(len, printed.splitlines())) < 200
     assert [record["after"] for record in records(output)] == texts
-
-
-def test_evaluate_compressed_and_remote_files_are_read(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "dataset.json.gz"
-    path.write_bytes(gzip.compress(Path(dataset).read_bytes()))
-    assert evaluate(str(path), f"file://{predictions}", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["exact_match"] == 25.0
 
 
 @pytest.mark.parametrize(
@@ -300,7 +283,7 @@ def test_evaluate_wrong_arguments_are_one_line(
     dataset: str,
     predictions: str,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Printed,
 ) -> None:
     empty = write(tmp_path / "empty.json", {"version": "1.1", "data": []})
     names = {"d": dataset, "p": predictions, "e": empty}
@@ -313,7 +296,7 @@ def test_evaluate_wrong_arguments_are_one_line(
 
 @pytest.mark.parametrize("name", ["korquad/train", "korquad/dev", "tydiqa-ko/train"])
 def test_evaluate_real_golds_are_hundred(
-    name: str, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, data_folder: Path, tmp_path: Path, capsys: Printed
 ) -> None:
     dataset = data_folder / f"{name}.json"
     golds = {
@@ -322,8 +305,7 @@ def test_evaluate_real_golds_are_hundred(
         for paragraph in article["paragraphs"]
         for question in paragraph["qas"]
     }
-    assert evaluate(str(dataset), write(tmp_path / "golds.json", golds), "--json") == 0
-    value = json.loads(capsys.readouterr().out)
+    value = evaluate_json(capsys, str(dataset), write(tmp_path / "golds.json", golds))
     assert (value["exact_match"], value["f1"]) == (100.0, 100.0)
     assert value["details"]["problems"] == []
 

@@ -1,6 +1,5 @@
 """What run_squad reads before it computes, from small files."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -131,16 +130,6 @@ def test_questions_trainable_all_or_none(
     with pytest.raises(ValueError) as error:
         questions(tmp_path, blanks, {"q1": "바다"}).trainable()
     assert str(error.value) == f"{tmp_path}/questions.json has no question to train on."
-
-
-def test_file_identity_is_name_and_content(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    for path in (tmp_path / "train.json", tmp_path / "a" / "train.json"):
-        path.write_bytes(b"{}")
-        digest = hashlib.sha256(b"{}").hexdigest()[:16]
-        assert file_identity(str(path)) == ["train.json", digest]
-    path.write_bytes(b"{ }")
-    assert file_identity(str(path)) != ["train.json", digest]
 
 
 # Stripping

@@ -17,17 +17,6 @@ def make(**flags: Any) -> SquadFlags:
     return SquadFlags(**{**REQUIRED, "do_predict": True, "predict_file": "dev.json", **flags})
 
 
-def test_squad_flags_defaults_are_googles() -> None:
-    arguments = [f"--{name}={value}" for name, value in REQUIRED.items()]
-    flags = parse(SquadFlags, [*arguments, "--do_train", "--train_file=train.json"])
-    assert flags.window_config == WindowConfig(384, 128, 64)
-    assert flags.prediction_config == PredictionConfig(20, 30, False, 0.0)
-    assert (flags.train_batch_size, flags.predict_batch_size) == (32, 8)
-    assert (flags.learning_rate, flags.num_train_epochs) == (5e-5, 3.0)
-    assert (flags.warmup_proportion, flags.save_checkpoints_steps) == (0.1, 1000)
-    assert (flags.strip_josa, flags.is_trial) == ("auto", False)
-
-
 def test_squad_flags_configs_have_every_flag() -> None:
     flags = make(
         max_seq_length=100, doc_stride=10, max_query_length=20, n_best_size=3,
@@ -35,6 +24,8 @@ def test_squad_flags_configs_have_every_flag() -> None:
     )  # fmt: skip
     assert flags.window_config == WindowConfig(100, 10, 20)
     assert flags.prediction_config == PredictionConfig(3, 4, True, -1.5)
+    flags = SquadFlags(**REQUIRED, input_file="i")
+    assert (flags.window_config, flags.prediction_config) == (WindowConfig(), PredictionConfig())
 
 
 @pytest.mark.parametrize(
