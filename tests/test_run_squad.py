@@ -246,7 +246,7 @@ def test_run_oracle_needs_no_model(
 
 @pytest.mark.parametrize("form", ["columns", "json"])
 def test_run_input_file_prints_answers_as_json(
-    form: str, backend: FakeBackend, folder: Path, tmp_path: Path
+    form: str, command: Command, folder: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "pairs.txt"
     pairs = [(question, context) for context, _, question, _ in QUESTIONS[:3]]
@@ -261,22 +261,12 @@ def test_run_input_file_prints_answers_as_json(
     found = Command("run_squad").succeed(output_dir=folder, input_file=path)
     wanted = ["1", "2", "3"] if form == "columns" else ["q0", "q1", "q2"]
     assert [record["id"] for record in found.records] == wanted
+    assert "/nowhere.tsv" in command(input_file="/nowhere.tsv").error
     for record, (context, _, question, answer) in zip(found.records, QUESTIONS, strict=False):
         assert (record["question"], record["answer"]) == (question, answer)
         assert context[record["answer_start"] : record["answer_end"]] == answer
         assert 0.5 < record["probability"] <= 1 and len(record["others"]) == 3
     assert contents(folder) == before
-
-
-def test_run_input_file_that_is_none_names_the_line(
-    command: Command, folder: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "pairs.txt"
-    path.write_text(f"누구인가?\t{LIBRARY}\n탭이 없다\n", encoding="utf-8")
-    assert command(input_file=path).error == (
-        f"{path}:2: expected QUESTION, a tab and CONTEXT, or a JSON object."
-    )
-    assert "/nowhere.tsv" in command(input_file="/nowhere.tsv").error
 
 
 def test_run_interactive_answers_what_is_typed(command: Command, folder: Path) -> None:
@@ -297,29 +287,10 @@ def test_run_interactive_answers_what_is_typed(command: Command, folder: Path) -
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"do_train": True}, "--do_train needs --train_file."),
-        ({"do_predict": True}, "--do_predict needs --predict_file."),
         ({}, "give --do_train, --do_predict, --interactive, --input_file or --oracle."),
-        ({"oracle": True}, "--oracle needs --predict_file or --train_file."),
-        ({"do_train": True, "train_file": "x", "eval_every_steps": 5},
-         "--eval_every_steps needs --predict_file."),
-        ({"interactive": True, "num_seeds": 2},
-         "--interactive and --input_file try one model; give its seed-N folder as --output_dir, "
-         "and no --num_seeds."),
         ({"interactive": True, "max_query_length": 61},
          "--max_seq_length=64 leaves no room for a context beside a question of "
          "--max_query_length=61 and 3 special tokens."),
-        ({"interactive": True, "predict_batch_size": 0},
-         "--predict_batch_size must be at least 1, got 0."),
-        ({"interactive": True, "n_best_size": 0}, "--n_best_size must be at least 1, got 0."),
-        ({"interactive": True, "doc_stride": 0}, "--doc_stride must be at least 1, got 0."),
-        ({"interactive": True, "layer_decay": 0}, "--layer_decay must be in (0, 1], got 0.0."),
-        ({"interactive": True, "warmup_proportion": 1.1},
-         "--warmup_proportion must be in [0, 1], got 1.1."),
-        ({"interactive": True, "num_train_epochs": 0},
-         "--num_train_epochs must be in (0, 1e6), got 0.0."),
-        ({"interactive": True, "random_seed": 2147483647, "num_seeds": 2},
-         "--random_seed and --num_seeds: the last seed must be below 2**31."),
         ({"do_predict": True, "predict_file": "x", "num_seeds": 2},
          "no checkpoint in {run}/seed-12345; give --do_train, or --init_checkpoint with a trained "
          "model."),
