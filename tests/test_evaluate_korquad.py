@@ -24,18 +24,23 @@ def write(path: Path, value: Any) -> str:
     return str(path)
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> str:
+def write_dataset(path: Path, *golds: tuple[str, Any], version: str = "1.1", **more: Any) -> str:
+    """Questions by id, with a gold answer or None."""
     qas = [
-        {
-            "id": qas_id,
-            "question": "무엇인가?",
-            "answers": [{"text": gold, "answer_start": CONTEXT.index(gold)}],
-        }
-        for qas_id, gold in GOLDS.items()
+        {"id": qas_id, "question": "무엇인가?", "answers": [place(gold)] if gold else [], **more}
+        for qas_id, gold in golds
     ]
     data = [{"title": "마을", "paragraphs": [{"context": CONTEXT, "qas": qas}]}]
-    return write(tmp_path / "dataset.json", {"version": "1.1", "data": data})
+    return write(path, {"version": version, "data": data})
+
+
+def place(gold: str) -> dict[str, Any]:
+    return {"text": gold, "answer_start": CONTEXT.index(gold)}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    return write_dataset(tmp_path / "dataset.json", *GOLDS.items())
 
 
 @pytest.fixture
@@ -142,51 +147,43 @@ def test_evaluate_strip_josa_json_keeps_official_score_on_top(
     assert {row["ending"] for row in josa["endings"]} == {"은", "는", "를"}
 
 
-def test_evaluate_baseline_shows_both_and_the_changed_questions(
+def test_evaluate_baseline_counts_and_shows_the_changed_questions(
     dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
-    other = write(tmp_path / "other.json", {"q1": "마을 도서관", "q2": "할머", "q3": "강가에서"})
+    answers = {"q1": "마을 도서관", "q2": "할머", "q3": "강가에서.", "q4": "종"}
+    other = write(tmp_path / "other.json", answers)
     path = tmp_path / "changed.jsonl"
     assert evaluate(dataset, predictions, f"--baseline={other}", f"--output_file={path}") == 0
     text = capsys.readouterr().out
     assert ["exact_match", "25.00", "25.00", "+0.00"] in rows(text)
     assert ["exact_match", "1", "1"] in rows(text)
-    assert "answers that differ: 2, 2 of them in their score" in text
-    assert "questions that the baseline lacks: 1" in text
-    assert rows(text)[-2:] == [
+    assert "answers that differ: 4, 3 of them in their score" in text
+    assert rows(text)[-3:] == [
         ["q1", "마을", "도서관", "마을", "도서관", "마을", "도서관은", "-1", "-0.09"],
         ["q2", "할머니", "할머", "할머니", "+1", "+0.20"],
+        ["q4", "종이배", "종", "(none)", "-0.50"],
     ]
     assert [(r["id"], r["before"], r["after"], r["effect"]) for r in records(path)] == [
         ("q1", "마을 도서관", "마을 도서관은", "worse"),
         ("q2", "할머", "할머니", "better"),
+        ("q3", "강가에서.", "강가에서", "same"),
+        ("q4", "종", None, "worse"),
     ]
-
-
-def test_evaluate_baseline_json_counts_won_and_lost(
-    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
-) -> None:
-    other = write(tmp_path / "other.json", {"q2": "할머니.", "q3": "강가", "q4": "종"})
-    value = evaluate_json(capsys, dataset, predictions, "--baseline", other)
-    baseline = value["details"]["baseline"]
-    assert baseline["exact_match"] == 50.0
-    assert baseline["difference"]["exact_match"] == -25.0
-    assert baseline["questions"] == {
-        "exact_match": {"won": 0, "lost": 1},
-        "f1": {"won": 1, "lost": 2},
-    }
-    assert baseline["different_answers"] == 4  # q2 too, though its score is the same
-    assert baseline["missing"] == ["q1"]
+    del answers["q3"]
+    other = write(tmp_path / "other.json", answers)
+    assert evaluate(dataset, predictions, f"--baseline={other}") == 0
+    assert "questions that the baseline lacks: 1" in capsys.readouterr().out
+    value = evaluate_json(capsys, dataset, predictions, "--baseline", other)["details"]["baseline"]
+    assert value["exact_match"] == 25.0 and value["difference"]["exact_match"] == 0.0
+    assert value["questions"]["f1"] == {"won": 2, "lost": 2}
+    assert (value["different_answers"], value["missing"]) == (4, ["q3"])
 
 
 def test_evaluate_baseline_list_is_limited_on_screen_and_complete_in_the_file(
     tmp_path: Path, capsys: Printed
 ) -> None:
     ids = [f"q{number}" for number in range(30)]
-    answers = [{"text": "도서관", "answer_start": 3}]
-    qas = [{"id": qas_id, "question": "무엇?", "answers": answers} for qas_id in ids]
-    data = [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]
-    dataset = write(tmp_path / "many.json", {"version": "1.1", "data": data})
+    dataset = write_dataset(tmp_path / "many.json", *((qas_id, "도서관") for qas_id in ids))
     # The last one alone changes the exact match, so it comes first on screen.
     before = write(tmp_path / "a.json", dict.fromkeys(ids, "도서"))
     after = {qas_id: "도" for qas_id in ids} | {"q29": "도서관"}
@@ -200,14 +197,10 @@ def test_evaluate_baseline_list_is_limited_on_screen_and_complete_in_the_file(
 
 
 def test_evaluate_problems_of_the_files_are_listed(tmp_path: Path, capsys: Printed) -> None:
-    gold = {"text": "도서관", "answer_start": 0}
-    qas = [
-        {"id": "q1", "question": "무엇?", "answers": [gold]},
-        {"id": "q1", "question": "무엇?", "answers": [gold]},
-        {"id": "q2", "question": "무엇?", "answers": []},
-    ]
-    value = {"version": "우리 것", "data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
-    dataset = write(tmp_path / "dataset.json", value)
+    path = tmp_path / "dataset.json"
+    golds = (("q1", "도서관"), ("q1", "도서관"), ("q2", None))
+    dataset = write_dataset(path, *golds, version="우리 것")
+    path.write_text(path.read_text().replace('"answer_start": 3', '"answer_start": 0'))
     path = tmp_path / "predictions.json"
     path.write_text('{"q3": "", "q3": "도"}', encoding="utf-8")
     assert evaluate(dataset, str(path)) == 0
@@ -231,12 +224,8 @@ def test_evaluate_problems_of_the_files_are_listed(tmp_path: Path, capsys: Print
 
 
 def test_evaluate_version_2_silence_is_right(tmp_path: Path, capsys: Printed) -> None:
-    qas = [
-        {"id": qas_id, "question": "무엇?", "answers": [], "is_impossible": True}
-        for qas_id in ("q1", "q2")
-    ]
-    value = {"version": "v2.0", "data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
-    dataset = write(tmp_path / "dataset.json", value)
+    golds = (("q1", None), ("q2", None))
+    dataset = write_dataset(tmp_path / "d.json", *golds, version="v2.0", is_impossible=True)
     path = write(tmp_path / "predictions.json", {"q1": "", "q2": "도서관"})
     found = evaluate_json(capsys, dataset, path)
     assert (found["exact_match"], found["f1"]) == (50.0, 50.0)
@@ -278,13 +267,9 @@ def test_evaluate_strange_texts_are_printable(
     ],
 )
 def test_evaluate_wrong_arguments_are_one_line(
-    arguments: list[str],
-    message: str,
-    dataset: str,
-    predictions: str,
-    tmp_path: Path,
+    arguments: list[str], message: str, dataset: str, predictions: str, tmp_path: Path,
     capsys: Printed,
-) -> None:
+) -> None:  # fmt: skip
     empty = write(tmp_path / "empty.json", {"version": "1.1", "data": []})
     names = {"d": dataset, "p": predictions, "e": empty}
     assert evaluate(*(argument.format(**names) for argument in arguments)) == 1
