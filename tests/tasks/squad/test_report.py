@@ -12,12 +12,7 @@ from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, Question, Span
 from bert_ko.tasks.squad.josa_rules import Stripped
 from bert_ko.tasks.squad.predictions import Candidate, Prediction
-from bert_ko.tasks.squad.report import (
-    ReportData,
-    outcome,
-    render_report,
-    report_values,
-)
+from bert_ko.tasks.squad.report import ReportData, outcome, render_report, report_values
 from bert_ko.tasks.squad.scores import AnswerScore, score_predictions
 
 Parse = Callable[[str], Any]
@@ -32,23 +27,14 @@ def question(qas_id: str, context: str, *golds: str, text: str = "어디인가?"
     return Question(qas_id, text, answers, not golds)
 
 
-DATASET = Dataset(
-    "v2.0",
-    (
-        Paragraph(
-            "마을",
-            EMOJI,
-            (
-                question("exact", EMOJI, "언덕", "언덕", "산 위"),
-                question("partly", EMOJI, "언덕 위"),
-                question("wrong", EMOJI, "도서관"),
-                question("null", EMOJI),
-            ),
-        ),
-        Paragraph(INJECTED, NASTY, (question("nasty", NASTY, "섬", text=INJECTED),)),
-    ),
-    (),
+MARKET = (
+    question("exact", EMOJI, "언덕", "언덕", "산 위"),
+    question("partly", EMOJI, "언덕 위"),
+    question("wrong", EMOJI, "도서관"),
+    question("null", EMOJI),
 )
+INJECTING = Paragraph(INJECTED, NASTY, (question("nasty", NASTY, "섬", text=INJECTED),))
+DATASET = Dataset("v2.0", (Paragraph("마을", EMOJI, MARKET), INJECTING), ())
 BEFORE = {"exact": "언덕 위에", "partly": "위에", "wrong": "다리", "null": "", "nasty": "섬에"}
 AFTER = BEFORE | {"exact": "언덕", "partly": "위", "nasty": "섬"}
 
@@ -114,17 +100,11 @@ def test_report_values_of_a_stripped_answer() -> None:
     assert values["contexts"][0] == {"title": "마을", "text": EMOJI}
     assert len(values["contexts"]) == 2
     assert values["questions"][0] == {
-        "id": "exact",
-        "context": 0,
-        "question": "어디인가?",
-        "golds": [[11, 13], "산 위"],
-        "answer": [11, 13],
-        "outcome": "exact",
-        "em": True,
-        "f1": 1.0,
+        "id": "exact", "context": 0, "question": "어디인가?", "golds": [[11, 13], "산 위"],
+        "answer": [11, 13], "outcome": "exact", "em": True, "f1": 1.0,
         "change": {"before": "언덕 위에", "em": False, "f1": 0.666667, "effect": "better"},
         "candidates": [[11, 16, 0.75], [0, 1, 0.25]],
-    }
+    }  # fmt: skip
     assert [value["outcome"] for value in values["questions"]] == [
         "exact", "partly", "wrong", "exact", "exact",
     ]  # fmt: skip
@@ -192,12 +172,9 @@ def test_render_report_filters_count_the_questions(parse: Parse) -> None:
 
 
 def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -> None:
-    data = make_data()
-    root = parse(render_report(data))
-    assert json.loads(root.by_id("data").text)["contexts"][1] == {
-        "title": INJECTED,
-        "text": NASTY.replace("\ud800", "\ufffd"),
-    }
+    root = parse(render_report(make_data()))
+    context = json.loads(root.by_id("data").text)["contexts"][1]
+    assert context == {"title": INJECTED, "text": NASTY.replace("\ud800", "\ufffd")}
     assert root.all("img") == root.all("b") == []
     assert len(root.all("script")) == 2
     assert root.all("h1")[0].text == "질의응답 <1>"
@@ -222,21 +199,19 @@ def test_render_report_empty_dataset_is_a_page(parse: Parse) -> None:
     assert not any("tripp" in option.text for option in root.by_id("filter").all("option"))
 
 
-def test_render_report_one_seed_has_no_deviation(parse: Parse) -> None:
-    root = parse(render_report(make_data(seeds=[(7, {"exact_match": 60.0, "f1": 80.0})])))
-    assert "Standard deviation" not in root.all("main")[0].text
-
-
-def test_render_report_what_was_wrong_is_counted(parse: Parse) -> None:
+def test_render_report_problems_are_counted_and_one_seed_has_no_deviation(parse: Parse) -> None:
     problems = (Problem("answer_moved", "exact", "x"), Problem("answer_moved", "wrong", "y"))
     data = make_data(
-        dataset=replace(DATASET, problems=problems), scores=score_predictions(DATASET.golds(), {})
+        dataset=replace(DATASET, problems=problems),
+        scores=score_predictions(DATASET.golds(), {}),
+        seeds=[(7, {"exact_match": 60.0, "f1": 80.0})],
     )
-    items = [item.text for item in parse(render_report(data)).by_id("scores").all("li")]
-    assert items == [
+    root = parse(render_report(data))
+    assert [item.text for item in root.by_id("scores").all("li")] == [
         "5 questions have no prediction and score 0",
         "2 times in the dataset: answer moved",
     ]
+    assert "Standard deviation" not in root.all("main")[0].text
 
 
 def marks(item: Any) -> list[tuple[str, str]]:
@@ -269,9 +244,11 @@ def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> N
     assert browser.requests == ["/report.html"]
 
 
+OPEN_ALL = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
+
+
 def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -> None:
-    script = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
-    root = browser.show(render_report(make_data()), script=script)
+    root = browser.show(render_report(make_data()), script=OPEN_ALL)
     assert root.all("title")[0].text == "질의응답 <1>"
     assert root.all("img") == []
     assert browser.requests == ["/report.html"]
@@ -280,8 +257,7 @@ def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -
 def test_browser_details_are_built_when_opened(browser: Any) -> None:
     page = render_report(make_data())
     assert browser.show(page).by_id("items").all("table") == []
-    script = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
-    root = browser.show(page, "q=exact", script)
+    root = browser.show(page, "q=exact", OPEN_ALL)
     (item,) = root.by_id("items").all("li")
     assert table_rows(item.all("table")[0]) == [
         ["rank", "answer", "probability", "characters"],
