@@ -303,18 +303,6 @@ def test_run_flags_that_make_no_sense_are_refused(
     assert backend.configs == [] and list(tmp_path.iterdir()) == []
 
 
-def test_run_nothing_to_train_on_is_an_error(
-    command: Command, backend: FakeBackend, tmp_path: Path
-) -> None:
-    for questions, changes, message in (
-        (QUESTIONS[:1], {"q1": NOWHERE}, "has no question to train on."),
-        ([], {}, "has no question."),
-    ):
-        path = write_questions(tmp_path / "bad.json", questions, **changes)
-        assert command(do_train=True, train_file=path).error == f"{path} {message}"
-    assert backend.configs == []
-
-
 # Google's flags
 
 

@@ -64,19 +64,9 @@ def kinds(dataset: Dataset) -> list[tuple[str, str | None]]:
 
 
 def test_read_dataset_version_1_gives_literal_values(tmp_path: Path) -> None:
-    assert read(tmp_path, content(question())) == Dataset(
-        version="1.1",
-        paragraphs=(
-            Paragraph(
-                title="도서관",
-                context=CONTEXT,
-                questions=(
-                    Question("q1", "무엇이 언덕 위에 있는가?", (Gold("도서관", 3),), False),
-                ),
-            ),
-        ),
-        problems=(),
-    )
+    asked = Question("q1", "무엇이 언덕 위에 있는가?", (Gold("도서관", 3),), False)
+    paragraph = Paragraph("도서관", CONTEXT, (asked,))
+    assert read(tmp_path, content(question())) == Dataset("1.1", (paragraph,), ())
 
 
 def test_read_dataset_several_articles_keep_their_order(tmp_path: Path) -> None:
@@ -132,8 +122,7 @@ def test_read_dataset_repeated_id_keeps_first(tmp_path: Path) -> None:
 def test_read_dataset_empty_context_is_counted_once(context: str, tmp_path: Path) -> None:
     dataset = read(tmp_path, content(question(), context=context))
     assert kinds(dataset) == [("empty_context", "q1")]
-    (answer,) = only_question(dataset).answers
-    assert (answer.text, answer.start is not None) == ("도서관", False)
+    assert only_question(dataset).answers == (Gold("도서관", None),)
 
 
 def test_read_dataset_empty_question_and_answer_are_counted(tmp_path: Path) -> None:
@@ -178,9 +167,7 @@ def test_read_dataset_answer_not_in_context_is_kept_for_the_score(tmp_path: Path
     (problem,) = dataset.problems
     assert problem == Problem("answer_not_found", "q1", problem.detail)
     assert "'바다' is not in the context" in problem.detail
-    answers = only_question(dataset).answers
-    assert [answer.start is not None for answer in answers] == [False, True]
-    assert answers[0].end is None
+    assert only_question(dataset).answers == (Gold("바다", None), Gold("도서관", 3))
     assert dataset.golds() == {"q1": ["바다", "도서관"]}
 
 
