@@ -11,6 +11,7 @@ import pytest
 
 from bert_ko import flags
 from bert_ko.evaluate_korquad import EvaluateKorquadConfig, run
+from tests.small_data import write_questions
 
 Printed = pytest.CaptureFixture[str]
 REPOSITORY = Path(__file__).parents[1]
@@ -26,16 +27,9 @@ def write(path: Path, value: Any) -> str:
 
 def write_dataset(path: Path, *golds: tuple[str, Any], version: str = "1.1", **more: Any) -> str:
     """Questions by id, with a gold answer or None."""
-    qas = [
-        {"id": qas_id, "question": "무엇인가?", "answers": [place(gold)] if gold else [], **more}
-        for qas_id, gold in golds
-    ]
-    data = [{"title": "마을", "paragraphs": [{"context": CONTEXT, "qas": qas}]}]
-    return write(path, {"version": version, "data": data})
-
-
-def place(gold: str) -> dict[str, Any]:
-    return {"text": gold, "answer_start": CONTEXT.index(gold)}
+    changes = {i: {**more, **({} if gold else {"answers": []})} for i, gold in golds}
+    asked = [(CONTEXT, qas_id, "무엇인가?", gold or "") for qas_id, gold in golds]
+    return write_questions(path, asked, version, **changes)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
+from tests.small_data import write_questions
 
 LONG = " ".join(
     f"{year}년 봄에 마을 사람들이 다리를 놓고 나무 {year - 1900}그루를 심었다."
@@ -30,21 +30,8 @@ QUESTIONS = [
 @pytest.fixture(scope="session")
 def squad_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of five questions; one context is longer than a window."""
-    paragraphs = []
-    for context in (LONG, SHORT):
-        qas = [
-            {
-                "id": qas_id,
-                "question": question,
-                "answers": [{"text": answer, "answer_start": context.index(answer)}],
-            }
-            for text, qas_id, question, answer in QUESTIONS
-            if text == context
-        ]
-        paragraphs.append({"context": context, "qas": qas})
     path = tmp_path_factory.mktemp("squad") / "questions.json"
-    data = {"version": "KorQuAD_v1.0_train", "data": [{"title": "마을", "paragraphs": paragraphs}]}
-    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    write_questions(path, QUESTIONS)
     return path
 
 
@@ -100,16 +87,9 @@ def squad_flags(folder: Path, **values: Any) -> SquadFlags:
 
 def write_hill(folder: Path, golds: dict[str, str | None], name: str = "questions.json") -> str:
     """Questions by id; None for one that is impossible, "" for one whose answer is unknown."""
-    qas = [
-        {
-            "id": qas_id,
-            "question": "무엇인가?",
-            "is_impossible": gold is None,
-            "answers": [{"text": gold, "answer_start": HILL.find(gold)}] if gold else [],
-        }
+    changes = {
+        qas_id: {"is_impossible": gold is None, **({} if gold else {"answers": []})}
         for qas_id, gold in golds.items()
-    ]
-    data = [{"title": "마을", "paragraphs": [{"context": HILL, "qas": qas}]}]
-    path = folder / name
-    path.write_text(json.dumps({"version": "1.1", "data": data}), encoding="utf-8")
-    return str(path)
+    }
+    asked = [(HILL, qas_id, "무엇인가?", gold or "") for qas_id, gold in golds.items()]
+    return write_questions(folder / name, asked, "1.1", **changes)
