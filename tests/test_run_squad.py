@@ -238,7 +238,7 @@ def test_run_oracle_needs_no_model(
     unreachable = tmp_path / "run" / "unreachable.jsonl"
     assert [(r["id"], r["golds"]) for r in read_records(unreachable)] == [("q9", ["보람은 1"])]
     assert "predictions.json" not in written(tmp_path / "run")
-    # --train_file is taken where there is no other.
+    # Without --predict_file, --train_file is used.
     printed = command.succeed(oracle=True, train_file=squad.train["train_file"]).out
     assert re.search(r"exact_match +100\.00", printed)
     assert unreachable.read_text() == "" and backend.configs == []

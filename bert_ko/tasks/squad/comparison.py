@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Effect = Literal["better", "worse", "same"]
 EFFECTS: tuple[Effect, ...] = ("better", "worse", "same")
-_METRICS = ("exact_match", "f1")
 _BRACKET_CONTENT = re.compile(r"([(（\[〈《「『【])[^)）\]〉》」』】]+")
 _MAX_ENDINGS, _MAX_CHANGES = 25, 20  # rows of the tables on screen
 
@@ -192,14 +191,14 @@ class BaselineReport(Comparison):
 
     def questions(self) -> dict[str, dict[str, int]]:
         """The number of questions won and lost against the baseline, by metric."""
-        counts = {metric: {"won": 0, "lost": 0} for metric in _METRICS}
-        for change in self.changes:
-            for metric, before, after in zip(
-                _METRICS, change.score_before, change.score_after, strict=True
-            ):
-                counts[metric]["won"] += after > before
-                counts[metric]["lost"] += after < before
-        return counts
+        pairs = [(change.score_before, change.score_after) for change in self.changes]
+        return {
+            metric: {
+                "won": sum(after[i] > before[i] for before, after in pairs),
+                "lost": sum(after[i] < before[i] for before, after in pairs),
+            }
+            for i, metric in enumerate(AnswerScore._fields)
+        }
 
     def summary(self) -> dict[str, Any]:
         """The report as values for JSON, without the answers themselves."""
@@ -209,7 +208,7 @@ class BaselineReport(Comparison):
             "total": before.total,
             "missing": before.missing,
             "extra": before.extra,
-            "difference": {name: after.means[name] - before.means[name] for name in _METRICS},
+            "difference": {name: after.means[name] - value for name, value in before.means.items()},
             "questions": self.questions(),
             "different_answers": len(self.changes),
         }

@@ -26,8 +26,7 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 ENDINGS_NAME = "josa_endings.json"
 UNREACHABLE_NAME = "unreachable.jsonl"
 _SHOWN = 20  # unreachable answers on screen
-# An ending must help so many answers more than it hurts: one may be chance.
-_MIN_GAIN = 2
+_MIN_GAIN = 2  # an ending must help that many answers more than it hurts; one may be chance
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def stored_stripper(
         return None
     endings = values.get("endings")
     if not (isinstance(endings, list) and all(isinstance(ending, str) for ending in endings)):
-        raise ValueError(f"{path} has no list of endings; delete it, and give --train_file.")
+        raise ValueError(f"{path} lists no endings; delete it, and give --train_file.")
     return stripper.only(endings)
 
 

@@ -18,7 +18,7 @@ from bert_ko.report.page import (
     finite,
     render_task_page,
 )
-from bert_ko.tasks.squad.comparison import Change, JosaReport
+from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
@@ -100,7 +100,15 @@ def report_values(data: ReportData) -> dict[str, Any]:
         for prediction in data.predictions
     }
     scores = data.scores.by_question
-    changes = {change.qas_id: change for change in data.josa.changes}
+    changes = {
+        change.qas_id: {
+            "before": change.before,
+            "em": change.score_before.exact_match,
+            "f1": round(change.score_before.f1, 6),
+            "effect": change.effect,
+        }
+        for change in data.josa.changes
+    }
     questions = []
     for place, paragraph in enumerate(data.dataset.paragraphs):
         for question in paragraph.questions:
@@ -116,7 +124,7 @@ def report_values(data: ReportData) -> dict[str, Any]:
                     "outcome": outcome(score),
                     "em": score.exact_match if score else None,
                     "f1": round(score.f1, 6) if score else None,
-                    "change": _change(changes.get(qas_id)),
+                    "change": changes.get(qas_id),
                     "candidates": candidates.get(qas_id, []),
                 }
             )
@@ -140,13 +148,6 @@ def _golds(question: Question) -> list[list[int] | str]:
         for answer in question.answers
     }
     return list(distinct.values())
-
-
-def _change(change: Change | None) -> dict[str, Any] | None:
-    if change is None:
-        return None
-    em, f1 = change.score_before
-    return {"before": change.before, "em": em, "f1": round(f1, 6), "effect": change.effect}
 
 
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:

@@ -26,9 +26,6 @@ from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.session import Results, Trained
 
-PREDICTIONS_NAME = "predictions.json"
-NBEST_NAME = "nbest_predictions.json"
-NULL_ODDS_NAME = "null_odds.json"
 CHANGES_NAME = "josa_changes.jsonl"
 PROBLEMS_NAME = "dataset_problems.jsonl"
 
@@ -73,7 +70,9 @@ class SquadTask(FineTuneTask):
         )
 
     def _read(self, path: str | None, is_needed: bool) -> Questions | None:
-        return read_questions(self.config, path, self.tokenizer) if path and is_needed else None
+        if path is None or not is_needed:
+            return None
+        return read_questions(self.config, path, self.tokenizer)
 
     @property
     def batch_sizes(self) -> list[str]:
@@ -181,8 +180,8 @@ def write_predictions(folder: str, reading: Reading, is_version_2: bool) -> None
         their characters, and are those before stripping.
     """
     contents: dict[str, Any] = {
-        PREDICTIONS_NAME: {qas_id: span.text for qas_id, span in reading.answers.items()},
-        NBEST_NAME: {
+        "predictions.json": {qas_id: span.text for qas_id, span in reading.answers.items()},
+        "nbest_predictions.json": {
             prediction.qas_id: [
                 {
                     "text": candidate.text,
@@ -199,8 +198,8 @@ def write_predictions(folder: str, reading: Reading, is_version_2: bool) -> None
     }
     if is_version_2:
         # JSON has no infinity, which they are for a context without pieces.
-        most = sys.float_info.max
-        contents[NULL_ODDS_NAME] = {p.qas_id: min(p.null_odds, most) for p in reading.predictions}
+        odds = {p.qas_id: min(p.null_odds, sys.float_info.max) for p in reading.predictions}
+        contents["null_odds.json"] = odds
     for name, value in contents.items():
         files.write_atomic(os.path.join(folder, name), format_json(value, indent=2) + "\n")
 

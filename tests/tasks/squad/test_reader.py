@@ -238,7 +238,7 @@ def test_read_last_batch_is_filled_and_its_filling_says_nothing(tiny: Tokenizer)
         def __call__(self, batch: Batch) -> Batch:
             outputs = super().__call__(batch)
             for array in outputs.values():
-                array[2:] = 99  # of rows that no window stands for
+                array[2:] = 99  # rows of no window
             return outputs
 
     model = Spoiling(tiny, ANSWERS)

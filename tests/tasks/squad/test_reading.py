@@ -207,7 +207,7 @@ def test_choose_stripper_auto_without_anything_learnt_warns(
     ("content", "message"),
     [
         ('{"endings": [', "{}: not a JSON object; delete it, or write to another folder."),
-        ('{"endings": [3]}', "{} has no list of endings; delete it, and give --train_file."),
+        ('{"endings": [3]}', "{} lists no endings; delete it, and give --train_file."),
     ],
 )
 def test_choose_stripper_auto_damaged_file_is_an_error(

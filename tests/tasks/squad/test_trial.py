@@ -33,7 +33,7 @@ def refusal(path: str) -> str:
             f"어디인가?\t{HILL}\n\n \t \n무엇이 뜨는가?\t{RIVER}\n",
             [Pair("1", "어디인가?", HILL), Pair("4", "무엇이 뜨는가?", RIVER)],
         ),
-        # Of a line nothing but its end is taken off; a second tab is part of the context.
+        # Only the end of the line is removed; a second tab is part of the context.
         (
             f"\ufeff 어디인가? \t  \u200e{HILL}\t\u2028{RIVER}\u00a0 \r\n",
             [Pair("1", " 어디인가? ", f"  \u200e{HILL}\t\u2028{RIVER}\u00a0 ")],
