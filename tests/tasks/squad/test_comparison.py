@@ -121,18 +121,13 @@ def test_josa_report_summary_records_and_tables_agree() -> None:
         "ending": "(…)은", "rule": "bracket", "answers": 1, "better": 1, "worse": 0,
     }  # fmt: skip
     assert list(found.records())[1] == {
-        "id": "c",
-        "before": "인도",
-        "after": "인",
-        "golds": ["인도"],
-        "effect": "worse",
+        "id": "c", "before": "인도", "after": "인", "golds": ["인도"], "effect": "worse",
         "scores": {
             "before": {"exact_match": True, "f1": 1.0},
             "after": {"exact_match": False, "f1": 2 / 3},
         },
-        "removed": "도",
-        "rule": "josa",
-    }
+        "removed": "도", "rule": "josa",
+    }  # fmt: skip
     lines = found.format().split("\n")
     assert lines[0].split() == ["not", "stripped", "stripped", "difference"]
     assert lines[2].split() == ["exact_match", "50.00", "66.67", "+16.67"]

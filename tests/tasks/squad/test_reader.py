@@ -109,15 +109,6 @@ def chosen(reading: Reading) -> dict[str, str]:
     return {qas_id: span.text for qas_id, span in reading.chosen.items()}
 
 
-def texts(reading: Reading) -> dict[str, str]:
-    """The final answers."""
-    return {qas_id: span.text for qas_id, span in reading.answers.items()}
-
-
-def spans(reading: Reading) -> dict[str, tuple[int, int]]:
-    return {qas_id: (span.start, span.end) for qas_id, span in reading.answers.items()}
-
-
 # Contexts
 
 
@@ -182,7 +173,7 @@ def test_read_no_questions_computes_nothing(tiny: Tokenizer) -> None:
     model = FakeModel(tiny, {})
     for data in (Dataset("", (), ()), dataset(CONTEXT, questions=())):
         reading = make_reader(tiny, model, stripper=JosaStripper()).read(data)
-        assert (reading.predictions, reading.chosen, spans(reading)) == ([], {}, {})
+        assert (reading.predictions, reading.answers) == ([], {})
     assert model.shapes == []
 
 
@@ -194,8 +185,7 @@ def test_read_answer_in_a_later_window_is_found_and_placed(tiny: Tokenizer) -> N
     model = FakeModel(tiny, {"어디인가?": "언덕 위"})
     reading = make_reader(tiny, model, lengths=(24,), doc_stride=8).read(dataset(context))
     assert model.shapes == [(4, 24), (4, 24)]  # 8 windows, two of which have the answer
-    assert chosen(reading) == {"q1": "언덕 위"}
-    assert spans(reading) == {"q1": (6 * 13 + 8, 6 * 13 + 12)}
+    assert reading.answers == {"q1": Span("언덕 위", 6 * 13 + 8, 6 * 13 + 12)}
 
 
 QUESTIONS = ("어디인가?", "무엇인가?", "누구인가?")
@@ -267,8 +257,7 @@ def test_read_version_2_no_answer_is_empty_everywhere(tiny: Tokenizer) -> None:
     reader = make_reader(tiny, model, version_2_with_negative=True, stripper=JosaStripper())
     reading = reader.read(dataset(CONTEXT, questions=QUESTIONS[:2]))
     assert chosen(reading) == {"q1": "언덕 위에", "q2": ""}
-    assert texts(reading) == {"q1": "언덕 위", "q2": ""}
-    assert spans(reading) == {"q1": (8, 12), "q2": (0, 0)}
+    assert reading.answers == {"q1": Span("언덕 위", 8, 12), "q2": NO_ANSWER}
     assert [p.null_odds for p in reading.predictions] == [-20, 20]
 
 
@@ -281,16 +270,16 @@ def test_read_version_2_window_that_has_the_answer_outdoes_those_without(tiny: T
     assert reading.predictions[0].null_odds == -20  # of the window where silence is least likely
 
 
-@pytest.mark.parametrize(("threshold", "answer"), [(19.5, ""), (20, "마을"), (21, "마을")])
-def test_read_version_2_threshold_decides(threshold: float, answer: str, tiny: Tokenizer) -> None:
-    version_2 = {"version_2_with_negative": True, "null_score_diff_threshold": threshold}
-    reader = make_reader(tiny, FakeModel(tiny, {"어디인가?": None}), **version_2)
+@pytest.mark.parametrize(
+    ("version_2", "threshold", "answer"),
+    [(True, 19.5, ""), (True, 20, "마을"), (True, 21, "마을"), (False, 0, "마을")],
+)
+def test_read_threshold_decides_in_version_2_alone(
+    version_2: bool, threshold: float, answer: str, tiny: Tokenizer
+) -> None:
+    flags = {"version_2_with_negative": version_2, "null_score_diff_threshold": threshold}
+    reader = make_reader(tiny, FakeModel(tiny, {"어디인가?": None}), **flags)
     assert chosen(reader.read(dataset(CONTEXT))) == {"q1": answer}
-
-
-def test_read_version_1_always_answers(tiny: Tokenizer) -> None:
-    reading = make_reader(tiny, FakeModel(tiny, {"어디인가?": None})).read(dataset(CONTEXT))
-    assert chosen(reading) == {"q1": "마을"}
 
 
 # Stripping and scores
@@ -348,9 +337,8 @@ def test_read_real_stripper_keeps_to_the_original(form: str, tiny: Tokenizer) ->
     answer = unicodedata.normalize(form, "언덕  위")  # type: ignore[arg-type]
     model = FakeModel(tiny, {"어디인가?": "언덕 위에"})
     reading = make_reader(tiny, model, stripper=JosaStripper()).read(dataset(context))
-    assert texts(reading) == {"q1": answer}
     start = context.index(answer)
-    assert spans(reading) == {"q1": (start, start + len(answer))}
+    assert reading.answers == {"q1": Span(answer, start, start + len(answer))}
 
 
 def test_report_scores_the_answers_before_and_after_stripping(tiny: Tokenizer) -> None:

@@ -119,12 +119,9 @@ def test_write_problems_of_all_files_has_a_line_each(tmp_path: Path, blanks: Tok
 # Predictions
 
 
-def reading(null_odds: float = -1.5) -> Reading:
+def reading() -> Reading:
     return Reading(
-        [
-            Prediction("q1", [HILL, SHORT], null_odds),
-            Prediction("q2", [SILENCE], math.inf),
-        ],
+        [Prediction("q1", [HILL, SHORT], -1.5), Prediction("q2", [SILENCE], math.inf)],
         {"q1": HILL.span, "q2": NO_ANSWER},
         {"q1": Stripped(Span("언덕 위", 8, 12), "에", "josa")},
     )
@@ -146,24 +143,16 @@ def test_write_predictions_files_are_googles(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
     text = (tmp_path / "predictions.json").read_text(encoding="utf-8")
     assert text == '{\n  "q1": "언덕 위",\n  "q2": ""\n}\n'
+    keys = (
+        "text", "probability", "start_logit", "end_logit", "answer_start", "answer_end",
+    )  # fmt: skip
     assert load(tmp_path / "nbest_predictions.json") == {
         "q1": [
-            {
-                "text": "언덕 위에", "probability": 0.75, "start_logit": 4.0, "end_logit": 3.5,
-                "answer_start": 8, "answer_end": 13,
-            },
-            {
-                "text": "언덕", "probability": 0.25, "start_logit": 4.0, "end_logit": 1.5,
-                "answer_start": 8, "answer_end": 10,
-            },
+            dict(zip(keys, ("언덕 위에", 0.75, 4.0, 3.5, 8, 13), strict=True)),
+            dict(zip(keys, ("언덕", 0.25, 4.0, 1.5, 8, 10), strict=True)),
         ],
-        "q2": [
-            {
-                "text": "", "probability": 1.0, "start_logit": 0.0, "end_logit": 0.0,
-                "answer_start": None, "answer_end": None,
-            },
-        ],
-    }  # fmt: skip
+        "q2": [dict(zip(keys, ("", 1.0, 0.0, 0.0, None, None), strict=True))],
+    }
     odds = load(tmp_path / "null_odds.json")
     assert odds["q1"] == -1.5
     assert 1e300 < odds["q2"] < math.inf
