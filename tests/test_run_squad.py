@@ -212,17 +212,6 @@ def test_run_gold_answer_outside_the_context_is_counted_and_not_trained_on(
     assert few < all_of_them
 
 
-def test_run_repeated_ids_count_once(command: Command, tmp_path: Path) -> None:
-    twice = [*QUESTIONS, (MARKET, "q1", "시장은 어디에 서는가?", "강가")]
-    path = write_questions(tmp_path / "twice.json", twice)
-    ended = command.succeed(verbose_logging=True, **both(path))
-    assert f"{path}: 6 questions on 3 contexts" in ended.out
-    assert f"{path}: repeated_id: 1 (q1)" in ended.warnings
-    assert "only the first question counts" in ended.err
-    assert results(tmp_path / "run")["total"] == 6
-    assert answers(tmp_path / "run")["q1"] == "언덕 위"
-
-
 # Without a dataset
 
 
@@ -244,29 +233,22 @@ def test_run_oracle_needs_no_model(
     assert unreachable.read_text() == "" and backend.configs == []
 
 
-@pytest.mark.parametrize("form", ["columns", "json"])
 def test_run_input_file_prints_answers_as_json(
-    form: str, command: Command, folder: Path, tmp_path: Path
+    command: Command, folder: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "pairs.txt"
-    pairs = [(question, context) for context, _, question, _ in QUESTIONS[:3]]
-    if form == "columns":
-        text = "".join(f"{question}\t{context}\n" for question, context in pairs)
-    else:
-        lines = [{"id": f"q{i}", "question": q, "context": c} for i, (q, c) in enumerate(pairs)]
-        text = "".join(json.dumps(line) + "\n\n" for line in lines)
-    path.write_text(text, encoding="utf-8")
+    lines = [f"{question}\t{context}\n" for context, _, question, _ in QUESTIONS[:3]]
+    path.write_text("".join(lines), encoding="utf-8")
     before = contents(folder)
     # Nothing else is needed.
     found = Command("run_squad").succeed(output_dir=folder, input_file=path)
-    wanted = ["1", "2", "3"] if form == "columns" else ["q0", "q1", "q2"]
-    assert [record["id"] for record in found.records] == wanted
-    assert "/nowhere.tsv" in command(input_file="/nowhere.tsv").error
+    assert [record["id"] for record in found.records] == ["1", "2", "3"]
     for record, (context, _, question, answer) in zip(found.records, QUESTIONS, strict=False):
         assert (record["question"], record["answer"]) == (question, answer)
         assert context[record["answer_start"] : record["answer_end"]] == answer
         assert 0.5 < record["probability"] <= 1 and len(record["others"]) == 3
     assert contents(folder) == before
+    assert "/nowhere.tsv" in command(input_file="/nowhere.tsv").error
 
 
 def test_run_interactive_answers_what_is_typed(command: Command, folder: Path) -> None:
