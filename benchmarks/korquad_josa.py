@@ -94,11 +94,14 @@ def main() -> None:
         features = build_features(part, tokenizer, WindowConfig())
         kinds = {"pieces": gold_spans(part, features)}
         for kind, function in (("gold answers", gold_span), ("whole eojeols", eojeol_span)):
-            found = {q.qas_id: function(p, q) for p, q in part.questions()}
-            kinds[kind] = {qas_id: span for qas_id, span in found.items() if span is not None}
+            golds = {q.qas_id: function(p, q) for p, q in part.questions()}
+            kinds[kind] = {qas_id: span for qas_id, span in golds.items() if span is not None}
         for kind, spans in kinds.items():
             scores = {how: score(part, spans, strip, cache) for how, strip in strips.items()}
-            shown = ", ".join(f"{how} {s.exact_match:.2f}/{s.f1:.2f}" for how, s in scores.items())
+            shown = ", ".join(
+                f"{how} {'/'.join(f'{mean:.2f}' for mean in found.means.values())}"
+                for how, found in scores.items()
+            )
             print(f"{name}, {scores['never'].total:,} questions, {kind}: EM/F1 {shown}", flush=True)
 
 
