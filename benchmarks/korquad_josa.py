@@ -16,8 +16,9 @@ from common import DATA, VOCAB, machine
 
 from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span, read_dataset
 from bert_ko.tasks.squad.features import WindowConfig, build_features, gold_spans
-from bert_ko.tasks.squad.josa import Analysis, JosaStripper, Stripped
-from bert_ko.tasks.squad.josa_policy import HelpfulStripper, learn_endings
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_rules import Analysis, Stripped
+from bert_ko.tasks.squad.reading import learn_endings
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.tokenization.folder import load_tokenizer
 
@@ -87,17 +88,20 @@ def main() -> None:
     strips: dict[str, Strip] = {
         "never": lambda _, span: Stripped(span, "", ""),
         "always": stripper.strip,
-        "auto": HelpfulStripper(stripper, endings).strip,
+        "auto": stripper.only(endings).strip,
     }
     for name, part in (("developed on", developed), ("reported", half(dataset, 1))):
         features = build_features(part, tokenizer, WindowConfig())
         kinds = {"pieces": gold_spans(part, features)}
         for kind, function in (("gold answers", gold_span), ("whole eojeols", eojeol_span)):
-            found = {q.qas_id: function(p, q) for p, q in part.questions()}
-            kinds[kind] = {qas_id: span for qas_id, span in found.items() if span is not None}
+            golds = {q.qas_id: function(p, q) for p, q in part.questions()}
+            kinds[kind] = {qas_id: span for qas_id, span in golds.items() if span is not None}
         for kind, spans in kinds.items():
             scores = {how: score(part, spans, strip, cache) for how, strip in strips.items()}
-            shown = ", ".join(f"{how} {s.exact_match:.2f}/{s.f1:.2f}" for how, s in scores.items())
+            shown = ", ".join(
+                f"{how} {'/'.join(f'{mean:.2f}' for mean in found.means.values())}"
+                for how, found in scores.items()
+            )
             print(f"{name}, {scores['never'].total:,} questions, {kind}: EM/F1 {shown}", flush=True)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bert_ko import files
@@ -12,11 +12,8 @@ from bert_ko.display import shown_list
 from bert_ko.flags import Flags, flag, run_command
 from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
-from bert_ko.tasks.squad.baseline_report import BaselineReport, make_baseline_report
-from bert_ko.tasks.squad.changes import score_values
-from bert_ko.tasks.squad.examples import Dataset, read_dataset
-from bert_ko.tasks.squad.josa_report import JosaReport, make_josa_report, strip_answers
-from bert_ko.tasks.squad.prediction_file import PredictionFile, read_predictions
+from bert_ko.tasks.squad.comparison import BaselineReport, JosaReport
+from bert_ko.tasks.squad.examples import Dataset, PredictionFile, read_dataset, read_predictions
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 
 
@@ -24,7 +21,7 @@ from bert_ko.tasks.squad.scores import Scores, score_predictions
 class EvaluateKorquadConfig(Flags):
     """Scores answers to the questions of a KorQuAD or SQuAD file exactly as KorQuAD 1.0 does.
 
-    The score of the predictions as they stand comes first, whatever else is asked for.
+    The score of the unchanged predictions always comes first.
     """
 
     file: tuple[str, ...] = flag(
@@ -35,8 +32,8 @@ class EvaluateKorquadConfig(Flags):
     json: bool = flag(False, help="Print JSON: exact_match, f1 (percent) and details.")
     strip_josa: bool = flag(
         False,
-        help="Also score with josa stripped from the answers; one without answer_start is taken at "
-        "its first place in the context.",
+        help="Also score with josa stripped from the answers; an answer without answer_start is "
+        "looked up at its first place in the context.",
     )
     baseline: str | None = flag(None, help="Other predictions, to compare PREDICTIONS with.")
     output_file: str | None = flag(
@@ -63,14 +60,27 @@ class EvaluateKorquadConfig(Flags):
 def run(config: EvaluateKorquadConfig) -> None:
     """Reads, scores, compares, shows."""
     dataset, predictions = read_dataset(config.file[0]), read_predictions(config.file[1])
-    golds = dataset.golds()
-    if not golds:
+    scores = score_predictions(dataset.golds(), predictions.texts)
+    if not scores.total:
         raise ValueError(f"{config.file[0]} has no question with answers to score.")
-    scores = score_predictions(golds, predictions.texts)
-    details = _details(scores, dataset, predictions)
+    details: dict[str, Any] = {
+        "total": scores.total,
+        "missing": scores.missing,
+        "extra": scores.extra,
+        "repeated": predictions.repeated,
+        "problems": [asdict(problem) for problem in dataset.problems],
+    }
     blocks = [_format_scores(scores, dataset, predictions)]
-    records = _question_records(golds, predictions, scores)
-    if report := _report(config, dataset, predictions, scores):
+    records: Iterable[dict[str, Any]] = (
+        {
+            "id": qas_id,
+            "prediction": scores.answers.get(qas_id),
+            "golds": scores.golds[qas_id],
+            **score._asdict(),
+        }
+        for qas_id, score in scores.by_question.items()
+    )
+    if report := _compare(config, dataset, predictions, scores):
         details["josa" if config.strip_josa else "baseline"] = report.summary()
         blocks.append(report.format())
         records = report.records()
@@ -78,40 +88,29 @@ def run(config: EvaluateKorquadConfig) -> None:
         lines = "".join(format_json(record) + "\n" for record in records)
         files.write_atomic(config.output_file, lines)
     if config.json:
-        print(format_json({**score_values(scores), "details": details}, indent=2))
+        print(format_json({**scores.means, "details": details}, indent=2))
     else:
         print("\n\n".join(blocks))
 
 
-def _report(
+def _compare(
     config: EvaluateKorquadConfig, dataset: Dataset, predictions: PredictionFile, scores: Scores
 ) -> JosaReport | BaselineReport | None:
-    golds, texts = dataset.golds(), predictions.texts
     if config.strip_josa:
-        from bert_ko.tasks.squad.josa import JosaStripper  # MeCab's dictionary is opened here
+        from bert_ko.tasks.squad.josa import JosaStripper, strip_answers  # they import MeCab
 
-        located = predictions.locate(dataset)
-        shortened = strip_answers(dataset, located.spans, JosaStripper())
-        report = make_josa_report(golds, texts, scores, shortened)
-        return replace(report, not_found=located.not_found, ambiguous=located.ambiguous)
+        spans, not_found, ambiguous = predictions.locate(dataset)
+        shortened = strip_answers(dataset, spans, JosaStripper())
+        return JosaReport.of(scores, shortened, not_found=not_found, ambiguous=ambiguous)
     if config.baseline is not None:
-        return make_baseline_report(golds, read_predictions(config.baseline).texts, texts, scores)
+        baseline = read_predictions(config.baseline).texts
+        return BaselineReport(score_predictions(scores.golds, baseline), scores)
     return None
-
-
-def _details(scores: Scores, dataset: Dataset, predictions: PredictionFile) -> dict[str, Any]:
-    return {
-        "total": scores.total,
-        "missing": scores.missing,
-        "extra": scores.extra,
-        "repeated": predictions.repeated,
-        "problems": [asdict(problem) for problem in dataset.problems],
-    }
 
 
 def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile) -> str:
     rows: list[tuple[str, object]] = [
-        *score_values(scores).items(),
+        *scores.means.items(),
         ("questions", scores.total),
         ("missing", len(scores.missing)),
         ("extra", scores.extra),
@@ -122,24 +121,9 @@ def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile
     if len(scores.missing) == scores.total:
         lines.append("no prediction has the id of a question: do the two files belong together?")
     if predictions.repeated:
-        lines.append(f"repeated in the predictions, the last one taken: {predictions.repeated:,}")
-    for kind, count in dataset.problem_counts().items():
-        found = [problem for problem in dataset.problems if problem.kind == kind]
-        where = shown_list([problem.qas_id or problem.detail for problem in found])
-        lines.append(f"dataset: {kind}: {count:,} ({where})")
+        lines.append(f"repeated in the predictions, the last one counts: {predictions.repeated:,}")
+    lines += [f"dataset: {line}" for line, _ in dataset.describe_problems()]
     return "\n".join(lines)
-
-
-def _question_records(
-    golds: Mapping[str, Sequence[str]], predictions: PredictionFile, scores: Scores
-) -> Iterator[dict[str, Any]]:
-    for qas_id, score in scores.by_question.items():
-        yield {
-            "id": qas_id,
-            "prediction": predictions.texts.get(qas_id),
-            "golds": list(golds[qas_id]),
-            **score._asdict(),
-        }
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bert_ko.flags import run_command
-from bert_ko.tasks.squad.oracle import report_oracle
+from bert_ko.tasks.squad.reading import report_oracle
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tasks.squad.task import SquadTask
 from bert_ko.training.session import opened, run_session

@@ -11,7 +11,9 @@ import pytest
 
 from bert_ko import flags
 from bert_ko.evaluate_korquad import EvaluateKorquadConfig, run
+from tests.small_data import write_questions
 
+Printed = pytest.CaptureFixture[str]
 REPOSITORY = Path(__file__).parents[1]
 CONTEXT = "마을 도서관은 언덕 위에 있다. 할머니는 강가에서 종이배를 띄웠다."
 GOLDS = {"q1": "마을 도서관", "q2": "할머니", "q3": "강가", "q4": "종이배"}
@@ -23,18 +25,16 @@ def write(path: Path, value: Any) -> str:
     return str(path)
 
 
+def write_dataset(path: Path, *golds: tuple[str, Any], version: str = "1.1", **more: Any) -> str:
+    """Questions by id, with a gold answer or None."""
+    changes = {i: {**more, **({} if gold else {"answers": []})} for i, gold in golds}
+    asked = [(CONTEXT, qas_id, "무엇인가?", gold or "") for qas_id, gold in golds]
+    return write_questions(path, asked, version, **changes)
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> str:
-    qas = [
-        {
-            "id": qas_id,
-            "question": "무엇인가?",
-            "answers": [{"text": gold, "answer_start": CONTEXT.index(gold)}],
-        }
-        for qas_id, gold in GOLDS.items()
-    ]
-    data = [{"title": "마을", "paragraphs": [{"context": CONTEXT, "qas": qas}]}]
-    return write(tmp_path / "dataset.json", {"version": "1.1", "data": data})
+    return write_dataset(tmp_path / "dataset.json", *GOLDS.items())
 
 
 @pytest.fixture
@@ -46,6 +46,12 @@ def evaluate(*arguments: str) -> int:
     return flags.run_command(EvaluateKorquadConfig, run, arguments)
 
 
+def evaluate_json(capsys: Printed, *arguments: str) -> dict[str, Any]:
+    assert evaluate(*arguments, "--json") == 0
+    value: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return value
+
+
 def rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
@@ -54,9 +60,7 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_evaluate_table_shows_literal_rows(
-    dataset: str, predictions: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_table_shows_literal_rows(dataset: str, predictions: str, capsys: Printed) -> None:
     assert evaluate(dataset, predictions) == 0
     assert rows(capsys.readouterr().out) == [
         ["official"],
@@ -71,25 +75,19 @@ def test_evaluate_table_shows_literal_rows(
 
 
 def test_evaluate_json_has_official_keys_and_details(
-    dataset: str, predictions: str, capsys: pytest.CaptureFixture[str]
+    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
-    assert evaluate(dataset, predictions, "--json") == 0
-    value = json.loads(capsys.readouterr().out)
+    value = evaluate_json(capsys, dataset, predictions)
     assert list(value) == ["exact_match", "f1", "details"]
     assert value["exact_match"] == 25.0
     assert value["f1"] == pytest.approx(100 * (10 / 11 + 1 + 4 / 6) / 4)
     assert value["details"] == {
         "total": 4, "missing": ["q4"], "extra": 1, "repeated": 0, "problems": [],
     }  # fmt: skip
-
-
-def test_evaluate_gold_as_predictions_is_hundred(
-    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    golds = write(tmp_path / "golds.json", GOLDS)
-    assert evaluate("--json", dataset, golds) == 0
-    value = json.loads(capsys.readouterr().out)
-    assert (value["exact_match"], value["f1"]) == (100.0, 100.0)
+    # Compressed and remote files:
+    path = tmp_path / "dataset.json.gz"
+    path.write_bytes(gzip.compress(Path(dataset).read_bytes()))
+    assert evaluate_json(capsys, str(path), f"file://{predictions}") == value
 
 
 def test_evaluate_output_file_has_every_question(
@@ -106,7 +104,7 @@ def test_evaluate_output_file_has_every_question(
 
 
 def test_evaluate_strip_josa_scores_without_and_with(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
     path = tmp_path / "changed.jsonl"
     assert evaluate(dataset, predictions, "--strip_josa", f"--output_file={path}") == 0
@@ -124,7 +122,7 @@ def test_evaluate_strip_josa_scores_without_and_with(
 
 
 def test_evaluate_strip_josa_json_keeps_official_score_on_top(
-    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, tmp_path: Path, capsys: Printed
 ) -> None:
     answers = {
         "q1": {"text": "마을 도서관은", "answer_start": 0},
@@ -133,8 +131,7 @@ def test_evaluate_strip_josa_json_keeps_official_score_on_top(
         "q4": "종이배를",
     }
     path = write(tmp_path / "objects.json", answers)
-    assert evaluate(dataset, path, "--strip_josa", "--json") == 0
-    value = json.loads(capsys.readouterr().out)
+    value = evaluate_json(capsys, dataset, path, "--strip_josa")
     assert value["exact_match"] == 0.0
     josa = value["details"]["josa"]
     assert josa["without"]["exact_match"] == 0.0
@@ -144,51 +141,43 @@ def test_evaluate_strip_josa_json_keeps_official_score_on_top(
     assert {row["ending"] for row in josa["endings"]} == {"은", "는", "를"}
 
 
-def test_evaluate_baseline_shows_both_and_the_changed_questions(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_evaluate_baseline_counts_and_shows_the_changed_questions(
+    dataset: str, predictions: str, tmp_path: Path, capsys: Printed
 ) -> None:
-    other = write(tmp_path / "other.json", {"q1": "마을 도서관", "q2": "할머", "q3": "강가에서"})
+    answers = {"q1": "마을 도서관", "q2": "할머", "q3": "강가에서.", "q4": "종"}
+    other = write(tmp_path / "other.json", answers)
     path = tmp_path / "changed.jsonl"
     assert evaluate(dataset, predictions, f"--baseline={other}", f"--output_file={path}") == 0
     text = capsys.readouterr().out
     assert ["exact_match", "25.00", "25.00", "+0.00"] in rows(text)
     assert ["exact_match", "1", "1"] in rows(text)
-    assert "answers that differ: 2, 2 of them in their score" in text
-    assert "questions that the baseline lacks: 1" in text
-    assert rows(text)[-2:] == [
+    assert "answers that differ: 4, 3 of them in their score" in text
+    assert rows(text)[-3:] == [
         ["q1", "마을", "도서관", "마을", "도서관", "마을", "도서관은", "-1", "-0.09"],
         ["q2", "할머니", "할머", "할머니", "+1", "+0.20"],
+        ["q4", "종이배", "종", "(none)", "-0.50"],
     ]
     assert [(r["id"], r["before"], r["after"], r["effect"]) for r in records(path)] == [
         ("q1", "마을 도서관", "마을 도서관은", "worse"),
         ("q2", "할머", "할머니", "better"),
+        ("q3", "강가에서.", "강가에서", "same"),
+        ("q4", "종", None, "worse"),
     ]
-
-
-def test_evaluate_baseline_json_counts_won_and_lost(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = write(tmp_path / "other.json", {"q2": "할머니.", "q3": "강가", "q4": "종"})
-    assert evaluate(dataset, predictions, "--baseline", other, "--json") == 0
-    baseline = json.loads(capsys.readouterr().out)["details"]["baseline"]
-    assert baseline["exact_match"] == 50.0
-    assert baseline["difference"]["exact_match"] == -25.0
-    assert baseline["questions"] == {
-        "exact_match": {"won": 0, "lost": 1},
-        "f1": {"won": 1, "lost": 2},
-    }
-    assert baseline["different_answers"] == 4  # q2 too, though its score is the same
-    assert baseline["missing"] == ["q1"]
+    del answers["q3"]
+    other = write(tmp_path / "other.json", answers)
+    assert evaluate(dataset, predictions, f"--baseline={other}") == 0
+    assert "questions that the baseline lacks: 1" in capsys.readouterr().out
+    value = evaluate_json(capsys, dataset, predictions, "--baseline", other)["details"]["baseline"]
+    assert value["exact_match"] == 25.0 and value["difference"]["exact_match"] == 0.0
+    assert value["questions"]["f1"] == {"won": 2, "lost": 2}
+    assert (value["different_answers"], value["missing"]) == (4, ["q3"])
 
 
 def test_evaluate_baseline_list_is_limited_on_screen_and_complete_in_the_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Printed
 ) -> None:
     ids = [f"q{number}" for number in range(30)]
-    answers = [{"text": "도서관", "answer_start": 3}]
-    qas = [{"id": qas_id, "question": "무엇?", "answers": answers} for qas_id in ids]
-    data = [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]
-    dataset = write(tmp_path / "many.json", {"version": "1.1", "data": data})
+    dataset = write_dataset(tmp_path / "many.json", *((qas_id, "도서관") for qas_id in ids))
     # The last one alone changes the exact match, so it comes first on screen.
     before = write(tmp_path / "a.json", dict.fromkeys(ids, "도서"))
     after = {qas_id: "도" for qas_id in ids} | {"q29": "도서관"}
@@ -201,32 +190,25 @@ def test_evaluate_baseline_list_is_limited_on_screen_and_complete_in_the_file(
     assert len(records(path)) == 30
 
 
-def test_evaluate_problems_of_the_files_are_listed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gold = {"text": "도서관", "answer_start": 0}
-    qas = [
-        {"id": "q1", "question": "무엇?", "answers": [gold]},
-        {"id": "q1", "question": "무엇?", "answers": [gold]},
-        {"id": "q2", "question": "무엇?", "answers": []},
-    ]
-    value = {"version": "우리 것", "data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
-    dataset = write(tmp_path / "dataset.json", value)
+def test_evaluate_problems_of_the_files_are_listed(tmp_path: Path, capsys: Printed) -> None:
+    path = tmp_path / "dataset.json"
+    golds = (("q1", "도서관"), ("q1", "도서관"), ("q2", None))
+    dataset = write_dataset(path, *golds, version="우리 것")
+    path.write_text(path.read_text().replace('"answer_start": 3', '"answer_start": 0'))
     path = tmp_path / "predictions.json"
     path.write_text('{"q3": "", "q3": "도"}', encoding="utf-8")
     assert evaluate(dataset, str(path)) == 0
     text = capsys.readouterr().out
     for line in [
         "no prediction has the id of a question: do the two files belong together?",
-        "repeated in the predictions, the last one taken: 1",
+        "repeated in the predictions, the last one counts: 1",
         "dataset: unknown_version: 1 (the version '우리 것' is unknown; read as SQuAD's form)",
         "dataset: answer_moved: 1 (q1)",
         "dataset: repeated_id: 1 (q1)",
         "dataset: no_answers: 1 (q2)",
     ]:
         assert line in text.splitlines()
-    assert evaluate(dataset, str(path), "--json") == 0
-    problems = json.loads(capsys.readouterr().out)["details"]["problems"]
+    problems = evaluate_json(capsys, dataset, str(path))["details"]["problems"]
     assert [(problem["kind"], problem["qas_id"]) for problem in problems] == [
         ("unknown_version", None),
         ("answer_moved", "q1"),
@@ -235,23 +217,16 @@ def test_evaluate_problems_of_the_files_are_listed(
     ]
 
 
-def test_evaluate_version_2_silence_is_right(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    qas = [
-        {"id": qas_id, "question": "무엇?", "answers": [], "is_impossible": True}
-        for qas_id in ("q1", "q2")
-    ]
-    value = {"version": "v2.0", "data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
-    dataset = write(tmp_path / "dataset.json", value)
+def test_evaluate_version_2_silence_is_right(tmp_path: Path, capsys: Printed) -> None:
+    golds = (("q1", None), ("q2", None))
+    dataset = write_dataset(tmp_path / "d.json", *golds, version="v2.0", is_impossible=True)
     path = write(tmp_path / "predictions.json", {"q1": "", "q2": "도서관"})
-    assert evaluate(dataset, path, "--json") == 0
-    value = json.loads(capsys.readouterr().out)
-    assert (value["exact_match"], value["f1"]) == (50.0, 50.0)
+    found = evaluate_json(capsys, dataset, path)
+    assert (found["exact_match"], found["f1"]) == (50.0, 50.0)
 
 
 def test_evaluate_strange_texts_are_printable(
-    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str, tmp_path: Path, capsys: Printed
 ) -> None:
     texts = ["\ud800줄\n바꿈\x1b[31m", "가" * 500, "\u200e" * 500, '"']
     path = tmp_path / "strange.json"
@@ -266,15 +241,6 @@ def test_evaluate_strange_texts_are_printable(
         assert "\x1b" not in printed
         assert max(map(len, printed.splitlines())) < 200
     assert [record["after"] for record in records(output)] == texts
-
-
-def test_evaluate_compressed_and_remote_files_are_read(
-    dataset: str, predictions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "dataset.json.gz"
-    path.write_bytes(gzip.compress(Path(dataset).read_bytes()))
-    assert evaluate(str(path), f"file://{predictions}", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["exact_match"] == 25.0
 
 
 @pytest.mark.parametrize(
@@ -295,13 +261,9 @@ def test_evaluate_compressed_and_remote_files_are_read(
     ],
 )
 def test_evaluate_wrong_arguments_are_one_line(
-    arguments: list[str],
-    message: str,
-    dataset: str,
-    predictions: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    arguments: list[str], message: str, dataset: str, predictions: str, tmp_path: Path,
+    capsys: Printed,
+) -> None:  # fmt: skip
     empty = write(tmp_path / "empty.json", {"version": "1.1", "data": []})
     names = {"d": dataset, "p": predictions, "e": empty}
     assert evaluate(*(argument.format(**names) for argument in arguments)) == 1
@@ -313,7 +275,7 @@ def test_evaluate_wrong_arguments_are_one_line(
 
 @pytest.mark.parametrize("name", ["korquad/train", "korquad/dev", "tydiqa-ko/train"])
 def test_evaluate_real_golds_are_hundred(
-    name: str, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, data_folder: Path, tmp_path: Path, capsys: Printed
 ) -> None:
     dataset = data_folder / f"{name}.json"
     golds = {
@@ -322,8 +284,7 @@ def test_evaluate_real_golds_are_hundred(
         for paragraph in article["paragraphs"]
         for question in paragraph["qas"]
     }
-    assert evaluate(str(dataset), write(tmp_path / "golds.json", golds), "--json") == 0
-    value = json.loads(capsys.readouterr().out)
+    value = evaluate_json(capsys, str(dataset), write(tmp_path / "golds.json", golds))
     assert (value["exact_match"], value["f1"]) == (100.0, 100.0)
     assert value["details"]["problems"] == []
 

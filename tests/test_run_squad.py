@@ -212,17 +212,6 @@ def test_run_gold_answer_outside_the_context_is_counted_and_not_trained_on(
     assert few < all_of_them
 
 
-def test_run_repeated_ids_count_once(command: Command, tmp_path: Path) -> None:
-    twice = [*QUESTIONS, (MARKET, "q1", "시장은 어디에 서는가?", "강가")]
-    path = write_questions(tmp_path / "twice.json", twice)
-    ended = command.succeed(verbose_logging=True, **both(path))
-    assert f"{path}: 6 questions on 3 contexts" in ended.out
-    assert f"{path}: repeated_id: 1 (q1)" in ended.warnings
-    assert "only the first question counts" in ended.err
-    assert results(tmp_path / "run")["total"] == 6
-    assert answers(tmp_path / "run")["q1"] == "언덕 위"
-
-
 # Without a dataset
 
 
@@ -238,44 +227,27 @@ def test_run_oracle_needs_no_model(
     unreachable = tmp_path / "run" / "unreachable.jsonl"
     assert [(r["id"], r["golds"]) for r in read_records(unreachable)] == [("q9", ["보람은 1"])]
     assert "predictions.json" not in written(tmp_path / "run")
-    # --train_file is taken where there is no other.
+    # Without --predict_file, --train_file is used.
     printed = command.succeed(oracle=True, train_file=squad.train["train_file"]).out
     assert re.search(r"exact_match +100\.00", printed)
     assert unreachable.read_text() == "" and backend.configs == []
 
 
-@pytest.mark.parametrize("form", ["columns", "json"])
 def test_run_input_file_prints_answers_as_json(
-    form: str, backend: FakeBackend, folder: Path, tmp_path: Path
+    command: Command, folder: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "pairs.txt"
-    pairs = [(question, context) for context, _, question, _ in QUESTIONS[:3]]
-    if form == "columns":
-        text = "".join(f"{question}\t{context}\n" for question, context in pairs)
-    else:
-        lines = [{"id": f"q{i}", "question": q, "context": c} for i, (q, c) in enumerate(pairs)]
-        text = "".join(json.dumps(line) + "\n\n" for line in lines)
-    path.write_text(text, encoding="utf-8")
+    lines = [f"{question}\t{context}\n" for context, _, question, _ in QUESTIONS[:3]]
+    path.write_text("".join(lines), encoding="utf-8")
     before = contents(folder)
     # Nothing else is needed.
     found = Command("run_squad").succeed(output_dir=folder, input_file=path)
-    wanted = ["1", "2", "3"] if form == "columns" else ["q0", "q1", "q2"]
-    assert [record["id"] for record in found.records] == wanted
+    assert [record["id"] for record in found.records] == ["1", "2", "3"]
     for record, (context, _, question, answer) in zip(found.records, QUESTIONS, strict=False):
         assert (record["question"], record["answer"]) == (question, answer)
         assert context[record["answer_start"] : record["answer_end"]] == answer
         assert 0.5 < record["probability"] <= 1 and len(record["others"]) == 3
     assert contents(folder) == before
-
-
-def test_run_input_file_that_is_none_names_the_line(
-    command: Command, folder: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "pairs.txt"
-    path.write_text(f"누구인가?\t{LIBRARY}\n탭이 없다\n", encoding="utf-8")
-    assert command(input_file=path).error == (
-        f"{path}:2: expected QUESTION, a tab and CONTEXT, or a JSON object."
-    )
     assert "/nowhere.tsv" in command(input_file="/nowhere.tsv").error
 
 
@@ -297,29 +269,10 @@ def test_run_interactive_answers_what_is_typed(command: Command, folder: Path) -
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"do_train": True}, "--do_train needs --train_file."),
-        ({"do_predict": True}, "--do_predict needs --predict_file."),
         ({}, "give --do_train, --do_predict, --interactive, --input_file or --oracle."),
-        ({"oracle": True}, "--oracle needs --predict_file or --train_file."),
-        ({"do_train": True, "train_file": "x", "eval_every_steps": 5},
-         "--eval_every_steps needs --predict_file."),
-        ({"interactive": True, "num_seeds": 2},
-         "--interactive and --input_file try one model; give its seed-N folder as --output_dir, "
-         "and no --num_seeds."),
         ({"interactive": True, "max_query_length": 61},
          "--max_seq_length=64 leaves no room for a context beside a question of "
          "--max_query_length=61 and 3 special tokens."),
-        ({"interactive": True, "predict_batch_size": 0},
-         "--predict_batch_size must be at least 1, got 0."),
-        ({"interactive": True, "n_best_size": 0}, "--n_best_size must be at least 1, got 0."),
-        ({"interactive": True, "doc_stride": 0}, "--doc_stride must be at least 1, got 0."),
-        ({"interactive": True, "layer_decay": 0}, "--layer_decay must be in (0, 1], got 0.0."),
-        ({"interactive": True, "warmup_proportion": 1.1},
-         "--warmup_proportion must be in [0, 1], got 1.1."),
-        ({"interactive": True, "num_train_epochs": 0},
-         "--num_train_epochs must be in (0, 1e6), got 0.0."),
-        ({"interactive": True, "random_seed": 2147483647, "num_seeds": 2},
-         "--random_seed and --num_seeds: the last seed must be below 2**31."),
         ({"do_predict": True, "predict_file": "x", "num_seeds": 2},
          "no checkpoint in {run}/seed-12345; give --do_train, or --init_checkpoint with a trained "
          "model."),
@@ -330,18 +283,6 @@ def test_run_flags_that_make_no_sense_are_refused(
 ) -> None:
     assert command(**flags).error == message.format(run=tmp_path / "run")
     assert backend.configs == [] and list(tmp_path.iterdir()) == []
-
-
-def test_run_nothing_to_train_on_is_an_error(
-    command: Command, backend: FakeBackend, tmp_path: Path
-) -> None:
-    for questions, changes, message in (
-        (QUESTIONS[:1], {"q1": NOWHERE}, "has no question to train on."),
-        ([], {}, "has no question."),
-    ):
-        path = write_questions(tmp_path / "bad.json", questions, **changes)
-        assert command(do_train=True, train_file=path).error == f"{path} {message}"
-    assert backend.configs == []
 
 
 # Google's flags

@@ -107,6 +107,9 @@ class Task(ABC):
     def is_asked(self) -> bool:
         """Whether ``finish`` has anything to do."""
 
+    def begin(self, folder: str) -> None:  # noqa: B027 (most tasks have nothing to write)
+        """Writes what was learnt from the data to a run's folder, once all checks are passed."""
+
     @abstractmethod
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> BatchSource[Any]:
         """Batches for training, in an order drawn from the seed.
@@ -241,6 +244,7 @@ class _Session:
         backend = self._backend
         if config.do_train:
             self._write_beginnings(run)
+        task.begin(run.folder)
         model = self._place(backend, arrays, seed, checkpoint)
         if config.do_train:
             step = self._train(model, run, seed, checkpoint)

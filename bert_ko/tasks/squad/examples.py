@@ -1,6 +1,6 @@
-"""Datasets in SQuAD's form, versions 1 and 2: KorQuAD 1.0, TyDiQA.
+"""Files of questions in SQuAD's form (versions 1 and 2, KorQuAD 1.0, TyDiQA), and of answers.
 
-Offsets are characters of the context as it stands in the file; nothing in it is normalised.
+Offsets are characters of the context as the file has it; nothing in it is normalised.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from bert_ko.display import shown_list
 from bert_ko.json_files import expect, kind_of, load_json, member
 
 ProblemKind = Literal[
@@ -24,18 +25,14 @@ ProblemKind = Literal[
     "answer_not_found",
 ]
 
-_EXPECTED = 'expected a dataset in SQuAD\'s form: {"version": ..., "data": [{"paragraphs": ...}]}'
+_DATASET = 'expected a dataset in SQuAD\'s form: {"version": ..., "data": [{"paragraphs": ...}]}'
+_PREDICTIONS = 'expected predictions, a JSON object of id to answer: {"id": "answer", ...}'
 _KNOWN_VERSIONS = ("1.", "v1.", "2.0", "v2.0", "KorQuAD_v1.0", "TyDiQA-GoldP")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a context; NO_ANSWER, which is empty, where there is none.
-
-    text: context[start:end].
-    start: first character in the context.
-    end: the character after the last.
-    """
+    """A part of a context, context[start:end]; NO_ANSWER is empty."""
 
     text: str
     start: int
@@ -47,14 +44,10 @@ NO_ANSWER = Span("", 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """A gold answer.
-
-    text: context[start:end], or what the file says if that can't be found.
-    start: its first character in the context; None if it is not there.
-    """
+    """A gold answer: context[start:end], or what the file says if that can't be found."""
 
     text: str
-    start: int | None
+    start: int | None  # None if it is not in the context
 
     @property
     def end(self) -> int | None:
@@ -83,15 +76,11 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a file that is not as it should be, and was mended or passed over.
-
-    qas_id: the question; None for what is wrong with the file as a whole.
-    detail: what was found where, in one line.
-    """
+    """Something in a file that is not as it should be, and was mended or passed over."""
 
     kind: ProblemKind
-    qas_id: str | None
-    detail: str
+    qas_id: str | None  # None if the file as a whole is wrong
+    detail: str  # what was found where, in one line
 
 
 @dataclass(frozen=True)
@@ -109,10 +98,10 @@ class Dataset:
                 yield paragraph, question
 
     def golds(self) -> dict[str, list[str]]:
-        """Returns the accepted answers by id, none for is_impossible.
+        """The accepted answers by id, none for is_impossible.
 
-        A question whose answers are unknown (the problem no_answers) can't be scored and is not
-        there; a gold answer that is not in the context counts as any other.
+        Questions whose answers are unknown (the problem no_answers) can't be scored and are left
+        out; a gold answer that is not in the context counts as any other.
         """
         return {
             question.qas_id: [answer.text for answer in question.answers]
@@ -121,8 +110,15 @@ class Dataset:
         }
 
     def problem_counts(self) -> dict[ProblemKind, int]:
-        """Returns how often each kind of problem was found, in the order of the file."""
+        """How often each kind of problem was found, in the order of the file."""
         return dict(Counter(problem.kind for problem in self.problems))
+
+    def describe_problems(self) -> Iterator[tuple[str, list[Problem]]]:
+        """Yields a line for each kind of problem, and its problems: answer_moved: 2 (q1, q7)."""
+        for kind, count in self.problem_counts().items():
+            found = [problem for problem in self.problems if problem.kind == kind]
+            named = shown_list([problem.qas_id or problem.detail for problem in found])
+            yield f"{kind}: {count:,} ({named})", found
 
 
 def read_dataset(path: str) -> Dataset:
@@ -132,32 +128,32 @@ def read_dataset(path: str) -> Dataset:
         path: JSON, local or remote, compressed or not.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, another kind of file, or a part of it is missing or of the wrong
-            type; the message names the place.
+        FileNotFoundError: no such file.
+        ValueError: it is not JSON or another kind of file, or a part of it is missing or of the
+            wrong type; the message names the place.
     """
     value = load_json(path)
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: {_EXPECTED}, got {kind_of(value)}.")
+        raise ValueError(f"{path}: {_DATASET}, got {kind_of(value)}.")
     if "data" not in value:
         if value and all(isinstance(answer, str) for answer in value.values()):
-            raise ValueError(f"{path}: {_EXPECTED}, got a predictions file (id to answer).")
+            raise ValueError(f"{path}: {_DATASET}, got a predictions file (id to answer).")
         keys = ", ".join(list(value)[:8]) or "nothing"
-        raise ValueError(f"{path}: {_EXPECTED}, got an object without data; there is: {keys}.")
+        raise ValueError(f"{path}: {_DATASET}, got an object without data; there is: {keys}.")
     return _Reader(path).read(value)
 
 
 def locate(context: str, text: str, near: int) -> Span | None:
-    """Finds a text in a context.
+    """Finds a text in a context, with the blanks around it or without.
 
     Args:
-        context: Where to look.
-        text: What to look for; if it is nowhere, it is tried without the blanks around it.
-        near: A character offset, in the context or not: the nearest occurrence is taken, and of
-            two that are as near the first.
+        context: where to look.
+        text: what to look for.
+        near: a character offset, in the context or not; the nearest occurrence is found, the first
+            one of two that are equally near.
 
     Returns:
-        What was found where; None if the text is blank or not in the context.
+        None if the text is blank or not in the context.
     """
     for candidate in (text, text.strip()):
         if not candidate.strip():
@@ -172,7 +168,7 @@ def locate(context: str, text: str, near: int) -> Span | None:
 
 
 class _Reader:
-    """Reads one file; gathers ids and problems on the way."""
+    """Reads one file, and gathers ids and problems."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -184,22 +180,18 @@ class _Reader:
         version = self._version(value)
         data = member(value, "data", list, f"{self._path}: top level")
         paragraphs: list[Paragraph] = []
-        for i, article in enumerate(data):
-            place = f"{self._path}: data[{i}]"
-            article = expect(article, dict, place)
+        for article, place in _objects(data, f"{self._path}: data"):
             title = member(article, "title", str, place) if "title" in article else ""
-            for j, paragraph in enumerate(member(article, "paragraphs", list, place)):
-                inner = f"{place}.paragraphs[{j}]"
-                paragraphs.append(self._paragraph(expect(paragraph, dict, inner), title, inner))
+            found = member(article, "paragraphs", list, place)
+            for paragraph, inner in _objects(found, f"{place}.paragraphs"):
+                paragraphs.append(self._paragraph(paragraph, title, inner))
         return Dataset(version, tuple(paragraphs), tuple(self._problems))
 
     def _report(self, kind: ProblemKind, qas_id: str | None, detail: str) -> None:
         self._problems.append(Problem(kind, qas_id, detail))
 
     def _version(self, value: dict[str, Any]) -> str:
-        version = value.get("version", "")
-        if not isinstance(version, str):
-            version = str(version)  # 1.1 as a number is clear enough
+        version = str(value.get("version", ""))  # 1.1 as a number is clear enough
         if not version.startswith(_KNOWN_VERSIONS):
             said = f"the version {version!r} is unknown" if version else "no version is given"
             self._report("unknown_version", None, f"{said}; read as SQuAD's form")
@@ -209,13 +201,11 @@ class _Reader:
     def _paragraph(self, value: dict[str, Any], title: str, place: str) -> Paragraph:
         context = member(value, "context", str, place)
         questions = []
-        for i, item in enumerate(member(value, "qas", list, place)):
-            inner = f"{place}.qas[{i}]"
-            question = self._question(expect(item, dict, inner), context, inner)
-            if question.qas_id in self._ids:
-                continue
-            self._ids.add(question.qas_id)
-            questions.append(question)
+        for item, inner in _objects(member(value, "qas", list, place), f"{place}.qas"):
+            question = self._question(item, context, inner)
+            if question.qas_id not in self._ids:
+                self._ids.add(question.qas_id)
+                questions.append(question)
         return Paragraph(title, context, tuple(questions))
 
     def _question(self, value: dict[str, Any], context: str, place: str) -> Question:
@@ -238,23 +228,21 @@ class _Reader:
             answers = []
         if not is_impossible and not answers:
             self._report("no_answers", qas_id, f"{place} has no answers; it can't be scored")
-        placed = [self._place(answer, context, qas_id, place) for answer in answers]
+        placed = [self._place(*answer, context, qas_id, place) for answer in answers]
         return Question(qas_id, text, tuple(placed), is_impossible)
 
     def _answers(self, value: dict[str, Any], place: str, note: str) -> list[tuple[str, int]]:
-        """Returns text and answer_start of each; none where a test file keeps them back."""
-        if "answers" not in value:
-            return []
-        found = []
-        for i, item in enumerate(member(value, "answers", list, place, note)):
-            inner = f"{place}.answers[{i}]"
-            answer = expect(item, dict, inner, note)
-            text = member(answer, "text", str, inner, note)
-            found.append((text, member(answer, "answer_start", int, inner, note)))
-        return found
+        """Text and answer_start of each; none in a test file that keeps them back."""
+        answers = member(value, "answers", list, place, note) if "answers" in value else []
+        return [
+            (
+                member(answer, "text", str, inner, note),
+                member(answer, "answer_start", int, inner, note),
+            )
+            for answer, inner in _objects(answers, f"{place}.answers", note)
+        ]
 
-    def _place(self, answer: tuple[str, int], context: str, qas_id: str, place: str) -> Gold:
-        text, start = answer
+    def _place(self, text: str, start: int, context: str, qas_id: str, place: str) -> Gold:
         if start >= 0 and text.strip() and context.startswith(text, start):
             return Gold(text, start)
         if not text.strip():
@@ -268,3 +256,85 @@ class _Reader:
         if context.strip():
             self._report("answer_not_found", qas_id, f"{place}: {text!r} is not in the context")
         return Gold(text, None)
+
+
+def _objects(values: list[Any], place: str, note: str = "") -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields the objects of a list with their places."""
+    for i, value in enumerate(values):
+        yield expect(value, dict, f"{place}[{i}]", note), f"{place}[{i}]"
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """The answers of a file: predictions.json of run_squad and of other programs."""
+
+    texts: dict[str, str]  # question id to answer
+    starts: dict[str, int]  # question id to answer_start, if the file has it
+    repeated: int  # answers that a later one of the same id replaced
+
+    def locate(self, dataset: Dataset) -> LocatedAnswers:
+        """Looks for the answers in their contexts, near answer_start."""
+        spans, not_found, ambiguous = {}, [], []
+        for paragraph, question in dataset.questions():
+            qas_id = question.qas_id
+            text = self.texts.get(qas_id, "")
+            if not text.strip():
+                continue
+            span = locate(paragraph.context, text, self.starts.get(qas_id, 0))
+            if span is None:
+                not_found.append(qas_id)
+                continue
+            spans[qas_id] = span
+            occurs_again = paragraph.context.find(span.text, span.start + 1) >= 0
+            if occurs_again and qas_id not in self.starts:
+                ambiguous.append(qas_id)
+        return LocatedAnswers(spans, not_found, ambiguous)
+
+
+class LocatedAnswers(NamedTuple):
+    """Where the answers of a file are found, by question id."""
+
+    spans: dict[str, Span]  # without the blanks around them if they are not in the context
+    not_found: list[str]
+    ambiguous: list[str]  # found at several places, none of which the file gives: the first is used
+
+
+def read_predictions(path: str) -> PredictionFile:
+    """Reads answers that are strings, or objects with "text" and perhaps "answer_start".
+
+    Args:
+        path: JSON, local or remote, compressed or not.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not JSON or another kind of file, or an answer is of the wrong type.
+    """
+    repeated = 0
+
+    def keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeated
+        value = dict(pairs)
+        repeated += len(pairs) - len(value)
+        return value
+
+    value = load_json(path, keep_last)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: {_PREDICTIONS}, got {kind_of(value)}.")
+    if isinstance(value.get("data"), list):
+        raise ValueError(f"{path}: {_PREDICTIONS}, got a dataset; the dataset comes first.")
+    if value and all(isinstance(answer, list) for answer in value.values()):
+        raise ValueError(
+            f"{path}: {_PREDICTIONS}, got a list for each id, as in nbest_predictions.json; "
+            "predictions.json beside it has one answer each."
+        )
+    texts: dict[str, str] = {}
+    starts: dict[str, int] = {}
+    for qas_id, answer in value.items():
+        place = f"{path}: answer of {qas_id!r}"
+        if isinstance(answer, dict):
+            texts[qas_id] = member(answer, "text", str, place)
+            if answer.get("answer_start") is not None:
+                starts[qas_id] = member(answer, "answer_start", int, place)
+        else:
+            texts[qas_id] = expect(answer, str, place)
+    return PredictionFile(texts, starts, repeated)

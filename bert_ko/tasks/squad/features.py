@@ -3,7 +3,8 @@
 A context is tokenized once, whole, and its questions share it. Everything is kept in flat arrays; a
 batch is gathered at the length that it needs.
 
-Legend: W windows, L max_seq_length, Q questions, C contexts.
+Legend: W windows, B batch, L max_seq_length, Q questions, C contexts, P pieces of all questions or
+contexts.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +29,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """How contexts are cut.
+    """How contexts are cut."""
 
-    Attributes:
-        max_seq_length: pieces of a window, with the question and three special tokens.
-        doc_stride: pieces between the beginnings of two windows.
-        max_query_length: pieces of a question; the rest is cut off.
-    """
-
-    max_seq_length: int = 384
-    doc_stride: int = 128
-    max_query_length: int = 64
+    max_seq_length: int = 384  # pieces of a window, with the question and three special tokens
+    doc_stride: int = 128  # pieces between the beginnings of two windows
+    max_query_length: int = 64  # pieces of a question; the rest is cut off
 
     def __post_init__(self) -> None:
         """Raises: ValueError: windows that cannot hold a context, by the flag's name."""
@@ -51,51 +46,35 @@ class WindowConfig:
 
 @dataclass(frozen=True)
 class Features:
-    """Windows over contexts.
+    """Windows over contexts, all int32."""
 
-    Attributes:
-        question_offsets: [Q + 1], where each question's pieces begin in question_ids.
-        question_ids: pieces of the questions, cut to max_query_length.
-        question_contexts: [Q], the context of each question.
-        context_offsets: [C + 1], where each context's pieces begin in the next three.
-        context_ids: pieces of the contexts.
-        context_starts: first character of each piece in its context.
-        context_ends: the character after its last.
-        answer_first: [Q], first piece of the first gold answer in its context; -1 for none.
-        answer_last: [Q], its last piece.
-        window_questions: [W], ascending.
-        window_first: [W], first piece of the context.
-        window_counts: [W], pieces of the context.
-    """
-
-    question_offsets: Ints
-    question_ids: Ints
-    question_contexts: Ints
-    context_offsets: Ints
-    context_ids: Ints
-    context_starts: Ints
-    context_ends: Ints
-    answer_first: Ints
-    answer_last: Ints
-    window_questions: Ints
-    window_first: Ints
-    window_counts: Ints
+    question_offsets: Ints  # [Q + 1], where each question's pieces begin in question_ids
+    question_ids: Ints  # [P], cut to max_query_length
+    question_contexts: Ints  # [Q], the context of each question
+    context_offsets: Ints  # [C + 1], where each context's pieces begin in the next three
+    context_ids: Ints  # [P]
+    context_starts: Ints  # [P], first character of each piece in its context
+    context_ends: Ints  # [P], the character after its last
+    answer_first: Ints  # [Q], first piece of the first gold answer in its context; -1 for none
+    answer_last: Ints  # [Q], its last piece
+    window_questions: Ints  # [W], ascending
+    window_first: Ints  # [W], first piece of the context
+    window_counts: Ints  # [W], pieces of the context
 
     @property
     def lengths(self) -> Ints:
-        """[W], pieces of each window with the question and special tokens."""
-        return (self._query_lengths() + self.window_counts + 3).astype(np.int32)
+        """int32 [W], pieces of each window with the question and special tokens."""
+        return self.first_context_position + self.window_counts + 1
 
     @property
     def first_context_position(self) -> Ints:
-        """[W], where the context begins in each window: behind [CLS] question [SEP]."""
-        return (self._query_lengths() + 2).astype(np.int32)
-
-    def _query_lengths(self) -> Ints:
-        return np.asarray(np.diff(self.question_offsets)[self.window_questions], np.int32)
+        """int32 [W], where the context begins in each window: behind [CLS] question [SEP]."""
+        return np.diff(self.question_offsets)[self.window_questions] + 2
 
     def targets(self, windows: Ints) -> tuple[Ints, Ints]:
-        """Positions of the gold answer in windows; 0, [CLS], where it is not wholly inside.
+        """First and last position of the gold answer, int32 [B], in windows, int32 [B].
+
+        Both are 0, [CLS], if the answer is not wholly inside.
 
         Source: convert_examples_to_features of google-research/bert.
         """
@@ -104,18 +83,23 @@ class Features:
         begin = self.window_first[windows]
         is_inside = (first >= begin) & (last < begin + self.window_counts[windows]) & (first >= 0)
         shift = self.first_context_position[windows] - begin
-        start = np.where(is_inside, first + shift, 0)
-        end = np.where(is_inside, last + shift, 0)
-        return start.astype(np.int32), end.astype(np.int32)
+        return np.where(is_inside, first + shift, 0), np.where(is_inside, last + shift, 0)
 
     def select(self, is_chosen: npt.NDArray[np.bool_]) -> Features:
-        """The same contexts and questions, with the windows alone that are chosen, bool [W]."""
-        return replace(
-            self,
-            window_questions=self.window_questions[is_chosen],
-            window_first=self.window_first[is_chosen],
-            window_counts=self.window_counts[is_chosen],
-        )
+        """The same contexts and questions, with the chosen windows alone, bool [W]."""
+        names = ("window_questions", "window_first", "window_counts")
+        return replace(self, **{name: getattr(self, name)[is_chosen] for name in names})
+
+    def spans(self, contexts: Ints | int, first: Ints | int, last: Ints | int) -> tuple[Ints, Ints]:
+        """First character, and the one after the last, of the pieces from first to last.
+
+        Args:
+            contexts: int32, of any shape; so are the others.
+            first: piece in the context.
+            last: piece in the context.
+        """
+        offset = self.context_offsets[contexts]
+        return self.context_starts[offset + first], self.context_ends[offset + last]
 
     def gather(
         self, windows: Ints, length: int, special_ids: tuple[int, int, int]
@@ -123,7 +107,7 @@ class Features:
         """The features of windows.
 
         Args:
-            windows: their numbers, [B].
+            windows: their numbers, int32 [B].
             length: pieces, at least as many as the longest of them has.
             special_ids: of [PAD], [CLS] and [SEP].
 
@@ -133,32 +117,25 @@ class Features:
         """
         pad, cls, sep = special_ids
         column = np.arange(length, dtype=np.int32)[None]
-        query = self.first_context_position[windows][:, None] - 2
-        counts = self.window_counts[windows][:, None]
-        total = query + counts + 3
+        begin = self.first_context_position[windows][:, None]
+        end = begin + self.window_counts[windows][:, None]
         questions = self.window_questions[windows]
-        contexts = self.question_contexts[questions]
         from_question = self.question_offsets[questions][:, None] + column - 1
-        first = self.context_offsets[contexts] + self.window_first[windows]
-        from_context = first[:, None] + column - query - 2
-        is_question = (column >= 1) & (column <= query)
-        is_context = (column >= query + 2) & (column < total - 1)
-        ids = np.where(
-            is_question,
-            _take(self.question_ids, from_question),
-            _take(self.context_ids, from_context),
-        )
-        ids = np.where(is_question | is_context, ids, pad)
-        ids = np.where((column == query + 1) | (column == total - 1), sep, ids)
+        first = self.context_offsets[self.question_contexts[questions]] + self.window_first[windows]
+        from_context = first[:, None] + column - begin
+        is_context = (column >= begin) & (column < end)
+        ids = np.where(column < begin - 1, _take(self.question_ids, from_question), pad)
+        ids = np.where(is_context, _take(self.context_ids, from_context), ids)
+        ids = np.where((column == begin - 1) | (column == end), sep, ids)
         ids[:, 0] = cls
-        mask = column < total
-        start, end = self.targets(windows)
+        mask = column <= end
+        starts, ends = self.targets(windows)
         return {
             "input_ids": ids.astype(np.int32),
             "input_mask": mask.astype(np.int32),
-            "segment_ids": ((column >= query + 2) & mask).astype(np.int32),
-            "start_positions": start,
-            "end_positions": end,
+            "segment_ids": ((column >= begin) & mask).astype(np.int32),
+            "start_positions": starts,
+            "end_positions": ends,
         }
 
 
@@ -168,13 +145,7 @@ def _take(ids: Ints, places: Ints) -> Ints:
 
 
 def build_features(dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig) -> Features:
-    """Tokenizes a dataset and cuts it into windows.
-
-    Args:
-        dataset: paragraphs and questions.
-        tokenizer: the whole context is given to it at once, questions one by one.
-        config: how contexts are cut.
-    """
+    """Tokenizes contexts, each as a whole, and questions, and cuts them into windows."""
     contexts = [tokenizer.encode(paragraph.context) for paragraph in dataset.paragraphs]
     questions = [
         (number, question)
@@ -187,7 +158,7 @@ def build_features(dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig)
     ]
     starts = [np.array(context.starts, np.int32) for context in contexts]
     ends = [np.array(context.ends, np.int32) for context in contexts]
-    spans = [
+    answers = [
         project(question.answers[0], starts[number], ends[number])
         if question.answers and not question.is_impossible
         else None
@@ -195,22 +166,18 @@ def build_features(dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig)
     ]
     question_contexts = np.array([number for number, _ in questions], np.int32)
     context_lengths = np.array([len(context) for context in contexts], np.int32)
-    windows = _windows(
-        context_lengths[question_contexts], np.array(list(map(len, queries)), np.int32), config
-    )
+    query_lengths = np.array(list(map(len, queries)), np.int32)
     return Features(
-        question_offsets=_offsets(queries),
-        question_ids=_flat(queries),
-        question_contexts=question_contexts,
-        context_offsets=_offsets([context.ids for context in contexts]),
-        context_ids=_flat([context.ids for context in contexts]),
-        context_starts=_flat(starts),
-        context_ends=_flat(ends),
-        answer_first=np.array([span[0] if span else -1 for span in spans], np.int32),
-        answer_last=np.array([span[1] if span else -1 for span in spans], np.int32),
-        window_questions=windows[0],
-        window_first=windows[1],
-        window_counts=windows[2],
+        _offsets(queries),
+        _flat(queries),
+        question_contexts,
+        _offsets([context.ids for context in contexts]),
+        _flat([context.ids for context in contexts]),
+        _flat(starts),
+        _flat(ends),
+        np.array([answer[0] if answer else -1 for answer in answers], np.int32),
+        np.array([answer[1] if answer else -1 for answer in answers], np.int32),
+        *_windows(context_lengths[question_contexts], query_lengths, config),
     )
 
 
@@ -219,8 +186,8 @@ def project(answer: Gold, starts: Ints, ends: Ints) -> tuple[int, int] | None:
 
     Args:
         answer: with its place in the context.
-        starts: first character of each piece.
-        ends: the character after its last.
+        starts: int32 [P], first character of each piece.
+        ends: int32 [P], the character after its last.
 
     Returns:
         The first and the last piece; None for an answer without a place or without pieces.
@@ -233,19 +200,19 @@ def project(answer: Gold, starts: Ints, ends: Ints) -> tuple[int, int] | None:
 
 
 def gold_spans(dataset: Dataset, features: Features) -> dict[str, Span]:
-    """The first gold answers in whole pieces, by question id: what a reader at its best answers.
+    """The first gold answers in whole pieces, by question id: what a perfect reader answers.
 
-    Args:
-        dataset: with gold answers; those without a place or without pieces are left out.
-        features: of the same.
+    Answers without a place in the context or without pieces are left out.
     """
-    spans = {}
-    for number, (paragraph, question) in enumerate(dataset.questions()):
-        if features.answer_first[number] < 0:
-            continue
-        offset = features.context_offsets[features.question_contexts[number]]
-        start = int(features.context_starts[offset + features.answer_first[number]])
-        end = int(features.context_ends[offset + features.answer_last[number]])
+    numbers = np.flatnonzero(features.answer_first >= 0)
+    starts, ends = features.spans(
+        features.question_contexts[numbers],
+        features.answer_first[numbers],
+        features.answer_last[numbers],
+    )
+    questions, spans = list(dataset.questions()), {}
+    for number, start, end in zip(numbers, starts.tolist(), ends.tolist(), strict=True):
+        paragraph, question = questions[number]
         spans[question.qas_id] = Span(paragraph.context[start:end], start, end)
     return spans
 
@@ -254,8 +221,8 @@ def _windows(contexts: Ints, queries: Ints, config: WindowConfig) -> tuple[Ints,
     """Question, first piece and pieces of each window.
 
     Args:
-        contexts: [Q], pieces of each question's context.
-        queries: [Q], pieces of each question.
+        contexts: int32 [Q], pieces of each question's context.
+        queries: int32 [Q], pieces of each question.
         config: how contexts are cut.
     """
     room = config.max_seq_length - 3 - queries
@@ -263,22 +230,26 @@ def _windows(contexts: Ints, queries: Ints, config: WindowConfig) -> tuple[Ints,
     # A window more for each step until one reaches the end.
     counts = 1 + np.maximum(0, -(-(contexts - room) // step))
     question = np.repeat(np.arange(len(queries), dtype=np.int32), counts)
-    rank = np.arange(len(question)) - np.repeat(np.cumsum(counts) - counts, counts)
-    first = rank * step[question]
+    first = ranks(counts) * step[question]
     length = np.minimum(room[question], contexts[question] - first)
     return question, first.astype(np.int32), length.astype(np.int32)
+
+
+def ranks(counts: Ints) -> npt.NDArray[np.int64]:
+    """0, 1, 2 … of each group: [2, 3] gives [0, 1, 0, 1, 2]."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _offsets(parts: Sequence[Sequence[int]]) -> Ints:
     return np.cumsum([0, *map(len, parts)]).astype(np.int32)
 
 
-def _flat(parts: Sequence[Any]) -> Ints:
+def _flat(parts: Sequence[Sequence[int] | Ints]) -> Ints:
     return np.concatenate([np.asarray(part, np.int32) for part in parts] or [np.empty(0, np.int32)])
 
 
 def max_context(features: Features) -> npt.NDArray[np.bool_]:
-    """Which pieces of which window are seen there with the most context around them.
+    """Which pieces of which window have the most context around them there.
 
     Returns:
         bool, the pieces of all windows one after another; each piece of a context is true in one
@@ -289,7 +260,7 @@ def max_context(features: Features) -> npt.NDArray[np.bool_]:
     """
     counts = features.window_counts
     window = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = ranks(counts)
     around = np.minimum(place, counts[window] - place - 1) + 0.01 * counts[window]
     piece = features.window_first[window] + place
     question = features.window_questions[window]
@@ -304,40 +275,23 @@ def max_context(features: Features) -> npt.NDArray[np.bool_]:
 
 
 def cached_features(
-    dataset_path: str,
-    dataset: Dataset,
-    tokenizer: Tokenizer,
-    config: WindowConfig,
-    folder: str,
+    path: str, dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig, folder: str
 ) -> Features:
-    """The features, from a file in the folder when nothing has changed since it was written.
+    """The features of the dataset of a file, from a cache in the folder unless something changed.
 
-    Args:
-        dataset_path: file of the dataset; its content counts, not its name.
-        dataset: read from it.
-        tokenizer: its fingerprint counts.
-        config: how contexts are cut.
-        folder: of the cache.
+    The content of the file counts, not its name, and the tokenizer's fingerprint.
     """
-    with files.open_binary(dataset_path) as stream:
+    with files.open_binary(path) as stream:
         digest = hashlib.sha256(stream.read())
     key = {"format": _FORMAT, "tokenizer": tokenizer.fingerprint, **asdict(config)}
     digest.update(json.dumps(key, sort_keys=True).encode())
-    path = os.path.join(folder, f"features-{digest.hexdigest()[:16]}.npz")
-    found = _load(path)
-    if found is None:
-        found = build_features(dataset, tokenizer, config)
-        arrays: dict[str, Any] = {f.name: getattr(found, f.name) for f in fields(found)}
-        with files.atomic_writer(path) as stream:
-            np.savez(stream, **arrays)
-    return found
-
-
-def _load(path: str) -> Features | None:
-    if not os.path.isfile(path):
-        return None
+    cache = os.path.join(folder, f"features-{digest.hexdigest()[:16]}.npz")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(cache, allow_pickle=False) as arrays:
             return Features(**{field.name: arrays[field.name] for field in fields(Features)})
-    except (OSError, ValueError, KeyError, EOFError):
-        return None  # a damaged cache is made again
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # there is none yet, or it is damaged
+    found = build_features(dataset, tokenizer, config)
+    with files.atomic_writer(cache) as stream:
+        np.savez(stream, **vars(found))
+    return found

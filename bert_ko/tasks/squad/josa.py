@@ -1,490 +1,75 @@
-"""Cutting particles and endings off the tail of an answer, with the whole context in view.
-
-A particle (josa), copula or ending follows a Korean answer without white space, so that a reader
-that answers in eojeols, or whose last piece is one too many, is wrong by a syllable or two. MeCab
-has seen the whole context; only the tail of the answer's last eojeol is looked at.
-
-A node of MeCab is cut inside only where the same context shows what is before the particle as a
-word of its own, as a foreign name that MeCab has taken apart; pronouns such as 누가 never.
-
-Rules were developed on half of the articles of korquad/train.json; see docs/korquad.md.
-"""
+"""Stripping josa and endings from answers: all that the rules find, or those of a list alone."""
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
-from bert_ko.tasks.squad.examples import Span
+from bert_ko.tasks.squad.examples import NO_ANSWER, Dataset, Span
+from bert_ko.tasks.squad.josa_rules import Analysis, Stripped, find_words, strip_tail
 from bert_ko.tokenization import normalization
 from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme
 
-_SENTENCE_END = re.compile(r"(?<=[가-힣]다)\.")
-_RUN = re.compile(r"[^\W_]+")
-_OPENING = {
-    ")": "(", "）": "（", "]": "[", "}": "{", "〉": "〈", "》": "《", "」": "「", "』": "『",
-    "”": "“", "’": "‘", "】": "【", ">": "<",
-}  # fmt: skip
-_CLOSING = {opening: closing for closing, opening in _OPENING.items()}
-_ROUND = ")）"
-_QUOTES = dict(zip("《〈「『“‘<\"'", "》〉」』”’>\"'", strict=True))
-_STRAIGHT_QUOTES = "'\""
-_PUNCTUATION = frozenset(".,!?;:·…、。~-–—")
-_SIGNS = frozenset("%℃°\"'")  # after which a particle may stand, besides letters and brackets
-
-_OBJECT_JOSA = ("을", "를")  # MeCab takes parts of foreign names for other forms
-_NO_JOSA = frozenset(("랑", "요", "링", "야"))
-# First syllables of the copula, alone or fused with an ending: 이다, 인, 라는, 였다, 입니다 …
-_COPULA_STARTS = frozenset("이다인라였며일임입예여란자고든던에랄")
-_AFTER_VOWELS = frozenset("다라며였란")
-_AFFIX_VERBS = ("하", "한", "할", "해", "했", "되", "된", "될", "돼", "됐", "시키", "시킨", "당하")
-# Cut after a particle was: what is left is the answer more often than not.
-_NOUNS_AFTER_JOSA = frozenset(
-    ("만/NNB", "때문/NNB", "편/NNB", "측/NNB", "안/NNG", "씨/NNB", "들/XSN")
-)
-# Cut also at the very end.
-_NOUNS = frozenset(
-    ("때문/NNB", "정도/NNG", "가량/NNG", "짜리/XSN", "동안/NNG", "간/NNG", "때/NNG", "씩/XSN")
-)
-# Particles as strings, the longest first, for nodes in which MeCab sees none.
-_JOSA = (
-    "에서는", "이라는", "으로는", "이라고", "라는", "에서", "으로", "에게", "이다", "라고",
-    "은", "는", "이", "가", "을", "를", "와", "과", "의", "도", "로", "에", "인", "라", "다",
-)  # fmt: skip
-_CASES = ("에서", "으로", "은", "는", "이", "가", "을", "를", "의", "에", "와", "과", "로", "도")
-_AFTER_WORDS = (*_CASES, "이라는", "라는", "에게", "만", "인")
-# They end names too (가파도, 편이), so that the context may say that they belong to one.
-_ENDS_OF_NAMES = frozenset("이가은는을를도의요인면다라로")
-
-
-class Analysis(NamedTuple):
-    """A context and its morphemes, ascending, with offsets in characters of the context."""
-
-    context: str
-    morphemes: list[Morpheme]
-    ends: list[int]
-    evidence: Evidence
-
-
-class Stripped(NamedTuple):
-    """An answer after stripping.
-
-    Attributes:
-        span: what is left.
-        removed: what was cut off at the end; "" where nothing was.
-        rule: why, by the first cut that was more than punctuation: josa, copula, verb, bracket,
-            noun, name or quote; "" where nothing was.
-    """
-
-    span: Span
-    removed: str
-    rule: str
-
 
 class JosaStripper:
-    """Analyses contexts and strips answers."""
+    """Analyses contexts and strips answers.
+
+    Attributes:
+        endings: those that are stripped, as ``ending_key`` names them; None strips all.
+    """
+
+    endings: frozenset[str] | None = None
 
     def __init__(self, user_dictionaries: Sequence[str] = ()) -> None:
         """Args: user_dictionaries: paths of compiled MeCab dictionaries, those of the tokenizer."""
         self._segmenter = MecabSegmenter(user_dictionaries)
 
-    def analyze(self, context: str, evidence: Evidence | None = None) -> Analysis:
-        """Runs MeCab over a whole context.
+    def only(self, endings: Iterable[str]) -> JosaStripper:
+        """The same stripper, for these endings alone."""
+        stripper = copy.copy(self)
+        stripper.endings = frozenset(endings)
+        return stripper
 
-        Args:
-            context: of any form.
-            evidence: words of the article or file that it is from; by default its own.
-        """
+    def analyze(self, context: str) -> Analysis:
+        """Runs MeCab over a whole context."""
         source = normalization.normalize(context, normalization.RULES["nfc"])
         morphemes = [
             Morpheme(m.surface, *source.span(m.start, m.end), m.pos)
             for m in self._segmenter.analyze(source.text)
         ]
-        return Analysis(
-            context, morphemes, [m.end for m in morphemes], evidence or Evidence([context])
-        )
+        return Analysis(context, morphemes, find_words(context))
 
     def strip(self, analysis: Analysis, span: Span) -> Stripped:
-        """Cuts the tail of an answer.
-
-        Args:
-            analysis: of the context.
-            span: the answer, which ends at the end of a morpheme or not.
-
-        Returns:
-            What is left, which is never nothing.
-        """
-        if _is_enclosed(analysis.context, span.start, span.end):
-            return Stripped(span, "", "")
-        tail = _Tail(analysis, span)
-        while tail.cut_once():
-            pass
-        return tail.result()
+        """Cuts the tail of an answer; something is always left."""
+        stripped = strip_tail(analysis, span)
+        if self.endings is None or ending_key(stripped) in self.endings:
+            return stripped
+        return Stripped(span, "", "")
 
 
-def _is_enclosed(text: str, start: int, end: int) -> bool:
-    """Whether quotes stand right around the answer: a particle would be outside, as in 《비》는."""
-    around = text[start - 1 : start], text[end : end + 1]
-    return around[0] != "" and around[1] == _QUOTES.get(around[0])
+def ending_key(stripped: Stripped) -> str:
+    """The rule and the letters that were cut off; of a bracket the rule alone."""
+    if stripped.rule == "bracket":
+        return stripped.rule
+    return f"{stripped.rule} {''.join(c for c in stripped.removed if c.isalnum())}"
 
 
-class _Tail:
-    """The answer while it is cut."""
+def strip_answers(
+    dataset: Dataset, spans: Mapping[str, Span], stripper: JosaStripper
+) -> dict[str, Stripped]:
+    """Strips answers, by question id, in their contexts.
 
-    def __init__(self, analysis: Analysis, span: Span):
-        self._analysis, self._text = analysis, analysis.context
-        self._evidence = analysis.evidence
-        self._start, self._end = span.start, span.end
-        self._given = span
-        self._rules: list[str] = []
-        # Something after the answer was seen, so that the answer is wider than it should be.
-        self._is_wide = False
-
-    def result(self) -> Stripped:
-        text = self._text
-        self._cut_sentence_before()
-        if self._is_wide:
-            self._cut_bracket_in_quotes()
-            self._cut_word_before_title()
-        self._cut_left()
-        start, end = self._start, self._end
-        if not any(character.isalnum() for character in text[start:end]):
-            return Stripped(self._given, "", "")
-        rule = next((r for r in self._rules if r != "punctuation"), "")
-        if not rule and self._rules:
-            # Only punctuation was at the tail: the scorer drops it anyway.
-            return Stripped(self._given, "", "")
-        span = Span(text[start:end], start, end)
-        if span == self._given:
-            return Stripped(span, "", "")
-        return Stripped(span, text[end : self._given.end], rule or "quote")
-
-    def cut_once(self) -> bool:
-        """Cuts one thing; False where nothing is left to be cut."""
-        end = self._end
-        self._trim_punctuation()
-        if self._end <= self._start:
-            return False
-        return (
-            self._cut_closing()
-            or self._cut_morphemes()
-            or self._cut_open_bracket()
-            or self._cut_name_josa()
-            or self._end < end
-        )
-
-    def _cut_to(self, end: int, rule: str, is_wide: bool = True) -> bool:
-        self._end = end
-        self._rules.append(rule)
-        self._is_wide = self._is_wide or is_wide
-        return True
-
-    def _trim_punctuation(self) -> None:
-        text = self._text
-        while self._end > self._start and (
-            text[self._end - 1].isspace() or text[self._end - 1] in _PUNCTUATION
-        ):
-            self._end -= 1
-            self._rules.append("punctuation")
-            self._is_wide = self._is_wide or text[self._end] in ".,"
-
-    def _cut_closing(self) -> bool:
-        """A bracket with its content after a word, or a bracket or quote without its other half."""
-        text, start, end = self._text, self._start, self._end
-        last = text[end - 1]
-        if last in _CLOSING:
-            return self._cut_to(end - 1, "punctuation", is_wide=False)
-        if last in _STRAIGHT_QUOTES and text[start:end].count(last) % 2 == 1:
-            return self._cut_to(end - 1, "punctuation", is_wide=False)
-        if last not in _OPENING:
-            return False
-        opening = _matching(text, start, end)
-        if opening is None:
-            return self._cut_to(end - 1, "punctuation", is_wide=False)
-        is_after_word = opening > start and not text[opening - 1].isspace()
-        if last == "]" and text[opening + 1 : end - 1].isdigit() and is_after_word:
-            return self._cut_to(opening, "bracket")  # a footnote
-        if last in _ROUND and self._is_wide and is_after_word and text[opening - 1] not in _CLOSING:
-            return self._cut_to(opening, "bracket")
-        return False
-
-    def _cut_open_bracket(self) -> bool:
-        """What follows an open bracket in the last eojeol: 봉래산(蓬萊山."""
-        text, place, depth = self._text, self._end - 1, 0
-        while place > self._start and not text[place].isspace():
-            if text[place] in _OPENING:
-                depth += 1
-            elif text[place] in _CLOSING:
-                if not depth:
-                    return text[place] in "(（[" and self._cut_to(place, "bracket")
-                depth -= 1
-            place -= 1
-        return False
-
-    def _node(self) -> int | None:
-        """The morpheme that ends where the answer does, if another stands before it, unspaced."""
-        ends, morphemes = self._analysis.ends, self._analysis.morphemes
-        place = bisect_left(ends, self._end)
-        if place == len(ends) or ends[place] != self._end:
-            return None
-        is_joined = place > 0 and ends[place - 1] == morphemes[place].start
-        return place if is_joined and morphemes[place].start > self._start else None
-
-    def _cut_morphemes(self) -> bool:
-        place = self._node()
-        if place is None:
-            return False
-        node = self._analysis.morphemes[place]
-        tags = node.pos.split("+")
-        before = self._text[node.start - 1]
-        if before in _OPENING or before in _STRAIGHT_QUOTES:
-            # Whatever MeCab says after a quote or bracket: '…'이 as a determiner.
-            if node.surface in _JOSA or tags[0].startswith("J"):
-                return self._cut_to(node.start, "josa")
-        elif not (before.isalnum() or before in _SIGNS):
-            return False
-        if self._belongs_to_name(node):
-            return False
-        if node.pos in ("MM", "NR") and node.surface == "이" and _agrees("이", before):
-            return self._cut_to(node.start, "josa")  # no determiner hangs on a word
-        if tags[0].startswith("J"):
-            return _is_josa(node, before) and self._cut_to(node.start, "josa")
-        if tags[0] == "VCP":
-            return _is_copula(node.surface, tags, before) and self._cut_to(node.start, "copula")
-        if tags[0].startswith("E"):
-            return self._cut_endings(place)
-        if tags[0] in ("XSV", "XSA") and len(tags) > 1:
-            return self._cut_verb(node, tags)
-        key = f"{node.surface}/{tags[0]}"
-        is_noun = key in _NOUNS or (self._is_wide and key in _NOUNS_AFTER_JOSA)
-        return is_noun and self._cut_to(node.start, "noun")
-
-    def _cut_endings(self, place: int) -> bool:
-        """Endings with the copula or the 하다, 되다 that they belong to: 이/VCP 었/EP 다/EF."""
-        morphemes = self._analysis.morphemes
-        first = place
-        while (
-            first > 0
-            and morphemes[first].pos[0] in "EJ"
-            and morphemes[first - 1].end == morphemes[first].start > self._start
-        ):
-            first -= 1
-        stem = morphemes[first]
-        tag = stem.pos.split("+")[0]
-        is_joined = first > 0 and morphemes[first - 1].end == stem.start > self._start
-        if tag == "VCP" and is_joined:
-            return self._cut_to(stem.start, "copula")
-        if tag in ("XSV", "XSA") and is_joined:
-            return self._cut_verb(stem, [tag])
-        ending = morphemes[place]
-        if tag in ("VV", "VA", "VX") and first == place - 1 and ending.surface in ("는", "은"):
-            # A verb that hangs on a noun is the end of a name: 매캔/NNP 지/VV 는/ETM.
-            is_name = is_joined and morphemes[first - 1].pos[:2] in ("NN", "SL", "SN")
-            before = self._text[ending.start - 1]
-            return (
-                is_name and _agrees(ending.surface, before) and self._cut_to(ending.start, "josa")
-            )
-        return False
-
-    def _cut_verb(self, stem: Morpheme, tags: list[str]) -> bool:
-        """The 하다 or 되다 of a noun; a whole sentence is answered with its verb."""
-        morphemes = self._analysis.morphemes
-        last = morphemes[bisect_left(self._analysis.ends, self._end)]
-        place = bisect_left(self._analysis.ends, stem.start)
-        if last.pos.endswith("EF"):
-            while place >= 0 and morphemes[place].start >= self._start:
-                if morphemes[place].pos.startswith("J"):
-                    return False
-                place -= 1
-        return _is_affix_verb(stem, tags) and self._cut_to(stem.start, "verb")
-
-    def _word(self) -> tuple[int, str]:
-        """The letters and digits at the tail, and where they begin."""
-        place = self._end
-        while place > self._start and self._text[place - 1].isalnum():
-            place -= 1
-        return place, self._text[place : self._end]
-
-    def _belongs_to_name(self, node: Morpheme) -> bool:
-        """Whether texts have the word with its tail and another particle: 가파도는 for 가파도."""
-        if node.surface not in _ENDS_OF_NAMES:
-            return False
-        place, word = self._word()
-        bare = word[: -len(node.surface)]
-        if not bare:
-            return False
-        own = self._own_run(place)
-        as_name = self._evidence.count(word, _CASES, own)
-        return as_name > self._evidence.count(bare, _others(node.surface), own, bare=True)
-
-    def _cut_name_josa(self) -> bool:
-        """A particle that MeCab has not seen, where the context has the word without it."""
-        if any(rule != "punctuation" for rule in self._rules):
-            return False
-        place, word = self._word()
-        node = self._last_node()
-        if node is None or node.pos.startswith(("NP", "SN", "J")):
-            return False
-        for josa in _JOSA:
-            bare = word.removesuffix(josa)
-            if len(bare) < 2 or bare == word or not _agrees(josa, bare[-1]):
-                continue
-            left = self._end - len(josa) - node.start  # syllables of the node before the particle
-            is_torn = node.end == self._end and 0 < left < 2 and node.start > place
-            is_noun = node.pos.startswith(("NN", "XS", "MM"))
-            if josa == "를" and node.end == self._end:  # no noun ends in it
-                return self._cut_to(self._end - 1, "name")
-            if is_noun and not is_torn:
-                return False
-            own = self._own_run(place)
-            alone = self._evidence.count(bare, _others(josa), own, bare=True)
-            if alone > self._evidence.count(word, _CASES, own):
-                return self._cut_to(self._end - len(josa), "name")
-            return False
-        return False
-
-    def _own_run(self, place: int) -> str:
-        """The run of letters and digits that begins there, beyond the answer too."""
-        match = _RUN.match(self._text, place)
-        return match[0] if match else ""
-
-    def _last_node(self) -> Morpheme | None:
-        place = bisect_left(self._analysis.ends, self._end)
-        return self._analysis.morphemes[place] if place < len(self._analysis.ends) else None
-
-    def _cut_bracket_in_quotes(self) -> None:
-        """A bracket at the end of quotes around the whole, with its content: ‘비(雨)’ is 비."""
-        text, start, end = self._text, self._start, self._end
-        if (
-            end - start < 4
-            or _QUOTES.get(text[start]) != text[end - 1]
-            or text[end - 2] not in _ROUND
-        ):
-            return
-        opening = _matching(text, start, end - 1)
-        if opening is not None and opening > start + 1 and text[opening - 1].isalnum():
-            self._start = start + 1
-            self._cut_to(opening, "bracket")
-
-    def _cut_sentence_before(self) -> None:
-        """The end of a sentence that the answer follows without a blank: 했다.《비》 is 《비》."""
-        found = _SENTENCE_END.search(self._text, self._start, self._end - 1)
-        if found and not self._text[found.end()].isspace():
-            self._start = found.end()
-
-    def _cut_word_before_title(self) -> None:
-        """What stands before a title without a blank: 장편《비》 is 비."""
-        text, end = self._text, self._end
-        if end - self._start < 3 or text[end - 1] not in "》〉":
-            return
-        opening = _matching(text, self._start, end)
-        if opening is not None and opening > self._start and text[opening - 1].isalnum():
-            self._start = opening
-
-    def _cut_left(self) -> None:
-        """Blanks, an opening bracket without its other half, and quotes around the whole."""
-        text = self._text
-        while self._start < self._end and text[self._start].isspace():
-            self._start += 1
-        place = self._start
-        while place < self._end and not text[place].isspace():
-            closing = _CLOSING.get(text[place])
-            if closing and closing not in text[place : self._end]:
-                self._start = place + 1
-            place += 1
-        inside = text[self._start : self._end]
-        is_quoted = len(inside) > 2 and inside[0] in "“「『" and inside[-1] == _CLOSING[inside[0]]
-        if is_quoted and inside.count(inside[0]) == 1:
-            self._start, self._end = self._start + 1, self._end - 1
-
-
-def _matching(text: str, start: int, end: int) -> int | None:
-    """The opening bracket of the closing one before ``end``."""
-    closing, depth = text[end - 1], 0
-    for place in range(end - 1, start - 1, -1):
-        if text[place] == closing:
-            depth += 1
-        elif text[place] == _OPENING[closing]:
-            depth -= 1
-            if not depth:
-                return place
-    return None
-
-
-def _others(josa: str) -> tuple[str, ...]:
-    return tuple(other for other in _AFTER_WORDS if other != josa)
-
-
-def _final(character: str) -> int | None:
-    """Batchim: 0 none, 8 ㄹ; None for what is no Hangul syllable."""
-    return (ord(character) - 0xAC00) % 28 if "가" <= character <= "힣" else None
-
-
-def _agrees(josa: str, before: str) -> bool:
-    """Whether a particle may stand after this character; letters and digits take all."""
-    final = _final(before)
-    if final is None:
-        return True
-    if josa.startswith("으로"):
-        return final not in (0, 8)
-    if josa.startswith("로"):
-        return final in (0, 8)
-    if josa in ("은", "을", "이") or josa.startswith(("과", "이나")):
-        return final != 0
-    if josa in ("는", "가", "를", "라", "다", "라는", "라고") or josa.startswith("와"):
-        return final == 0
-    return True
-
-
-def _is_josa(node: Morpheme, before: str) -> bool:
-    if node.surface in _NO_JOSA or not _agrees(node.surface, before):
-        return False
-    if node.surface == "과" and before == "학":  # 법학과: the name of a department
-        return False
-    return not node.pos.startswith("JKO") or node.surface in _OBJECT_JOSA
-
-
-def _is_copula(surface: str, tags: list[str], before: str) -> bool:
-    is_whole = all(tag == "VCP" or tag[0] in "EJ" for tag in tags)
-    agrees = surface[0] not in _AFTER_VOWELS or not _final(before)
-    return is_whole and surface[0] in _COPULA_STARTS and agrees
-
-
-def _is_affix_verb(node: Morpheme, tags: list[str]) -> bool:
-    """하다, 되다, 시키다 after a noun; not its nominal form (기발함)."""
-    is_plain = all(tag in ("XSV", "XSA") or (tag[0] == "E" and tag != "ETN") for tag in tags)
-    return is_plain and node.surface.startswith(_AFFIX_VERBS)
-
-
-class Evidence:
-    """The words of texts, to be asked how a word stands elsewhere.
-
-    A word here is a run of letters and digits, with whatever particle hangs on it.
+    Returns:
+        Question id to what is left of the answer, of those that became shorter.
     """
-
-    def __init__(self, texts: Iterable[str]):
-        """Args: texts: contexts of one article, or of a whole file."""
-        self._counts = Counter(run for text in texts for run in _RUN.findall(text))
-        self._runs = sorted(self._counts)
-
-    def count(self, word: str, particles: tuple[str, ...], own: str, bare: bool = False) -> int:
-        """How often a word stands with one of the particles.
-
-        Args:
-            word: without a particle.
-            particles: that may follow.
-            own: the run in question, which is not counted.
-            bare: count the word without any particle too.
-        """
-        total = 0
-        for place in range(bisect_left(self._runs, word), len(self._runs)):
-            run = self._runs[place]
-            if not run.startswith(word):
-                break
-            rest = run[len(word) :]
-            if (rest in particles and _agrees(rest, word[-1])) if rest else bare:
-                total += self._counts[run] - (run == own)
-        return total
+    analyze = lru_cache(maxsize=1)(stripper.analyze)  # once for all questions on a context
+    shortened = {}
+    for paragraph, question in dataset.questions():
+        span = spans.get(question.qas_id, NO_ANSWER)
+        if not span.text.strip():
+            continue
+        stripped = stripper.strip(analyze(paragraph.context), span)
+        if stripped.span != span:
+            shortened[question.qas_id] = stripped
+    return shortened

@@ -1,6 +1,6 @@
 """Logits of windows to answers: slices of the original context, byte for byte.
 
-Legend: W windows, L max_seq_length, K n_best_size.
+Legend: W windows, L max_seq_length, K n_best_size, A possible answers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,12 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PredictionConfig:
-    """How answers are chosen.
+    """How answers are chosen."""
 
-    Attributes:
-        n_best_size: answers that are kept for a question.
-        max_answer_length: pieces of an answer at most.
-        version_2_with_negative: there are questions without an answer.
-        null_score_diff_threshold: no answer, where its score is better than the best answer's by
-            more than this.
-    """
-
-    n_best_size: int = 20
-    max_answer_length: int = 30
-    version_2_with_negative: bool = False
+    n_best_size: int = 20  # answers that are kept for a question
+    max_answer_length: int = 30  # pieces of an answer at most
+    version_2_with_negative: bool = False  # some questions have no answer
+    # No answer, if its score is better than the best answer's by more than this.
     null_score_diff_threshold: float = 0.0
 
 
@@ -55,35 +48,20 @@ class Candidate(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The answers of a question, the best first.
-
-    Attributes:
-        qas_id: the question.
-        candidates: at least one.
-        null_odds: score of no answer less that of the best answer; 0 in version 1.
-    """
+    """The answers of a question."""
 
     qas_id: str
-    candidates: list[Candidate]
-    null_odds: float
+    candidates: list[Candidate]  # the best first; at least one
+    null_odds: float  # score of no answer less that of the best answer; 0 in version 1
 
     def best(self, config: PredictionConfig) -> Candidate:
-        """The answer; empty where no answer is more likely, in version 2."""
+        """The answer; empty if no answer is more likely, in version 2."""
         if config.version_2_with_negative and self.null_odds > config.null_score_diff_threshold:
             return next((c for c in self.candidates if not c.text), _EMPTY)
         return next((c for c in self.candidates if c.text), self.candidates[0])
 
 
 _EMPTY = Candidate("", 0, 0, 0.0, 0.0, 0.0, 0.0)
-
-
-class _Pairs(NamedTuple):
-    """Possible answers, by question, the best first."""
-
-    window: Ints
-    start: Ints  # positions in the window
-    end: Ints
-    score: Floats
 
 
 def predict(
@@ -105,39 +83,45 @@ def predict(
     Source: write_predictions of google-research/bert. Differs: answers are slices of the context by
         character offsets; texts that differ in their place alone count once, as there.
     """
-    pairs = _pairs(features, start_logits, end_logits, config)
-    questions = features.window_questions[pairs.window]
-    bounds = np.searchsorted(questions, np.arange(len(features.question_contexts) + 1))
+    window, start, end, score = _pairs(features, start_logits, end_logits, config)
+    questions = features.window_questions[window]
+    contexts = features.question_contexts[questions]
+    shift = features.window_first[window] - features.first_context_position[window]
+    first, behind = features.spans(contexts, shift + start, shift + end)
+    logits = start_logits[window, start], end_logits[window, end]
+    numbers = np.arange(len(features.question_contexts) + 1)
+    bounds = np.searchsorted(questions, numbers)
+    window_bounds = np.searchsorted(features.window_questions, numbers)
     null = start_logits[:, 0] + end_logits[:, 0]
-    window_bounds = np.searchsorted(
-        features.window_questions, np.arange(len(features.question_contexts) + 1)
-    )
     for number, (paragraph, question) in enumerate(dataset.questions()):
         null_score = float(null[window_bounds[number] : window_bounds[number + 1]].min())
-        # As many as are wanted are made, which are few of all.
+        # Candidates are made only until there are enough, which are few of all.
         found = (
-            _candidate(features, paragraph.context, pairs, i, start_logits, end_logits)
+            Candidate(
+                paragraph.context[first[i] : behind[i]], int(first[i]), int(behind[i]),
+                float(score[i]), 0.0, float(logits[0][i]), float(logits[1][i]),
+            )
             for i in range(bounds[number], bounds[number + 1])
-        )
+        )  # fmt: skip
         yield _prediction(question.qas_id, found, null_score, config)
 
 
 def _pairs(
     features: Features, start_logits: Floats, end_logits: Floats, config: PredictionConfig
-) -> _Pairs:
-    """The best pairs of each window."""
-    windows, length = start_logits.shape
+) -> tuple[Ints, Ints, Ints, Floats]:
+    """The best pairs of each window by question, the best first.
+
+    Returns:
+        Window, first and last position there, int32 [A], and score, float32 [A].
+    """
     begin = features.first_context_position[:, None]
-    column = np.arange(length)[None]
+    column = np.arange(start_logits.shape[1])[None]
     is_context = (column >= begin) & (column < begin + features.window_counts[:, None])
     is_start = is_context.copy()
     is_start[is_context] = max_context(features)
-    k = min(config.n_best_size, length)
-    starts = _best(np.where(is_start, start_logits, -np.inf), k)
-    ends = _best(np.where(is_context, end_logits, -np.inf), k)
-    row = np.arange(windows)[:, None]
-    start_scores = np.where(is_start[row, starts], start_logits[row, starts], -np.inf)
-    end_scores = np.where(is_context[row, ends], end_logits[row, ends], -np.inf)
+    k = config.n_best_size
+    starts, start_scores = _best(np.where(is_start, start_logits, -np.inf), k)
+    ends, end_scores = _best(np.where(is_context, end_logits, -np.inf), k)
     score = start_scores[:, :, None] + end_scores[:, None, :]
     size = ends[:, None, :] - starts[:, :, None] + 1
     score = np.where((size >= 1) & (size <= config.max_answer_length), score, -np.inf)
@@ -145,7 +129,7 @@ def _pairs(
     flat = score[window, i, j]
     order = np.lexsort((-flat, features.window_questions[window]))
     window, i, j = window[order], i[order], j[order]
-    return _Pairs(
+    return (
         window.astype(np.int32),
         starts[window, i].astype(np.int32),
         ends[window, j].astype(np.int32),
@@ -153,37 +137,10 @@ def _pairs(
     )
 
 
-def _best(values: Floats, k: int) -> npt.NDArray[np.int64]:
-    """Columns of the k largest of each row, the largest first; among equals the leftmost."""
-    return np.argsort(-values, axis=1, kind="stable")[:, :k]
-
-
-def _candidate(
-    features: Features,
-    text: str,
-    pairs: _Pairs,
-    i: int,
-    start_logits: Floats,
-    end_logits: Floats,
-) -> Candidate:
-    window = pairs.window[i]
-    context = features.question_contexts[features.window_questions[window]]
-    shift = (
-        features.context_offsets[context]
-        + features.window_first[window]
-        - features.first_context_position[window]
-    )
-    start = int(features.context_starts[shift + pairs.start[i]])
-    end = int(features.context_ends[shift + pairs.end[i]])
-    return Candidate(
-        text[start:end],
-        start,
-        end,
-        float(pairs.score[i]),
-        0.0,
-        float(start_logits[window, pairs.start[i]]),
-        float(end_logits[window, pairs.end[i]]),
-    )
+def _best(values: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Columns and values of the k largest of each row, the largest first, ties from the left."""
+    columns = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    return columns, np.take_along_axis(values, columns, axis=1)
 
 
 def _prediction(
@@ -201,8 +158,7 @@ def _prediction(
         best.append(_EMPTY._replace(score=null_score))
         best.sort(key=lambda candidate: -candidate.score)
     best = best or [_EMPTY]
-    largest = best[0].score
-    weights = [math.exp(candidate.score - largest) for candidate in best]
+    weights = [math.exp(candidate.score - best[0].score) for candidate in best]
     total = sum(weights)
     ranked = [
         candidate._replace(probability=weight / total)

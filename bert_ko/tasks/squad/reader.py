@@ -5,14 +5,14 @@ Legend: B batch, L length of the batch, W windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, get_args, overload
+from itertools import groupby
+from typing import ClassVar, NamedTuple, get_args, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from bert_ko.modeling.heads import SPAN_WEIGHTS, HostBatch, SpanHead
+from bert_ko.modeling.heads import SPAN_WEIGHTS, SpanHead
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.loading import (
     BATCH_SIZE,
@@ -22,19 +22,19 @@ from bert_ko.tasks.loading import (
     require_choice,
     require_positive,
 )
-from bert_ko.tasks.squad.examples import Dataset, Span
+from bert_ko.tasks.squad.comparison import JosaReport
+from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
-from bert_ko.tasks.squad.josa_policy import StripJosa
-from bert_ko.tasks.squad.josa_report import JosaReport, Stripper, make_josa_report, strip_answers
-from bert_ko.tasks.squad.pairs import Pair, to_dataset
-from bert_ko.tasks.squad.predictions import Candidate, Prediction, PredictionConfig, predict
+from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
+from bert_ko.tasks.squad.josa_rules import Stripped
+from bert_ko.tasks.squad.predictions import Candidate, Floats, Prediction, PredictionConfig
+from bert_ko.tasks.squad.predictions import predict as choose_answers
 from bert_ko.tasks.squad.reading import stored_stripper
-from bert_ko.tasks.squad.scores import Scores, score_predictions
+from bert_ko.tasks.squad.scores import score_predictions
+from bert_ko.tasks.squad.settings import StripJosa
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.backend import Predict
 from bert_ko.training.model_files import TrainedModel
-
-if TYPE_CHECKING:
-    from bert_ko.tasks.squad.josa import Stripped
 
 _DEFAULTS = {
     "doc_stride": WindowConfig.doc_stride,
@@ -45,70 +45,37 @@ _FAR_BELOW = np.float32(-1e9)  # the logit of what a batch does not have
 
 
 class Reading(NamedTuple):
-    """The answers to the questions of a dataset.
+    """The answers to the questions of a dataset, by question id."""
 
-    Attributes:
-        predictions: as the model gives them, one for each question.
-        chosen: question id to answer before stripping.
-        shortened: question id to what stripping left of it, of the answers that it changed.
-    """
-
-    predictions: list[Prediction]
-    chosen: dict[str, Span]
-    shortened: dict[str, Stripped]
+    predictions: list[Prediction]  # as the model gives them, one for each question
+    chosen: dict[str, Span]  # the answers before stripping
+    shortened: dict[str, Stripped]  # what is left of the answers that stripping changed
 
     @property
     def answers(self) -> dict[str, Span]:
-        """Question id to final answer."""
+        """The final answers."""
         return self.chosen | {qas_id: found.span for qas_id, found in self.shortened.items()}
 
-    def report(
-        self, golds: Mapping[str, Sequence[str]], scores: Scores | None = None
-    ) -> JosaReport:
-        """The official scores without and with stripping.
-
-        Args:
-            golds: question id to accepted answers.
-            scores: of the answers before stripping, where they are known.
-        """
+    def report(self, golds: Mapping[str, Sequence[str]]) -> JosaReport:
+        """The official scores without and with stripping; golds are accepted answers by id."""
         texts = {qas_id: span.text for qas_id, span in self.chosen.items()}
-        scores = scores or score_predictions(golds, texts)
-        return make_josa_report(golds, texts, scores, self.shortened)
+        return JosaReport.of(score_predictions(golds, texts), self.shortened)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question: context[start:end]; "" with start and end 0 if there is none.
+    """The answer to a question: context[start:end]; "" with start and end 0 if there is none."""
 
-    Attributes:
-        text: after stripping.
-        start: first character in the context.
-        end: the character after the last.
-        probability: that the model gives to the answer before stripping, among the candidates.
-        candidates: what the model considered, before stripping: the answer, then the others, the
-            best first.
-    """
-
-    text: str
-    start: int
-    end: int
-    probability: float
-    candidates: tuple[Candidate, ...]
+    text: str  # after stripping
+    start: int  # first character in the context
+    end: int  # the character after the last
+    probability: float  # of the answer before stripping, among the candidates
+    candidates: tuple[Candidate, ...]  # before stripping: the answer, then the others, best first
 
 
 @dataclass(frozen=True)
 class Reader(Loadable):
-    """A model that answers questions on contexts.
-
-    Attributes:
-        tokenizer: of the model.
-        windows: how contexts are cut.
-        plan: how windows are put into batches.
-        answers: how answers are chosen.
-        stripper: cuts josa off the answers; None cuts nothing.
-        predict: input_ids, input_mask, segment_ids int32 [B, L] to start_logits and end_logits
-            float32 [B, L].
-    """
+    """A model that answers questions on contexts."""
 
     kind: ClassVar[str] = "reader"
     variable: ClassVar[str] = SPAN_WEIGHTS
@@ -117,8 +84,9 @@ class Reader(Loadable):
     windows: WindowConfig
     plan: BatchPlan
     answers: PredictionConfig
-    stripper: Stripper | None
-    predict: Callable[[HostBatch], HostBatch]
+    stripper: JosaStripper | None  # cuts josa off the answers; None cuts nothing
+    # input_ids, input_mask, segment_ids int32 [B, L] to start_logits, end_logits float32 [B, L].
+    predict: Predict
 
     @classmethod
     def from_model(
@@ -160,7 +128,7 @@ class Reader(Loadable):
         }
         known = {**_DEFAULTS, **model.remembered}
         known |= {name: value for name, value in given.items() if value is not None}
-        stride, query = known["doc_stride"], known["max_query_length"]
+        stride, query, has_negative = (known[name] for name in given)
         require_positive(
             doc_stride=stride,
             max_query_length=query,
@@ -170,18 +138,12 @@ class Reader(Loadable):
         require_choice("strip_josa", strip_josa, get_args(StripJosa))
         length = find_length(model, max_seq_length, WindowConfig.max_seq_length)
         windows = WindowConfig(length, stride, query)
-        has_negative = known["version_2_with_negative"]
-        predict, plan = place(model, SpanHead(), length, batch_size)
-        return cls(
-            model.tokenizer,
-            windows,
-            plan,
-            PredictionConfig(
-                n_best_size, max_answer_length, has_negative, null_score_diff_threshold
-            ),
-            stored_stripper(strip_josa, model.tokenizer, model.source.folder),
-            predict,
+        answers = PredictionConfig(
+            n_best_size, max_answer_length, has_negative, null_score_diff_threshold
         )
+        predict, plan = place(model, SpanHead(), length, batch_size)
+        stripper = stored_stripper(strip_josa, model.tokenizer, model.source.folder)
+        return cls(model.tokenizer, windows, plan, answers, stripper, predict)
 
     def read(
         self, dataset: Dataset, features: Features | None = None, label: str | None = None
@@ -191,15 +153,14 @@ class Reader(Loadable):
         Args:
             dataset: questions and contexts.
             features: of the same; None builds them.
-            label: of a progress line; None shows none.
+            label: of a progress line, if one is wanted.
         """
         if features is None:
             features = build_features(dataset, self.tokenizer, self.windows)
         start, end = self._logits(features, label)
-        found = list(predict(dataset, features, start, end, self.answers))
+        found = list(choose_answers(dataset, features, start, end, self.answers))
         chosen = {p.qas_id: p.best(self.answers).span for p in found}
-        stripper = self.stripper
-        shortened = {} if stripper is None else strip_answers(dataset, chosen, stripper)
+        shortened = strip_answers(dataset, chosen, self.stripper) if self.stripper else {}
         return Reading(found, chosen, shortened)
 
     @overload
@@ -213,17 +174,10 @@ class Reader(Loadable):
     def answer(
         self, question: str | Sequence[str], context: str | Sequence[str]
     ) -> Answer | list[Answer]:
-        """Answers one question, or several at once.
-
-        Args:
-            question: one, or a list.
-            context: of all questions, or a list with one for each.
-
-        Returns:
-            An answer; for a list of questions a list.
+        """Answers one question, or a list of them on one context or a list with one for each.
 
         Raises:
-            ValueError: there are not as many contexts as questions.
+            ValueError: the numbers of contexts and questions differ.
         """
         questions = [question] if isinstance(question, str) else question
         contexts = [context] * len(questions) if isinstance(context, str) else context
@@ -232,8 +186,7 @@ class Reader(Loadable):
                 "context must be one text, or one for each question: got "
                 f"{len(contexts):,} for {len(questions):,} questions."
             )
-        numbered = enumerate(zip(questions, contexts, strict=True))
-        reading = self.read(to_dataset([Pair(str(number), *pair) for number, pair in numbered]))
+        reading = self.read(_to_dataset(questions, contexts))
         spans = reading.answers
         found = [self._answer(p, spans[p.qas_id]) for p in reading.predictions]
         return found[0] if isinstance(question, str) else found
@@ -243,9 +196,7 @@ class Reader(Loadable):
         others = [candidate for candidate in prediction.candidates if candidate != best]
         return Answer(span.text, span.start, span.end, best.probability, (best, *others))
 
-    def _logits(
-        self, features: Features, label: str | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _logits(self, features: Features, label: str | None) -> tuple[Floats, Floats]:
         """Start and end, float32 [W, longest window]."""
         shape = (len(features.window_counts), int(features.lengths.max(initial=1)))
         start, end = (np.full(shape, _FAR_BELOW) for _ in range(2))
@@ -254,3 +205,12 @@ class Reader(Loadable):
                 values = found[name][:, : shape[1]]
                 target[windows, : values.shape[1]] = values
         return start, end
+
+
+def _to_dataset(questions: Sequence[str], contexts: Sequence[str]) -> Dataset:
+    """Questions without answers, numbered from 0; neighbours share their context."""
+    paragraphs = []
+    for context, group in groupby(range(len(contexts)), key=contexts.__getitem__):
+        asked = [Question(str(number), questions[number], (), False) for number in group]
+        paragraphs.append(Paragraph("", context, tuple(asked)))
+    return Dataset("", tuple(paragraphs), ())

@@ -1,44 +1,43 @@
-"""Reading the files that run_squad names: questions, their windows, and how josa are stripped."""
+"""What run_squad reads: questions with windows, which josa help, and what pieces can answer."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bert_ko.display import shown, shown_list
-from bert_ko.json_files import read_json, write_json
-from bert_ko.progress import warn
+from bert_ko import files
+from bert_ko.display import shown
+from bert_ko.json_files import format_json, read_json
+from bert_ko.progress import format_table, warn
 from bert_ko.tasks.batches import Ints
-from bert_ko.tasks.fine_tuning import file_identity
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
-from bert_ko.tasks.squad.features import Features, cached_features
-from bert_ko.tasks.squad.josa import JosaStripper
-from bert_ko.tasks.squad.josa_policy import HelpfulStripper, StripJosa, learn_endings
-from bert_ko.tasks.squad.josa_report import Stripper
-from bert_ko.tasks.squad.settings import SquadFlags
+from bert_ko.tasks.squad.features import Features, cached_features, gold_spans
+from bert_ko.tasks.squad.josa import JosaStripper, ending_key, strip_answers
+from bert_ko.tasks.squad.scores import Scores, score_answer, score_predictions
+from bert_ko.tasks.squad.settings import SquadFlags, StripJosa
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 ENDINGS_NAME = "josa_endings.json"
+UNREACHABLE_NAME = "unreachable.jsonl"
+_SHOWN = 20  # unreachable answers on screen
+_MIN_GAIN = 2  # an ending must help that many answers more than it hurts; one may be chance
 
 
 @dataclass(frozen=True)
 class Questions:
-    """A file of questions, cut into windows.
-
-    Attributes:
-        path: the file.
-        dataset: what it says.
-        features: all windows of all questions.
-    """
+    """A file of questions, cut into windows."""
 
     path: str
     dataset: Dataset
     features: Features
 
     def describe(self, windows: Ints) -> str:
-        """Names the questions of windows by their numbers."""
+        """Names the questions of windows, int32 [B], the numbers of the windows."""
         ids = [question.qas_id for _, question in self.dataset.questions()]
         names = ", ".join(ids[question] for question in self.features.window_questions[windows])
         return f"windows of the questions {names}"
@@ -46,8 +45,8 @@ class Questions:
     def trainable(self) -> Questions:
         """The same with the windows to train on alone.
 
-        A question whose gold answer is not in its context teaches nothing; one that has no answer
-        by intent does.
+        A question whose gold answer is not in its context teaches nothing; one that is meant to
+        have no answer does.
 
         Raises:
             ValueError: there is none.
@@ -66,11 +65,6 @@ class Questions:
 def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Questions:
     """Reads questions and cuts their contexts into windows, which are cached in --output_dir.
 
-    Args:
-        config: flags.
-        path: the file.
-        tokenizer: of the model.
-
     Raises:
         ValueError: it is no dataset, or has questions without answers, which were not announced.
     """
@@ -84,54 +78,49 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
     if not any(True for _ in dataset.questions()):
         raise ValueError(f"{path} has no question.")
     features = cached_features(path, dataset, tokenizer, config.window_config, config.output_dir)
-    questions = Questions(path, dataset, features)
-    _describe(config, questions)
-    return questions
-
-
-def _describe(config: SquadFlags, questions: Questions) -> None:
-    """Prints how many there are, and what is wrong with them."""
-    dataset, features = questions.dataset, questions.features
     print(
-        f"{questions.path}: {len(features.question_contexts):,} questions on "
+        f"{path}: {len(features.question_contexts):,} questions on "
         f"{len(dataset.paragraphs):,} contexts, {len(features.window_counts):,} windows",
         flush=True,
     )
-    for kind, count in dataset.problem_counts().items():
-        found = [problem for problem in dataset.problems if problem.kind == kind]
-        named = shown_list([problem.qas_id or problem.detail for problem in found])
-        warn(f"{questions.path}: {kind}: {count:,} ({named})")
-        if config.verbose_logging:
-            for problem in found:
-                warn(f"{questions.path}: {shown(problem.detail, 200)}")
+    for line, problems in dataset.describe_problems():
+        warn(f"{path}: {line}")
+        for problem in problems if config.verbose_logging else ():
+            warn(f"{path}: {shown(problem.detail, 200)}")
+    return Questions(path, dataset, features)
+
+
+# Which endings are stripped
+
+
+def learn_endings(dataset: Dataset, features: Features, stripper: JosaStripper) -> list[str]:
+    """The endings that are worth stripping, see ``ending_key``.
+
+    Each gold answer is stripped as a perfect reader would give it, in whole pieces.
+    """
+    spans, golds = gold_spans(dataset, features), dataset.golds()
+    gains: Counter[str] = Counter()
+    for qas_id, stripped in strip_answers(dataset, spans, stripper).items():
+        before = score_answer(spans[qas_id].text, golds[qas_id]).exact_match
+        after = score_answer(stripped.span.text, golds[qas_id]).exact_match
+        gains[ending_key(stripped)] += after - before
+    return sorted(key for key, gain in gains.items() if gain >= _MIN_GAIN)
 
 
 def choose_stripper(
-    config: SquadFlags, tokenizer: Tokenizer, training: Questions | None
-) -> Stripper | None:
-    """What cuts josa off the answers.
+    config: SquadFlags, tokenizer: Tokenizer, learnt: list[str] | None
+) -> JosaStripper | None:
+    """What cuts josa off the answers; None if nothing does.
 
     Args:
-        config: flags.
-        tokenizer: of the model; its user dictionaries count here too.
-        training: the endings that help are learnt from its gold answers; without it, those of
-            --output_dir are taken, which an earlier run learnt.
-
-    Returns:
-        None where nothing is cut.
+        config: "auto" strips the endings that help.
+        tokenizer: of the model.
+        learnt: these endings; None for those that an earlier run wrote to --output_dir.
     """
-    if config.strip_josa != "auto":
-        return stored_stripper(config.strip_josa, tokenizer, config.output_dir)
-    if training is not None:
-        stripper = JosaStripper(tokenizer.user_dictionaries)
-        endings = learn_endings(training.dataset, training.features, stripper)
-        for folder in {config.output_dir, *map(config.folder, config.seeds)}:
-            os.makedirs(folder, exist_ok=True)
-            learnt = {"file": file_identity(training.path), "endings": endings}
-            write_json(os.path.join(folder, ENDINGS_NAME), learnt)
-        return HelpfulStripper(stripper, endings)
-    found = stored_stripper("auto", tokenizer, config.output_dir)
-    if found is None:
+    if config.strip_josa == "auto" and learnt is not None:
+        return JosaStripper(tokenizer.user_dictionaries).only(learnt)
+    found = stored_stripper(config.strip_josa, tokenizer, config.output_dir)
+    if config.strip_josa == "auto" and found is None:
         warn(
             "--strip_josa=auto strips nothing: what helps is learnt from --train_file, and "
             f"{os.path.join(config.output_dir, ENDINGS_NAME)} does not exist."
@@ -139,40 +128,76 @@ def choose_stripper(
     return found
 
 
-def stored_stripper(strip_josa: StripJosa, tokenizer: Tokenizer, folder: str) -> Stripper | None:
-    """What cuts josa off the answers of a trained model.
+def stored_stripper(
+    strip_josa: StripJosa, tokenizer: Tokenizer, folder: str
+) -> JosaStripper | None:
+    """What cuts josa off the answers of a trained model; None if nothing does.
 
-    Args:
-        strip_josa: auto takes the endings that the run has learnt.
-        tokenizer: of the model; its user dictionaries count here too.
-        folder: of the run.
+    "auto" uses the endings that the run of the folder has learnt.
 
-    Returns:
-        None where nothing is cut.
+    Raises:
+        ValueError: the file of endings is not of such a run.
     """
     if strip_josa == "never":
         return None
     stripper = JosaStripper(tokenizer.user_dictionaries)
     if strip_josa == "always":
         return stripper
-    endings = learnt_endings(folder)
-    return HelpfulStripper(stripper, endings) if endings is not None else None
-
-
-def learnt_endings(folder: str) -> list[str] | None:
-    """The endings that a run has learnt to strip; None where it has learnt none.
-
-    Args:
-        folder: of the run.
-
-    Raises:
-        ValueError: the file is not of such a run.
-    """
     path = os.path.join(folder, ENDINGS_NAME)
     values = read_json(path)
     if values is None:
         return None
-    found = values.get("endings")
-    if not (isinstance(found, list) and all(isinstance(ending, str) for ending in found)):
-        raise ValueError(f"{path} has no list of endings; delete it, and give --train_file.")
-    return found
+    endings = values.get("endings")
+    if not (isinstance(endings, list) and all(isinstance(ending, str) for ending in endings)):
+        raise ValueError(f"{path} lists no endings; delete it, and give --train_file.")
+    return stripper.only(endings)
+
+
+# What pieces can answer
+
+
+def consult_oracle(dataset: Dataset, features: Features) -> Scores:
+    """Answers every question with the pieces that its first gold answer touches, and scores it."""
+    answers = {qas_id: span.text for qas_id, span in gold_spans(dataset, features).items()}
+    answers |= {q.qas_id: "" for _, q in dataset.questions() if q.is_impossible}
+    return score_predictions(dataset.golds(), answers)
+
+
+def unreachable_records(scores: Scores) -> list[dict[str, Any]]:
+    """The questions whose gold answer is no sequence of pieces, for a file of JSON lines."""
+    return [
+        {"id": i, "golds": scores.golds[i], "best": scores.answers.get(i), "f1": score.f1}
+        for i, score in scores.by_question.items()
+        if not score.exact_match
+    ]
+
+
+def format_oracle(scores: Scores, unreachable: Sequence[Mapping[str, Any]]) -> str:
+    """The scores, and the first of what is unreachable, as tables."""
+    rows: list[tuple[str, object]] = [
+        *scores.means.items(),
+        ("questions", scores.total),
+        ("unreachable", len(unreachable)),
+    ]
+    blocks = [format_table(rows, ["", "oracle"])]
+    if unreachable:
+        shown_rows = [
+            [shown(r["id"]), shown(" / ".join(r["golds"])), shown(r["best"])]
+            for r in unreachable[:_SHOWN]
+        ]
+        blocks.append(format_table(shown_rows, ["unreachable", "gold", "in whole pieces"]))
+    if len(unreachable) > _SHOWN:
+        blocks.append(f"and {len(unreachable) - _SHOWN:,} more")
+    return "\n\n".join(blocks)
+
+
+def report_oracle(config: SquadFlags, tokenizer: Tokenizer) -> None:
+    """Prints what pieces can answer, and writes unreachable.jsonl."""
+    path = config.predict_file or config.train_file
+    assert path is not None
+    questions = read_questions(config, path, tokenizer)
+    scores = consult_oracle(questions.dataset, questions.features)
+    records = unreachable_records(scores)
+    lines = "".join(format_json(record) + "\n" for record in records)
+    files.write_atomic(os.path.join(config.output_dir, UNREACHABLE_NAME), lines)
+    print(format_oracle(scores, records))

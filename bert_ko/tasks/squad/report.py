@@ -18,9 +18,8 @@ from bert_ko.report.page import (
     finite,
     render_task_page,
 )
-from bert_ko.tasks.squad.changes import Change, count_effects, score_values
+from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
-from bert_ko.tasks.squad.josa_report import JosaReport
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
 
@@ -53,37 +52,21 @@ _CURVES = {
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report shows.
-
-    Attributes:
-        title: of the page.
-        facts: of the run, in order: name and value.
-        dataset: contexts and questions.
-        predictions: candidates, in the order of the dataset; a question may have none.
-        josa: the scores without and with stripping; None where nothing was stripped.
-        answers: question id to final answer.
-        scores: of the final answers; None where the dataset has no golds.
-        metrics: records of metrics.jsonl.
-        seeds: (seed, scores) of runs that differ in their seed alone, in percent.
-    """
+    """What a report shows."""
 
     title: str
-    facts: Sequence[tuple[str, str]]
+    facts: Sequence[tuple[str, str]]  # of the run, in order: name and value
     dataset: Dataset
-    predictions: Sequence[Prediction]
-    josa: JosaReport | None
-    answers: Mapping[str, Span]
-    scores: Scores | None
-    metrics: Sequence[Mapping[str, Any]]
-    seeds: Sequence[tuple[int, Mapping[str, float]]]
+    predictions: Sequence[Prediction]  # in the order of the dataset
+    josa: JosaReport
+    answers: Mapping[str, Span]  # question id to final answer
+    scores: Scores  # of the final answers
+    metrics: Sequence[Mapping[str, Any]]  # records of metrics.jsonl
+    seeds: Sequence[tuple[int, Mapping[str, float]]]  # scores of other seeds, in percent
 
 
 def render_report(data: ReportData) -> str:
-    """Returns the report as HTML.
-
-    Args:
-        data: what it shows.
-    """
+    """The report as HTML."""
     values = report_values(data)
     page = Page(
         data.title,
@@ -95,20 +78,16 @@ def render_report(data: ReportData) -> str:
         Listing("questions", _filters(values["questions"]), _ORDERS),
         values,
     )
-    return render_task_page(
-        "tasks/squad",
-        page,
-        scored=data.scores is not None,
-        problems=_problems(data.scores, data.dataset) if data.scores else (),
-        josa=_josa_values(data.josa) if data.scores and data.josa else None,
-    )
+    # What the scores leave out, and what was wrong with the dataset.
+    problems = [
+        (len(data.scores.missing), "questions have no prediction and score 0"),
+        *dataset_problems(data.dataset.problem_counts().items()),
+    ]
+    return render_task_page("tasks/squad", page, problems=problems, josa=_josa_values(data.josa))
 
 
 def report_values(data: ReportData) -> dict[str, Any]:
-    """Returns what the script of the page lists.
-
-    Args:
-        data: what the report shows.
+    """What the script of the page lists.
 
     Returns:
         contexts, and questions with the number of theirs. An answer is [start, end] in characters
@@ -120,8 +99,16 @@ def report_values(data: ReportData) -> dict[str, Any]:
         ]
         for prediction in data.predictions
     }
-    scores = data.scores.by_question if data.scores else {}
-    changes = {change.qas_id: change for change in data.josa.changes} if data.josa else {}
+    scores = data.scores.by_question
+    changes = {
+        change.qas_id: {
+            "before": change.before,
+            "em": change.score_before.exact_match,
+            "f1": round(change.score_before.f1, 6),
+            "effect": change.effect,
+        }
+        for change in data.josa.changes
+    }
     questions = []
     for place, paragraph in enumerate(data.dataset.paragraphs):
         for question in paragraph.questions:
@@ -137,7 +124,7 @@ def report_values(data: ReportData) -> dict[str, Any]:
                     "outcome": outcome(score),
                     "em": score.exact_match if score else None,
                     "f1": round(score.f1, 6) if score else None,
-                    "change": _change(changes.get(qas_id)),
+                    "change": changes.get(qas_id),
                     "candidates": candidates.get(qas_id, []),
                 }
             )
@@ -146,7 +133,7 @@ def report_values(data: ReportData) -> dict[str, Any]:
 
 
 def outcome(score: AnswerScore | None) -> Outcome:
-    """Says in a word how good an answer is; an F1 of 1 with other spaces is only partly right."""
+    """How good an answer is, in a word; an F1 of 1 with other spaces is only partly right."""
     if score is None:
         return "unscored"
     if score.exact_match:
@@ -163,40 +150,27 @@ def _golds(question: Question) -> list[list[int] | str]:
     return list(distinct.values())
 
 
-def _change(change: Change | None) -> dict[str, Any] | None:
-    if change is None:
-        return None
-    em, f1 = change.score_before
-    return {"before": change.before, "em": em, "f1": round(f1, 6), "effect": change.effect}
-
-
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:
-    figures = []
-    if data.scores:
-        before = score_values(data.josa.without) if data.josa else {}
-        for name, value in score_values(data.scores).items():
-            note = f"{before[name]:.2f} without stripping" if before else ""
-            figures.append((_SCORE_NAMES[name], f"{value:.2f}", note))
+    figures = [
+        (label, f"{data.scores.means[name]:.2f}", f"{before:.2f} without stripping")
+        for (name, label), before in zip(
+            _SCORE_NAMES.items(), data.josa.before.means.values(), strict=True
+        )
+    ]
     total = sum(len(paragraph.questions) for paragraph in data.dataset.paragraphs)
     contexts = f"{len(data.dataset.paragraphs):,} contexts"
     return [*figures, ("Questions", f"{total:,}", contexts)]
 
 
-def _problems(scores: Scores, dataset: Dataset) -> list[tuple[int, str]]:
-    """What the scores leave out, and what was wrong with the dataset."""
-    missing = (len(scores.missing), "questions have no prediction and score 0")
-    return [missing, *dataset_problems(dataset.problem_counts().items())]
-
-
 def _josa_values(josa: JosaReport) -> dict[str, Any]:
-    before, after = score_values(josa.without), score_values(josa.stripped)
+    before, after = josa.before.means, josa.after.means
     endings = [
         (shown(row.ending), row.rule, row.answers, row.better, row.worse) for row in josa.endings()
     ]
     return {
         "scores": [(_SCORE_NAMES[name], before[name], after[name]) for name in before],
         "changes": len(josa.changes),
-        "effects": count_effects(josa.changes),
+        "effects": josa.effects,
         "endings": endings[:_MAX_ENDINGS],
         "other_endings": endings[_MAX_ENDINGS:],
     }
@@ -205,15 +179,16 @@ def _josa_values(josa: JosaReport) -> dict[str, Any]:
 def _filters(questions: Sequence[Mapping[str, Any]]) -> list[Choice]:
     outcomes = Counter(question["outcome"] for question in questions)
     effects = Counter(question["change"]["effect"] for question in questions if question["change"])
-    filters = [counted_choice("all", "All", len(questions))]
-    filters += [
-        counted_choice(value, label, outcomes[value])
-        for value, label in _OUTCOME_LABELS.items()
-        if value != "unscored" or outcomes[value]
+    return [
+        counted_choice("all", "All", len(questions)),
+        *(
+            counted_choice(value, label, outcomes[value])
+            for value, label in _OUTCOME_LABELS.items()
+            if value != "unscored" or outcomes[value]
+        ),
+        *(
+            counted_choice(value, label, effects[value])
+            for value, label in _EFFECT_LABELS.items()
+            if effects
+        ),
     ]
-    filters += [
-        counted_choice(value, label, effects[value])
-        for value, label in _EFFECT_LABELS.items()
-        if effects.total()
-    ]
-    return filters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 _QUOTES_AND_BRACKETS = "'\"《》<>〈〉()‘’"
@@ -13,14 +14,10 @@ _TO_NOTHING = str.maketrans("", "", string.punctuation)
 
 
 class AnswerScore(NamedTuple):
-    """Of one answer; a greater one is better (exact_match decides first).
+    """Of one answer; a greater one is better (exact_match decides first)."""
 
-    exact_match: whether the answer is a gold answer after normalisation.
-    f1: of 1.
-    """
-
-    exact_match: bool
-    f1: float
+    exact_match: bool  # whether the answer is a gold answer after normalisation
+    f1: float  # of 1
 
 
 NO_SCORE = AnswerScore(False, 0.0)
@@ -28,39 +25,44 @@ NO_SCORE = AnswerScore(False, 0.0)
 
 @dataclass(frozen=True)
 class Scores:
-    """Of a file of predictions.
+    """The scores of answers; all by question id."""
 
-    exact_match, f1: means over all questions, in percent; 0 if there is no question.
-    total: the number of questions.
-    missing: ids of the questions without a prediction, which score 0.
-    extra: the number of predictions for ids that no question has; they change nothing.
-    by_question: id to score, in the order of the questions.
-    """
+    golds: Mapping[str, Sequence[str]]  # accepted answers
+    answers: Mapping[str, str]
+    by_question: dict[str, AnswerScore]  # in the order of the golds
 
-    exact_match: float
-    f1: float
-    total: int
-    missing: list[str]
-    extra: int
-    by_question: dict[str, AnswerScore]
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """exact_match and f1 over all questions, in percent; see ``mean_scores``."""
+        return mean_scores(list(self.by_question.values()))
 
-    def after(self, golds: Mapping[str, Sequence[str]], changed: Mapping[str, str]) -> Scores:
-        """Returns the scores after some answers have changed; the others are not scored again.
+    @property
+    def total(self) -> int:
+        """The number of questions."""
+        return len(self.golds)
 
-        Args:
-            golds: Question id to accepted answers.
-            changed: Question id to new answer, of questions that had one.
-        """
-        by_question = self.by_question | {
-            qas_id: score_answer(answer, golds[qas_id])
+    @property
+    def missing(self) -> list[str]:
+        """Ids of the questions without an answer, which score 0."""
+        return [qas_id for qas_id in self.golds if qas_id not in self.answers]
+
+    @property
+    def extra(self) -> int:
+        """The number of answers with an id that no question has; they change nothing."""
+        return sum(qas_id not in self.golds for qas_id in self.answers)
+
+    def after(self, changed: Mapping[str, str]) -> Scores:
+        """The scores with some answers replaced; the others are not scored again."""
+        scores = {
+            qas_id: score_answer(answer, self.golds[qas_id])
             for qas_id, answer in changed.items()
-            if qas_id in golds
+            if qas_id in self.golds
         }
-        return _mean(by_question, self.missing, self.extra)
+        return Scores(self.golds, {**self.answers, **changed}, self.by_question | scores)
 
 
 def normalize_answer(text: str) -> str:
-    """Returns what the score compares: no quotes, case, punctuation or doubled spaces.
+    """What the score compares: no quotes, case, punctuation or doubled spaces.
 
     Quotes and brackets become spaces, other ASCII punctuation vanishes without one. Unicode's own
     punctuation and forms (NFD) stay as they are, and so do josa.
@@ -72,25 +74,12 @@ def normalize_answer(text: str) -> str:
     return " ".join(text.split())
 
 
-def exact_match(prediction: str, gold: str) -> bool:
-    """Returns whether the two are equal after normalisation, spaces included."""
-    return normalize_answer(prediction) == normalize_answer(gold)
-
-
-def f1_score(prediction: str, gold: str) -> float:
-    """Returns the F1, of 1, of the characters that the two have in common, their order aside.
-
-    Two texts that normalise to nothing have nothing in common and score 0.
-    """
-    return _character_f1(normalize_answer(prediction), normalize_answer(gold))
-
-
 def score_answer(prediction: str, golds: Sequence[str]) -> AnswerScore:
-    """Returns the best exact match and the best F1 over the golds, each by itself.
+    """The best exact match and the best F1 over the golds, each by itself.
 
     Args:
-        prediction: The answer; "" says that there is none.
-        golds: All accepted answers; none if the question can't be answered.
+        prediction: the answer; "" says that there is none.
+        golds: all accepted answers; none if the question can't be answered.
 
     Source: SQuAD 2.0's evaluation for questions without golds, which KorQuAD 1.0 does not have:
         silence scores 1 and 1, any other answer 0 and 0.
@@ -102,34 +91,26 @@ def score_answer(prediction: str, golds: Sequence[str]) -> AnswerScore:
     return AnswerScore(answer in accepted, max(_character_f1(answer, gold) for gold in accepted))
 
 
-def score_predictions(golds: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> Scores:
-    """Scores the answers to all questions.
-
-    Args:
-        golds: Question id to accepted answers; none if the question can't be answered.
-        predictions: Question id to answer.
-    """
+def score_predictions(golds: Mapping[str, Sequence[str]], answers: Mapping[str, str]) -> Scores:
+    """Scores answers by question id; golds are the accepted ones, see ``score_answer``."""
     by_question = {
-        qas_id: score_answer(predictions[qas_id], accepted) if qas_id in predictions else NO_SCORE
+        qas_id: score_answer(answers[qas_id], accepted) if qas_id in answers else NO_SCORE
         for qas_id, accepted in golds.items()
     }
-    missing = [qas_id for qas_id in golds if qas_id not in predictions]
-    return _mean(by_question, missing, sum(qas_id not in golds for qas_id in predictions))
+    return Scores(golds, answers, by_question)
 
 
-def _mean(by_question: dict[str, AnswerScore], missing: list[str], extra: int) -> Scores:
-    scores, total = by_question.values(), len(by_question)
-    return Scores(
-        exact_match=100.0 * sum(score.exact_match for score in scores) / max(total, 1),
-        f1=100.0 * sum(score.f1 for score in scores) / max(total, 1),
-        total=total,
-        missing=missing,
-        extra=extra,
-        by_question=by_question,
-    )
+def mean_scores(scores: Sequence[AnswerScore]) -> dict[str, float]:
+    """Means of exact_match and f1, in percent; 0 if there is no score."""
+    count = max(len(scores), 1)
+    return {
+        "exact_match": 100.0 * sum(score.exact_match for score in scores) / count,
+        "f1": 100.0 * sum(score.f1 for score in scores) / count,
+    }
 
 
 def _character_f1(prediction: str, gold: str) -> float:
+    """F1 of the characters that the two have in common, in any order; 0 if both are empty."""
     prediction, gold = prediction.replace(" ", ""), gold.replace(" ", "")
     common = sum(min(prediction.count(char), gold.count(char)) for char in set(gold))
     if not common:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bert_ko.flags import flag
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.tasks.squad.features import WindowConfig
-from bert_ko.tasks.squad.josa_policy import StripJosa
 from bert_ko.tasks.squad.predictions import PredictionConfig
+
+StripJosa = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
 class SquadFlags(FineTuneFlags):
     """Data, windows and answers."""
 
-    remembered = (
-        "max_seq_length",
-        "doc_stride",
-        "max_query_length",
-        "version_2_with_negative",
-    )
+    remembered = ("max_seq_length", "doc_stride", "max_query_length", "version_2_with_negative")
 
     train_file: str | None = flag(
         None,

@@ -1,4 +1,4 @@
-"""KorQuAD as a task: answers as spans of characters, trained and scored."""
+"""KorQuAD as a task: answers as spans of characters, trained and scored, and the files of both."""
 
 from __future__ import annotations
 
@@ -6,27 +6,40 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from typing import Any
 
-from bert_ko.json_files import format_json
+from bert_ko import files
+from bert_ko.json_files import format_json, write_json
 from bert_ko.modeling.heads import Metrics, SpanHead
-from bert_ko.tasks.fine_tuning import FineTuneTask, TrainingData, file_identities, reporter
-from bert_ko.tasks.squad.features import Features
-from bert_ko.tasks.squad.josa import JosaStripper
-from bert_ko.tasks.squad.josa_report import strip_answers
-from bert_ko.tasks.squad.outputs import (
-    result_values,
-    write_changes,
-    write_predictions,
-    write_problems,
+from bert_ko.tasks.fine_tuning import (
+    FineTuneTask,
+    TrainingData,
+    file_identities,
+    file_identity,
+    reporter,
 )
-from bert_ko.tasks.squad.pairs import Pair, converse, read_pairs
-from bert_ko.tasks.squad.reader import Answer, Reader
-from bert_ko.tasks.squad.reading import Questions, choose_stripper, read_questions
+from bert_ko.tasks.squad.comparison import JosaReport
+from bert_ko.tasks.squad.examples import Dataset
+from bert_ko.tasks.squad.features import Features
+from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
+from bert_ko.tasks.squad.reader import Reader, Reading
+from bert_ko.tasks.squad.reading import (
+    ENDINGS_NAME,
+    Questions,
+    choose_stripper,
+    learn_endings,
+    read_questions,
+)
 from bert_ko.tasks.squad.report import ReportData, render_report
+from bert_ko.tasks.squad.scores import mean_scores
 from bert_ko.tasks.squad.settings import SquadFlags
+from bert_ko.tasks.squad.trial import answer_file, converse
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.session import Results, Trained
+
+CHANGES_NAME = "josa_changes.jsonl"
+PROBLEMS_NAME = "dataset_problems.jsonl"
 
 
 class SquadTask(FineTuneTask):
@@ -54,21 +67,32 @@ class SquadTask(FineTuneTask):
         if config.evaluates_in_training and self._asked and not self._asked.dataset.golds():
             path = self._asked.path
             raise ValueError(f"--eval_every_steps: {path} has no gold answers to score with.")
-        found = [part for part in (known, self._asked) if part is not None]
-        write_problems(config.output_dir, {part.path: part.dataset for part in found})
-        self._stripper = choose_stripper(config, self.tokenizer, known) if strips else None
+        self._parts = {part.path: part for part in (known, self._asked) if part is not None}
+        # The endings worth stripping; None if they are not learnt here.
+        self._endings: list[str] | None = None
+        if learns and known is not None:
+            stripper = JosaStripper(self.tokenizer.user_dictionaries)
+            self._endings = learn_endings(known.dataset, known.features, stripper)
+        self._stripper = choose_stripper(config, self.tokenizer, self._endings) if strips else None
         if config.do_train and known is not None:
             chosen = known.trainable()
             self.training = TrainingData(known.path, chosen.features, chosen.describe)
+        # The questions that are asked in training decide which weights are the best.
+        decides = self._asked is not None and config.eval_every_steps is not None
         self.identity = file_identities(
             {
                 "train_file": known.path if known else None,
-                # It decides which weights are the best.
-                "predict_file": self._asked.path
-                if self._asked and config.eval_every_steps is not None
-                else None,
+                "predict_file": config.predict_file if decides else None,
             }
         )
+
+    def begin(self, folder: str) -> None:
+        """See Task."""
+        write_problems(self.config.output_dir, self._parts.values())
+        if self._endings is not None:
+            learnt = {"file": file_identity(self.config.train_file), "endings": self._endings}
+            for place in {self.config.output_dir, folder}:
+                write_json(os.path.join(place, ENDINGS_NAME), learnt)
 
     def _read(self, path: str | None, is_needed: bool) -> Questions | None:
         if path is None or not is_needed:
@@ -87,7 +111,7 @@ class SquadTask(FineTuneTask):
         return self.config.do_predict or self.config.is_trial
 
     def _reader(self, model: Trained, features: Features | None) -> Reader:
-        """Of windows that are known or not."""
+        """A reader; of features, in batches that fit them."""
         config = self.config
         lengths = features.lengths if features is not None else None
         return Reader(
@@ -111,42 +135,41 @@ class SquadTask(FineTuneTask):
         results = None
         if self.config.do_predict and self._asked is not None:
             results = self._answer(model, self._asked, folder, step)
-        if self.config.is_trial:
-            reader = self._reader(model, None)
-            if self.config.input_file is not None:
-                _answer_file(reader, read_pairs(self.config.input_file))
-            if self.config.interactive:
-                _converse(reader, sys.stdin)
+        if self.config.input_file is not None:
+            answer_file(self._reader(model, None), self.config.input_file)
+        if self.config.interactive:
+            converse(self._reader(model, None), sys.stdin)
         return results
 
     def _answer(self, model: Trained, asked: Questions, folder: str, step: int) -> Results | None:
-        """Answers questions, and writes the answers and what stripping changed.
-
-        Returns:
-            None where the questions have no gold answers.
-        """
-        start = time.perf_counter()
+        """Answers questions and scores the answers, if they can be, and writes all files."""
+        config, start = self.config, time.perf_counter()
         reader = self._reader(model, asked.features)
         reading = reader.read(asked.dataset, asked.features, "answering")
         seconds = time.perf_counter() - start
-        write_predictions(folder, reading, self.config.version_2_with_negative)
+        write_predictions(folder, reading, config.version_2_with_negative)
         golds = asked.dataset.golds()
         if not golds:
             print(f"{asked.path} has no gold answers: nothing is scored")
             return None
         report = reading.report(golds)
-        scores, values = report.stripped, result_values(report, asked.dataset)
-        if self.config.strip_josa == "never":
+        scores, values = report.after, result_values(report, asked.dataset)
+        if config.strip_josa == "never":
             stripper = JosaStripper(self.tokenizer.user_dictionaries)
             shortened = strip_answers(asked.dataset, reading.chosen, stripper)
-            report = reading._replace(shortened=shortened).report(golds, scores)
+            report = JosaReport.of(scores, shortened)
             print("what --strip_josa=always would do:")
-        write_changes(folder, report)
+        _write_lines(folder, CHANGES_NAME, report.records())
         print(report.format())
         print(f"{len(reading.predictions):,} questions answered in {seconds:.1f} s")
         data = ReportData(
             title=f"{os.path.basename(asked.path)}: answers of {os.path.abspath(folder)}",
-            facts=self._facts(asked, step, seconds),
+            facts=[
+                ("questions", asked.path),
+                *self.run_facts(step, seconds),
+                ("windows", f"{config.max_seq_length} pieces, {config.doc_stride} apart"),
+                ("strip_josa", config.strip_josa),
+            ],
             dataset=asked.dataset,
             predictions=reading.predictions,
             josa=report,
@@ -157,44 +180,66 @@ class SquadTask(FineTuneTask):
         )
         return Results(values, reporter(data, render_report, "answers"))
 
-    def _facts(self, asked: Questions, step: int, seconds: float) -> list[tuple[str, str]]:
-        config = self.config
-        return [
-            ("questions", asked.path),
-            *self.run_facts(step, seconds),
-            ("windows", f"{config.max_seq_length} pieces, {config.doc_stride} apart"),
-            ("strip_josa", config.strip_josa),
-        ]
+
+def result_values(report: JosaReport, dataset: Dataset) -> dict[str, float]:
+    """The numbers of eval_results.txt, in percent: of the final answers, and before stripping."""
+    scores = report.after
+    values = {
+        **scores.means,
+        **{f"{name}_not_stripped": value for name, value in report.before.means.items()},
+        "total": scores.total,
+    }
+    impossible = {q.qas_id for _, q in dataset.questions() if q.is_impossible}
+    if impossible:
+        for name, wanted in (("has_answer", False), ("no_answer", True)):
+            part = [s for i, s in scores.by_question.items() if (i in impossible) == wanted]
+            values |= {f"{name}_{metric}": value for metric, value in mean_scores(part).items()}
+            values[f"{name}_total"] = len(part)
+    return values
 
 
-def _answer_file(reader: Reader, pairs: list[Pair]) -> None:
-    """Prints answers as JSON lines."""
-    answers = reader.answer([pair.question for pair in pairs], [pair.context for pair in pairs])
-    for pair, answer in zip(pairs, answers, strict=True):
-        record = {
-            "id": pair.qas_id,
-            "question": pair.question,
-            "answer": answer.text,
-            "answer_start": answer.start,
-            "answer_end": answer.end,
-            "probability": answer.probability,
-            "others": [
-                {"text": other.text, "probability": other.probability}
-                for other in answer.candidates[1:4]
-            ],
-        }
-        print(format_json(record))
+def write_predictions(folder: str, reading: Reading, is_version_2: bool) -> None:
+    """Writes what a reader answers; in version 2 the odds of no answer too.
+
+    Source: write_predictions of run_squad.py of google-research/bert. Differs: n-best answers have
+        their characters, and are those before stripping.
+    """
+    contents: dict[str, Any] = {
+        "predictions.json": {qas_id: span.text for qas_id, span in reading.answers.items()},
+        "nbest_predictions.json": {
+            prediction.qas_id: [
+                {
+                    "text": candidate.text,
+                    "probability": candidate.probability,
+                    "start_logit": candidate.start_logit,
+                    "end_logit": candidate.end_logit,
+                    "answer_start": candidate.start if candidate.text else None,
+                    "answer_end": candidate.end if candidate.text else None,
+                }
+                for candidate in prediction.candidates
+            ]
+            for prediction in reading.predictions
+        },
+    }
+    if is_version_2:
+        # JSON has no infinity, which they are for a context without pieces.
+        odds = {p.qas_id: min(p.null_odds, sys.float_info.max) for p in reading.predictions}
+        contents["null_odds.json"] = odds
+    for name, value in contents.items():
+        files.write_atomic(os.path.join(folder, name), format_json(value, indent=2) + "\n")
 
 
-def _converse(reader: Reader, lines: Iterable[str]) -> None:
-    """Prints answers to what is typed."""
-    print("a context, then questions on it; an empty line before the next context", flush=True)
-    for pair in converse(iter(lines)):
-        print(_format_answer(reader.answer(pair.question, pair.context)), flush=True)
+def write_problems(folder: str, parts: Iterable[Questions]) -> None:
+    """Writes what is wrong with the questions of files, a line each; no file if nothing ever is."""
+    records = [
+        {"file": part.path, "kind": found.kind, "id": found.qas_id, "detail": found.detail}
+        for part in parts
+        for found in part.dataset.problems
+    ]
+    if records or os.path.exists(os.path.join(folder, PROBLEMS_NAME)):
+        _write_lines(folder, PROBLEMS_NAME, records)
 
 
-def _format_answer(answer: Answer) -> str:
-    others = ", ".join(f"{c.text} {c.probability:.2f}" for c in answer.candidates[1:4])
-    place = f"{answer.start}:{answer.end}"
-    text = answer.text or "(no answer)"
-    return f"→ {text}  ({answer.probability:.2f}, characters {place}; else {others})"
+def _write_lines(folder: str, name: str, records: Iterable[dict[str, Any]]) -> None:
+    lines = "".join(format_json(record) + "\n" for record in records)
+    files.write_atomic(os.path.join(folder, name), lines)

@@ -1,13 +1,17 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bert_ko.tasks.squad.examples import Dataset, read_dataset
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
+from bert_ko.tasks.squad.settings import SquadFlags
+from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
+from tests.small_data import write_questions
 
 LONG = " ".join(
     f"{year}년 봄에 마을 사람들이 다리를 놓고 나무 {year - 1900}그루를 심었다."
@@ -26,21 +30,8 @@ QUESTIONS = [
 @pytest.fixture(scope="session")
 def squad_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of five questions; one context is longer than a window."""
-    paragraphs = []
-    for context in (LONG, SHORT):
-        qas = [
-            {
-                "id": qas_id,
-                "question": question,
-                "answers": [{"text": answer, "answer_start": context.index(answer)}],
-            }
-            for text, qas_id, question, answer in QUESTIONS
-            if text == context
-        ]
-        paragraphs.append({"context": context, "qas": qas})
     path = tmp_path_factory.mktemp("squad") / "questions.json"
-    data = {"version": "KorQuAD_v1.0_train", "data": [{"title": "마을", "paragraphs": paragraphs}]}
-    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    write_questions(path, QUESTIONS)
     return path
 
 
@@ -68,3 +59,37 @@ def user_dictionary(tmp_path_factory: pytest.TempPathFactory) -> str:
     command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
     subprocess.run(command, check=True, capture_output=True)
     return str(target)
+
+
+# A small dataset, and pieces that do not hang on MeCab's dictionary
+
+HILL = "마을 도서관은 언덕 위에 있다. 강가에 언덕 있다."
+HILL_PIECES = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "마을", "도서관", "##은", "언덕", "위에"),
+    *("있", "##다", ".", "강가에", "무엇", "##인가", "?", "종이배", "##가"),
+)
+
+
+@pytest.fixture(scope="session")
+def blanks() -> Tokenizer:
+    """A tokenizer for which blanks alone part words."""
+    config = TokenizerConfig("wordpiece", "morpheme", normalization="google")
+    return Tokenizer(Vocabulary(HILL_PIECES), config, fingerprint="0123")
+
+
+def squad_flags(folder: Path, **values: Any) -> SquadFlags:
+    known: dict[str, Any] = {
+        "vocab_file": "v", "bert_config_file": "c", "output_dir": str(folder), "do_predict": True,
+        "predict_file": "p", "max_seq_length": 24, "max_query_length": 8, "doc_stride": 4,
+    }  # fmt: skip
+    return SquadFlags(**{**known, **values})
+
+
+def write_hill(folder: Path, golds: dict[str, str | None], name: str = "questions.json") -> str:
+    """Questions by id; None for one that is impossible, "" for one whose answer is unknown."""
+    changes = {
+        qas_id: {"is_impossible": gold is None, **({} if gold else {"answers": []})}
+        for qas_id, gold in golds.items()
+    }
+    asked = [(HILL, qas_id, "무엇인가?", gold or "") for qas_id, gold in golds.items()]
+    return write_questions(folder / name, asked, "1.1", **changes)

@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 from bert_ko.tasks.squad.examples import (
     Dataset,
     Gold,
+    LocatedAnswers,
     Paragraph,
+    PredictionFile,
     Problem,
     Question,
     Span,
     locate,
     read_dataset,
-)
-from bert_ko.tasks.squad.prediction_file import (
-    LocatedAnswers,
-    PredictionFile,
     read_predictions,
 )
 
@@ -66,19 +64,9 @@ def kinds(dataset: Dataset) -> list[tuple[str, str | None]]:
 
 
 def test_read_dataset_version_1_gives_literal_values(tmp_path: Path) -> None:
-    assert read(tmp_path, content(question())) == Dataset(
-        version="1.1",
-        paragraphs=(
-            Paragraph(
-                title="도서관",
-                context=CONTEXT,
-                questions=(
-                    Question("q1", "무엇이 언덕 위에 있는가?", (Gold("도서관", 3),), False),
-                ),
-            ),
-        ),
-        problems=(),
-    )
+    asked = Question("q1", "무엇이 언덕 위에 있는가?", (Gold("도서관", 3),), False)
+    paragraph = Paragraph("도서관", CONTEXT, (asked,))
+    assert read(tmp_path, content(question())) == Dataset("1.1", (paragraph,), ())
 
 
 def test_read_dataset_several_articles_keep_their_order(tmp_path: Path) -> None:
@@ -91,45 +79,35 @@ def test_read_dataset_several_articles_keep_their_order(tmp_path: Path) -> None:
     assert dataset.problems == ()
 
 
-def test_read_dataset_version_2_impossible_question_is_no_problem(tmp_path: Path) -> None:
+def test_read_dataset_version_2_impossible_questions(tmp_path: Path) -> None:
     value = content(
         question("q1", is_impossible=False),
         question("q2", [], is_impossible=True, plausible_answers=[]),
+        question("q3", []),
+        question("q4", is_impossible=True),
         version="v2.0",
     )
     dataset = read(tmp_path, value)
-    assert [found.is_impossible for _, found in dataset.questions()] == [False, True]
-    assert dataset.problems == ()
-    assert dataset.golds() == {"q1": ["도서관"], "q2": []}
+    found = [(asked.is_impossible, len(asked.answers)) for _, asked in dataset.questions()]
+    assert found == [(False, 1), (True, 0), (True, 0), (True, 0)]
+    assert kinds(dataset) == [("impossible_with_answers", "q4")]
+    assert dataset.golds() == {"q1": ["도서관"], "q2": [], "q3": [], "q4": []}
 
 
-def test_read_dataset_version_2_without_the_key_is_impossible(tmp_path: Path) -> None:
-    found = only_question(read(tmp_path, content(question(answers=[]), version="2.0")))
-    assert found.is_impossible
-    assert found.answers == ()
-
-
-def test_read_dataset_impossible_with_answers_is_counted(tmp_path: Path) -> None:
-    dataset = read(tmp_path, content(question(is_impossible=True), version="v2.0"))
-    assert kinds(dataset) == [("impossible_with_answers", "q1")]
-    assert dataset.golds() == {"q1": []}
-
-
-@pytest.mark.parametrize("has_key", [True, False])
-def test_read_dataset_version_1_without_answers_is_counted(has_key: bool, tmp_path: Path) -> None:
-    item = question(answers=[])
-    if not has_key:
-        del item["answers"]
-    dataset = read(tmp_path, content(item))
+@pytest.mark.parametrize(
+    ("removed", "version", "more"),
+    [("", "1.1", {}), ("answers", "1.1", {}), ("", "v2.0", {"is_impossible": False})],
+)
+def test_read_dataset_without_answers_is_counted(
+    removed: str, version: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    item = question(answers=[], **more)
+    item.pop(removed, None)
+    dataset = read(tmp_path, content(item, version=version))
     assert kinds(dataset) == [("no_answers", "q1")]
     assert not only_question(dataset).is_impossible
     assert dataset.golds() == {}
     assert "data[0].paragraphs[0].qas[0]" in dataset.problems[0].detail
-
-
-def test_read_dataset_not_impossible_without_answers_is_counted(tmp_path: Path) -> None:
-    value = content(question(answers=[], is_impossible=False), version="v2.0")
-    assert kinds(read(tmp_path, value)) == [("no_answers", "q1")]
 
 
 def test_read_dataset_repeated_id_keeps_first(tmp_path: Path) -> None:
@@ -144,8 +122,7 @@ def test_read_dataset_repeated_id_keeps_first(tmp_path: Path) -> None:
 def test_read_dataset_empty_context_is_counted_once(context: str, tmp_path: Path) -> None:
     dataset = read(tmp_path, content(question(), context=context))
     assert kinds(dataset) == [("empty_context", "q1")]
-    (answer,) = only_question(dataset).answers
-    assert (answer.text, answer.start is not None) == ("도서관", False)
+    assert only_question(dataset).answers == (Gold("도서관", None),)
 
 
 def test_read_dataset_empty_question_and_answer_are_counted(tmp_path: Path) -> None:
@@ -190,108 +167,74 @@ def test_read_dataset_answer_not_in_context_is_kept_for_the_score(tmp_path: Path
     (problem,) = dataset.problems
     assert problem == Problem("answer_not_found", "q1", problem.detail)
     assert "'바다' is not in the context" in problem.detail
-    answers = only_question(dataset).answers
-    assert [answer.start is not None for answer in answers] == [False, True]
-    assert answers[0].end is None
+    assert only_question(dataset).answers == (Gold("바다", None), Gold("도서관", 3))
     assert dataset.golds() == {"q1": ["바다", "도서관"]}
 
 
-@pytest.mark.parametrize("version", [None, "", "내 질문", 3])
-def test_read_dataset_unknown_version_is_noted(version: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "is_known"),
+    [
+        *((version, False) for version in (None, "", "내 질문", 3)),
+        *((v, True) for v in ("1.1", "v2.0", "KorQuAD_v1.0_dev", "TyDiQA-GoldP-1.1-ko-dev")),
+    ],
+)
+def test_read_dataset_unknown_version_is_noted(
+    version: object, is_known: bool, tmp_path: Path
+) -> None:
     value = content(question())
     value["version"] = version
     if version is None:
         del value["version"]
-    assert kinds(read(tmp_path, value)) == [("unknown_version", None)]
-
-
-@pytest.mark.parametrize("version", ["1.1", "v2.0", "KorQuAD_v1.0_dev", "TyDiQA-GoldP-1.1-ko-dev"])
-def test_read_dataset_known_version_is_not_noted(version: str, tmp_path: Path) -> None:
-    assert read(tmp_path, content(question(), version=version)).problems == ()
+    assert kinds(read(tmp_path, value)) == [("unknown_version", None)] * (not is_known)
 
 
 P = "data[0].paragraphs[0]"
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ((0, "paragraphs"), "data[0].paragraphs is missing; there is: title."),
-        ((0, "paragraphs", 0, "context"), f"{P}.context is missing; there is: qas."),
-        ((0, "paragraphs", 0, "qas"), f"{P}.qas is missing; there is: context."),
-        ((0, "paragraphs", 0, "qas", 0, "id"), f"{P}.qas[0].id is missing; there is: "),
-        (
-            (0, "paragraphs", 0, "qas", 0, "question"),
-            f"{P}.qas[0].question is missing (question 'q1'); ",
-        ),
-        (
-            (0, "paragraphs", 0, "qas", 0, "answers", 0, "text"),
-            f"{P}.qas[0].answers[0].text is missing (question 'q1'); there is: answer_start.",
-        ),
-        (
-            (0, "paragraphs", 0, "qas", 0, "answers", 0, "answer_start"),
-            f"{P}.qas[0].answers[0].answer_start is missing (question 'q1'); ",
-        ),
-    ],
-)
-def test_read_dataset_missing_key_is_named(
-    path: tuple[Any, ...], message: str, tmp_path: Path
-) -> None:
-    value = content(question())
-    inner = value["data"]
-    for key in path[:-1]:
-        inner = inner[key]
-    del inner[path[-1]]
-    with pytest.raises(ValueError) as error:
-        read(tmp_path, value)
-    assert message in str(error.value)
-    assert str(error.value).startswith(str(tmp_path / "data.json"))
+Q, A = f"{P}.qas[0]", f"{P}.qas[0].answers[0]"
 
 
 @pytest.mark.parametrize(
     ("path", "wrong", "message"),
     [
-        ((), {}, "data must be a list, got an object."),
-        ((0,), "x", "data[0] must be an object, got a string."),
-        ((0, "title"), None, "data[0].title must be a string, got null."),
-        ((0, "paragraphs"), {}, "data[0].paragraphs must be a list, got an object."),
-        ((0, "paragraphs", 0), [], f"{P} must be an object, got a list."),
-        ((0, "paragraphs", 0, "context"), 1.5, f"{P}.context must be a string, got a number."),
-        ((0, "paragraphs", 0, "qas", 0), 1, f"{P}.qas[0] must be an object, got an integer."),
-        ((0, "paragraphs", 0, "qas", 0, "id"), 7, f"{P}.qas[0].id must be a string, got an int"),
-        (
-            (0, "paragraphs", 0, "qas", 0, "is_impossible"),
-            "no",
-            f"{P}.qas[0].is_impossible must be true or false, got a string (question 'q1').",
-        ),
-        (
-            (0, "paragraphs", 0, "qas", 0, "answers"),
-            {"text": ["도서관"]},
-            f"{P}.qas[0].answers must be a list, got an object (question 'q1').",
-        ),
-        (
-            (0, "paragraphs", 0, "qas", 0, "answers", 0),
-            "도서관",
-            f"{P}.qas[0].answers[0] must be an object, got a string (question 'q1').",
-        ),
-        (
-            (0, "paragraphs", 0, "qas", 0, "answers", 0, "answer_start"),
-            True,
-            f"{P}.qas[0].answers[0].answer_start must be an integer, got true or false (quest",
-        ),
+        ("paragraphs", ..., "data[0].paragraphs is missing; there is: title."),
+        ("paragraphs 0 context", ..., f"{P}.context is missing; there is: qas."),
+        ("paragraphs 0 qas", ..., f"{P}.qas is missing; there is: context."),
+        ("paragraphs 0 qas 0 id", ..., f"{Q}.id is missing; there is: "),
+        ("paragraphs 0 qas 0 question", ..., f"{Q}.question is missing (question 'q1'); "),
+        ("paragraphs 0 qas 0 answers 0 text", ...,
+         f"{A}.text is missing (question 'q1'); there is: answer_start."),
+        ("paragraphs 0 qas 0 answers 0 answer_start", ...,
+         f"{A}.answer_start is missing (question 'q1'); "),
+        ("title", None, "data[0].title must be a string, got null."),
+        ("paragraphs", {}, "data[0].paragraphs must be a list, got an object."),
+        ("paragraphs 0", [], f"{P} must be an object, got a list."),
+        ("paragraphs 0 context", 1.5, f"{P}.context must be a string, got a number."),
+        ("paragraphs 0 qas 0", 1, f"{Q} must be an object, got an integer."),
+        ("paragraphs 0 qas 0 id", 7, f"{Q}.id must be a string, got an integer."),
+        ("paragraphs 0 qas 0 is_impossible", "no",
+         f"{Q}.is_impossible must be true or false, got a string (question 'q1')."),
+        ("paragraphs 0 qas 0 answers", {"text": ["도서관"]},
+         f"{Q}.answers must be a list, got an object (question 'q1')."),
+        ("paragraphs 0 qas 0 answers 0", "도서관",
+         f"{A} must be an object, got a string (question 'q1')."),
+        ("paragraphs 0 qas 0 answers 0 answer_start", True,
+         f"{A}.answer_start must be an integer, got true or false (question 'q1')."),
     ],
-)
-def test_read_dataset_wrong_type_is_named(
-    path: tuple[Any, ...], wrong: Any, message: str, tmp_path: Path
+)  # fmt: skip
+def test_read_dataset_missing_key_or_wrong_type_is_named(
+    path: str, wrong: Any, message: str, tmp_path: Path
 ) -> None:
     value = content(question())
-    inner, keys = value, ["data", *path]
-    for key in keys[:-1]:
+    inner = value["data"][0]
+    *keys, last = (int(key) if key.isdigit() else key for key in path.split())
+    for key in keys:
         inner = inner[key]
-    inner[keys[-1]] = wrong
+    if wrong is ...:
+        del inner[last]
+    else:
+        inner[last] = wrong
     with pytest.raises(ValueError) as error:
         read(tmp_path, value)
-    assert message in str(error.value)
+    assert str(error.value).startswith(f"{tmp_path}/data.json: {message}")
 
 
 @pytest.mark.parametrize(
@@ -305,6 +248,8 @@ def test_read_dataset_wrong_type_is_named(
         (b"[" * 200_000, ": its JSON is nested too deeply."),
         (b'{"data": ' + b"9" * 5000 + b"}", ": not JSON to use: Exceeds the limit"),
         (b'[{"id": "a"}]', ", got a list."),
+        (b'{"data": {}}', ": top level.data must be a list, got an object."),
+        (b'{"data": ["x"]}', ": data[0] must be an object, got a string."),
         (b'"text"', ", got a string."),
         (b"null", ", got null."),
         (b'{"q1": "a", "q2": "b"}', ", got a predictions file (id to answer)."),
@@ -323,25 +268,15 @@ def test_read_dataset_other_file_says_what_was_expected(
     assert str(error.value).startswith(str(path))
 
 
-def test_read_dataset_no_file_raises(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_dataset(str(tmp_path / "none.json"))
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_read_dataset_encodings_and_compression_give_the_same(
-    encoding: str, tmp_path: Path
-) -> None:
+def test_read_dataset_encodings_and_places_give_the_same(encoding: str, tmp_path: Path) -> None:
     expected = read(tmp_path, content(question()))
     text = json.dumps(content(question()), ensure_ascii=False)
     path = tmp_path / "data.json.gz"
     path.write_bytes(gzip.compress(text.encode(encoding)))
-    assert read_dataset(str(path)) == expected
-
-
-def test_read_dataset_remote_file_is_read(tmp_path: Path) -> None:
-    path = write(tmp_path, content(question()))
-    assert read_dataset(f"file://{path}") == read_dataset(path)
+    assert read_dataset(str(path)) == read_dataset(f"file://{path}") == expected
+    with pytest.raises(FileNotFoundError):
+        read_dataset(str(tmp_path / "none.json"))
 
 
 @pytest.mark.parametrize(

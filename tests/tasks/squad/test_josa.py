@@ -1,7 +1,10 @@
+import unicodedata
+
 import pytest
 
 from bert_ko.tasks.squad.examples import Span
-from bert_ko.tasks.squad.josa import JosaStripper, Stripped
+from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa_rules import Stripped
 
 
 @pytest.fixture(scope="module")
@@ -9,25 +12,24 @@ def stripper() -> JosaStripper:
     return JosaStripper()
 
 
-def cut(stripper: JosaStripper, context: str, start: int, end: int) -> Stripped:
-    stripped = stripper.strip(stripper.analyze(context), Span(context[start:end], start, end))
-    assert stripped.span.text == context[stripped.span.start : stripped.span.end]
+def cut(stripper: JosaStripper, context: str, answer: str, start: int | None = None) -> Stripped:
+    """Strips an answer at its only place in the context, or at another."""
+    if start is None:
+        assert context.count(answer) == 1
+        start = context.index(answer)
+    end = start + len(answer)
+    stripped = stripper.strip(stripper.analyze(context), Span(answer, start, end))
+    span = stripped.span
+    assert span.text == context[span.start : span.end]
+    assert start <= span.start < span.end <= end
     return stripped
-
-
-def strip(stripper: JosaStripper, context: str, answer: str) -> str:
-    """The answer after stripping, at its only place in the context."""
-    assert context.count(answer) == 1
-    start = context.index(answer)
-    span = cut(stripper, context, start, start + len(answer)).span
-    assert start <= span.start < span.end <= start + len(answer)
-    return span.text
 
 
 @pytest.mark.parametrize(
     ("context", "answer", "wanted"),
     [
         ("그 배는 이순신의 지휘를 받았다.", "이순신의", "이순신"),
+        ("그날 밤 이순신의 배가 떠났다.", "이순신의", "이순신"),
         ("우리는 서울에서 만났다.", "서울에서", "서울"),
         ("편지는 부산에서도 왔다.", "부산에서도", "부산"),
         ("이 탑을 세운 사람은 김유신이다.", "김유신이다.", "김유신"),
@@ -37,17 +39,32 @@ def strip(stripper: JosaStripper, context: str, answer: str) -> str:
         ("그해는 가뭄때문에 흉년이었다.", "가뭄때문에", "가뭄"),
         ("그는 학교를 졸업하고 취직하였다.", "졸업하고", "졸업"),
         ("길이는 20미터가량 된다.", "20미터가량", "20미터"),
+        # Brackets and quotes:
+        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山)에", "봉래산"),
+        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山", "봉래산"),
+        ("그는 『나무의 노래』를 썼다.", "『나무의 노래』를", "나무의 노래"),
+        ("그는 “푸른 바다”라고 불렀다.", "“푸른 바다”라고", "푸른 바다"),
+        ("높이는 30미터이다.[3] 그리고 넓다.", "30미터이다.[3]", "30미터"),
+        # A bracket inside quotes, once a particle was cut; alone it stays.
+        ("그는 ‘느티나무(櫸)’를 심었다.", "‘느티나무(櫸)’를", "느티나무"),
+        # What precedes a title without a blank.
+        ("그는 장편《긴 강》으로 이름을 얻었다.", "장편《긴 강》으로", "《긴 강》"),
+        # The end of a sentence before the answer.
+        ("새 책을 냈다.《긴 강》은 그 다음이다.", "냈다.《긴 강》은", "《긴 강》"),
+        ("그는 흰 구름이 떠 있다고 했다.", "흰 구름이", "흰 구름"),
     ],
 )
-def test_strip_josa_copula_and_endings_are_cut(
+def test_strip_josa_endings_and_brackets_are_cut(
     stripper: JosaStripper, context: str, answer: str, wanted: str
 ) -> None:
-    assert strip(stripper, context, answer) == wanted
+    assert cut(stripper, context, answer).span.text == wanted
 
 
 @pytest.mark.parametrize(
     ("context", "answer"),
     [
+        ("어제 경복궁 앞에서 만났다.", "경복궁"),
+        # Names and fused nodes:
         ("여름에는 인도 북부를 여행했다.", "인도"),
         ("배를 타고 독도 근처까지 갔다.", "독도"),
         ("우리는 종로 거리를 걸었다.", "종로"),
@@ -57,60 +74,28 @@ def test_strip_josa_copula_and_endings_are_cut(
         ("그는 법학과 학생이었다.", "법학과"),
         ("상자는 누가 가져갔는지 모른다.", "누가"),
         ("나는 그건 모른다고 말했다.", "그건"),
+        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山)"),
+        ("그는 ‘느티나무(櫸)’ 곁에 섰다.", "‘느티나무(櫸)’"),
+        # Inside quotes:
+        ("그는 《흰 구름이》를 읽었다.", "흰 구름이"),
+        ('그는 "흰 구름이"라는 시를 읽었다.', "흰 구름이"),
+        # Nothing would be left:
+        *((f"이것은 {answer} 그렇다.", answer) for answer in ("는", "이다.", "(", "’", "  ")),
     ],
 )
-def test_strip_names_and_fused_nodes_stay(
+def test_strip_names_and_what_is_whole_stay(
     stripper: JosaStripper, context: str, answer: str
 ) -> None:
-    assert strip(stripper, context, answer) == answer
+    start = context.rindex(answer)
+    span = Span(answer, start, start + len(answer))
+    assert cut(stripper, context, answer, start) == Stripped(span, "", "")
 
 
-def test_strip_uses_the_sentence_not_the_lone_eojeol(stripper: JosaStripper) -> None:
-    assert strip(stripper, "그날 밤 이순신의 배가 떠났다.", "이순신의") == "이순신"
-
-
-@pytest.mark.parametrize(
-    ("context", "answer", "wanted"),
-    [
-        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山)에", "봉래산"),
-        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山", "봉래산"),
-        ("그들은 봉래산(蓬萊山)에 올랐다.", "봉래산(蓬萊山)", "봉래산(蓬萊山)"),
-        ("그는 『나무의 노래』를 썼다.", "『나무의 노래』를", "나무의 노래"),
-        ("그는 “푸른 바다”라고 불렀다.", "“푸른 바다”라고", "푸른 바다"),
-        ("높이는 30미터이다.[3] 그리고 넓다.", "30미터이다.[3]", "30미터"),
-    ],
-)
-def test_strip_brackets_and_quotes(
-    stripper: JosaStripper, context: str, answer: str, wanted: str
-) -> None:
-    assert strip(stripper, context, answer) == wanted
-
-
-def test_strip_context_shows_that_the_tail_is_part_of_the_name(stripper: JosaStripper) -> None:
+def test_strip_context_shows_what_belongs_to_a_name(stripper: JosaStripper) -> None:
     context = "가파도는 작은 섬이다. 가파도의 보리밭은 넓다. 배가 가파도 쪽으로 간다."
-    start = context.rindex("가파도")
-    assert cut(stripper, context, start, start + 3).span.text == "가파도"
-
-
-def test_strip_context_shows_the_name_without_its_josa(stripper: JosaStripper) -> None:
+    assert cut(stripper, context, "가파도", context.rindex("가파도")).span.text == "가파도"
     context = "마칸지의 집에 손님이 왔다. 마칸지가 웃었다. 손님은 마칸지와 함께 떠났다."
-    start = context.index("마칸지와")
-    assert cut(stripper, context, start, start + 4).span.text == "마칸지"
-
-
-@pytest.mark.parametrize("answer", ["는", "이다.", "(", "’", "  "])
-def test_strip_never_to_nothing(stripper: JosaStripper, answer: str) -> None:
-    context = f"이것은 {answer} 그렇다."
-    start = context.index(answer, 4)
-    end = start + len(answer)
-    assert cut(stripper, context, start, end) == Stripped(Span(answer, start, end), "", "")
-
-
-def test_strip_nothing_to_cut_says_so(stripper: JosaStripper) -> None:
-    context = "어제 경복궁 앞에서 만났다."
-    start = context.index("경복궁")
-    span = Span("경복궁", start, start + 3)
-    assert cut(stripper, context, start, start + 3) == Stripped(span, "", "")
+    assert cut(stripper, context, "마칸지와").span.text == "마칸지"
 
 
 @pytest.mark.parametrize(
@@ -118,50 +103,22 @@ def test_strip_nothing_to_cut_says_so(stripper: JosaStripper) -> None:
 )
 def test_strip_dirty_context_same_answer(stripper: JosaStripper, mark: str) -> None:
     context = f"{mark}그 배는{mark} 이순신의 지휘를{mark} 받았다."
-    assert strip(stripper, context, "이순신의") == "이순신"
+    assert cut(stripper, context, "이순신의").span.text == "이순신"
 
 
 def test_strip_decomposed_context_is_cut_in_its_own_characters(stripper: JosaStripper) -> None:
-    import unicodedata
-
-    context = unicodedata.normalize("NFD", "그 배는 이순신의 지휘를 받았다.")
-    answer = unicodedata.normalize("NFD", "이순신의")
-    assert strip(stripper, context, answer) == unicodedata.normalize("NFD", "이순신")
-
-
-def test_strip_answer_inside_quotes_is_whole(stripper: JosaStripper) -> None:
-    for context in ("그는 《흰 구름이》를 읽었다.", '그는 "흰 구름이"라는 시를 읽었다.'):
-        start = context.index("흰")
-        span = Span("흰 구름이", start, start + 5)
-        assert cut(stripper, context, start, start + 5) == Stripped(span, "", "")
-    context = "그는 흰 구름이 떠 있다고 했다."
-    assert cut(stripper, context, 3, 8).span.text == "흰 구름"
-
-
-@pytest.mark.parametrize(
-    ("context", "answer", "wanted"),
-    [
-        # A bracket inside quotes, once a particle was cut; alone it stays.
-        ("그는 ‘느티나무(櫸)’를 심었다.", "‘느티나무(櫸)’를", "느티나무"),
-        ("그는 ‘느티나무(櫸)’ 곁에 섰다.", "‘느티나무(櫸)’", "‘느티나무(櫸)’"),
-        # What stands before a title without a blank.
-        ("그는 장편《긴 강》으로 이름을 얻었다.", "장편《긴 강》으로", "《긴 강》"),
-        # The end of a sentence before the answer.
-        ("새 책을 냈다.《긴 강》은 그 다음이다.", "냈다.《긴 강》은", "《긴 강》"),
-    ],
-)
-def test_strip_quotes_titles_and_sentences(
-    stripper: JosaStripper, context: str, answer: str, wanted: str
-) -> None:
-    assert strip(stripper, context, answer) == wanted
+    context, answer, wanted = (
+        unicodedata.normalize("NFD", text)
+        for text in ("그 배는 이순신의 지휘를 받았다.", "이순신의", "이순신")
+    )
+    assert cut(stripper, context, answer).span.text == wanted
 
 
 def test_strip_word_of_a_user_dictionary_stays_whole(
     stripper: JosaStripper, user_dictionary: str
 ) -> None:
     context, name = "책방 하늘가람의 앞에서 만났다.", "하늘가람의"
-    assert strip(stripper, context, name) == "하늘가람"
-    assert strip(JosaStripper([user_dictionary]), context, name) == name
-    assert (
-        strip(JosaStripper([user_dictionary]), f"{context} 하늘가람의의 문", "하늘가람의의") == name
-    )
+    assert cut(stripper, context, name).span.text == "하늘가람"
+    own = JosaStripper([user_dictionary])
+    assert cut(own, context, name).span.text == name
+    assert cut(own, f"{context} 하늘가람의의 문", "하늘가람의의").span.text == name

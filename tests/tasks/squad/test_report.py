@@ -8,16 +8,11 @@ from typing import Any
 
 import pytest
 
+from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, Question, Span
-from bert_ko.tasks.squad.josa import Stripped
-from bert_ko.tasks.squad.josa_report import make_josa_report
+from bert_ko.tasks.squad.josa_rules import Stripped
 from bert_ko.tasks.squad.predictions import Candidate, Prediction
-from bert_ko.tasks.squad.report import (
-    ReportData,
-    outcome,
-    render_report,
-    report_values,
-)
+from bert_ko.tasks.squad.report import ReportData, outcome, render_report, report_values
 from bert_ko.tasks.squad.scores import AnswerScore, score_predictions
 
 Parse = Callable[[str], Any]
@@ -32,23 +27,14 @@ def question(qas_id: str, context: str, *golds: str, text: str = "어디인가?"
     return Question(qas_id, text, answers, not golds)
 
 
-DATASET = Dataset(
-    "v2.0",
-    (
-        Paragraph(
-            "마을",
-            EMOJI,
-            (
-                question("exact", EMOJI, "언덕", "언덕", "산 위"),
-                question("partly", EMOJI, "언덕 위"),
-                question("wrong", EMOJI, "도서관"),
-                question("null", EMOJI),
-            ),
-        ),
-        Paragraph(INJECTED, NASTY, (question("nasty", NASTY, "섬", text=INJECTED),)),
-    ),
-    (),
+MARKET = (
+    question("exact", EMOJI, "언덕", "언덕", "산 위"),
+    question("partly", EMOJI, "언덕 위"),
+    question("wrong", EMOJI, "도서관"),
+    question("null", EMOJI),
 )
+INJECTING = Paragraph(INJECTED, NASTY, (question("nasty", NASTY, "섬", text=INJECTED),))
+DATASET = Dataset("v2.0", (Paragraph("마을", EMOJI, MARKET), INJECTING), ())
 BEFORE = {"exact": "언덕 위에", "partly": "위에", "wrong": "다리", "null": "", "nasty": "섬에"}
 AFTER = BEFORE | {"exact": "언덕", "partly": "위", "nasty": "섬"}
 
@@ -69,8 +55,7 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         for qas_id in AFTER
         if AFTER[qas_id] != BEFORE[qas_id]
     }
-    golds = dataset.golds()
-    josa = make_josa_report(golds, BEFORE, score_predictions(golds, BEFORE), shortened)
+    josa = JosaReport.of(score_predictions(dataset.golds(), BEFORE), shortened)
     predictions = []
     for paragraph, asked in dataset.questions():
         span = spans(dataset, BEFORE)[asked.qas_id]
@@ -84,7 +69,7 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         predictions=predictions,
         josa=josa,
         answers=answers,
-        scores=josa.stripped,
+        scores=josa.after,
         metrics=[
             {"step": 1, "loss": 3.0, "learning_rate": 1e-5},
             {"step": 2, "loss": 2.0, "learning_rate": 2e-5},
@@ -93,16 +78,6 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         seeds=[(1, {"exact_match": 60.0, "f1": 80.0}), (2, {"exact_match": 62.0, "f1": 84.0})],
     )
     return replace(data, **more)
-
-
-def no_golds() -> ReportData:
-    paragraphs = tuple(
-        replace(
-            p, questions=tuple(replace(q, answers=(), is_impossible=False) for q in p.questions)
-        )
-        for p in DATASET.paragraphs
-    )
-    return replace(make_data(), dataset=Dataset("", paragraphs, ()), josa=None, scores=None)
 
 
 @pytest.mark.parametrize(
@@ -125,17 +100,11 @@ def test_report_values_of_a_stripped_answer() -> None:
     assert values["contexts"][0] == {"title": "마을", "text": EMOJI}
     assert len(values["contexts"]) == 2
     assert values["questions"][0] == {
-        "id": "exact",
-        "context": 0,
-        "question": "어디인가?",
-        "golds": [[11, 13], "산 위"],
-        "answer": [11, 13],
-        "outcome": "exact",
-        "em": True,
-        "f1": 1.0,
+        "id": "exact", "context": 0, "question": "어디인가?", "golds": [[11, 13], "산 위"],
+        "answer": [11, 13], "outcome": "exact", "em": True, "f1": 1.0,
         "change": {"before": "언덕 위에", "em": False, "f1": 0.666667, "effect": "better"},
         "candidates": [[11, 16, 0.75], [0, 1, 0.25]],
-    }
+    }  # fmt: skip
     assert [value["outcome"] for value in values["questions"]] == [
         "exact", "partly", "wrong", "exact", "exact",
     ]  # fmt: skip
@@ -203,65 +172,46 @@ def test_render_report_filters_count_the_questions(parse: Parse) -> None:
 
 
 def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -> None:
-    data = make_data()
-    root = parse(render_report(data))
-    assert json.loads(root.by_id("data").text)["contexts"][1] == {
-        "title": INJECTED,
-        "text": NASTY.replace("\ud800", "\ufffd"),
-    }
+    root = parse(render_report(make_data()))
+    context = json.loads(root.by_id("data").text)["contexts"][1]
+    assert context == {"title": INJECTED, "text": NASTY.replace("\ud800", "\ufffd")}
     assert root.all("img") == root.all("b") == []
     assert len(root.all("script")) == 2
     assert root.all("h1")[0].text == "질의응답 <1>"
 
 
 def test_render_report_many_endings_are_folded(parse: Parse) -> None:
-    data = make_data()
-    assert data.josa
     golds, texts = {str(i): ["강"] for i in range(12)}, {str(i): f"강{i}" for i in range(12)}
     shortened = {str(i): Stripped(Span("강", 0, 1), str(i), "josa") for i in range(12)}
-    josa = make_josa_report(golds, texts, score_predictions(golds, texts), shortened)
-    root = parse(render_report(replace(data, josa=josa)))
+    josa = JosaReport.of(score_predictions(golds, texts), shortened)
+    root = parse(render_report(make_data(josa=josa)))
     assert root.all("summary")[0].text == "2 others"
     assert len(root.all("details")[0].all("tbody")[0].all("tr")) == 2
 
 
-def test_render_report_without_golds_has_no_scores(parse: Parse) -> None:
-    root = parse(render_report(no_golds()))
-    assert [dd.text for dd in root.all("dd", "figure")] == ["5"]
-    options = [option.text for option in root.by_id("filter").all("option")]
-    assert options[-1] == "Without a score (5)"
-    assert not any("stripping" in option for option in options)
-
-
 def test_render_report_empty_dataset_is_a_page(parse: Parse) -> None:
-    empty = ReportData("빈 글", [], Dataset("", (), ()), [], None, {}, None, [], [])
+    josa = JosaReport.of(score_predictions({}, {}), {})
+    empty = ReportData("빈 글", [], Dataset("", (), ()), [], josa, {}, josa.after, [], [])
     root = parse(render_report(empty))
-    assert [dd.text for dd in root.all("dd", "figure")] == ["0"]
+    assert [dd.text for dd in root.all("dd", "figure")] == ["0.00", "0.00", "0"]
     assert root.all("h2")[-1].text == "Questions"
     assert root.all("svg") == []
-    scored = replace(empty, scores=score_predictions({}, {}))
-    assert [dd.text for dd in parse(render_report(scored)).all("dd", "figure")] == [
-        "0.00",
-        "0.00",
-        "0",
-    ]
+    assert not any("tripp" in option.text for option in root.by_id("filter").all("option"))
 
 
-def test_render_report_one_seed_has_no_deviation(parse: Parse) -> None:
-    root = parse(render_report(make_data(seeds=[(7, {"exact_match": 60.0, "f1": 80.0})])))
-    assert "Standard deviation" not in root.all("main")[0].text
-
-
-def test_render_report_what_was_wrong_is_counted(parse: Parse) -> None:
+def test_render_report_problems_are_counted_and_one_seed_has_no_deviation(parse: Parse) -> None:
     problems = (Problem("answer_moved", "exact", "x"), Problem("answer_moved", "wrong", "y"))
     data = make_data(
-        dataset=replace(DATASET, problems=problems), scores=score_predictions(DATASET.golds(), {})
+        dataset=replace(DATASET, problems=problems),
+        scores=score_predictions(DATASET.golds(), {}),
+        seeds=[(7, {"exact_match": 60.0, "f1": 80.0})],
     )
-    items = [item.text for item in parse(render_report(data)).by_id("scores").all("li")]
-    assert items == [
+    root = parse(render_report(data))
+    assert [item.text for item in root.by_id("scores").all("li")] == [
         "5 questions have no prediction and score 0",
         "2 times in the dataset: answer moved",
     ]
+    assert "Standard deviation" not in root.all("main")[0].text
 
 
 def marks(item: Any) -> list[tuple[str, str]]:
@@ -294,9 +244,11 @@ def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> N
     assert browser.requests == ["/report.html"]
 
 
+OPEN_ALL = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
+
+
 def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -> None:
-    script = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
-    root = browser.show(render_report(make_data()), script=script)
+    root = browser.show(render_report(make_data()), script=OPEN_ALL)
     assert root.all("title")[0].text == "질의응답 <1>"
     assert root.all("img") == []
     assert browser.requests == ["/report.html"]
@@ -305,8 +257,7 @@ def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -
 def test_browser_details_are_built_when_opened(browser: Any) -> None:
     page = render_report(make_data())
     assert browser.show(page).by_id("items").all("table") == []
-    script = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
-    root = browser.show(page, "q=exact", script)
+    root = browser.show(page, "q=exact", OPEN_ALL)
     (item,) = root.by_id("items").all("li")
     assert table_rows(item.all("table")[0]) == [
         ["rank", "answer", "probability", "characters"],
@@ -333,11 +284,15 @@ def test_browser_address_chooses_questions(browser: Any, state: str, expected: l
     assert [link.text for link in root.by_id("items").all("a")] == expected
 
 
-def test_browser_without_golds_and_answers_says_so(browser: Any) -> None:
-    root = browser.show(render_report(replace(no_golds(), answers={})), "q=null")
+def test_browser_unknown_golds_and_no_prediction_say_so(browser: Any) -> None:
+    asked = Question("unknown", "어디인가?", (), False)
+    paragraphs = (*DATASET.paragraphs, Paragraph("마을", EMOJI, (asked,)))
+    page = render_report(replace(make_data(), dataset=Dataset("", paragraphs, ())))
+    root = browser.show(page, "q=unknown")
     (item,) = root.by_id("items").all("li")
     assert item.all("dl", "answers")[0].text == "GoldunknownAnswerno prediction"
-    assert item.all("p", "about")[0].text == "마을null"
+    assert item.all("p", "about")[0].text == "마을unknown"
+    assert root.by_id("filter").all("option")[4].text == "Without a score (1)"
 
 
 def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any) -> None:
@@ -347,8 +302,6 @@ def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any)
         make_data(),
         dataset=Dataset("v2.0", (Paragraph("", context, asked),), ()),
         predictions=[],
-        josa=None,
-        scores=None,
         answers={"far": Span("", 0, 0), "none": Span("", 0, 0)},
     )
     far, none = browser.show(render_report(data)).by_id("items").all("li")
