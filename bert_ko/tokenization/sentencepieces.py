@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
+
+from bert_ko.tokenization.vocabulary import Piece
 
 BLANK = "\u2581"
-
-
-class SurfacePiece(NamedTuple):
-    """One piece; start and end are characters of the encoded text, blanks left out."""
-
-    piece: str
-    id: int
-    start: int
-    end: int
 
 
 class SentencePieceModel:
     """A ``.model`` file; the library is imported when one is opened. Pickles by its bytes.
 
-    Attributes:
+    Args:
         serialized: the content of the file.
-        pieces: all pieces in the order of their ids.
+        source: its name for errors.
     """
 
     def __init__(self, serialized: bytes, source: str = "model"):
-        """Args: serialized: the content of a .model file; source: its name for errors."""
         import sentencepiece
 
         self.serialized = serialized
@@ -46,8 +38,8 @@ class SentencePieceModel:
         ids: list[list[int]] = self._processor.encode(lines, out_type=int, num_threads=1)
         return ids
 
-    def encode(self, text: str) -> list[SurfacePiece]:
-        """Pieces of one text with offsets that ascend and never overlap.
+    def encode(self, text: str) -> list[Piece]:
+        """Pieces of a text with offsets, blanks left out, that ascend and never overlap.
 
         A character that the model expands (one sign to several letters) belongs whole to the piece
         that holds its first letter.
@@ -59,7 +51,7 @@ class SentencePieceModel:
             if last <= start == end < len(text) and surface.strip(BLANK):
                 end += 1  # the library gives an expanded character to its last letter
             start, end = max(start, last), max(end, last)
-            found.append(SurfacePiece(self.pieces[number], number, start, end))
+            found.append(Piece(self.pieces[number], number, start, end))
             last = end
         return found
 

@@ -3,55 +3,47 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, overload
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
 
-from bert_ko.tokenization import normalization
-from bert_ko.tokenization.basic import BasicSegmenter
 from bert_ko.tokenization.config import TokenizerConfig
-from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme
-from bert_ko.tokenization.normalization import NormalizedText
+from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme, check_dictionary_version
+from bert_ko.tokenization.normalization import (
+    RULES,
+    NormalizedText,
+    lower_keeping_length,
+    normalize,
+    strip_accents,
+)
 from bert_ko.tokenization.sentencepieces import BLANK, SentencePieceModel
-from bert_ko.tokenization.vocabulary import Vocabulary
-from bert_ko.tokenization.wordpiece import WordPiece, piece_length
+from bert_ko.tokenization.vocabulary import Piece, Vocabulary
+from bert_ko.tokenization.wordpiece import BasicSegmenter, WordPiece, without_prefix
 
-# What stands for a part of speech at a token that is kept whole; mecab-ko-dic has no such tag.
+# The part of speech of a token that is kept whole; mecab-ko-dic has no such tag.
 KEPT_TOKEN_POS = "KEPT"
 # Distinct morphemes grow with the corpus; the cache starts again before it grows without bound.
 _MAX_CACHED_WORDS = 500_000
 
-
-class Segmenter(Protocol):
-    """What cuts normalised text into words that keep the blanks before them."""
-
-    def parts(self, text: str) -> list[str]: ...  # noqa: D102
-    def printed(self, text: str) -> str: ...  # noqa: D102
-
-
-class Piece(NamedTuple):
-    """A piece of a text, and its characters there: text[start:end]."""
-
-    piece: str
-    id: int
-    start: int
-    end: int
+Texts: TypeAlias = list[str] | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """The pieces of one text.
+    """The pieces of one text, without [CLS] and [SEP].
 
     Attributes:
-        pieces: as they stand in the vocabulary.
+        pieces: as they are in the vocabulary.
         ids: their ids.
         starts: first character of each piece in the caller's string.
         ends: the character after its last; spans ascend and never overlap.
         morpheme_ids: number of the morpheme (word, without MeCab) that each piece belongs to.
         eojeol_ids: number of the eojeol that each piece belongs to.
-        morphemes: the morphemes with parts of speech and original offsets, where asked for.
+        morphemes: if asked for, the morphemes with parts of speech and original offsets.
     """
 
     pieces: list[str] = field(default_factory=list)
@@ -70,24 +62,19 @@ class Encoding:
         return list(map(Piece, self.pieces, self.ids, self.starts, self.ends))
 
 
-class CutWord(NamedTuple):
-    """The pieces of one word: strings, ids, and characters of the word that each stands for."""
-
-    pieces: tuple[str, ...]
-    ids: tuple[int, ...]
-    lengths: tuple[int, ...]
-
-
 class Tokenizer:
     """The whole way from a string to ids; pickles, so that worker processes can have it.
 
-    Attributes:
+    Args:
         vocab: the pieces.
-        config: what cuts and normalises the text.
+        config: how the text is normalised and split.
         fingerprint: of vocabulary and config together.
         model: the SentencePiece model, for that type alone.
-        user_dictionaries: absolute paths of compiled MeCab dictionaries.
+        user_dictionaries: paths of compiled MeCab dictionaries.
         source: where the vocabulary was found, for messages.
+
+    Raises:
+        ValueError: an additional special token is not in the vocabulary.
     """
 
     def __init__(
@@ -99,23 +86,11 @@ class Tokenizer:
         user_dictionaries: Iterable[str] = (),
         source: str = "vocabulary",
     ):
-        """Joins the parts; ``load_tokenizer`` reads them from a vocabulary folder.
-
-        Args:
-            vocab: the pieces.
-            config: what cuts and normalises the text.
-            fingerprint: of vocabulary and config together.
-            model: the SentencePiece model, for that type alone.
-            user_dictionaries: paths of compiled MeCab dictionaries.
-            source: where the vocabulary was found, for messages.
-
-        Raises:
-            ValueError: an additional special token is not in the vocabulary.
-        """
         self.vocab, self.config, self.fingerprint, self.model = vocab, config, fingerprint, model
         self.user_dictionaries = tuple(map(os.path.abspath, user_dictionaries))
         self.source = source
-        self.rule = normalization.RULES[config.normalization]
+        self.rule = RULES[config.normalization]
+        self.has_morphemes = config.tokenizer_type == "mecab"  # parts of speech can be asked for
         missing = [token for token in config.additional_special_tokens if token not in vocab]
         if missing:
             raise ValueError(
@@ -125,59 +100,78 @@ class Tokenizer:
         self._strips_accents = config.tokenizer_type == "wordpiece" and config.do_lower_case
         self._lowers_words = config.do_lower_case and not self._strips_accents
         self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
-        self._segmenter: Segmenter = (
-            MecabSegmenter(self.user_dictionaries)
-            if config.tokenizer_type == "mecab"
-            else BasicSegmenter()
+        self._segmenter = (
+            MecabSegmenter(self.user_dictionaries) if self.has_morphemes else BasicSegmenter()
         )
         self._wordpiece = WordPiece(vocab)
         self._keep(config.additional_special_tokens)
-        self._cut_words: dict[tuple[str, bool], CutWord] = {}
+
+    @classmethod
+    def open(
+        cls, path: str, config: TokenizerConfig, dictionaries: Sequence[str] = (), source: str = ""
+    ) -> Tokenizer:
+        """Opens a vocabulary file; the tokenizer has its fingerprint.
+
+        Args:
+            path: of vocab.txt, or of a .model for the type sentencepiece.
+            config: its settings.
+            dictionaries: paths of compiled MeCab dictionaries.
+            source: where the vocabulary was found, for messages; ``path`` by default.
+
+        Raises:
+            ImportError: MeCab is needed and not installed.
+            ValueError: the file is damaged, or another MeCab dictionary is installed.
+        """
+        if config.tokenizer_type == "mecab":
+            check_dictionary_version(config.mecab_dictionary, path)
+        model = None
+        if config.tokenizer_type == "sentencepiece":
+            model = SentencePieceModel(Path(path).read_bytes(), path)
+        vocab = Vocabulary(model.pieces, path) if model else Vocabulary.load(path)
+        fingerprint = _fingerprint(vocab, config, model, dictionaries)
+        return cls(vocab, config, fingerprint, model, dictionaries, source or path)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_cut_words": {}}
+        return {**self.__dict__, "_found": {}}
 
-    def keeping(self, token: str) -> Tokenizer:
-        """The same tokenizer, which keeps one token more whole, such as [MASK] in a text.
+    def keeping(self, *tokens: str, vocab: Vocabulary | None = None) -> Tokenizer:
+        """The same tokenizer, which keeps more tokens whole, such as [MASK] in a text.
+
+        Args:
+            tokens: of the vocabulary.
+            vocab: replaces the tokenizer's own; more pieces may follow those.
 
         Raises:
             ValueError: the type is sentencepiece, whose model alone decides.
         """
         if self.model is not None:
-            raise ValueError(f"{token} in a text is not known to a SentencePiece model.")
+            raise ValueError(f"{tokens[0]} in a text is not known to a SentencePiece model.")
         other = copy.copy(self)
-        other._cut_words = {}
-        other._keep((*self.config.additional_special_tokens, token))
+        other.vocab = vocab or self.vocab
+        other._keep((*self.config.additional_special_tokens, *tokens))
         return other
 
     def _keep(self, tokens: Iterable[str]) -> None:
-        kept = {self.clean_lines(token)[0]: token for token in tokens}
-        if "" in kept:
+        self._kept = {self.clean_lines(token)[0]: token for token in tokens}
+        if invisible := self._kept.get(""):
             raise ValueError(
-                f"--additional_special_tokens: nothing is left of {kept['']!r} when a text is "
+                f"--additional_special_tokens: nothing is left of {invisible!r} when a text is "
                 "cleaned; choose visible characters."
             )
-        self._kept = kept
-        self._kept_pattern = (
-            re.compile(" *(?:" + "|".join(map(re.escape, sorted(kept, reverse=True))) + ")")
-            if kept
-            else None
-        )
-
-    @property
-    def has_morphemes(self) -> bool:
-        """Whether the words are MeCab's, so that parts of speech can be asked for."""
-        return self.config.tokenizer_type == "mecab"
+        longest_first = "|".join(map(re.escape, sorted(self._kept, reverse=True)))
+        self._kept_pattern = re.compile(f" *(?:{longest_first})") if self._kept else None
+        # Words that were split before, and whether they start an eojeol: pieces, ids and lengths.
+        self._found: dict[tuple[str, bool], tuple[list[str], list[int], list[int]]] = {}
 
     def clean_lines(self, text: str) -> list[str]:
         r"""Normalises many lines joined by ``\n``; the fast way in for corpora, no offsets."""
         lines = self.rule.clean_lines(text)
         if not self._strips_accents:
             return lines
-        return [normalization.strip_accents(NormalizedText(line)).text.strip(" ") for line in lines]
+        return [strip_accents(NormalizedText(line)).text.strip(" ") for line in lines]
 
     def parts(self, text: str) -> list[str]:
-        """Cuts one normalised line into words that keep the blanks before them."""
+        """Splits one normalised line into words that keep the blanks before them."""
         if self._kept_pattern is None:
             return self._segmenter.parts(text)
         found: list[str] = []
@@ -204,25 +198,17 @@ class Tokenizer:
             cursor = token.end()
         yield cursor, len(text), False
 
-    def cut(self, word: str, starts_eojeol: bool) -> CutWord:
-        """Cuts one word of ``parts`` into pieces.
+    def cut_ids(self, word: str, starts_eojeol: bool) -> list[int]:
+        """Splits one word of ``parts`` into pieces.
 
         Args:
             word: the surface, without blanks.
-            starts_eojeol: whether white space, or nothing, stands before it.
+            starts_eojeol: whether white space, or nothing, is before it.
         """
-        ids = self.cut_ids(word, starts_eojeol)
-        pieces = tuple([self.vocab.pieces[i] for i in ids])
-        # One piece, [UNK] too, stands for the whole word.
-        lengths = (len(word),) if len(ids) == 1 else tuple(map(piece_length, pieces))
-        return CutWord(pieces, tuple(ids), lengths)
-
-    def cut_ids(self, word: str, starts_eojeol: bool) -> list[int]:
-        """The ids of ``cut`` alone."""
         if word in self._kept:
             return [self.vocab[self._kept[word]]]
         if self._lowers_words:
-            word = normalization.lower_keeping_length(word)
+            word = lower_keeping_length(word)
         continues = self._prefixes_eojeols and not starts_eojeol
         return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
 
@@ -236,19 +222,11 @@ class Tokenizer:
     ) -> list[Piece]: ...
     @overload
     def encode(
-        self,
-        text: list[str] | tuple[str, ...],
-        with_morphemes: bool = False,
-        *,
-        offsets: Literal[False] = False,
+        self, text: Texts, with_morphemes: bool = False, *, offsets: Literal[False] = False
     ) -> list[Encoding]: ...
     @overload
     def encode(
-        self,
-        text: list[str] | tuple[str, ...],
-        with_morphemes: bool = False,
-        *,
-        offsets: Literal[True],
+        self, text: Texts, with_morphemes: bool = False, *, offsets: Literal[True]
     ) -> list[list[Piece]]: ...
 
     def encode(self, text: Any, with_morphemes: bool = False, *, offsets: bool = False) -> Any:
@@ -258,26 +236,24 @@ class Tokenizer:
             text: any string, or a list of them; special tokens such as ``[SEP]`` in it are plain
                 text, unless the config names them among the additional special tokens.
             with_morphemes: also analyse parts of speech (MeCab only; a second pass of MeCab).
-            offsets: return a list of pieces, each with its id and its characters, in the place of
-                an Encoding, which has them as lists of their own.
+            offsets: return a list of pieces, each with its id and its characters, instead of an
+                Encoding, which has them as separate lists.
 
         Returns:
-            Pieces, ids, offsets into ``text`` and word numbers, without [CLS] and [SEP]; of a list
-            a list.
+            An Encoding, or a list of pieces; of a list a list.
 
         Raises:
-            ValueError: morphemes asked of a tokenizer without MeCab.
+            ValueError: parts of speech from a tokenizer without MeCab.
         """
-        if not isinstance(text, str):
-            found = [self._encode(one, with_morphemes) for one in text]
-            return [one.with_offsets() for one in found] if offsets else found
-        encoding = self._encode(text, with_morphemes)
-        return encoding.with_offsets() if offsets else encoding
+        texts = [text] if isinstance(text, str) else text
+        encodings = [self._encode(one, with_morphemes) for one in texts]
+        found = [one.with_offsets() for one in encodings] if offsets else encodings
+        return found[0] if isinstance(text, str) else found
 
     def _encode(self, text: str, with_morphemes: bool) -> Encoding:
-        source = normalization.normalize(text, self.rule)
+        source = normalize(text, self.rule)
         if self._strips_accents:
-            source = normalization.strip_accents(source)
+            source = strip_accents(source)
         encoding = self._encode_model(source) if self.model else self._encode_words(source)
         if with_morphemes:
             encoding.morphemes.extend(self._analyze(source))
@@ -290,27 +266,34 @@ class Tokenizer:
     def _encode_words(self, source: NormalizedText) -> Encoding:
         encoding = Encoding()
         cursor, eojeol = 0, -1
-        if len(self._cut_words) > _MAX_CACHED_WORDS:
-            self._cut_words.clear()
+        if len(self._found) > _MAX_CACHED_WORDS:
+            self._found.clear()
         for morpheme, part in enumerate(self.parts(source.text)):
             word = part.lstrip(" ")
             starts_eojeol = morpheme == 0 or len(word) < len(part)
             eojeol += starts_eojeol
-            cut = self._cut_words.get((word, starts_eojeol))
-            if cut is None:
-                cut = self._cut_words[word, starts_eojeol] = self.cut(word, starts_eojeol)
+            found = self._found.get((word, starts_eojeol)) or self._find(word, starts_eojeol)
+            pieces, ids, lengths = found
             start = cursor + len(part) - len(word)
-            for length in cut.lengths:
-                original = source.span(start, start + length)
-                encoding.starts.append(original[0])
-                encoding.ends.append(original[1])
+            for length in lengths:
+                first, end = source.span(start, start + length)
+                encoding.starts.append(first)
+                encoding.ends.append(end)
                 start += length
-            encoding.pieces.extend(cut.pieces)
-            encoding.ids.extend(cut.ids)
-            encoding.morpheme_ids.extend([morpheme] * len(cut.ids))
-            encoding.eojeol_ids.extend([eojeol] * len(cut.ids))
+            encoding.pieces.extend(pieces)
+            encoding.ids.extend(ids)
+            encoding.morpheme_ids.extend([morpheme] * len(ids))
+            encoding.eojeol_ids.extend([eojeol] * len(ids))
             cursor += len(part)
         return encoding
+
+    def _find(self, word: str, starts_eojeol: bool) -> tuple[list[str], list[int], list[int]]:
+        ids = self.cut_ids(word, starts_eojeol)
+        pieces = [self.vocab.pieces[i] for i in ids]
+        # One piece, [UNK] too, stands for the whole word.
+        lengths = [len(word)] if len(ids) == 1 else [len(without_prefix(p)) for p in pieces]
+        self._found[word, starts_eojeol] = pieces, ids, lengths
+        return pieces, ids, lengths
 
     def _encode_model(self, source: NormalizedText) -> Encoding:
         assert self.model is not None
@@ -347,3 +330,19 @@ class Tokenizer:
             for surface, first, last, pos in self._segmenter.analyze(stretch):
                 found.append(Morpheme(surface, *source.span(start + first, start + last), pos))
         return found
+
+
+def _fingerprint(
+    vocab: Vocabulary,
+    config: TokenizerConfig,
+    model: SentencePieceModel | None,
+    dictionaries: Iterable[str],
+) -> str:
+    """16 hexadecimal digits over everything that decides an id."""
+    digest = hashlib.sha256("\n".join(vocab.pieces).encode("utf-8", "surrogatepass"))
+    digest.update(config.to_json().encode())
+    digest.update(model.serialized if model else b"")
+    for path in dictionaries:
+        if os.path.isfile(path):  # a missing one is reported, by its name, when it is opened
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:16]

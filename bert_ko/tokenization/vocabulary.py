@@ -5,34 +5,62 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-_UNUSED = re.compile(r"\[unused\d+\]")
-_WHITE_SPACE = re.compile(r"\s")
+
+
+class Piece(NamedTuple):
+    """A piece of a text, and its characters there: text[start:end]."""
+
+    piece: str
+    id: int
+    start: int
+    end: int
 
 
 class Vocabulary(Mapping[str, int]):
-    """Piece to id and back; ids are line numbers from 0."""
+    """Piece to id and back; ids are line numbers from 0.
+
+    Args:
+        pieces: all pieces in the order of their ids.
+        source: file name for error messages.
+
+    Raises:
+        ValueError: a blank, duplicate or white-space piece (with its line), or a special token is
+            missing.
+    """
 
     def __init__(self, pieces: Iterable[str], source: str = "vocabulary"):
-        """Checks and numbers the pieces.
-
-        Args:
-            pieces: all pieces in the order of their ids.
-            source: file name for error messages.
-
-        Raises:
-            ValueError: a blank, duplicate or white-space piece (with its line), or a special
-                token is missing.
-        """
         self.pieces = tuple(pieces)
-        self._ids = {piece: i for i, piece in enumerate(self.pieces)}
-        for problem in _problems(self.pieces, self._ids):
-            raise ValueError(f"{source}{problem}")
+        self._ids: dict[str, int] = {}
+        for i, piece in enumerate(self.pieces):
+            self._check(piece, f"{source}:{i + 1}")
+            self._ids[piece] = i
+        if missing := [token for token in SPECIAL_TOKENS if token not in self._ids]:
+            raise ValueError(
+                f"{source}: special tokens are missing: {', '.join(missing)}. Every vocabulary "
+                f"needs {' '.join(SPECIAL_TOKENS)}."
+            )
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._ids[token] for token in SPECIAL_TOKENS
         )
+
+    def _check(self, piece: str, line: str) -> None:
+        if not piece:
+            raise ValueError(f"{line}: blank line; it would shift every id below it. Delete it.")
+        if white := re.search(r"\s", piece):
+            raise ValueError(
+                f"{line}: white space U+{ord(white[0]):04X} inside the piece {piece!r}; "
+                "one piece a line, ended by \\n alone. Delete the line or the character."
+            )
+        if piece in self._ids:
+            raise ValueError(
+                f"{line}: duplicate of line {self._ids[piece] + 1}: {piece!r}. Delete one; "
+                "keep the ids that your checkpoint was trained with."
+            )
 
     @property
     def special_ids(self) -> tuple[int, int, int]:
@@ -48,12 +76,6 @@ class Vocabulary(Mapping[str, int]):
     def __len__(self) -> int:
         return len(self.pieces)
 
-    def __contains__(self, piece: object) -> bool:
-        return piece in self._ids
-
-    def __reduce__(self) -> tuple[type[Vocabulary], tuple[tuple[str, ...]]]:
-        return Vocabulary, (self.pieces,)
-
     @classmethod
     def load(cls, path: str) -> Vocabulary:
         r"""Reads a vocabulary; lines end at ``\n`` alone, a carriage return before it is dropped.
@@ -62,21 +84,18 @@ class Vocabulary(Mapping[str, int]):
             FileNotFoundError: no such file.
             ValueError: not UTF-8, or a bad line, named by its number.
         """
-        with open(path, "rb") as file:
-            content = file.read()
+        content = Path(path).read_bytes()
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise ValueError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8.") from None
-        lines = text.split("\n")
-        if lines[-1] == "":
-            lines.pop()
+        lines = text.removesuffix("\n").split("\n") if text else []
         return cls((line.removesuffix("\r") for line in lines), source=path)
 
     @functools.cached_property
     def ordinary_ids(self) -> list[int]:
-        """Ids of the pieces that stand for text: neither special nor unused."""
+        """Ids of the pieces that are text: neither special nor unused."""
         return [
             i
             for i, piece in enumerate(self.pieces)
@@ -85,29 +104,4 @@ class Vocabulary(Mapping[str, int]):
 
     def is_unused(self, piece: str) -> bool:
         """Whether the piece is a reserved ``[unusedN]`` slot."""
-        return _UNUSED.fullmatch(piece) is not None
-
-
-def _problems(pieces: tuple[str, ...], ids: Mapping[str, int]) -> Iterator[str]:
-    first_line: dict[str, int] = {}
-    for line, piece in enumerate(pieces, start=1):
-        if not piece:
-            yield f":{line}: blank line; it would shift every id below it. Delete it."
-        white = _WHITE_SPACE.search(piece)
-        if white:
-            yield (
-                f":{line}: white space U+{ord(white[0]):04X} inside the piece {piece!r}; "
-                "one piece a line, ended by \\n alone. Delete the line or the character."
-            )
-        if piece in first_line:
-            yield (
-                f":{line}: duplicate of line {first_line[piece]}: {piece!r}. Delete one; "
-                "keep the ids that your checkpoint was trained with."
-            )
-        first_line[piece] = line
-    missing = [token for token in SPECIAL_TOKENS if token not in ids]
-    if missing:
-        yield (
-            f": special tokens are missing: {', '.join(missing)}. Every vocabulary needs "
-            f"{' '.join(SPECIAL_TOKENS)}."
-        )
+        return re.fullmatch(r"\[unused\d+\]", piece) is not None

@@ -1,4 +1,4 @@
-"""One row of a batch as Hugging Face's BatchEncoding asks for it: the interface of its Encoding."""
+"""Rows of a batch: texts cut to a model's length, with special tokens and padding."""
 
 from __future__ import annotations
 
@@ -6,48 +6,97 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from bert_ko.tokenization.export.windows import Window
+from bert_ko.tokenization.tokenizer import Encoding
+from bert_ko.tokenization.truncation import truncated_lengths
 
 T = TypeVar("T")
 
 
-class SpecialPiece(NamedTuple):
-    """A special token."""
+class Window(NamedTuple):
+    """Pieces ``start`` to ``end`` of a text."""
 
-    piece: str
-    id: int
+    encoding: Encoding
+    start: int
+    end: int
+
+
+class Truncation(NamedTuple):
+    """How texts are cut."""
+
+    strategy: str = "do_not_truncate"  # or longest_first, only_first, only_second
+    room: int | None = None  # pieces that the texts of a window have together at most
+    stride: int = 0  # pieces that a window shares with the one before it
+    side: str = "right"  # where pieces are taken away, or "left"
+
+
+def cut(texts: Sequence[Encoding], truncation: Truncation) -> list[tuple[Window, ...]]:
+    """Cuts one text or a pair into windows, each of all texts.
+
+    Raises:
+        ValueError: no room is left beside the text that must not be cut.
+
+    Source: the truncation of Hugging Face's tokenizers; pairs by longest_first as in Google's BERT.
+    """
+    strategy, room, stride, side = truncation
+    total = sum(map(len, texts))
+    if strategy == "do_not_truncate" or room is None or total <= room:
+        return [tuple([Window(text, 0, len(text)) for text in texts])]
+    if strategy == "longest_first" and len(texts) == 2:
+        sizes = truncated_lengths(len(texts[0]), len(texts[1]), room)
+        pairs = zip(texts, sizes, strict=True)
+        return [tuple(Window(text, *_spans(len(text), size, 0, side)[0]) for text, size in pairs)]
+    number = 1 if strategy == "only_second" else 0
+    if number >= len(texts):
+        raise ValueError("truncation='only_second' needs a pair of texts, got one text.")
+    size = room - (total - len(texts[number]))
+    if size < 0 or (size == 0 and len(texts) == 2):
+        raise ValueError(
+            f"The length leaves {room} pieces to the texts, and the text that is not cut by "
+            f"truncation={strategy!r} has {room - size}; raise max_length."
+        )
+    return [
+        tuple(
+            Window(text, *(span if i == number else (0, len(text)))) for i, text in enumerate(texts)
+        )
+        for span in _spans(len(texts[number]), size, stride, side)
+    ]
+
+
+def _spans(length: int, size: int, stride: int, side: str) -> list[tuple[int, int]]:
+    """Spans of a text, first the one at the side that is kept."""
+    if size == 0:
+        return [(0, 0)]
+    if stride >= size:
+        raise ValueError(f"stride={stride} must be below the {size} pieces of a window.")
+    starts = range(0, max(1, length - stride), size - stride)
+    spans = [(start, min(start + size, length)) for start in starts]
+    return spans if side == "right" else [(length - end, length - start) for start, end in spans]
 
 
 class Frame(NamedTuple):
-    """What stands around texts: ``cls`` A ``sep`` B ``sep``, and ``pad`` to a length."""
+    """Special tokens and their ids: ``cls`` A ``sep`` B ``sep``, and ``pad`` up to a length."""
 
-    cls: SpecialPiece
-    sep: SpecialPiece
-    pad: SpecialPiece
+    cls: tuple[str, int]
+    sep: tuple[str, int]
+    pad: tuple[str, int]
     pad_type_id: int = 0
 
 
 class PieceEncoding:
     """Pieces of one or two texts with special tokens and padding.
 
-    Attributes:
-        windows: the texts.
-        overflowing: further windows of the same texts.
+    Args:
+        windows: one or two texts.
+        frame: the special tokens.
+        is_framed: whether [CLS] and [SEP] are added to the texts.
 
     Source: the class Encoding of Hugging Face's tokenizers, whose names these are. The word of a
-        piece is its morpheme, or the caller's word where a text was given in words.
+        piece is its morpheme, or the caller's word if a text was given in words.
     """
 
     def __init__(self, windows: Sequence[Window], frame: Frame, is_framed: bool):
-        """Joins texts.
-
-        Args:
-            windows: one or two.
-            frame: the special tokens.
-            is_framed: whether [CLS] and [SEP] stand around the texts.
-        """
         self.windows = tuple(windows)
-        self.overflowing: list[PieceEncoding] = []
+        self.overflowing: list[PieceEncoding] = []  # further windows of the same texts
         self._frame, self._is_framed = frame, is_framed
         self._left = self._right = 0
         self._length = sum([window.end - window.start for window in self.windows])
@@ -55,16 +104,15 @@ class PieceEncoding:
             self._length += 1 + len(self.windows)
 
     def pad_to(self, length: int, side: str) -> None:
-        """Adds [PAD] on one side; nothing where the row is long enough."""
+        """Adds [PAD] on one side; does nothing if the row is long enough."""
         missing = length - len(self)
         if missing <= 0:
             return
         self._length = length
         self._left += missing if side == "left" else 0
         self._right += missing if side == "right" else 0
-        self.__dict__ = {  # without the values that were made for the old length
-            name: value for name, value in self.__dict__.items() if name not in _CACHED
-        }
+        for name in vars(self).keys() & vars(PieceEncoding).keys():
+            delattr(self, name)  # a cached row of the old length
 
     def __len__(self) -> int:
         return self._length
@@ -82,16 +130,14 @@ class PieceEncoding:
     @cached_property
     def ids(self) -> list[int]:
         """Of all pieces."""
-        cls, sep, pad, _ = self._frame
-        return self._row(lambda _, w: w.encoding.ids[w.start : w.end], cls.id, sep.id, pad.id)
+        special = [i for _, i in self._frame[:3]]
+        return self._row(lambda _, w: w.encoding.ids[w.start : w.end], *special)
 
     @cached_property
     def tokens(self) -> list[str]:
         """All pieces."""
-        cls, sep, pad, _ = self._frame
-        return self._row(
-            lambda _, w: w.encoding.pieces[w.start : w.end], cls.piece, sep.piece, pad.piece
-        )
+        special = [token for token, _ in self._frame[:3]]
+        return self._row(lambda _, w: w.encoding.pieces[w.start : w.end], *special)
 
     @cached_property
     def type_ids(self) -> list[int]:
@@ -109,13 +155,18 @@ class PieceEncoding:
 
     @cached_property
     def special_tokens_mask(self) -> list[int]:
-        """1 for what does not stand in the texts."""
+        """1 for what is not in the texts."""
         return [int(number is None) for number in self.sequence_ids]
 
     @cached_property
     def offsets(self) -> list[tuple[int, int]]:
-        """Characters of each piece in its text; (0, 0) for what does not stand in the texts."""
-        return self._row(_spans, (0, 0), (0, 0), (0, 0))
+        """Characters of each piece in its text; (0, 0) for what is not in the texts."""
+
+        def spans(_: int, window: Window) -> list[tuple[int, int]]:
+            encoding, start, end = window
+            return list(zip(encoding.starts[start:end], encoding.ends[start:end], strict=True))
+
+        return self._row(spans, (0, 0), (0, 0), (0, 0))
 
     @cached_property
     def sequence_ids(self) -> list[int | None]:
@@ -149,9 +200,7 @@ class PieceEncoding:
 
     def token_to_chars(self, token_index: int) -> tuple[int, int] | None:
         """Characters of a piece in its text."""
-        if self.sequence_ids[token_index] is None:
-            return None
-        return self.offsets[token_index]
+        return None if self.sequence_ids[token_index] is None else self.offsets[token_index]
 
     def char_to_token(self, char_pos: int, sequence_index: int = 0) -> int | None:
         """The piece that a character of a text belongs to."""
@@ -167,24 +216,11 @@ class PieceEncoding:
 
     def word_to_tokens(self, word_index: int, sequence_index: int = 0) -> tuple[int, int] | None:
         """First piece of a word, and the one after its last."""
-        places = [
-            i
-            for i, word in enumerate(self.word_ids)
-            if word == word_index and self.sequence_ids[i] == sequence_index
-        ]
+        pairs = enumerate(zip(self.word_ids, self.sequence_ids, strict=True))
+        places = [i for i, pair in pairs if pair == (word_index, sequence_index)]
         return (places[0], places[-1] + 1) if places else None
 
     def word_to_chars(self, word_index: int, sequence_index: int = 0) -> tuple[int, int] | None:
         """Characters of a word in its text."""
         tokens = self.word_to_tokens(word_index, sequence_index)
         return tokens and (self.offsets[tokens[0]][0], self.offsets[tokens[1] - 1][1])
-
-
-def _spans(_: int, window: Window) -> list[tuple[int, int]]:
-    encoding, start, end = window
-    return list(zip(encoding.starts[start:end], encoding.ends[start:end], strict=True))
-
-
-_CACHED = frozenset(
-    name for name, value in vars(PieceEncoding).items() if isinstance(value, cached_property)
-)
