@@ -20,8 +20,7 @@ from bert_ko.data.words import (
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import format_table
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType
-from bert_ko.tokenization.folder import load_tokenizer, write_folder
-from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
 from bert_ko.tokenization.sentencepieces import SentencePieceModel
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -77,17 +76,15 @@ class BuildVocabConfig(VocabularyFlags, CorpusFlags):
     @property
     def tokenizer_config(self) -> TokenizerConfig:
         """What goes into tokenizer_config.json."""
-        is_mecab = self.tokenizer_type == "mecab"
-        is_wordpiece = self.tokenizer_type == "wordpiece"
-        return TokenizerConfig(
-            tokenizer_type=self.tokenizer_type,
-            subword_prefix_unit="morpheme" if is_wordpiece else self.subword_prefix_unit,
-            do_lower_case=self.do_lower_case,
-            normalization="google" if is_wordpiece else "nfc",
-            additional_special_tokens=self.additional_special_tokens,
-            mecab_dictionary=dictionary_version() if is_mecab else None,
-            mecab_user_dictionary=self.mecab_user_dictionary if is_mecab else (),
-        )
+        settings: dict[str, object] = {
+            "do_lower_case": self.do_lower_case,
+            "additional_special_tokens": self.additional_special_tokens,
+        }
+        if self.tokenizer_type != "wordpiece":
+            settings["subword_prefix_unit"] = self.subword_prefix_unit
+        if self.tokenizer_type == "mecab":
+            settings["mecab_user_dictionary"] = self.mecab_user_dictionary
+        return default_config(self.tokenizer_type, settings)
 
 
 def run(config: BuildVocabConfig) -> None:

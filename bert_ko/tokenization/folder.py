@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bert_ko import files
-from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, read_config
+from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, TokenizerType, read_config
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -33,7 +34,10 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     config = read_config(folder)
     path = _find_vocabulary(vocab_file, config)
     if config is None:
-        config = _default_config(path, given)
+        kind = given.get("tokenizer_type", "sentencepiece" if path.endswith(".model") else "mecab")
+        # Given paths are relative to the working folder; a config's are relative to its own folder.
+        dictionaries = tuple(map(os.path.abspath, given.get("mecab_user_dictionary", ())))
+        config = default_config(kind, {**given, "mecab_user_dictionary": dictionaries})
     else:
         _compare_settings(config, given, os.path.join(folder, CONFIG_NAME))
     is_model = config.tokenizer_type == "sentencepiece"
@@ -42,8 +46,8 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
             f"--vocab_file: tokenizer_type={config.tokenizer_type} needs a "
             f"{'.model file' if is_model else VOCAB_NAME}, got {path}."
         )
-    dictionaries = [os.path.join(folder, name) for name in config.mecab_user_dictionary]
-    return Tokenizer.open(path, config, dictionaries, vocab_file)
+    paths = [os.path.join(folder, name) for name in config.mecab_user_dictionary]
+    return Tokenizer.open(path, config, paths, vocab_file)
 
 
 def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
@@ -62,19 +66,17 @@ def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
     return beside if is_list and os.path.isfile(beside) else vocab_file
 
 
-def _default_config(path: str, given: dict[str, Any]) -> TokenizerConfig:
-    kind = given.get("tokenizer_type", "sentencepiece" if path.endswith(".model") else "mecab")
+def default_config(tokenizer_type: TokenizerType, settings: Mapping[str, Any]) -> TokenizerConfig:
+    """Settings, and for the others the defaults of a type."""
     defaults: dict[str, Any] = {
-        "tokenizer_type": kind,
-        "normalization": "google" if kind == "wordpiece" else "nfc",
-        "subword_prefix_unit": "morpheme" if kind == "wordpiece" else "eojeol",
-        "mecab_dictionary": dictionary_version() if kind == "mecab" else None,
+        "tokenizer_type": tokenizer_type,
+        "normalization": "google" if tokenizer_type == "wordpiece" else "nfc",
+        "subword_prefix_unit": "morpheme" if tokenizer_type == "wordpiece" else "eojeol",
+        "mecab_dictionary": dictionary_version() if tokenizer_type == "mecab" else None,
         # A SentencePiece model has its own case rule.
-        "do_lower_case": kind != "sentencepiece",
+        "do_lower_case": tokenizer_type != "sentencepiece",
     }
-    # Given paths are relative to the working folder; the config's are relative to its own folder.
-    dictionaries = tuple(map(os.path.abspath, given.get("mecab_user_dictionary", ())))
-    return TokenizerConfig(**{**defaults, **given, "mecab_user_dictionary": dictionaries})
+    return TokenizerConfig(**{**defaults, **settings})
 
 
 def _compare_settings(config: TokenizerConfig, given: dict[str, Any], path: str) -> None:
@@ -101,9 +103,9 @@ def write_folder(
     Args:
         folder: made when missing.
         pieces: in the order of their ids.
-        config: its user dictionaries are replaced by ``user_dictionaries``.
+        config: without user dictionaries; those come from ``user_dictionaries``.
         model: a serialised SentencePiece model.
-        user_dictionaries: paths of the dictionaries, copied into the folder.
+        user_dictionaries: paths; the files are copied into the folder.
     """
     files.require_writable_folder(folder)
     contents: dict[str, str | bytes] = {

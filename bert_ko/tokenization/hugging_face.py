@@ -38,14 +38,11 @@ def write_hugging_face_tokenizer(
 
     Args:
         folder: made when missing.
-        tokenizer: opened.
+        tokenizer: of any type.
         max_length: largest number of pieces of the model.
 
     Returns:
         Names of the files.
-
-    Raises:
-        FileNotFoundError: a user dictionary is missing.
 
     Differs: transformers' BertTokenizer leaves accents on lower-cased Latin letters, which
         tokenizer_type=wordpiece removes: it can only do so by taking Hangul apart too.

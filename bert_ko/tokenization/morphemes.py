@@ -68,12 +68,7 @@ def dictionary_version() -> str:
 
 
 def check_dictionary_version(wanted: str | None, source: str) -> None:
-    """Compares the installed system dictionary with the one that a vocabulary was made with.
-
-    Raises:
-        ImportError: MeCab is not installed.
-        ValueError: another version is installed; the message starts with ``source``.
-    """
+    """Raises: ImportError: MeCab is missing; ValueError: its dictionary is not the wanted one."""
     try:
         installed = dictionary_version()
     except ImportError:

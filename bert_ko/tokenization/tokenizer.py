@@ -34,25 +34,16 @@ Texts: TypeAlias = list[str] | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Encoding:
-    """The pieces of one text, without [CLS] and [SEP].
-
-    Attributes:
-        pieces: as they are in the vocabulary.
-        ids: their ids.
-        starts: first character of each piece in the caller's string.
-        ends: the character after its last; spans ascend and never overlap.
-        morpheme_ids: number of the morpheme (word, without MeCab) that each piece belongs to.
-        eojeol_ids: number of the eojeol that each piece belongs to.
-        morphemes: if asked for, the morphemes with parts of speech and original offsets.
-    """
+    """The pieces of one text, without [CLS] and [SEP]; spans ascend and never overlap."""
 
     pieces: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # characters in the caller's string
+    ends: list[int] = field(default_factory=list)  # exclusive
+    # Number of the morpheme (word, without MeCab), and of the eojeol, that a piece belongs to.
     morpheme_ids: list[int] = field(default_factory=list)
     eojeol_ids: list[int] = field(default_factory=list)
-    morphemes: list[Morpheme] = field(default_factory=list)
+    morphemes: list[Morpheme] = field(default_factory=list)  # if asked for
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,7 +107,7 @@ class Tokenizer:
             path: of vocab.txt, or of a .model for the type sentencepiece.
             config: its settings.
             dictionaries: paths of compiled MeCab dictionaries.
-            source: where the vocabulary was found, for messages; ``path`` by default.
+            source: for messages; ``path`` by default.
 
         Raises:
             ImportError: MeCab is needed and not installed.
@@ -138,8 +129,8 @@ class Tokenizer:
         """The same tokenizer, which keeps more tokens whole, such as [MASK] in a text.
 
         Args:
-            tokens: of the vocabulary.
-            vocab: replaces the tokenizer's own; more pieces may follow those.
+            tokens: pieces of the vocabulary.
+            vocab: the same pieces and more behind them.
 
         Raises:
             ValueError: the type is sentencepiece, whose model alone decides.
@@ -199,12 +190,7 @@ class Tokenizer:
         yield cursor, len(text), False
 
     def cut_ids(self, word: str, starts_eojeol: bool) -> list[int]:
-        """Splits one word of ``parts`` into pieces.
-
-        Args:
-            word: the surface, without blanks.
-            starts_eojeol: whether white space, or nothing, is before it.
-        """
+        """Splits one word of ``parts``, without its blanks, into pieces."""
         if word in self._kept:
             return [self.vocab[self._kept[word]]]
         if self._lowers_words:

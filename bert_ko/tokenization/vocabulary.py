@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ class Piece(NamedTuple):
     end: int
 
 
-class Vocabulary(Mapping[str, int]):
-    """Piece to id and back; ids are line numbers from 0.
+class Vocabulary(dict[str, int]):
+    """Piece to id, and back by ``pieces``; ids are line numbers from 0.
 
     Args:
         pieces: all pieces in the order of their ids.
@@ -34,18 +34,18 @@ class Vocabulary(Mapping[str, int]):
     """
 
     def __init__(self, pieces: Iterable[str], source: str = "vocabulary"):
+        super().__init__()
         self.pieces = tuple(pieces)
-        self._ids: dict[str, int] = {}
         for i, piece in enumerate(self.pieces):
             self._check(piece, f"{source}:{i + 1}")
-            self._ids[piece] = i
-        if missing := [token for token in SPECIAL_TOKENS if token not in self._ids]:
+            self[piece] = i
+        if missing := [token for token in SPECIAL_TOKENS if token not in self]:
             raise ValueError(
                 f"{source}: special tokens are missing: {', '.join(missing)}. Every vocabulary "
                 f"needs {' '.join(SPECIAL_TOKENS)}."
             )
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            self._ids[token] for token in SPECIAL_TOKENS
+            self[token] for token in SPECIAL_TOKENS
         )
 
     def _check(self, piece: str, line: str) -> None:
@@ -56,9 +56,9 @@ class Vocabulary(Mapping[str, int]):
                 f"{line}: white space U+{ord(white[0]):04X} inside the piece {piece!r}; "
                 "one piece a line, ended by \\n alone. Delete the line or the character."
             )
-        if piece in self._ids:
+        if piece in self:
             raise ValueError(
-                f"{line}: duplicate of line {self._ids[piece] + 1}: {piece!r}. Delete one; "
+                f"{line}: duplicate of line {self[piece] + 1}: {piece!r}. Delete one; "
                 "keep the ids that your checkpoint was trained with."
             )
 
@@ -66,15 +66,6 @@ class Vocabulary(Mapping[str, int]):
     def special_ids(self) -> tuple[int, int, int]:
         """Ids of [PAD], [CLS] and [SEP]."""
         return self.pad_id, self.cls_id, self.sep_id
-
-    def __getitem__(self, piece: str) -> int:
-        return self._ids[piece]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.pieces)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
 
     @classmethod
     def load(cls, path: str) -> Vocabulary:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_ko.flags import Flags, flag
+from bert_ko.tokenization.sentencepieces import SentencePieceModel
 from bert_ko.tokenization.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
 from bert_ko.tokenization.wordpiece import (
     CONTINUATION,
@@ -134,16 +135,12 @@ def _train_merges(counts: Mapping[Word, int], size: int) -> list[str]:
     )
     if not lines:
         return []
-    import sentencepiece
-
-    model = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "words.tsv")
         path.write_text("".join(lines), encoding="utf-8")
-        sentencepiece.SentencePieceTrainer.train(
+        model = _train(
             input=str(path),
             input_format="tsv",
-            model_writer=model,
             model_type="bpe",
             vocab_size=size,
             hard_vocab_limit=False,
@@ -155,18 +152,20 @@ def _train_merges(counts: Mapping[Word, int], size: int) -> list[str]:
             split_by_number=False,
             max_sentencepiece_length=MAX_CHARS_PER_WORD,
             max_sentence_length=1 << 20,
-            bos_id=-1,
-            eos_id=-1,
-            num_threads=1,
-            minloglevel=2,
         )
-    processor: Any = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    pieces = map(processor.id_to_piece, range(1, processor.get_piece_size()))
-    return [
-        piece[1:] if piece.startswith(_START) else CONTINUATION + piece
-        for piece in pieces
-        if piece != _START
-    ]
+    pieces = [piece for piece in SentencePieceModel(model).pieces[1:] if piece != _START]
+    return [p[1:] if p.startswith(_START) else CONTINUATION + p for p in pieces]
+
+
+def _train(**options: Any) -> bytes:
+    """Content of a .model file; the library is imported when one is trained."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        model_writer=model, bos_id=-1, eos_id=-1, num_threads=1, minloglevel=2, **options
+    )
+    return model.getvalue()
 
 
 def _prune(
@@ -226,13 +225,14 @@ def train_sentencepiece(
     Raises:
         ValueError: the corpus is too small for vocab_size.
     """
-    import sentencepiece
-
-    model = io.BytesIO()
+    bounded = (
+        sentence[start : start + _MAX_SENTENCE_CHARS]
+        for sentence in sentences
+        for start in range(0, len(sentence), _MAX_SENTENCE_CHARS)
+    )
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_in_bounds(sentences),
-            model_writer=model,
+        return _train(
+            sentence_iterator=bounded,
             model_type="unigram",
             vocab_size=settings.vocab_size,
             character_coverage=settings.character_coverage,
@@ -245,20 +245,9 @@ def train_sentencepiece(
             pad_piece=PAD,
             unk_id=1,
             unk_piece=UNK,
-            bos_id=-1,
-            eos_id=-1,
             control_symbols=[CLS, SEP, MASK, *settings.unused],
             user_defined_symbols=list(settings.additional_special_tokens),
-            num_threads=1,
-            minloglevel=2,
         )
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2] or str(error)
         raise ValueError(f"--vocab_size={settings.vocab_size}: {reason}") from None
-    return model.getvalue()
-
-
-def _in_bounds(sentences: Iterable[str]) -> Iterator[str]:
-    for sentence in sentences:
-        for start in range(0, len(sentence), _MAX_SENTENCE_CHARS):
-            yield sentence[start : start + _MAX_SENTENCE_CHARS]
