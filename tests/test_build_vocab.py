@@ -1,6 +1,7 @@
 """build_vocab from end to end."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,15 +20,16 @@ REPOSITORY = Path(__file__).parents[1]
 SAMPLE_CORPUS = str(REPOSITORY / "samples" / "corpus.txt")
 
 
+def given(output_dir: Path) -> list[str]:
+    return [
+        *(f"--input_file={SAMPLE_CORPUS}", f"--output_dir={output_dir}"),
+        *("--vocab_size=1500", "--num_workers=1"),
+    ]
+
+
 def build(output_dir: Path, *arguments: str) -> int:
     """The command in this process; several inputs or outputs by later arguments."""
-    given = [
-        f"--input_file={SAMPLE_CORPUS}",
-        f"--output_dir={output_dir}",
-        "--vocab_size=1500",
-        "--num_workers=1",
-    ]
-    return flags.run_command(BuildVocabConfig, run, [*given, *arguments])
+    return flags.run_command(BuildVocabConfig, run, [*given(output_dir), *arguments])
 
 
 def pieces(folder: Path) -> list[str]:
@@ -131,31 +133,24 @@ def test_build_vocab_sentencepiece_encodes_with_offsets(
 
 
 def test_build_vocab_sentencepiece_learns_accents_that_encoding_meets(tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus.txt"
+    corpus, folder = tmp_path / "corpus.txt", tmp_path / "vocab"
     text = Path(SAMPLE_CORPUS).read_text(encoding="utf-8")
     corpus.write_text(text + "\n솔내 café 앞에서 만나자." * 9, encoding="utf-8")
     arguments = (f"--input_file={corpus}", "--tokenizer_type=sentencepiece")
-    assert build(tmp_path / "vocab", *arguments, "--character_coverage=1") == 0
-    tokenizer = load_tokenizer(str(tmp_path / "vocab"))
-    assert "[UNK]" not in tokenizer.tokenize("café")
+    assert build(folder, *arguments, "--character_coverage=1") == 0
+    assert "[UNK]" not in load_tokenizer(str(folder)).tokenize("café")
+    assert build(folder) == 0  # over a vocabulary of another type
+    assert load_tokenizer(str(folder)).config.tokenizer_type == "mecab"
 
 
-def test_build_vocab_over_a_folder_of_another_type_opens(tmp_path: Path) -> None:
-    assert build(tmp_path, "--tokenizer_type=sentencepiece") == 0
-    assert build(tmp_path) == 0
-    assert load_tokenizer(str(tmp_path)).config.tokenizer_type == "mecab"
-
-
-def test_build_vocab_user_dictionary_is_copied_and_used(tmp_path: Path) -> None:
-    source, target = tmp_path / "user.csv", tmp_path / "user.dic"
-    source.write_text("솔내글방,1786,3543,-5000,NNP,*,T,솔내글방,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    corpus = tmp_path / "corpus.txt"
+def test_build_vocab_user_dictionary_is_copied_and_used(
+    user_dictionary: str, tmp_path: Path
+) -> None:
+    corpus, dictionary = tmp_path / "corpus.txt", shutil.copy(user_dictionary, tmp_path)
     corpus.write_text("솔내글방은 작다.\n" * 20, encoding="utf-8")
-    arguments = (f"--input_file={corpus}", f"--mecab_user_dictionary={target}")
+    arguments = (f"--input_file={corpus}", f"--mecab_user_dictionary={dictionary}")
     assert build(tmp_path / "vocab", *arguments) == 0
-    target.unlink()
+    Path(dictionary).unlink()
     assert load_tokenizer(str(tmp_path / "vocab")).tokenize("솔내글방은") == ["솔내글방", "##은"]
 
 
@@ -164,23 +159,21 @@ def test_build_vocab_check_only_reports_and_writes_nothing(
 ) -> None:
     assert build(tmp_path) == 0
     before = contents(tmp_path)
-    stamps = [path.stat().st_mtime_ns for path in tmp_path.iterdir()]
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     capsys.readouterr()
     check = tmp_path.parent / "check.txt"
     check.write_text("뷁궳 책\n", encoding="utf-8")
     assert build(tmp_path, "--check_only", f"--check_file={check}") == 0
     printed = capsys.readouterr().out
     assert "wrote" not in printed
-    rows = {
-        row.rpartition("  ")[0].strip(): row.rpartition("  ")[2].strip()
-        for row in printed.split("\n")
-    }
+    rows = dict(row.strip().rsplit("  ", 1) for row in printed.split("\n") if "  " in row.strip())
+    rows = {name.strip(): value for name, value in rows.items()}
     assert rows["eojeols"] == "2"
     assert rows["pieces in the vocabulary"] == "1,500"
     assert rows["pieces that no text can reach"] == "0"
     assert rows["[UNK] among pieces"] in ("50.0000%", "66.6667%")
     assert contents(tmp_path) == before
-    assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == stamps
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
 
 
 def test_build_vocab_check_only_counts_pieces_that_no_text_can_reach(
@@ -223,6 +216,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
         (["--check_only"], "--output_dir: no such folder: "),
         (["--tokenizer_type=sentencepiece", "--vocab_size=90000"], "Vocabulary size too high"),
         (["--check_file=/none/check.txt"], "/none/check.txt"),
+        (["--num_workers=0"], "--num_workers must be at least 1, got 0."),
     ],
 )
 def test_build_vocab_wrong_flag_is_one_line(
@@ -272,21 +266,7 @@ def test_build_vocab_check_only_without_vocabulary_raises(
 
 
 def test_build_vocab_launcher_runs(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(REPOSITORY / "bin" / "build_vocab"),
-        f"--input_file={SAMPLE_CORPUS}",
-        f"--output_dir={tmp_path}",
-        "--vocab_size=1500",
-        "--num_workers=1",
-    ]
+    command = [sys.executable, str(REPOSITORY / "bin" / "build_vocab"), *given(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert f"wrote {tmp_path}" in done.stdout
     assert len(pieces(tmp_path)) == 1500
-
-
-def test_build_vocab_no_workers_names_the_flag(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert build(tmp_path / "vocab", "--num_workers=0") == 1
-    assert "--num_workers must be at least 1, got 0." in capsys.readouterr().err

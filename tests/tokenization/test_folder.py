@@ -131,12 +131,23 @@ def test_fingerprint_changes_with_every_setting(
     assert one.fingerprint != two.fingerprint
 
 
-@pytest.mark.parametrize("change", [("책", "글"), ("책\n##을", "##을\n책"), ("GPU", "GPU\nTPU")])
-def test_fingerprint_changes_with_the_vocabulary(change: tuple[str, str], tmp_path: Path) -> None:
+def test_fingerprint_changes_with_vocabulary_and_user_dictionary(
+    user_dictionary: str, tmp_path: Path
+) -> None:
     path = Path(make_folder(tmp_path))
-    before = load_tokenizer(str(path)).fingerprint
-    path.write_text(path.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
-    assert load_tokenizer(str(path)).fingerprint != before
+    text = path.read_text(encoding="utf-8")
+    prints = {load_tokenizer(str(path)).fingerprint}
+    for change in (("책", "글"), ("책\n##을", "##을\n책"), ("GPU", "GPU\nTPU")):
+        path.write_text(text.replace(*change), encoding="utf-8")
+        prints.add(load_tokenizer(str(path)).fingerprint)
+    other = str(tmp_path / "user.dic")
+    compile_user_dictionary({"솔내": -5000}, other)
+    config = TokenizerConfig(mecab_dictionary=dictionary_version())
+    for number, dictionary in enumerate((user_dictionary, other)):
+        folder = str(tmp_path / str(number))
+        write_folder(folder, PIECES, config, user_dictionaries=(dictionary,))
+        prints.add(load_tokenizer(folder).fingerprint)
+    assert len(prints) == 6
 
 
 def test_fingerprint_changes_with_the_model_behind_the_same_pieces(
@@ -148,13 +159,6 @@ def test_fingerprint_changes_with_the_model_behind_the_same_pieces(
     assert _fingerprint(tokenizer.vocab, tokenizer.config, model, []) == tokenizer.fingerprint
     model.serialized += b"\x00"
     assert _fingerprint(tokenizer.vocab, tokenizer.config, model, []) != tokenizer.fingerprint
-
-
-def test_load_tokenizer_bad_vocabulary_names_line(tmp_path: Path) -> None:
-    path = Path(make_folder(tmp_path))
-    path.write_bytes(path.read_bytes() + b"\n")
-    with pytest.raises(ValueError, match=rf"{VOCAB_NAME}:{len(PIECES) + 1}: blank line"):
-        load_tokenizer(str(path))
 
 
 def test_load_tokenizer_other_dictionary_version_raises_with_mecab_alone(tmp_path: Path) -> None:
@@ -178,23 +182,16 @@ def test_load_tokenizer_no_vocabulary_raises(name: str, tmp_path: Path) -> None:
     assert str(tmp_path) in str(error.value)
 
 
-def test_load_tokenizer_sentencepiece_folder_opens_by_any_name(sentencepiece_folder: str) -> None:
-    folder = Path(sentencepiece_folder)
-    prints = {
-        load_tokenizer(str(path)).fingerprint
-        for path in (folder, folder / MODEL_NAME, folder / VOCAB_NAME)
-    }
-    assert len(prints) == 1
-
-
-def test_load_tokenizer_model_without_config_is_sentencepiece(
+def test_load_tokenizer_sentencepiece_opens_by_any_name_and_without_config(
     sentencepiece_folder: str, tmp_path: Path
 ) -> None:
-    shutil.copy(Path(sentencepiece_folder, MODEL_NAME), tmp_path / "other.model")
-    tokenizer = load_tokenizer(str(tmp_path / "other.model"))
-    assert tokenizer.config.tokenizer_type == "sentencepiece"
-    expected = load_tokenizer(sentencepiece_folder).tokenize("마을 도서관에 갔다.")
-    assert tokenizer.tokenize("마을 도서관에 갔다.") == expected
+    folder = Path(sentencepiece_folder)
+    paths = (folder, folder / MODEL_NAME, folder / VOCAB_NAME)
+    tokenizer, *others = (load_tokenizer(str(path)) for path in paths)
+    assert {other.fingerprint for other in others} == {tokenizer.fingerprint}
+    alone = load_tokenizer(str(shutil.copy(folder / MODEL_NAME, tmp_path / "other.model")))
+    assert alone.config.tokenizer_type == "sentencepiece"
+    assert alone.tokenize("마을 도서관에 갔다.") == tokenizer.tokenize("마을 도서관에 갔다.")
 
 
 def test_load_tokenizer_file_of_another_type_raises(
@@ -228,19 +225,21 @@ def test_load_tokenizer_model_left_by_an_earlier_vocabulary_is_not_used(
 
 
 def test_write_folder_user_dictionary_travels_with_the_folder(
-    user_dictionary: str, tmp_path: Path
+    user_dictionary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TokenizerConfig(mecab_dictionary=dictionary_version())
-    first = tmp_path / "first"
-    write_folder(str(first), PIECES, config, user_dictionaries=(user_dictionary,))
-    moved = tmp_path / "moved"
-    first.rename(moved)
-    tokenizer = load_tokenizer(str(moved))
+    write_folder(str(tmp_path / "first"), PIECES, config, user_dictionaries=(user_dictionary,))
+    (tmp_path / "first").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    tokenizer = load_tokenizer("moved")
     assert tokenizer.config.mecab_user_dictionary == ("user.dic",)
-    assert tokenizer.tokenize("솔내글방") == ["솔내글방"]
+    for found in (tokenizer, pickle.loads(pickle.dumps(tokenizer)), tokenizer.keeping("[MASK]")):
+        assert found.source == "moved"
+        assert found.user_dictionaries == (str(tmp_path / "moved" / "user.dic"),)
+        assert found.tokenize("솔내글방") == ["솔내글방"]
     # The same file typed by another path is no contradiction.
-    flags = typed(str(moved), mecab_user_dictionary=(user_dictionary,))
-    assert load_tokenizer(str(moved), flags).fingerprint == tokenizer.fingerprint
+    flags = typed("moved", mecab_user_dictionary=(user_dictionary,))
+    assert load_tokenizer("moved", flags).fingerprint == tokenizer.fingerprint
 
 
 def test_load_tokenizer_typed_user_dictionary_is_relative_to_the_working_folder(
@@ -251,33 +250,6 @@ def test_load_tokenizer_typed_user_dictionary_is_relative_to_the_working_folder(
     tokenizer = load_tokenizer(path, typed(path, mecab_user_dictionary=("user.dic",)))
     assert tokenizer.tokenize("솔내글방") == ["솔내글방"]
     assert tokenizer.fingerprint != load_tokenizer(path).fingerprint
-
-
-def test_load_tokenizer_remembers_its_source_and_its_user_dictionaries(
-    user_dictionary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = TokenizerConfig(mecab_dictionary=dictionary_version())
-    write_folder(str(tmp_path / "v"), PIECES, config, user_dictionaries=(user_dictionary,))
-    monkeypatch.chdir(tmp_path)
-    tokenizer = load_tokenizer("v")
-    for found in (tokenizer, pickle.loads(pickle.dumps(tokenizer)), tokenizer.keeping("[MASK]")):
-        assert found.source == "v"
-        assert found.user_dictionaries == (str(tmp_path / "v" / "user.dic"),)
-        assert found.tokenize("솔내글방") == ["솔내글방"]
-
-
-def test_fingerprint_changes_with_the_content_of_a_user_dictionary(
-    user_dictionary: str, tmp_path: Path
-) -> None:
-    other = str(tmp_path / "user.dic")
-    compile_user_dictionary({"솔내": -5000}, other)
-    config = TokenizerConfig(mecab_dictionary=dictionary_version())
-    prints = set()
-    for number, path in enumerate((user_dictionary, other)):
-        folder = str(tmp_path / str(number))
-        write_folder(folder, PIECES, config, user_dictionaries=(path,))
-        prints.add(load_tokenizer(folder).fingerprint)
-    assert len(prints) == 2
 
 
 def test_load_tokenizer_missing_user_dictionary_raises(tmp_path: Path) -> None:

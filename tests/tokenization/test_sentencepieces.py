@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.sentencepieces import BLANK, SentencePieceModel
+from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 
@@ -84,8 +84,3 @@ def test_model_pickle_and_pieces_agree(folded: Tokenizer) -> None:
     assert copy.pieces == model.pieces == list(folded.vocab.pieces)
     assert copy.pieces[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     assert copy.encode("책을 읽었다") == model.encode("책을 읽었다")
-
-
-def test_model_damaged_bytes_raise_with_the_source() -> None:
-    with pytest.raises(ValueError, match="here: not a SentencePiece model"):
-        SentencePieceModel(b"nothing", "here")

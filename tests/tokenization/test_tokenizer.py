@@ -102,14 +102,6 @@ def test_encode_literal_hashes_never_meet_a_continuation_piece() -> None:
     assert "##가" not in encoding.pieces
 
 
-@EVERY_CONFIG
-def test_encode_special_tokens_in_a_text_are_plain_text(config: TokenizerConfig) -> None:
-    tokenizer = make(config)
-    for token in (*SPECIAL_TOKENS, "[unused0]", "[이름]"):
-        pieces = tokenizer.encode(f"책 {token} 책{token}을").pieces
-        assert not {*SPECIAL_TOKENS, "[unused0]", "[이름]"} & set(pieces) - {"[UNK]"}
-
-
 KEPT = ("[이름]", "[unused0]")
 
 

@@ -40,6 +40,7 @@ def test_train_wordpiece_small_counts_give_literal_pieces() -> None:
     # 에서 saves 30 pieces, 도서관 40 over 도+##서+##관; 책장 stands there once only.
     assert set(pieces[12:]) == {"도서관", "도서실", "##에서"}
     assert pieces[12] == "도서관"
+    assert train_wordpiece(dict(reversed(COUNTS.items())), settings(100)) == pieces
 
 
 def test_train_wordpiece_reserved_pieces_come_first() -> None:
@@ -49,16 +50,12 @@ def test_train_wordpiece_reserved_pieces_come_first() -> None:
     assert pieces[0] == "[PAD]"
 
 
-@pytest.mark.parametrize("size", [12, 13, 14, 15])
-def test_train_wordpiece_size_is_never_exceeded(size: int) -> None:
-    pieces = train_wordpiece(COUNTS, settings(size))
-    assert len(pieces) == size
-    assert len(set(pieces)) == size
-    Vocabulary(pieces)
-
-
-def test_train_wordpiece_smaller_vocabulary_keeps_the_most_useful() -> None:
-    assert learnt(train_wordpiece(COUNTS, settings(13))) == ["도서관"]
+def test_train_wordpiece_size_is_never_exceeded_and_the_most_useful_are_kept() -> None:
+    for size in (12, 13, 14, 15):
+        pieces = train_wordpiece(COUNTS, settings(size))
+        assert len(pieces) == size
+        Vocabulary(pieces)
+        assert learnt(pieces)[:1] == ["도서관"][: size - 12]
 
 
 def test_train_wordpiece_min_frequency_leaves_rare_pieces_out() -> None:
@@ -137,12 +134,6 @@ def test_train_wordpiece_piece_that_merges_give_twice_stands_once() -> None:
     pieces = train_wordpiece(counts, settings(100))
     assert pieces.count("##ab") == 1
     Vocabulary(pieces)
-
-
-def test_train_wordpiece_order_of_counts_changes_nothing() -> None:
-    backwards = dict(reversed(COUNTS.items()))
-    values = settings(14)
-    assert train_wordpiece(COUNTS, values) == train_wordpiece(backwards, values)
 
 
 def test_train_wordpiece_every_piece_is_used_by_the_greedy_search(sample_lines: list[str]) -> None:
