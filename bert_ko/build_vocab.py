@@ -22,9 +22,8 @@ from bert_ko.progress import format_table
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
-from bert_ko.tokenization.sentencepieces import SentencePieceModel
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, SentencePieceModel, Vocabulary
 from bert_ko.tokenization.vocabulary_training import (
     VocabularyFlags,
     train_sentencepiece,

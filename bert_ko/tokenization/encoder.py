@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import BLANK
 
 MORPHEME_START = 1 << 30
 EOJEOL_START = 1 << 31

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from bert_ko.tokenization.normalization import NormalizedText, strip_accents
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.wordpiece import BasicSegmenter, without_prefix
+from bert_ko.tokenization.wordpiece import basic_parts, without_prefix
 
 _HEADER_BYTES = 72  # of a compiled dictionary, before its double array
 _NAME_BYTES = 32  # of a class in char.bin
@@ -77,8 +77,7 @@ def _is_changed(text: str, tokenizer: Tokenizer) -> bool:
 
 def _is_split_by_google(text: str, is_inside: bool) -> bool:
     """Whether BasicTokenizer's words keep a text from being found, or from being inside one."""
-    parts = BasicSegmenter().parts
-    return len(parts(text)) > 1 or (is_inside and len(parts(f"{text}a")) > 1)
+    return len(basic_parts(text)) > 1 or (is_inside and len(basic_parts(f"{text}a")) > 1)
 
 
 class _MecabSplits:

@@ -20,9 +20,8 @@ from bert_ko.tokenization.normalization import (
     normalize,
     strip_accents,
 )
-from bert_ko.tokenization.sentencepieces import BLANK, SentencePieceModel
-from bert_ko.tokenization.vocabulary import Piece, Vocabulary
-from bert_ko.tokenization.wordpiece import BasicSegmenter, WordPiece, without_prefix
+from bert_ko.tokenization.vocabulary import BLANK, Piece, SentencePieceModel, Vocabulary
+from bert_ko.tokenization.wordpiece import WordPiece, basic_parts, without_prefix
 
 # The part of speech of a token that is kept whole; mecab-ko-dic has no such tag.
 KEPT_TOKEN_POS = "KEPT"
@@ -81,7 +80,6 @@ class Tokenizer:
         self.user_dictionaries = tuple(map(os.path.abspath, user_dictionaries))
         self.source = source
         self.rule = RULES[config.normalization]
-        self.has_morphemes = config.tokenizer_type == "mecab"  # parts of speech can be asked for
         missing = [token for token in config.additional_special_tokens if token not in vocab]
         if missing:
             raise ValueError(
@@ -91,9 +89,10 @@ class Tokenizer:
         self._strips_accents = config.tokenizer_type == "wordpiece" and config.do_lower_case
         self._lowers_words = config.do_lower_case and not self._strips_accents
         self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
-        self._segmenter = (
-            MecabSegmenter(self.user_dictionaries) if self.has_morphemes else BasicSegmenter()
-        )
+        self._mecab = None
+        if config.tokenizer_type == "mecab":
+            self._mecab = MecabSegmenter(self.user_dictionaries)
+        self._split = self._mecab.parts if self._mecab else basic_parts
         self._wordpiece = WordPiece(vocab)
         self._keep(config.additional_special_tokens)
 
@@ -154,6 +153,11 @@ class Tokenizer:
         # Words that were split before, and whether they start an eojeol: pieces, ids and lengths.
         self._found: dict[tuple[str, bool], tuple[list[str], list[int], list[int]]] = {}
 
+    @property
+    def has_morphemes(self) -> bool:
+        """Whether the words are MeCab's, so that parts of speech can be asked for."""
+        return self._mecab is not None
+
     def clean_lines(self, text: str) -> list[str]:
         r"""Normalises many lines joined by ``\n``; the fast way in for corpora, no offsets."""
         lines = self.rule.clean_lines(text)
@@ -164,16 +168,16 @@ class Tokenizer:
     def parts(self, text: str) -> list[str]:
         """Splits one normalised line into words that keep the blanks before them."""
         if self._kept_pattern is None:
-            return self._segmenter.parts(text)
+            return self._split(text)
         found: list[str] = []
         for start, end, is_kept in self._stretches(text):
-            found += [text[start:end]] if is_kept else self._segmenter.parts(text[start:end])
+            found += [text[start:end]] if is_kept else self._split(text[start:end])
         return found
 
     def printed(self, text: str) -> str:
         r"""``parts`` in one string, each ended by ``\n``."""
-        if self._kept_pattern is None:
-            return self._segmenter.printed(text)
+        if self._mecab and self._kept_pattern is None:
+            return self._mecab.printed(text)
         return "".join([f"{part}\n" for part in self.parts(text)])
 
     def keeps(self, word: str) -> bool:
@@ -301,7 +305,7 @@ class Tokenizer:
         return encoding
 
     def _analyze(self, source: NormalizedText) -> list[Morpheme]:
-        if not isinstance(self._segmenter, MecabSegmenter):
+        if self._mecab is None:
             raise ValueError(
                 "Parts of speech need --tokenizer_type=mecab, "
                 f"this vocabulary is of type {self.config.tokenizer_type}."
@@ -313,7 +317,7 @@ class Tokenizer:
                 token = stretch.lstrip(" ")
                 found.append(Morpheme(token, *source.span(end - len(token), end), KEPT_TOKEN_POS))
                 continue
-            for surface, first, last, pos in self._segmenter.analyze(stretch):
+            for surface, first, last, pos in self._mecab.analyze(stretch):
                 found.append(Morpheme(surface, *source.span(start + first, start + last), pos))
         return found
 

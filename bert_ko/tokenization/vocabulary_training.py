@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from bert_ko.flags import Flags, flag
-from bert_ko.tokenization.sentencepieces import SentencePieceModel
-from bert_ko.tokenization.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
+from bert_ko.tokenization.vocabulary import (
+    CLS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL_TOKENS,
+    UNK,
+    SentencePieceModel,
+)
 from bert_ko.tokenization.wordpiece import (
     CONTINUATION,
     MAX_CHARS_PER_WORD,

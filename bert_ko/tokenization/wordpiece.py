@@ -19,23 +19,15 @@ _CJK = (
 _ASCII_PUNCTUATION = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
-class BasicSegmenter:
-    """White space, punctuation and CJK characters separate words.
+def basic_parts(text: str) -> list[str]:
+    """Splits a text at white space, punctuation and CJK characters; words keep blanks before them.
 
     Source: BasicTokenizer of google-research/bert.
+
+    >>> basic_parts("값은 3.5%다")
+    ['값은', ' 3', '.', '5', '%', '다']
     """
-
-    def parts(self, text: str) -> list[str]:
-        """Splits a text into words that keep the blanks before them.
-
-        >>> BasicSegmenter().parts("값은 3.5%다")
-        ['값은', ' 3', '.', '5', '%', '다']
-        """
-        return _word_pattern().findall(text)
-
-    def printed(self, text: str) -> str:
-        r"""The same in one string, each part ended by ``\n``."""
-        return "".join([f"{part}\n" for part in self.parts(text)])
+    return _word_pattern().findall(text)
 
 
 @functools.cache

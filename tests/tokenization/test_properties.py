@@ -15,9 +15,8 @@ from bert_ko.tokenization.normalization import (
     normalize,
     strip_accents,
 )
-from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import BLANK, SPECIAL_TOKENS, Vocabulary
 from tests.tokenization.test_encoder import check_lines
 
 HANGUL = st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), max_size=4)

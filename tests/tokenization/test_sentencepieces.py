@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import BLANK
 
 
 @pytest.fixture(scope="module")

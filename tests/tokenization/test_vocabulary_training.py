@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 
-from bert_ko.tokenization.sentencepieces import SentencePieceModel
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, SentencePieceModel, Vocabulary
 from bert_ko.tokenization.vocabulary_training import (
     VocabularyFlags,
     Word,

@@ -4,8 +4,8 @@ import pytest
 
 from bert_ko.tokenization.wordpiece import (
     MAX_CHARS_PER_WORD,
-    BasicSegmenter,
     WordPiece,
+    basic_parts,
     without_prefix,
 )
 
@@ -31,9 +31,7 @@ PIECES = ("도서", "도", "##서", "##서관", "##관", "##에", "에", "#", "#
     ],
 )
 def test_parts_worked_examples_keep_leading_blanks(text: str, expected: list[str]) -> None:
-    segmenter = BasicSegmenter()
-    assert segmenter.parts(text) == expected
-    assert segmenter.printed(text) == "".join(f"{part}\n" for part in expected)
+    assert basic_parts(text) == expected
 
 
 def test_parts_every_chinese_block_of_google_s_is_split_to_its_ends() -> None:
@@ -42,7 +40,7 @@ def test_parts_every_chinese_block_of_google_s_is_split_to_its_ends() -> None:
         *(0x2B740, 0x2B81F, 0x2B820, 0x2CEAF, 0xF900, 0xFAFF, 0x2F800, 0x2FA1F),
     ):
         char = chr(code)
-        assert BasicSegmenter().parts(f"가{char}{char}나") == ["가", char, char, "나"]
+        assert basic_parts(f"가{char}{char}나") == ["가", char, char, "나"]
 
 
 @pytest.mark.parametrize(

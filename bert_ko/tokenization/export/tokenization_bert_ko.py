@@ -21,8 +21,8 @@ from transformers import BatchEncoding, PreTrainedTokenizer
 from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
 from bert_ko.tokenization.export.piece_encoding import Frame, PieceEncoding, Truncation, cut
 from bert_ko.tokenization.export.special_tokens import SpecialTokenizer, in_words
-from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
+from bert_ko.tokenization.vocabulary import BLANK
 from bert_ko.tokenization.wordpiece import without_prefix
 
 Text = str | Sequence[str]
