@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,21 @@ def given(output_dir: Path) -> list[str]:
     ]
 
 
-def build(output_dir: Path, *arguments: str) -> int:
+def build(output_dir: Path, *arguments: str) -> None:
     """The command in this process; several inputs or outputs by later arguments."""
-    return flags.run_command(BuildVocabConfig, run, [*given(output_dir), *arguments])
+    assert flags.run_command(BuildVocabConfig, run, [*given(output_dir), *arguments]) == 0
+
+
+@pytest.fixture
+def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def call(output_dir: Path, *arguments: str) -> str:
+        assert flags.run_command(BuildVocabConfig, run, [*given(output_dir), *arguments]) == 1
+        printed = capsys.readouterr().err
+        (line,) = [line for line in printed.split("\n") if "error: " in line]
+        assert "Traceback" not in printed
+        return line.removeprefix("build_vocab: error: ")
+
+    return call
 
 
 def pieces(folder: Path) -> list[str]:
@@ -47,9 +60,8 @@ def larger_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     lines = Path(SAMPLE_CORPUS).read_text(encoding="utf-8").split("\n")
     parts = ["\n".join(lines[start::3]) for start in range(3)]
     path.write_text(f"\n\n{' ' * CHUNK_BYTES}\n\n".join(parts), encoding="utf-8")
-    paths = [str(path)]
-    config = BuildVocabConfig(input_file=tuple(paths), output_dir="")
-    assert len(list(read_chunks(paths, config))) >= 3
+    config = BuildVocabConfig(input_file=(str(path),), output_dir="")
+    assert len(list(read_chunks([str(path)], config))) >= 3
     return str(path)
 
 
@@ -57,7 +69,7 @@ def test_build_vocab_mecab_writes_folder_and_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--additional_special_tokens=[이름]", "--num_unused=3", "--vocab_size=1200")
-    assert build(tmp_path / "vocab", *arguments) == 0
+    build(tmp_path / "vocab", *arguments)
     found = pieces(tmp_path / "vocab")
     assert len(found) == 1200
     assert found[:9] == [*SPECIAL_TOKENS, "[unused0]", "[unused1]", "[unused2]", "[이름]"]
@@ -75,7 +87,7 @@ def test_build_vocab_any_number_of_workers_gives_the_same_bytes(
 ) -> None:
     for workers in ("1", "2"):
         folder = tmp_path / workers
-        assert build(folder, f"--input_file={larger_corpus}", f"--num_workers={workers}") == 0
+        build(folder, f"--input_file={larger_corpus}", f"--num_workers={workers}")
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
@@ -83,8 +95,8 @@ def test_build_vocab_corpus_twice_learns_the_same_pieces(tmp_path: Path) -> None
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n\n".join([Path(SAMPLE_CORPUS).read_text(encoding="utf-8")] * 2), "utf-8")
     arguments = (f"--input_file={corpus}", "--min_frequency=2")
-    assert build(tmp_path / "one", "--min_frequency=1") == 0
-    assert build(tmp_path / "many", *arguments) == 0
+    build(tmp_path / "one", "--min_frequency=1")
+    build(tmp_path / "many", *arguments)
     assert pieces(tmp_path / "one") == pieces(tmp_path / "many")
 
 
@@ -94,7 +106,7 @@ def test_build_vocab_trained_pieces_are_the_ones_that_encoding_uses(
     kind: str, unit: str, tmp_path: Path, sample_lines: list[str]
 ) -> None:
     arguments = (f"--tokenizer_type={kind}", f"--subword_prefix_unit={unit}")
-    assert build(tmp_path, *arguments, "--character_coverage=1", "--num_unused=0") == 0
+    build(tmp_path, *arguments, "--character_coverage=1", "--num_unused=0")
     tokenizer = load_tokenizer(str(tmp_path))
     used = {piece for line in sample_lines for piece in tokenizer.tokenize(line)}
     assert "[UNK]" not in used
@@ -109,7 +121,7 @@ def test_build_vocab_uncased_kept_token_teaches_no_pieces(tmp_path: Path) -> Non
     arguments = (f"--input_file={corpus}", "--additional_special_tokens=[NAME]")
     for kind in ("mecab", "wordpiece"):
         folder = tmp_path / kind
-        assert build(folder, *arguments, f"--tokenizer_type={kind}") == 0
+        build(folder, *arguments, f"--tokenizer_type={kind}")
         assert not {piece for piece in pieces(folder)[106:] if "[" in piece or "m" in piece}
         assert load_tokenizer(str(folder)).tokenize("[NAME]은")[0] == "[NAME]"
 
@@ -118,7 +130,7 @@ def test_build_vocab_sentencepiece_encodes_with_offsets(
     tmp_path: Path, sample_lines: list[str]
 ) -> None:
     arguments = ("--tokenizer_type=sentencepiece", "--nodo_lower_case", "--vocab_size=1200")
-    assert build(tmp_path, *arguments) == 0
+    build(tmp_path, *arguments)
     assert sorted(contents(tmp_path)) == [MODEL_NAME, CONFIG_NAME, VOCAB_NAME]
     tokenizer = load_tokenizer(str(tmp_path / VOCAB_NAME))
     assert list(tokenizer.vocab.pieces) == pieces(tmp_path)
@@ -137,9 +149,9 @@ def test_build_vocab_sentencepiece_learns_accents_that_encoding_meets(tmp_path: 
     text = Path(SAMPLE_CORPUS).read_text(encoding="utf-8")
     corpus.write_text(text + "\n솔내 café 앞에서 만나자." * 9, encoding="utf-8")
     arguments = (f"--input_file={corpus}", "--tokenizer_type=sentencepiece")
-    assert build(folder, *arguments, "--character_coverage=1") == 0
+    build(folder, *arguments, "--character_coverage=1")
     assert "[UNK]" not in load_tokenizer(str(folder)).tokenize("café")
-    assert build(folder) == 0  # over a vocabulary of another type
+    build(folder)  # over a vocabulary of another type
     assert load_tokenizer(str(folder)).config.tokenizer_type == "mecab"
 
 
@@ -149,7 +161,7 @@ def test_build_vocab_user_dictionary_is_copied_and_used(
     corpus, dictionary = tmp_path / "corpus.txt", shutil.copy(user_dictionary, tmp_path)
     corpus.write_text("솔내글방은 작다.\n" * 20, encoding="utf-8")
     arguments = (f"--input_file={corpus}", f"--mecab_user_dictionary={dictionary}")
-    assert build(tmp_path / "vocab", *arguments) == 0
+    build(tmp_path / "vocab", *arguments)
     Path(dictionary).unlink()
     assert load_tokenizer(str(tmp_path / "vocab")).tokenize("솔내글방은") == ["솔내글방", "##은"]
 
@@ -157,13 +169,13 @@ def test_build_vocab_user_dictionary_is_copied_and_used(
 def test_build_vocab_check_only_reports_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build(tmp_path) == 0
+    build(tmp_path)
     before = contents(tmp_path)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     capsys.readouterr()
     check = tmp_path.parent / "check.txt"
     check.write_text("뷁궳 책\n", encoding="utf-8")
-    assert build(tmp_path, "--check_only", f"--check_file={check}") == 0
+    build(tmp_path, "--check_only", f"--check_file={check}")
     printed = capsys.readouterr().out
     assert "wrote" not in printed
     rows = dict(row.strip().rsplit("  ", 1) for row in printed.split("\n") if "  " in row.strip())
@@ -179,23 +191,15 @@ def test_build_vocab_check_only_reports_and_writes_nothing(
 def test_build_vocab_check_only_counts_pieces_that_no_text_can_reach(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build(tmp_path) == 0
+    build(tmp_path)
     lines = pieces(tmp_path)
     lines[5:11] = ["GPU", "코로나19", "##코로나19", "\u1100\u1161", "챗gpt", "##É"]
     (tmp_path / VOCAB_NAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     capsys.readouterr()
-    assert build(tmp_path, "--check_only") == 0
+    build(tmp_path, "--check_only")
     (row,) = [row for row in capsys.readouterr().out.split("\n") if "that no text can" in row]
     wanted = "pieces that no text can reach 6 GPU 코로나19 ##코로나19 \u1100\u1161 챗gpt"
     assert " ".join(row.split()) == wanted
-
-
-def error_of(capsys: pytest.CaptureFixture[str]) -> str:
-    printed = capsys.readouterr().err
-    lines = [line for line in printed.split("\n") if line.startswith("build_vocab: error: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in printed
-    return lines[0].removeprefix("build_vocab: error: ")
 
 
 @pytest.mark.parametrize(
@@ -220,49 +224,46 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     ],
 )
 def test_build_vocab_wrong_flag_is_one_line(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
-    assert build(tmp_path / "vocab", *arguments) == 1
-    assert words in error_of(capsys)
+    assert words in error_of(tmp_path / "vocab", *arguments)
 
 
 @pytest.mark.parametrize("kind", ["mecab", "wordpiece", "sentencepiece"])
 @pytest.mark.parametrize("content", ["", " \n\n\u3000\n\u200b\n"], ids=["empty", "blank"])
 def test_build_vocab_no_text_names_the_files(
-    kind: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, content: str, tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(content, encoding="utf-8")
     arguments = (f"--input_file={corpus}", f"--tokenizer_type={kind}")
-    assert build(tmp_path / "vocab", *arguments) == 1
-    assert error_of(capsys) == f"no text in 1 input files: {corpus}."
+    error = error_of(tmp_path / "vocab", *arguments)
+    assert error == f"no text in 1 input files: {corpus}."
     assert not (tmp_path / "vocab" / VOCAB_NAME).exists()
 
 
 @pytest.mark.parametrize("name", ["file", "file/vocab"])
 def test_build_vocab_folder_that_cannot_be_made_raises(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    assert build(tmp_path / name) == 1
-    assert str(tmp_path / "file") in error_of(capsys)
+    assert str(tmp_path / "file") in error_of(tmp_path / name)
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_build_vocab_unwritable_folder_raises_before_the_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
     tmp_path.chmod(0o500)
-    assert build(tmp_path / "vocab") == 1
-    assert str(tmp_path) in error_of(capsys)
+    assert str(tmp_path) in error_of(tmp_path / "vocab")
 
 
 def test_build_vocab_check_only_without_vocabulary_raises(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
-    assert build(tmp_path, "--check_only") == 1
-    assert f"no {VOCAB_NAME} or {MODEL_NAME} in {tmp_path}" in error_of(capsys)
+    message = f"no {VOCAB_NAME} or {MODEL_NAME} in {tmp_path}"
+    assert message in error_of(tmp_path, "--check_only")
 
 
 def test_build_vocab_launcher_runs(tmp_path: Path) -> None:
