@@ -75,15 +75,12 @@ class BuildVocabConfig(VocabularyFlags, CorpusFlags):
     @property
     def tokenizer_config(self) -> TokenizerConfig:
         """What goes into tokenizer_config.json."""
-        settings: dict[str, object] = {
-            "do_lower_case": self.do_lower_case,
-            "additional_special_tokens": self.additional_special_tokens,
-        }
+        names = ["do_lower_case", "additional_special_tokens"]
         if self.tokenizer_type != "wordpiece":
-            settings["subword_prefix_unit"] = self.subword_prefix_unit
+            names.append("subword_prefix_unit")
         if self.tokenizer_type == "mecab":
-            settings["mecab_user_dictionary"] = self.mecab_user_dictionary
-        return default_config(self.tokenizer_type, settings)
+            names.append("mecab_user_dictionary")
+        return default_config(self.tokenizer_type, {name: getattr(self, name) for name in names})
 
 
 def run(config: BuildVocabConfig) -> None:

@@ -59,14 +59,7 @@ class LineEncoder:
         self._words = _WordTable(tokenizer)
 
     def encode(self, lines: Sequence[str]) -> EncodedLines:
-        """Encodes normalised lines (``Tokenizer.clean_lines``).
-
-        Args:
-            lines: without line ends; an empty line has no pieces.
-
-        Returns:
-            Ids equal to ``Tokenizer.encode(line).ids``, with start bits.
-        """
+        """Encodes lines of ``Tokenizer.clean_lines``; ids equal ``Tokenizer.encode(line).ids``."""
         encode = self._encode_words if self._tokenizer.model is None else self._encode_model
         starts = range(0, max(1, len(lines)), _BLOCK_LINES)
         blocks = [encode(lines[start : start + _BLOCK_LINES]) for start in starts]

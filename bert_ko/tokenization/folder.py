@@ -67,15 +67,14 @@ def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
 
 
 def default_config(tokenizer_type: TokenizerType, settings: Mapping[str, Any]) -> TokenizerConfig:
-    """Settings, and for the others the defaults of a type."""
-    defaults: dict[str, Any] = {
-        "tokenizer_type": tokenizer_type,
-        "normalization": "google" if tokenizer_type == "wordpiece" else "nfc",
-        "subword_prefix_unit": "morpheme" if tokenizer_type == "wordpiece" else "eojeol",
-        "mecab_dictionary": dictionary_version() if tokenizer_type == "mecab" else None,
-        # A SentencePiece model has its own case rule.
-        "do_lower_case": tokenizer_type != "sentencepiece",
-    }
+    """The defaults of a type, save what the settings say."""
+    defaults: dict[str, Any] = {"tokenizer_type": tokenizer_type}
+    if tokenizer_type == "mecab":
+        defaults["mecab_dictionary"] = dictionary_version()
+    elif tokenizer_type == "wordpiece":
+        defaults |= {"normalization": "google", "subword_prefix_unit": "morpheme"}
+    else:
+        defaults["do_lower_case"] = False  # a SentencePiece model has its own case rule
     return TokenizerConfig(**{**defaults, **settings})
 
 
@@ -103,9 +102,9 @@ def write_folder(
     Args:
         folder: made when missing.
         pieces: in the order of their ids.
-        config: without user dictionaries; those come from ``user_dictionaries``.
+        config: its user dictionaries are replaced.
         model: a serialised SentencePiece model.
-        user_dictionaries: paths; the files are copied into the folder.
+        user_dictionaries: paths of files to copy into the folder.
     """
     files.require_writable_folder(folder)
     contents: dict[str, str | bytes] = {

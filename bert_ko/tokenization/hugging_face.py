@@ -94,22 +94,14 @@ def _standalone(text: str) -> str:
 
 
 def _tokenizer_config(config: TokenizerConfig, max_length: int) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        **_SPECIAL_TOKENS,
-        "model_max_length": max_length,
-        "clean_up_tokenization_spaces": False,
-        HUGGING_FACE_KEY: config.to_dict(),
-    }
+    values: dict[str, Any] = {**_SPECIAL_TOKENS, HUGGING_FACE_KEY: config.to_dict()}
+    values |= {"model_max_length": max_length, "clean_up_tokenization_spaces": False}
     if config.additional_special_tokens:
         values["additional_special_tokens"] = list(config.additional_special_tokens)
     if config.tokenizer_type != "wordpiece":
         # The second name would be a class over the tokenizers library; there is none.
         auto_map = {"AutoTokenizer": [f"{ADAPTER}.{_CLASS}", None]}
         return {**values, "tokenizer_class": _CLASS, "auto_map": auto_map}
-    return {
-        **values,
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": config.do_lower_case,
-        "strip_accents": False,
-        "tokenize_chinese_chars": True,
-    }
+    splitting = {"strip_accents": False, "tokenize_chinese_chars": True}
+    own = {"tokenizer_class": "BertTokenizer", "do_lower_case": config.do_lower_case}
+    return {**values, **own, **splitting}

@@ -28,7 +28,7 @@ class Morpheme(NamedTuple):
     surface: str
     start: int
     end: int
-    pos: str
+    pos: str  # a tag of mecab-ko-dic, joined by + if a node is fused: NP+JKS
 
 
 class _PublicTagger:
@@ -85,10 +85,7 @@ def check_dictionary_version(wanted: str | None, source: str) -> None:
 
 
 class MecabSegmenter:
-    """Segments normalised text; pickles by its settings.
-
-    Args:
-        user_dictionaries: paths of compiled MeCab user dictionaries (.dic).
+    """Segments normalised text; pickles by the paths of its compiled user dictionaries (.dic).
 
     Raises:
         FileNotFoundError: a user dictionary is missing.
@@ -106,13 +103,10 @@ class MecabSegmenter:
         return MecabSegmenter, (self._user_dictionaries,)
 
     def parts(self, text: str) -> list[str]:
-        r"""Splits a text into morphemes that keep the blanks before them.
+        r"""Splits a text into morphemes that keep the blanks before them, not those at its end.
 
         Args:
             text: one normalised line: no ``\n``, no NUL, no white space but the blank.
-
-        Returns:
-            Strings that join to the text without its trailing blanks.
 
         >>> MecabSegmenter().parts("이순신의  칼")
         ['이순신', '의', '  칼']
@@ -124,15 +118,7 @@ class MecabSegmenter:
         return "".join([self._tagger.parse(unit) or "" for unit in _units(text)])
 
     def analyze(self, text: str) -> list[Morpheme]:
-        """Morphemes with their parts of speech.
-
-        Args:
-            text: as for ``parts``.
-
-        Returns:
-            Morphemes with offsets in characters of ``text``; ``pos`` is a tag of mecab-ko-dic,
-            joined by ``+`` where a node is fused (``NP+JKS``).
-        """
+        """Morphemes of a text as for ``parts``, with their offsets and parts of speech."""
         if self._pos_tagger is None:
             self._pos_tagger = _make_tagger(self._user_dictionaries, with_pos=True)
         printed = "".join([self._pos_tagger.parse(unit) or "" for unit in _units(text)])

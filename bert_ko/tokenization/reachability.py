@@ -9,9 +9,8 @@ A piece is unreachable for one of three reasons; what a corpus only suggests is 
 - tokenizer_type=mecab: it joins characters of two classes (a letter and a digit) that no entry of
   the dictionaries joins so. MeCab joins characters on its own within a class alone.
 
-Special tokens, [unusedN] and additional special tokens are not text and are left out. Other pieces
-may still be unreachable: if a longer one always wins, or if MeCab could give a word, but never
-does.
+Special tokens and [unusedN] are not text and are left out. Other pieces may still be unreachable:
+if a longer one always wins, or if MeCab could give a word, but never does.
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ _CLASSES = (1 << 18) - 1  # a bit for each class of a character
 
 
 def unreachable_pieces(tokenizer: Tokenizer) -> list[str]:
-    """Pieces that no text can have, in the order of their ids; with SentencePiece there are none.
-
-    Its model alone decides, and it makes every piece.
-    """
+    """Pieces that no text can have, in the order of their ids; a SentencePiece model has none."""
     if tokenizer.model is not None:
         return []
     config = tokenizer.config
@@ -129,12 +125,7 @@ class _Dictionary:
         self._everywhere: dict[str, npt.NDArray[np.int32]] = {}
 
     def has(self, forms: Sequence[Iterable[str]], inside: bool) -> bool:
-        """Whether an entry begins with a string, or has it anywhere.
-
-        Args:
-            forms: for each character, what it may be.
-            inside: anywhere.
-        """
+        """Whether an entry begins with a string, or has it inside; forms: of each character."""
         first, *others = forms
         bases = np.concatenate([self._first(char, inside) for char in first])
         for chars in others:

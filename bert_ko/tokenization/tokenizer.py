@@ -100,13 +100,7 @@ class Tokenizer:
     def open(
         cls, path: str, config: TokenizerConfig, dictionaries: Sequence[str] = (), source: str = ""
     ) -> Tokenizer:
-        """Opens a vocabulary file; the tokenizer has its fingerprint.
-
-        Args:
-            path: of vocab.txt, or of a .model for the type sentencepiece.
-            config: its settings.
-            dictionaries: paths of compiled MeCab dictionaries.
-            source: for messages; ``path`` by default.
+        """Opens vocab.txt, or a .model for the type sentencepiece, and computes the fingerprint.
 
         Raises:
             ImportError: MeCab is needed and not installed.
@@ -228,9 +222,6 @@ class Tokenizer:
             with_morphemes: also analyse parts of speech (MeCab only; a second pass of MeCab).
             offsets: return a list of pieces, each with its id and its characters, instead of an
                 Encoding, which has them as separate lists.
-
-        Returns:
-            An Encoding, or a list of pieces; of a list a list.
 
         Raises:
             ValueError: parts of speech from a tokenizer without MeCab.

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bert_ko.tokenization.tokenizer import Encoding
 from bert_ko.tokenization.truncation import truncated_lengths
 
 T = TypeVar("T")
-
-
-class Window(NamedTuple):
-    """Pieces ``start`` to ``end`` of a text."""
-
-    encoding: Encoding
-    start: int
-    end: int
 
 
 class Truncation(NamedTuple):
@@ -29,8 +21,8 @@ class Truncation(NamedTuple):
     side: str = "right"  # where pieces are taken away, or "left"
 
 
-def cut(texts: Sequence[Encoding], truncation: Truncation) -> list[tuple[Window, ...]]:
-    """Cuts one text or a pair into windows, each of all texts.
+def cut(texts: Sequence[Encoding], truncation: Truncation) -> list[tuple[Encoding, ...]]:
+    """Cuts one text or a pair into windows, each with a part of all texts.
 
     Raises:
         ValueError: no room is left beside the text that must not be cut.
@@ -40,11 +32,10 @@ def cut(texts: Sequence[Encoding], truncation: Truncation) -> list[tuple[Window,
     strategy, room, stride, side = truncation
     total = sum(map(len, texts))
     if strategy == "do_not_truncate" or room is None or total <= room:
-        return [tuple([Window(text, 0, len(text)) for text in texts])]
+        return [tuple(texts)]
     if strategy == "longest_first" and len(texts) == 2:
         sizes = truncated_lengths(len(texts[0]), len(texts[1]), room)
-        pairs = zip(texts, sizes, strict=True)
-        return [tuple(Window(text, *_spans(len(text), size, 0, side)[0]) for text, size in pairs)]
+        return [tuple(_windows(t, size, 0, side)[0] for t, size in zip(texts, sizes, strict=True))]
     number = 1 if strategy == "only_second" else 0
     if number >= len(texts):
         raise ValueError("truncation='only_second' needs a pair of texts, got one text.")
@@ -54,23 +45,23 @@ def cut(texts: Sequence[Encoding], truncation: Truncation) -> list[tuple[Window,
             f"The length leaves {room} pieces to the texts, and the text that is not cut by "
             f"truncation={strategy!r} has {room - size}; raise max_length."
         )
-    return [
-        tuple(
-            Window(text, *(span if i == number else (0, len(text)))) for i, text in enumerate(texts)
-        )
-        for span in _spans(len(texts[number]), size, stride, side)
-    ]
+    windows = _windows(texts[number], size, stride, side)
+    return [(*texts[:number], window, *texts[number + 1 :]) for window in windows]
 
 
-def _spans(length: int, size: int, stride: int, side: str) -> list[tuple[int, int]]:
-    """Spans of a text, first the one at the side that is kept."""
+def _windows(text: Encoding, size: int, stride: int, side: str) -> list[Encoding]:
+    """Parts of a text, first the one at the side that is kept."""
+    length = len(text)
     if size == 0:
-        return [(0, 0)]
+        return [Encoding()]
     if stride >= size:
         raise ValueError(f"stride={stride} must be below the {size} pieces of a window.")
     starts = range(0, max(1, length - stride), size - stride)
     spans = [(start, min(start + size, length)) for start in starts]
-    return spans if side == "right" else [(length - end, length - start) for start, end in spans]
+    if side == "left":
+        spans = [(length - end, length - start) for start, end in spans]
+    lists: list[list[Any]] = list(vars(text).values())[:-1]  # all but the morphemes
+    return [Encoding(*[values[start:end] for values in lists]) for start, end in spans]
 
 
 class Frame(NamedTuple):
@@ -86,7 +77,7 @@ class PieceEncoding:
     """Pieces of one or two texts with special tokens and padding.
 
     Args:
-        windows: one or two texts.
+        texts: one or two.
         frame: the special tokens.
         is_framed: whether [CLS] and [SEP] are added to the texts.
 
@@ -94,14 +85,12 @@ class PieceEncoding:
         piece is its morpheme, or the caller's word if a text was given in words.
     """
 
-    def __init__(self, windows: Sequence[Window], frame: Frame, is_framed: bool):
-        self.windows = tuple(windows)
+    def __init__(self, texts: Sequence[Encoding], frame: Frame, is_framed: bool):
+        self.texts = tuple(texts)
         self.overflowing: list[PieceEncoding] = []  # further windows of the same texts
         self._frame, self._is_framed = frame, is_framed
         self._left = self._right = 0
-        self._length = sum([window.end - window.start for window in self.windows])
-        if is_framed:
-            self._length += 1 + len(self.windows)
+        self._length = sum(map(len, texts)) + (1 + len(texts)) * is_framed
 
     def pad_to(self, length: int, side: str) -> None:
         """Adds [PAD] on one side; does nothing if the row is long enough."""
@@ -117,12 +106,12 @@ class PieceEncoding:
     def __len__(self) -> int:
         return self._length
 
-    def _row(self, values: Callable[[int, Window], list[T]], cls: T, sep: T, pad: T) -> list[T]:
+    def _row(self, values: Callable[[int, Encoding], list[T]], cls: T, sep: T, pad: T) -> list[T]:
         row = [pad] * self._left
         if self._is_framed:
             row.append(cls)
-        for number, window in enumerate(self.windows):
-            row += values(number, window)
+        for number, text in enumerate(self.texts):
+            row += values(number, text)
             if self._is_framed:
                 row.append(sep)
         return row + [pad] * self._right
@@ -130,21 +119,19 @@ class PieceEncoding:
     @cached_property
     def ids(self) -> list[int]:
         """Of all pieces."""
-        special = [i for _, i in self._frame[:3]]
-        return self._row(lambda _, w: w.encoding.ids[w.start : w.end], *special)
+        return self._row(lambda _, text: text.ids, *[i for _, i in self._frame[:3]])
 
     @cached_property
     def tokens(self) -> list[str]:
         """All pieces."""
-        special = [token for token, _ in self._frame[:3]]
-        return self._row(lambda _, w: w.encoding.pieces[w.start : w.end], *special)
+        return self._row(lambda _, text: text.pieces, *[token for token, _ in self._frame[:3]])
 
     @cached_property
     def type_ids(self) -> list[int]:
         """0 for the first text, 1 for the second; a [SEP] has that of the text before it."""
         row = [self._frame.pad_type_id] * self._left + [0] * self._is_framed
-        for number, window in enumerate(self.windows):
-            row += [number] * (window.end - window.start + self._is_framed)
+        for number, text in enumerate(self.texts):
+            row += [number] * (len(text) + self._is_framed)
         return row + [self._frame.pad_type_id] * self._right
 
     @cached_property
@@ -161,24 +148,18 @@ class PieceEncoding:
     @cached_property
     def offsets(self) -> list[tuple[int, int]]:
         """Characters of each piece in its text; (0, 0) for what is not in the texts."""
-
-        def spans(_: int, window: Window) -> list[tuple[int, int]]:
-            encoding, start, end = window
-            return list(zip(encoding.starts[start:end], encoding.ends[start:end], strict=True))
-
-        return self._row(spans, (0, 0), (0, 0), (0, 0))
+        none = (0, 0)
+        return self._row(lambda _, t: list(zip(t.starts, t.ends, strict=True)), none, none, none)
 
     @cached_property
     def sequence_ids(self) -> list[int | None]:
         """Number of the text of each piece."""
-        return self._row(lambda number, w: [number] * (w.end - w.start), None, None, None)
+        return self._row(lambda number, text: [number] * len(text), None, None, None)
 
     @cached_property
     def word_ids(self) -> list[int | None]:
         """Number of the word of each piece in its text."""
-        return self._row(
-            lambda _, w: list(w.encoding.morpheme_ids[w.start : w.end]), None, None, None
-        )
+        return self._row(lambda _, text: list(text.morpheme_ids), None, None, None)
 
     @property
     def words(self) -> list[int | None]:
@@ -188,7 +169,7 @@ class PieceEncoding:
     @property
     def n_sequences(self) -> int:
         """1, or 2 for a pair."""
-        return len(self.windows)
+        return len(self.texts)
 
     def token_to_sequence(self, token_index: int) -> int | None:
         """Number of a piece's text."""
