@@ -28,7 +28,7 @@ class TokenizeConfig(TokenizerFlags):
         False, help="Each line is a JSON string, so that a text may hold line breaks."
     )
     output_format: Literal["table", "json"] = flag(
-        "table", help="table: for people; json: one object a line."
+        "table", help="table: readable columns; json: one object a line."
     )
 
 

@@ -37,6 +37,7 @@ def tokenize(
     def call(*arguments: str, typed: bytes = b"") -> str:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed)))
         given = [f"--vocab_file={folder}", *arguments]
+        capsys.readouterr()  # of a vocabulary that was built for this test
         failed = flags.run_command(TokenizeConfig, run, given)
         printed, error = capsys.readouterr()
         assert failed == bool(error)

@@ -42,7 +42,7 @@ class Encoding:
     # Number of the morpheme (word, without MeCab), and of the eojeol, that a piece belongs to.
     morpheme_ids: list[int] = field(default_factory=list)
     eojeol_ids: list[int] = field(default_factory=list)
-    morphemes: list[Morpheme] = field(default_factory=list)  # if asked for
+    morphemes: list[Morpheme] = field(default_factory=list)  # on request
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -149,7 +149,7 @@ class Tokenizer:
 
     @property
     def has_morphemes(self) -> bool:
-        """Whether the words are MeCab's, so that parts of speech can be asked for."""
+        """Whether the words are MeCab's, with parts of speech."""
         return self._mecab is not None
 
     def clean_lines(self, text: str) -> list[str]:
@@ -271,7 +271,7 @@ class Tokenizer:
     def _find(self, word: str, starts_eojeol: bool) -> tuple[list[str], list[int], list[int]]:
         ids = self.cut_ids(word, starts_eojeol)
         pieces = [self.vocab.pieces[i] for i in ids]
-        # One piece, [UNK] too, stands for the whole word.
+        # A single piece, even [UNK], covers the whole word.
         lengths = [len(word)] if len(ids) == 1 else [len(without_prefix(p)) for p in pieces]
         self._found[word, starts_eojeol] = pieces, ids, lengths
         return pieces, ids, lengths

@@ -47,14 +47,11 @@ def test_load_tokenizer_config_beside_the_vocabulary_is_found(
         assert not tokenizer.config.do_lower_case
 
 
-def test_load_tokenizer_no_config_is_mecab_with_eojeol_and_lower_case(tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(make_plain(tmp_path))
+def test_load_tokenizer_no_config_is_mecab_unless_flags_are_given(tmp_path: Path) -> None:
+    path = make_plain(tmp_path)
+    tokenizer = load_tokenizer(path)
     assert tokenizer.config == TokenizerConfig(mecab_dictionary=dictionary_version())
     assert tokenizer.tokenize("책을 GPU") == ["책", "##을", "gpu"]
-
-
-def test_load_tokenizer_no_config_takes_typed_flags(tmp_path: Path) -> None:
-    path = make_plain(tmp_path)
     flags = typed(path, do_lower_case=False, subword_prefix_unit="morpheme")
     assert load_tokenizer(path, flags).tokenize("책을 GPU") == ["책", "을", "GPU"]
     flags = typed(path, tokenizer_type="wordpiece", additional_special_tokens=("[이름]",))

@@ -1,6 +1,6 @@
 """The tokenizer of this folder for transformers: ``AutoTokenizer`` with ``trust_remote_code=True``.
 
-It needs transformers 4.23 or newer and python-mecab-ko, or sentencepiece where the folder has a
+It needs transformers 4.23 or newer and python-mecab-ko, or sentencepiece if the folder has a
 ``spm.model``. The modules ``bert_ko_*.py`` beside this file do the work; this one translates.
 """
 
