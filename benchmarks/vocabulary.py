@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from bert_ko.data.corpus import CorpusFlags, find_files, read_chunks
 from bert_ko.data.words import count_words
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.vocabulary_training import VocabularySettings, Word, train_wordpiece
+from bert_ko.tokenization.vocabulary_training import VocabularyFlags, Word, train_wordpiece
 from bert_ko.tokenization.wordpiece import WordPiece
 
 _JOINER = "\ue000"
@@ -59,7 +59,7 @@ def train_rust(counts: Counter[Word], size: int, alphabet: int) -> list[str]:
 
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    reserved = VocabularySettings(size).reserved()
+    reserved = VocabularyFlags(vocab_size=size).reserved
     tokenizer.train_from_iterator(
         texts(),
         trainers.WordPieceTrainer(
@@ -102,7 +102,7 @@ def main() -> None:
     print(f"{machine()}; {train.total():,} words, measured on {unseen.total():,} unseen ones")
     shipped = list(load_tokenizer(str(VOCAB)).vocab)
     print(f"## by eojeol, shipped: {measure(shipped, unseen)}")
-    settings = VocabularySettings(arguments.size)
+    settings = VocabularyFlags(vocab_size=arguments.size)
     ours = train_wordpiece(by_morpheme(train), settings)
     print(f"## by morpheme, ours: {measure(ours, by_morpheme(unseen))}", flush=True)
     for alphabet in _ALPHABETS:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bert_ko.tasks.kinds import Kind
     from bert_ko.tasks.ner.tagger import TaggedEntity, Tagger
     from bert_ko.tasks.squad.reader import Answer, Reader
-    from bert_ko.tokenization.tokenizer import Encoding, Piece, Tokenizer
+    from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
+    from bert_ko.tokenization.vocabulary import Piece
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,7 +34,8 @@ _MODULES = {
     "tasks.fill_mask.masked_lm": ("Candidate", "Mask", "MaskedLm"),
     "tasks.ner.tagger": ("TaggedEntity", "Tagger"),
     "tasks.squad.reader": ("Answer", "Reader"),
-    "tokenization.tokenizer": ("Encoding", "Piece", "Tokenizer"),
+    "tokenization.tokenizer": ("Encoding", "Tokenizer"),
+    "tokenization.vocabulary": ("Piece",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from bert_ko import files
-from bert_ko.data.corpus import Chunk, CorpusFlags, estimated_bytes, find_files, read_chunks
+from bert_ko.data.corpus import CorpusFlags, estimated_bytes, find_files, read_chunks
 from bert_ko.data.words import (
     VocabularyReport,
     count_words,
@@ -20,13 +20,12 @@ from bert_ko.data.words import (
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import format_table
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType
-from bert_ko.tokenization.folder import load_tokenizer, write_folder
-from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, SentencePieceModel, Vocabulary
 from bert_ko.tokenization.vocabulary_training import (
-    VocabularySettings,
+    VocabularyFlags,
     train_sentencepiece,
     train_wordpiece,
 )
@@ -37,13 +36,10 @@ _REPORT_CHUNKS = 16
 
 
 @dataclass(frozen=True)
-class BuildVocabConfig(CorpusFlags):
+class BuildVocabConfig(VocabularyFlags, CorpusFlags):
     """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json."""
 
     output_dir: str = flag(help="Folder of the vocabulary.")
-    vocab_size: int = flag(
-        32000, help="Pieces in all, special tokens included.", at_least=len(SPECIAL_TOKENS)
-    )
     tokenizer_type: TokenizerType = flag(
         "mecab",
         help="mecab: WordPiece inside morphemes; sentencepiece: a .model on raw text; "
@@ -53,23 +49,8 @@ class BuildVocabConfig(CorpusFlags):
         "eojeol", help="`##` on every piece that does not start an eojeol, or a morpheme."
     )
     do_lower_case: bool = flag(True, help="Lower-case words; morphemes are found before.")
-    min_frequency: int = flag(2, help="Uses of a piece in the corpus at least.", at_least=1)
-    character_coverage: float = flag(
-        0.9995,
-        help="Share of the corpus's characters that get a piece of their own, in (0, 1].",
-        above=0,
-        at_most=1,
-    )
-    forced_alphabet: str = flag("", help="Characters that get one in any case.")
-    num_unused: int = flag(100, help="Reserved [unusedN] slots.", at_least=0)
-    additional_special_tokens: tuple[str, ...] = flag(
-        (), help="Pieces that the tokenizer keeps whole, such as [NAME]."
-    )
     mecab_user_dictionary: tuple[str, ...] = flag(
         (), help="Compiled MeCab user dictionaries (.dic); copied into the folder."
-    )
-    max_sentences: int = flag(
-        2_000_000, help="sentencepiece alone: sentences sampled for training."
     )
     check_file: tuple[str, ...] = flag(
         (), help="Text for the report, in the form of the corpus. Default: the corpus's beginning."
@@ -85,8 +66,7 @@ class BuildVocabConfig(CorpusFlags):
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
-        reserved = self.settings.reserved()
-        if len(set(reserved)) < len(reserved):
+        if len(set(self.reserved)) < len(self.reserved):
             raise ValueError(
                 "--additional_special_tokens must be different from each other, from [unusedN] and "
                 f"from {' '.join(SPECIAL_TOKENS)}, got {','.join(self.additional_special_tokens)}."
@@ -95,29 +75,12 @@ class BuildVocabConfig(CorpusFlags):
     @property
     def tokenizer_config(self) -> TokenizerConfig:
         """What goes into tokenizer_config.json."""
-        is_mecab = self.tokenizer_type == "mecab"
-        is_wordpiece = self.tokenizer_type == "wordpiece"
-        return TokenizerConfig(
-            tokenizer_type=self.tokenizer_type,
-            subword_prefix_unit="morpheme" if is_wordpiece else self.subword_prefix_unit,
-            do_lower_case=self.do_lower_case,
-            normalization="google" if is_wordpiece else "nfc",
-            additional_special_tokens=self.additional_special_tokens,
-            mecab_dictionary=dictionary_version() if is_mecab else None,
-            mecab_user_dictionary=self.mecab_user_dictionary if is_mecab else (),
-        )
-
-    @property
-    def settings(self) -> VocabularySettings:
-        """What the vocabulary is to contain."""
-        return VocabularySettings(
-            self.vocab_size,
-            self.min_frequency,
-            self.character_coverage,
-            self.forced_alphabet,
-            self.num_unused,
-            self.additional_special_tokens,
-        )
+        names = ["do_lower_case", "additional_special_tokens"]
+        if self.tokenizer_type != "wordpiece":
+            names.append("subword_prefix_unit")
+        if self.tokenizer_type == "mecab":
+            names.append("mecab_user_dictionary")
+        return default_config(self.tokenizer_type, {name: getattr(self, name) for name in names})
 
 
 def run(config: BuildVocabConfig) -> None:
@@ -139,17 +102,14 @@ def _train_pieces(config: BuildVocabConfig) -> None:
         config,
         partial(_untrained_tokenizer, config),
         estimated_bytes(paths),
-        _num_workers(config),
+        config.num_workers or default_num_workers(),
     )
     if not counts:
         raise _no_text(paths)
-    pieces = train_wordpiece(counts, config.settings)
-    tokenizer_config = config.tokenizer_config
+    pieces = train_wordpiece(counts, config)
+    settings = config.tokenizer_config
     write_folder(
-        config.output_dir,
-        pieces,
-        tokenizer_config,
-        user_dictionaries=tokenizer_config.mecab_user_dictionary,
+        config.output_dir, pieces, settings, user_dictionaries=settings.mecab_user_dictionary
     )
     print(f"{counts.total():,} words, {len(counts):,} distinct; {len(pieces):,} pieces")
 
@@ -160,14 +120,7 @@ def _train_model(config: BuildVocabConfig) -> None:
     first = next(sentences, None)
     if first is None:
         raise _no_text(paths)
-    model = train_sentencepiece(
-        itertools.chain([first], sentences),
-        config.settings,
-        config.do_lower_case,
-        config.max_sentences,
-    )
-    from bert_ko.tokenization.sentencepieces import SentencePieceModel
-
+    model = train_sentencepiece(itertools.chain([first], sentences), config, config.do_lower_case)
     pieces = SentencePieceModel(model).pieces
     write_folder(config.output_dir, pieces, config.tokenizer_config, model)
     print(f"{len(pieces):,} pieces")
@@ -177,12 +130,8 @@ def _no_text(paths: list[str]) -> ValueError:
     return ValueError(f"no text in {len(paths)} input files: {', '.join(paths[:5])}.")
 
 
-def _num_workers(config: BuildVocabConfig) -> int:
-    return default_num_workers() if config.num_workers is None else config.num_workers
-
-
 def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
-    """Cuts words as the trained one will; there is no vocabulary yet."""
+    """Splits words as the trained one will; there is no vocabulary yet."""
     settings = config.tokenizer_config
     if config.tokenizer_type == "sentencepiece":
         # For its normalisation alone; the model itself folds case, and keeps accents.
@@ -193,49 +142,39 @@ def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
 
 def _print_report(config: BuildVocabConfig) -> None:
     tokenizer = load_tokenizer(config.output_dir)
+    checked = replace(config, input_file=config.check_file or config.input_file)
+    chunks = read_chunks(find_files(checked), checked)
     report = measure_vocabulary(
-        _report_chunks(config),
+        chunks if config.check_file else itertools.islice(chunks, _REPORT_CHUNKS),
         config,
         partial(load_tokenizer, config.output_dir),
-        _num_workers(config),
+        config.num_workers or default_num_workers(),
     )
     print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
     unreachable = unreachable_pieces(tokenizer)
-    print(format_table(report_rows(report, tokenizer, unreachable), ("on this text", "")))
+    print(format_table(_report_rows(report, tokenizer, unreachable), ("on this text", "")))
 
 
-def _report_chunks(config: BuildVocabConfig) -> Iterator[Chunk]:
-    if config.check_file:
-        checked = replace(config, input_file=config.check_file)
-        return read_chunks(find_files(checked), checked)
-    return itertools.islice(read_chunks(find_files(config), config), _REPORT_CHUNKS)
-
-
-def report_rows(
+def _report_rows(
     report: VocabularyReport, tokenizer: Tokenizer, unreachable: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """The report as names and values."""
     syllables = missing_syllables(tokenizer)
     common = "".join(syllables.missing_common[:20])
-    return [
+    morphemes, eojeols = max(1, report.morphemes), max(1, report.eojeols)
+    rows = [
         ("pieces in the vocabulary", f"{len(tokenizer.vocab):,}"),
-        (
-            "pieces that no text can reach",
-            f"{len(unreachable):,} {' '.join(unreachable[:5])}".rstrip(),
-        ),
+        ("pieces that no text can reach", f"{len(unreachable):,} {' '.join(unreachable[:5])}"),
         ("eojeols", f"{report.eojeols:,}"),
         ("morphemes", f"{report.morphemes:,}"),
         ("pieces", f"{report.pieces:,}"),
         ("[UNK] among pieces", f"{report.unknown / max(1, report.pieces):.4%}"),
-        ("pieces per morpheme", f"{report.pieces / max(1, report.morphemes):.4f}"),
-        ("pieces per eojeol", f"{report.pieces / max(1, report.eojeols):.4f}"),
-        (
-            "morphemes that are one piece",
-            f"{report.whole_morphemes / max(1, report.morphemes):.2%}",
-        ),
+        ("pieces per morpheme", f"{report.pieces / morphemes:.4f}"),
+        ("pieces per eojeol", f"{report.pieces / eojeols:.4f}"),
+        ("morphemes that are one piece", f"{report.whole_morphemes / morphemes:.2%}"),
         ("Hangul syllables without a piece (of 11,172)", f"{syllables.missing_modern:,}"),
-        ("of them in KS X 1001 (2,350)", f"{len(syllables.missing_common):,} {common}".rstrip()),
+        ("of them in KS X 1001 (2,350)", f"{len(syllables.missing_common):,} {common}"),
     ]
+    return [(name, value.rstrip()) for name, value in rows]
 
 
 def main() -> int:

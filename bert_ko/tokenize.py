@@ -28,7 +28,7 @@ class TokenizeConfig(TokenizerFlags):
         False, help="Each line is a JSON string, so that a text may hold line breaks."
     )
     output_format: Literal["table", "json"] = flag(
-        "table", help="table: for people; json: one object a line."
+        "table", help="table: readable columns; json: one object a line."
     )
 
 
@@ -89,17 +89,17 @@ def _printable(text: str) -> str:
 def _show_table(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:
     headers = ["piece", "id", "start", "end", "text", "eojeol", "morpheme"]
     rows: list[list[object]] = []
-    for i, piece in enumerate(encoding.pieces):
-        start, end = encoding.starts[i], encoding.ends[i]
+    shown = -1
+    for i, (piece, number, start, end) in enumerate(encoding.with_offsets()):
         surface = _printable(json.dumps(text[start:end], ensure_ascii=False)[1:-1])
-        numbers = (str(encoding.ids[i]), str(start), str(end))
         word = encoding.morpheme_ids[i]
+        numbers = (str(n) for n in (number, start, end))
         row: list[object] = [piece, *numbers, surface, str(encoding.eojeol_ids[i]), str(word)]
         if tokenizer.has_morphemes:
-            is_first = i == 0 or word != encoding.morpheme_ids[i - 1]
-            row.append(encoding.morphemes[word].pos if is_first else "")
+            row.append(encoding.morphemes[word].pos if word > shown else "")
+        shown = word
         rows.append(row)
-    print(format_table(rows, headers + (["pos"] if tokenizer.has_morphemes else [])))
+    print(format_table(rows, headers + ["pos"] * tokenizer.has_morphemes))
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import pytest
 from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 
 # How long an example takes says something of the machine, nothing of the code.
 hypothesis.settings.register_profile("any_machine", deadline=None)
@@ -89,6 +90,14 @@ def cased_sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tokenizer(vocab_folder: str) -> Tokenizer:
     """The tokenizer of vocab_folder."""
     return load_tokenizer(vocab_folder)
+
+
+@pytest.fixture(scope="session")
+def user_dictionary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compiled MeCab user dictionary of one word: 솔내글방."""
+    path = str(tmp_path_factory.mktemp("dictionary") / "user.dic")
+    compile_user_dictionary({"솔내글방": -5000}, path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """build_vocab from end to end."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,28 @@ REPOSITORY = Path(__file__).parents[1]
 SAMPLE_CORPUS = str(REPOSITORY / "samples" / "corpus.txt")
 
 
-def build(output_dir: Path, *arguments: str) -> int:
-    """The command in this process; several inputs or outputs by later arguments."""
-    given = [
-        f"--input_file={SAMPLE_CORPUS}",
-        f"--output_dir={output_dir}",
-        "--vocab_size=1500",
-        "--num_workers=1",
+def given(output_dir: Path) -> list[str]:
+    return [
+        *(f"--input_file={SAMPLE_CORPUS}", f"--output_dir={output_dir}"),
+        *("--vocab_size=1500", "--num_workers=1"),
     ]
-    return flags.run_command(BuildVocabConfig, run, [*given, *arguments])
+
+
+def build(output_dir: Path, *arguments: str) -> None:
+    """The command in this process; several inputs or outputs by later arguments."""
+    assert flags.run_command(BuildVocabConfig, run, [*given(output_dir), *arguments]) == 0
+
+
+@pytest.fixture
+def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def call(output_dir: Path, *arguments: str) -> str:
+        assert flags.run_command(BuildVocabConfig, run, [*given(output_dir), *arguments]) == 1
+        printed = capsys.readouterr().err
+        (line,) = [line for line in printed.split("\n") if "error: " in line]
+        assert "Traceback" not in printed
+        return line.removeprefix("build_vocab: error: ")
+
+    return call
 
 
 def pieces(folder: Path) -> list[str]:
@@ -45,9 +60,8 @@ def larger_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     lines = Path(SAMPLE_CORPUS).read_text(encoding="utf-8").split("\n")
     parts = ["\n".join(lines[start::3]) for start in range(3)]
     path.write_text(f"\n\n{' ' * CHUNK_BYTES}\n\n".join(parts), encoding="utf-8")
-    paths = [str(path)]
-    config = BuildVocabConfig(input_file=tuple(paths), output_dir="")
-    assert len(list(read_chunks(paths, config))) >= 3
+    config = BuildVocabConfig(input_file=(str(path),), output_dir="")
+    assert len(list(read_chunks([str(path)], config))) >= 3
     return str(path)
 
 
@@ -55,7 +69,7 @@ def test_build_vocab_mecab_writes_folder_and_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--additional_special_tokens=[이름]", "--num_unused=3", "--vocab_size=1200")
-    assert build(tmp_path / "vocab", *arguments) == 0
+    build(tmp_path / "vocab", *arguments)
     found = pieces(tmp_path / "vocab")
     assert len(found) == 1200
     assert found[:9] == [*SPECIAL_TOKENS, "[unused0]", "[unused1]", "[unused2]", "[이름]"]
@@ -73,7 +87,7 @@ def test_build_vocab_any_number_of_workers_gives_the_same_bytes(
 ) -> None:
     for workers in ("1", "2"):
         folder = tmp_path / workers
-        assert build(folder, f"--input_file={larger_corpus}", f"--num_workers={workers}") == 0
+        build(folder, f"--input_file={larger_corpus}", f"--num_workers={workers}")
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
@@ -81,8 +95,8 @@ def test_build_vocab_corpus_twice_learns_the_same_pieces(tmp_path: Path) -> None
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n\n".join([Path(SAMPLE_CORPUS).read_text(encoding="utf-8")] * 2), "utf-8")
     arguments = (f"--input_file={corpus}", "--min_frequency=2")
-    assert build(tmp_path / "one", "--min_frequency=1") == 0
-    assert build(tmp_path / "many", *arguments) == 0
+    build(tmp_path / "one", "--min_frequency=1")
+    build(tmp_path / "many", *arguments)
     assert pieces(tmp_path / "one") == pieces(tmp_path / "many")
 
 
@@ -92,7 +106,7 @@ def test_build_vocab_trained_pieces_are_the_ones_that_encoding_uses(
     kind: str, unit: str, tmp_path: Path, sample_lines: list[str]
 ) -> None:
     arguments = (f"--tokenizer_type={kind}", f"--subword_prefix_unit={unit}")
-    assert build(tmp_path, *arguments, "--character_coverage=1", "--num_unused=0") == 0
+    build(tmp_path, *arguments, "--character_coverage=1", "--num_unused=0")
     tokenizer = load_tokenizer(str(tmp_path))
     used = {piece for line in sample_lines for piece in tokenizer.tokenize(line)}
     assert "[UNK]" not in used
@@ -107,7 +121,7 @@ def test_build_vocab_uncased_kept_token_teaches_no_pieces(tmp_path: Path) -> Non
     arguments = (f"--input_file={corpus}", "--additional_special_tokens=[NAME]")
     for kind in ("mecab", "wordpiece"):
         folder = tmp_path / kind
-        assert build(folder, *arguments, f"--tokenizer_type={kind}") == 0
+        build(folder, *arguments, f"--tokenizer_type={kind}")
         assert not {piece for piece in pieces(folder)[106:] if "[" in piece or "m" in piece}
         assert load_tokenizer(str(folder)).tokenize("[NAME]은")[0] == "[NAME]"
 
@@ -116,7 +130,7 @@ def test_build_vocab_sentencepiece_encodes_with_offsets(
     tmp_path: Path, sample_lines: list[str]
 ) -> None:
     arguments = ("--tokenizer_type=sentencepiece", "--nodo_lower_case", "--vocab_size=1200")
-    assert build(tmp_path, *arguments) == 0
+    build(tmp_path, *arguments)
     assert sorted(contents(tmp_path)) == [MODEL_NAME, CONFIG_NAME, VOCAB_NAME]
     tokenizer = load_tokenizer(str(tmp_path / VOCAB_NAME))
     assert list(tokenizer.vocab.pieces) == pieces(tmp_path)
@@ -131,78 +145,61 @@ def test_build_vocab_sentencepiece_encodes_with_offsets(
 
 
 def test_build_vocab_sentencepiece_learns_accents_that_encoding_meets(tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus.txt"
+    corpus, folder = tmp_path / "corpus.txt", tmp_path / "vocab"
     text = Path(SAMPLE_CORPUS).read_text(encoding="utf-8")
     corpus.write_text(text + "\n솔내 café 앞에서 만나자." * 9, encoding="utf-8")
     arguments = (f"--input_file={corpus}", "--tokenizer_type=sentencepiece")
-    assert build(tmp_path / "vocab", *arguments, "--character_coverage=1") == 0
-    tokenizer = load_tokenizer(str(tmp_path / "vocab"))
-    assert "[UNK]" not in tokenizer.tokenize("café")
+    build(folder, *arguments, "--character_coverage=1")
+    assert "[UNK]" not in load_tokenizer(str(folder)).tokenize("café")
+    build(folder)  # over a vocabulary of another type
+    assert load_tokenizer(str(folder)).config.tokenizer_type == "mecab"
 
 
-def test_build_vocab_over_a_folder_of_another_type_opens(tmp_path: Path) -> None:
-    assert build(tmp_path, "--tokenizer_type=sentencepiece") == 0
-    assert build(tmp_path) == 0
-    assert load_tokenizer(str(tmp_path)).config.tokenizer_type == "mecab"
-
-
-def test_build_vocab_user_dictionary_is_copied_and_used(tmp_path: Path) -> None:
-    source, target = tmp_path / "user.csv", tmp_path / "user.dic"
-    source.write_text("솔내글방,1786,3543,-5000,NNP,*,T,솔내글방,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    corpus = tmp_path / "corpus.txt"
+def test_build_vocab_user_dictionary_is_copied_and_used(
+    user_dictionary: str, tmp_path: Path
+) -> None:
+    corpus, dictionary = tmp_path / "corpus.txt", shutil.copy(user_dictionary, tmp_path)
     corpus.write_text("솔내글방은 작다.\n" * 20, encoding="utf-8")
-    arguments = (f"--input_file={corpus}", f"--mecab_user_dictionary={target}")
-    assert build(tmp_path / "vocab", *arguments) == 0
-    target.unlink()
+    arguments = (f"--input_file={corpus}", f"--mecab_user_dictionary={dictionary}")
+    build(tmp_path / "vocab", *arguments)
+    Path(dictionary).unlink()
     assert load_tokenizer(str(tmp_path / "vocab")).tokenize("솔내글방은") == ["솔내글방", "##은"]
 
 
 def test_build_vocab_check_only_reports_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build(tmp_path) == 0
+    build(tmp_path)
     before = contents(tmp_path)
-    stamps = [path.stat().st_mtime_ns for path in tmp_path.iterdir()]
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     capsys.readouterr()
     check = tmp_path.parent / "check.txt"
     check.write_text("뷁궳 책\n", encoding="utf-8")
-    assert build(tmp_path, "--check_only", f"--check_file={check}") == 0
+    build(tmp_path, "--check_only", f"--check_file={check}")
     printed = capsys.readouterr().out
     assert "wrote" not in printed
-    rows = {
-        row.rpartition("  ")[0].strip(): row.rpartition("  ")[2].strip()
-        for row in printed.split("\n")
-    }
+    rows = dict(row.strip().rsplit("  ", 1) for row in printed.split("\n") if "  " in row.strip())
+    rows = {name.strip(): value for name, value in rows.items()}
     assert rows["eojeols"] == "2"
     assert rows["pieces in the vocabulary"] == "1,500"
     assert rows["pieces that no text can reach"] == "0"
     assert rows["[UNK] among pieces"] in ("50.0000%", "66.6667%")
     assert contents(tmp_path) == before
-    assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == stamps
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
 
 
 def test_build_vocab_check_only_counts_pieces_that_no_text_can_reach(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build(tmp_path) == 0
+    build(tmp_path)
     lines = pieces(tmp_path)
     lines[5:11] = ["GPU", "코로나19", "##코로나19", "\u1100\u1161", "챗gpt", "##É"]
     (tmp_path / VOCAB_NAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     capsys.readouterr()
-    assert build(tmp_path, "--check_only") == 0
+    build(tmp_path, "--check_only")
     (row,) = [row for row in capsys.readouterr().out.split("\n") if "that no text can" in row]
     wanted = "pieces that no text can reach 6 GPU 코로나19 ##코로나19 \u1100\u1161 챗gpt"
     assert " ".join(row.split()) == wanted
-
-
-def error_of(capsys: pytest.CaptureFixture[str]) -> str:
-    printed = capsys.readouterr().err
-    lines = [line for line in printed.split("\n") if line.startswith("build_vocab: error: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in printed
-    return lines[0].removeprefix("build_vocab: error: ")
 
 
 @pytest.mark.parametrize(
@@ -223,70 +220,54 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
         (["--check_only"], "--output_dir: no such folder: "),
         (["--tokenizer_type=sentencepiece", "--vocab_size=90000"], "Vocabulary size too high"),
         (["--check_file=/none/check.txt"], "/none/check.txt"),
+        (["--num_workers=0"], "--num_workers must be at least 1, got 0."),
     ],
 )
 def test_build_vocab_wrong_flag_is_one_line(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
-    assert build(tmp_path / "vocab", *arguments) == 1
-    assert words in error_of(capsys)
+    assert words in error_of(tmp_path / "vocab", *arguments)
 
 
 @pytest.mark.parametrize("kind", ["mecab", "wordpiece", "sentencepiece"])
 @pytest.mark.parametrize("content", ["", " \n\n\u3000\n\u200b\n"], ids=["empty", "blank"])
 def test_build_vocab_no_text_names_the_files(
-    kind: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, content: str, tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(content, encoding="utf-8")
     arguments = (f"--input_file={corpus}", f"--tokenizer_type={kind}")
-    assert build(tmp_path / "vocab", *arguments) == 1
-    assert error_of(capsys) == f"no text in 1 input files: {corpus}."
+    error = error_of(tmp_path / "vocab", *arguments)
+    assert error == f"no text in 1 input files: {corpus}."
     assert not (tmp_path / "vocab" / VOCAB_NAME).exists()
 
 
 @pytest.mark.parametrize("name", ["file", "file/vocab"])
 def test_build_vocab_folder_that_cannot_be_made_raises(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    assert build(tmp_path / name) == 1
-    assert str(tmp_path / "file") in error_of(capsys)
+    assert str(tmp_path / "file") in error_of(tmp_path / name)
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_build_vocab_unwritable_folder_raises_before_the_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
     tmp_path.chmod(0o500)
-    assert build(tmp_path / "vocab") == 1
-    assert str(tmp_path) in error_of(capsys)
+    assert str(tmp_path) in error_of(tmp_path / "vocab")
 
 
 def test_build_vocab_check_only_without_vocabulary_raises(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
-    assert build(tmp_path, "--check_only") == 1
-    assert f"no {VOCAB_NAME} or {MODEL_NAME} in {tmp_path}" in error_of(capsys)
+    message = f"no {VOCAB_NAME} or {MODEL_NAME} in {tmp_path}"
+    assert message in error_of(tmp_path, "--check_only")
 
 
 def test_build_vocab_launcher_runs(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(REPOSITORY / "bin" / "build_vocab"),
-        f"--input_file={SAMPLE_CORPUS}",
-        f"--output_dir={tmp_path}",
-        "--vocab_size=1500",
-        "--num_workers=1",
-    ]
+    command = [sys.executable, str(REPOSITORY / "bin" / "build_vocab"), *given(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert f"wrote {tmp_path}" in done.stdout
     assert len(pieces(tmp_path)) == 1500
-
-
-def test_build_vocab_no_workers_names_the_flag(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert build(tmp_path / "vocab", "--num_workers=0") == 1
-    assert "--num_workers must be at least 1, got 0." in capsys.readouterr().err

@@ -4,7 +4,9 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,9 @@ from bert_ko.tokenize import TokenizeConfig, run
 REPOSITORY = Path(__file__).parents[1]
 PIECES = [*SPECIAL_TOKENS, "도서", "##관", "##에서", "책", "##을", "[이름]", "##은"]
 
+# Arguments, and bytes of standard input, to the printed text.
+Command = Callable[..., str]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -25,23 +30,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
-def tokenize(folder: str, *arguments: str) -> int:
-    return flags.run_command(TokenizeConfig, run, [f"--vocab_file={folder}", *arguments])
+@pytest.fixture
+def tokenize(
+    folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    def call(*arguments: str, typed: bytes = b"") -> str:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed)))
+        given = [f"--vocab_file={folder}", *arguments]
+        capsys.readouterr()  # of a vocabulary that was built for this test
+        failed = flags.run_command(TokenizeConfig, run, given)
+        printed, error = capsys.readouterr()
+        assert failed == bool(error)
+        return error if failed else printed
+
+    return call
 
 
-def type_in(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+def objects(printed: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in printed.split("\n")[:-1]]
 
 
-def objects(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    return [json.loads(line) for line in capsys.readouterr().out.split("\n")[:-1]]
-
-
-def test_tokenize_argument_table_shows_literal_rows(
-    folder: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tokenize(folder, "도서관에서 [이름]") == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+def test_tokenize_argument_table_shows_literal_rows(tokenize: Command) -> None:
+    rows = [line.split() for line in tokenize("도서관에서 [이름]").splitlines()]
     assert rows[0] == ["piece", "id", "start", "end", "text", "eojeol", "morpheme", "pos"]
     assert rows[2:] == [
         ["도서", "5", "0", "2", "도서", "0", "0", "NNG"],
@@ -51,9 +61,8 @@ def test_tokenize_argument_table_shows_literal_rows(
     ]
 
 
-def test_tokenize_json_has_everything(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tokenize(folder, "--output_format=json", "도서관  책을", "뷁") == 0
-    first, second = objects(capsys)
+def test_tokenize_json_has_everything(tokenize: Command) -> None:
+    first, second = objects(tokenize("--output_format=json", "도서관  책을", "뷁"))
     assert first == {
         "text": "도서관  책을",
         "pieces": ["도서", "##관", "책", "##을"],
@@ -70,36 +79,22 @@ def test_tokenize_json_has_everything(folder: str, capsys: pytest.CaptureFixture
     assert second["pieces"] == ["[UNK]"]
 
 
-def test_tokenize_file_and_standard_input_give_the_same(
-    folder: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    data = "책을\r\n\n도서관\u2028책".encode()
+def test_tokenize_file_and_standard_input_give_the_same(tokenize: Command, tmp_path: Path) -> None:
+    data = "책을\r\n\n도서관\u2028책\n책".encode() + b"\xff\n"
     path = tmp_path / "texts.txt"
     path.write_bytes(data)
-    found = []
-    assert tokenize(folder, f"--input_file={path}", "--output_format=json") == 0
-    found.append(objects(capsys))
+    printed = tokenize("--output_format=json", f"--input_file={path}")
     for arguments in (["--input_file=-"], []):
-        type_in(monkeypatch, data)
-        assert tokenize(folder, "--output_format=json", *arguments) == 0
-        found.append(objects(capsys))
-    assert found[0] == found[1] == found[2]
-    assert [value["text"] for value in found[0]] == ["책을", "", "도서관\u2028책"]
-    assert [value["pieces"] for value in found[0]] == [
-        ["책", "##을"], [], ["도서", "##관", "책"],
-    ]  # fmt: skip
+        assert tokenize("--output_format=json", *arguments, typed=data) == printed
+    found = objects(printed)
+    assert [value["text"] for value in found] == ["책을", "", "도서관\u2028책", "책\ufffd"]
+    pieces = [["책", "##을"], [], ["도서", "##관", "책"], ["책"]]
+    assert [value["pieces"] for value in found] == pieces
 
 
-def test_tokenize_json_input_holds_line_breaks_in_a_text(
-    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "texts.jsonl"
-    path.write_text('"책\\n도서관\\t책"\n"책을"\n', encoding="utf-8")
-    assert tokenize(folder, f"--input_file={path}", "--json_input", "--output_format=json") == 0
-    first, second = objects(capsys)
+def test_tokenize_json_input_holds_line_breaks_in_a_text(tokenize: Command) -> None:
+    texts = '"책\\n도서관\\t책"\n"책을"\n'.encode()
+    first, second = objects(tokenize("--json_input", "--output_format=json", typed=texts))
     assert first["text"] == "책\n도서관\t책"
     assert first["offsets"] == [[0, 1], [2, 4], [4, 5], [6, 7]]
     assert second["text"] == "책을"
@@ -113,71 +108,42 @@ def test_tokenize_json_input_holds_line_breaks_in_a_text(
         ('"책"\n\n', ":2: not JSON: "),
     ],
 )
-def test_tokenize_bad_json_line_is_named_by_its_number(
-    content: str, words: str, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_tokenize_bad_json_is_named_by_its_place(
+    content: str, words: str, tokenize: Command, tmp_path: Path
 ) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text(content, encoding="utf-8")
-    assert tokenize(folder, f"--input_file={path}", "--json_input") == 1
-    assert f"tokenize: error: {path}{words}" in capsys.readouterr().err
-
-
-def test_tokenize_bad_json_argument_and_standard_input_are_named(
-    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tokenize(folder, "--json_input", '"책"', "책") == 1
-    assert "tokenize: error: argument:2: not JSON" in capsys.readouterr().err
-    type_in(monkeypatch, b"1\n")
-    assert tokenize(folder, "--json_input") == 1
-    assert "standard input:1: must be a JSON string, got int." in capsys.readouterr().err
+    for place, printed in (
+        (path, tokenize("--json_input", f"--input_file={path}")),
+        ("standard input", tokenize("--json_input", typed=content.encode())),
+        ("argument", tokenize("--json_input", *content.split("\n")[:-1])),
+    ):
+        assert f"tokenize: error: {place}{words}" in printed
 
 
 @pytest.mark.parametrize("kind", ["table", "json"])
 def test_tokenize_lone_surrogate_and_nul_are_printed_as_escapes(
-    kind: str, folder: str, capsys: pytest.CaptureFixture[str]
+    kind: str, tokenize: Command
 ) -> None:
-    text = '"책\\ud800\\u0000을"'
-    assert tokenize(folder, "--json_input", f"--output_format={kind}", "--", text) == 0
-    printed = capsys.readouterr().out
+    texts = ('"도\\udc80서"', '"책\\ud800\\u0000을"')
+    printed = tokenize("--json_input", f"--output_format={kind}", "--", *texts)
     printed.encode()
     assert "##을" in printed
     if kind == "json":
-        assert json.loads(printed)["text"] == "책\ud800\x00을"
+        assert objects(printed)[1]["text"] == "책\ud800\x00을"
+    else:
+        assert "도\\udc80서" in printed
 
 
-def test_tokenize_slice_over_a_surrogate_is_printable(
-    folder: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tokenize(folder, "--json_input", '"도\\udc80서"') == 0
-    printed = capsys.readouterr().out
-    printed.encode()
-    assert "도\\udc80서" in printed
-
-
-def test_tokenize_invalid_utf8_line_is_replaced(
-    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    type_in(monkeypatch, "책을".encode() + b"\xff\n")
-    assert tokenize(folder, "--output_format=json") == 0
-    assert objects(capsys)[0]["pieces"] == ["책", "##을"]
-
-
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
 def test_tokenize_type_without_mecab_has_no_parts_of_speech(
-    wordpiece_folder: str, capsys: pytest.CaptureFixture[str]
+    kind: str, tokenize: Command, request: pytest.FixtureRequest
 ) -> None:
-    assert tokenize(wordpiece_folder, "--output_format=json", "책을") == 0
-    assert "morphemes" not in objects(capsys)[0]
-    assert tokenize(wordpiece_folder, "책을") == 0
-    assert "pos" not in capsys.readouterr().out.split("\n")[0].split()
-
-
-def test_tokenize_sentencepiece_type_runs(
-    sentencepiece_folder: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tokenize(sentencepiece_folder, "--output_format=json", "마을 도서관") == 0
-    (value,) = objects(capsys)
-    assert value["text"] == "마을 도서관"
-    assert value["offsets"][-1][1] == 6  # type: ignore[index]
+    vocabulary = f"--vocab_file={request.getfixturevalue(f'{kind}_folder')}"
+    (value,) = objects(tokenize(vocabulary, "--output_format=json", "마을 도서관"))
+    assert (value["text"], value["offsets"][-1][1]) == ("마을 도서관", 6)
+    assert "morphemes" not in value
+    assert "pos" not in tokenize(vocabulary, "책을").split("\n")[0].split()
 
 
 @pytest.mark.parametrize(
@@ -190,10 +156,9 @@ def test_tokenize_sentencepiece_type_runs(
     ],
 )
 def test_tokenize_wrong_flag_is_one_line(
-    arguments: list[str], words: str, folder: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, tokenize: Command
 ) -> None:
-    assert tokenize(folder, *arguments) == 1
-    error = capsys.readouterr().err
+    error = tokenize(*arguments)
     assert error.startswith("tokenize: error: ")
     assert error.count("\n") == 1
     assert words in error
@@ -201,11 +166,7 @@ def test_tokenize_wrong_flag_is_one_line(
 
 def test_tokenize_launcher_reads_standard_input(folder: str, tmp_path: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "bin" / "tokenize"), f"--vocab_file={folder}"]
-    done = subprocess.run(
-        [*command, "--output_format=json"],
-        input="책을\n".encode(),
-        capture_output=True,
-        check=True,
-        cwd=tmp_path,
+    done = subprocess.check_output(
+        [*command, "--output_format=json"], input="책을\n".encode(), cwd=tmp_path
     )
-    assert json.loads(done.stdout)["ids"] == [8, 9]
+    assert json.loads(done)["ids"] == [8, 9]

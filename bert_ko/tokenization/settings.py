@@ -12,33 +12,33 @@ from bert_ko.tokenization.config import PrefixUnit, TokenizerType
 
 @dataclass(frozen=True)
 class TokenizerSettings(Flags):
-    """How a vocabulary is used; None means as the vocabulary says."""
+    """How a vocabulary is used; None leaves it to the vocabulary."""
 
     tokenizer_type: TokenizerType | None = flag(
         None,
-        help="What cuts text into words. Default: as tokenizer_config.json says, else mecab.",
+        help="What splits text into words. Default: from tokenizer_config.json, else mecab.",
         affects_output=False,
     )
     do_lower_case: bool | None = flag(
         None,
-        help="Lower-case words. Default: as tokenizer_config.json says, else true.",
+        help="Lower-case words. Default: from tokenizer_config.json, else true.",
         affects_output=False,
     )
     subword_prefix_unit: PrefixUnit | None = flag(
         None,
         help="`##` on every piece that does not start an eojeol, or a morpheme. "
-        "Default: as tokenizer_config.json says, else eojeol.",
+        "Default: from tokenizer_config.json, else eojeol.",
         affects_output=False,
     )
     additional_special_tokens: tuple[str, ...] | None = flag(
         None,
-        help="Pieces of the vocabulary that the tokenizer keeps whole. Default: as "
-        "tokenizer_config.json says, else none.",
+        help="Pieces of the vocabulary that the tokenizer keeps whole. Default: from "
+        "tokenizer_config.json, else none.",
         affects_output=False,
     )
     mecab_user_dictionary: tuple[str, ...] | None = flag(
         None,
-        help="Compiled MeCab user dictionaries (.dic). Default: as tokenizer_config.json says.",
+        help="Compiled MeCab user dictionaries (.dic). Default: from tokenizer_config.json.",
         affects_output=False,
     )
 

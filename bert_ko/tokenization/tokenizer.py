@@ -3,64 +3,46 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, overload
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
 
-from bert_ko.tokenization import normalization
-from bert_ko.tokenization.basic import BasicSegmenter
 from bert_ko.tokenization.config import TokenizerConfig
-from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme
-from bert_ko.tokenization.normalization import NormalizedText
-from bert_ko.tokenization.sentencepieces import BLANK, SentencePieceModel
-from bert_ko.tokenization.vocabulary import Vocabulary
-from bert_ko.tokenization.wordpiece import WordPiece, piece_length
+from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme, check_dictionary_version
+from bert_ko.tokenization.normalization import (
+    RULES,
+    NormalizedText,
+    lower_keeping_length,
+    normalize,
+    strip_accents,
+)
+from bert_ko.tokenization.vocabulary import BLANK, Piece, SentencePieceModel, Vocabulary
+from bert_ko.tokenization.wordpiece import WordPiece, basic_parts, without_prefix
 
-# What stands for a part of speech at a token that is kept whole; mecab-ko-dic has no such tag.
+# The part of speech of a token that is kept whole; mecab-ko-dic has no such tag.
 KEPT_TOKEN_POS = "KEPT"
 # Distinct morphemes grow with the corpus; the cache starts again before it grows without bound.
 _MAX_CACHED_WORDS = 500_000
 
-
-class Segmenter(Protocol):
-    """What cuts normalised text into words that keep the blanks before them."""
-
-    def parts(self, text: str) -> list[str]: ...  # noqa: D102
-    def printed(self, text: str) -> str: ...  # noqa: D102
-
-
-class Piece(NamedTuple):
-    """A piece of a text, and its characters there: text[start:end]."""
-
-    piece: str
-    id: int
-    start: int
-    end: int
+Texts: TypeAlias = list[str] | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """The pieces of one text.
-
-    Attributes:
-        pieces: as they stand in the vocabulary.
-        ids: their ids.
-        starts: first character of each piece in the caller's string.
-        ends: the character after its last; spans ascend and never overlap.
-        morpheme_ids: number of the morpheme (word, without MeCab) that each piece belongs to.
-        eojeol_ids: number of the eojeol that each piece belongs to.
-        morphemes: the morphemes with parts of speech and original offsets, where asked for.
-    """
+    """The pieces of one text, without [CLS] and [SEP]; spans ascend and never overlap."""
 
     pieces: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # characters in the caller's string
+    ends: list[int] = field(default_factory=list)  # exclusive
+    # Number of the morpheme (word, without MeCab), and of the eojeol, that a piece belongs to.
     morpheme_ids: list[int] = field(default_factory=list)
     eojeol_ids: list[int] = field(default_factory=list)
-    morphemes: list[Morpheme] = field(default_factory=list)
+    morphemes: list[Morpheme] = field(default_factory=list)  # on request
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,24 +52,19 @@ class Encoding:
         return list(map(Piece, self.pieces, self.ids, self.starts, self.ends))
 
 
-class CutWord(NamedTuple):
-    """The pieces of one word: strings, ids, and characters of the word that each stands for."""
-
-    pieces: tuple[str, ...]
-    ids: tuple[int, ...]
-    lengths: tuple[int, ...]
-
-
 class Tokenizer:
     """The whole way from a string to ids; pickles, so that worker processes can have it.
 
-    Attributes:
+    Args:
         vocab: the pieces.
-        config: what cuts and normalises the text.
+        config: how the text is normalised and split.
         fingerprint: of vocabulary and config together.
         model: the SentencePiece model, for that type alone.
-        user_dictionaries: absolute paths of compiled MeCab dictionaries.
+        user_dictionaries: paths of compiled MeCab dictionaries.
         source: where the vocabulary was found, for messages.
+
+    Raises:
+        ValueError: an additional special token is not in the vocabulary.
     """
 
     def __init__(
@@ -99,23 +76,10 @@ class Tokenizer:
         user_dictionaries: Iterable[str] = (),
         source: str = "vocabulary",
     ):
-        """Joins the parts; ``load_tokenizer`` reads them from a vocabulary folder.
-
-        Args:
-            vocab: the pieces.
-            config: what cuts and normalises the text.
-            fingerprint: of vocabulary and config together.
-            model: the SentencePiece model, for that type alone.
-            user_dictionaries: paths of compiled MeCab dictionaries.
-            source: where the vocabulary was found, for messages.
-
-        Raises:
-            ValueError: an additional special token is not in the vocabulary.
-        """
         self.vocab, self.config, self.fingerprint, self.model = vocab, config, fingerprint, model
         self.user_dictionaries = tuple(map(os.path.abspath, user_dictionaries))
         self.source = source
-        self.rule = normalization.RULES[config.normalization]
+        self.rule = RULES[config.normalization]
         missing = [token for token in config.additional_special_tokens if token not in vocab]
         if missing:
             raise ValueError(
@@ -125,70 +89,89 @@ class Tokenizer:
         self._strips_accents = config.tokenizer_type == "wordpiece" and config.do_lower_case
         self._lowers_words = config.do_lower_case and not self._strips_accents
         self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
-        self._segmenter: Segmenter = (
-            MecabSegmenter(self.user_dictionaries)
-            if config.tokenizer_type == "mecab"
-            else BasicSegmenter()
-        )
+        self._mecab = None
+        if config.tokenizer_type == "mecab":
+            self._mecab = MecabSegmenter(self.user_dictionaries)
+        self._split = self._mecab.parts if self._mecab else basic_parts
         self._wordpiece = WordPiece(vocab)
         self._keep(config.additional_special_tokens)
-        self._cut_words: dict[tuple[str, bool], CutWord] = {}
+
+    @classmethod
+    def open(
+        cls, path: str, config: TokenizerConfig, dictionaries: Sequence[str] = (), source: str = ""
+    ) -> Tokenizer:
+        """Opens vocab.txt, or a .model for the type sentencepiece, and computes the fingerprint.
+
+        Raises:
+            ImportError: MeCab is needed and not installed.
+            ValueError: the file is damaged, or another MeCab dictionary is installed.
+        """
+        if config.tokenizer_type == "mecab":
+            check_dictionary_version(config.mecab_dictionary, path)
+        model = None
+        if config.tokenizer_type == "sentencepiece":
+            model = SentencePieceModel(Path(path).read_bytes(), path)
+        vocab = Vocabulary(model.pieces, path) if model else Vocabulary.load(path)
+        fingerprint = _fingerprint(vocab, config, model, dictionaries)
+        return cls(vocab, config, fingerprint, model, dictionaries, source or path)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_cut_words": {}}
+        return {**self.__dict__, "_found": {}}
 
-    def keeping(self, token: str) -> Tokenizer:
-        """The same tokenizer, which keeps one token more whole, such as [MASK] in a text.
+    def keeping(self, *tokens: str, vocab: Vocabulary | None = None) -> Tokenizer:
+        """The same tokenizer, which keeps more tokens whole, such as [MASK] in a text.
+
+        Args:
+            tokens: pieces of the vocabulary.
+            vocab: the same pieces and more behind them.
 
         Raises:
             ValueError: the type is sentencepiece, whose model alone decides.
         """
         if self.model is not None:
-            raise ValueError(f"{token} in a text is not known to a SentencePiece model.")
+            raise ValueError(f"{tokens[0]} in a text is not known to a SentencePiece model.")
         other = copy.copy(self)
-        other._cut_words = {}
-        other._keep((*self.config.additional_special_tokens, token))
+        other.vocab = vocab or self.vocab
+        other._keep((*self.config.additional_special_tokens, *tokens))
         return other
 
     def _keep(self, tokens: Iterable[str]) -> None:
-        kept = {self.clean_lines(token)[0]: token for token in tokens}
-        if "" in kept:
+        self._kept = {self.clean_lines(token)[0]: token for token in tokens}
+        if invisible := self._kept.get(""):
             raise ValueError(
-                f"--additional_special_tokens: nothing is left of {kept['']!r} when a text is "
+                f"--additional_special_tokens: nothing is left of {invisible!r} when a text is "
                 "cleaned; choose visible characters."
             )
-        self._kept = kept
-        self._kept_pattern = (
-            re.compile(" *(?:" + "|".join(map(re.escape, sorted(kept, reverse=True))) + ")")
-            if kept
-            else None
-        )
+        longest_first = "|".join(map(re.escape, sorted(self._kept, reverse=True)))
+        self._kept_pattern = re.compile(f" *(?:{longest_first})") if self._kept else None
+        # Words that were split before, and whether they start an eojeol: pieces, ids and lengths.
+        self._found: dict[tuple[str, bool], tuple[list[str], list[int], list[int]]] = {}
 
     @property
     def has_morphemes(self) -> bool:
-        """Whether the words are MeCab's, so that parts of speech can be asked for."""
-        return self.config.tokenizer_type == "mecab"
+        """Whether the words are MeCab's, with parts of speech."""
+        return self._mecab is not None
 
     def clean_lines(self, text: str) -> list[str]:
         r"""Normalises many lines joined by ``\n``; the fast way in for corpora, no offsets."""
         lines = self.rule.clean_lines(text)
         if not self._strips_accents:
             return lines
-        return [normalization.strip_accents(NormalizedText(line)).text.strip(" ") for line in lines]
+        return [strip_accents(NormalizedText(line)).text.strip(" ") for line in lines]
 
     def parts(self, text: str) -> list[str]:
-        """Cuts one normalised line into words that keep the blanks before them."""
+        """Splits one normalised line into words that keep the blanks before them."""
         if self._kept_pattern is None:
-            return self._segmenter.parts(text)
+            return self._split(text)
         found: list[str] = []
         for start, end, is_kept in self._stretches(text):
-            found += [text[start:end]] if is_kept else self._segmenter.parts(text[start:end])
+            found += [text[start:end]] if is_kept else self._split(text[start:end])
         return found
 
     def printed(self, text: str) -> str:
         r"""``parts`` in one string, each ended by ``\n``."""
-        if self._kept_pattern is None:
-            return self._segmenter.printed(text)
+        if self._mecab and self._kept_pattern is None:
+            return self._mecab.printed(text)
         return "".join([f"{part}\n" for part in self.parts(text)])
 
     def keeps(self, word: str) -> bool:
@@ -204,25 +187,12 @@ class Tokenizer:
             cursor = token.end()
         yield cursor, len(text), False
 
-    def cut(self, word: str, starts_eojeol: bool) -> CutWord:
-        """Cuts one word of ``parts`` into pieces.
-
-        Args:
-            word: the surface, without blanks.
-            starts_eojeol: whether white space, or nothing, stands before it.
-        """
-        ids = self.cut_ids(word, starts_eojeol)
-        pieces = tuple([self.vocab.pieces[i] for i in ids])
-        # One piece, [UNK] too, stands for the whole word.
-        lengths = (len(word),) if len(ids) == 1 else tuple(map(piece_length, pieces))
-        return CutWord(pieces, tuple(ids), lengths)
-
     def cut_ids(self, word: str, starts_eojeol: bool) -> list[int]:
-        """The ids of ``cut`` alone."""
+        """Splits one word of ``parts``, without its blanks, into pieces."""
         if word in self._kept:
             return [self.vocab[self._kept[word]]]
         if self._lowers_words:
-            word = normalization.lower_keeping_length(word)
+            word = lower_keeping_length(word)
         continues = self._prefixes_eojeols and not starts_eojeol
         return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
 
@@ -236,19 +206,11 @@ class Tokenizer:
     ) -> list[Piece]: ...
     @overload
     def encode(
-        self,
-        text: list[str] | tuple[str, ...],
-        with_morphemes: bool = False,
-        *,
-        offsets: Literal[False] = False,
+        self, text: Texts, with_morphemes: bool = False, *, offsets: Literal[False] = False
     ) -> list[Encoding]: ...
     @overload
     def encode(
-        self,
-        text: list[str] | tuple[str, ...],
-        with_morphemes: bool = False,
-        *,
-        offsets: Literal[True],
+        self, text: Texts, with_morphemes: bool = False, *, offsets: Literal[True]
     ) -> list[list[Piece]]: ...
 
     def encode(self, text: Any, with_morphemes: bool = False, *, offsets: bool = False) -> Any:
@@ -258,26 +220,21 @@ class Tokenizer:
             text: any string, or a list of them; special tokens such as ``[SEP]`` in it are plain
                 text, unless the config names them among the additional special tokens.
             with_morphemes: also analyse parts of speech (MeCab only; a second pass of MeCab).
-            offsets: return a list of pieces, each with its id and its characters, in the place of
-                an Encoding, which has them as lists of their own.
-
-        Returns:
-            Pieces, ids, offsets into ``text`` and word numbers, without [CLS] and [SEP]; of a list
-            a list.
+            offsets: return a list of pieces, each with its id and its characters, instead of an
+                Encoding, which has them as separate lists.
 
         Raises:
-            ValueError: morphemes asked of a tokenizer without MeCab.
+            ValueError: parts of speech from a tokenizer without MeCab.
         """
-        if not isinstance(text, str):
-            found = [self._encode(one, with_morphemes) for one in text]
-            return [one.with_offsets() for one in found] if offsets else found
-        encoding = self._encode(text, with_morphemes)
-        return encoding.with_offsets() if offsets else encoding
+        texts = [text] if isinstance(text, str) else text
+        encodings = [self._encode(one, with_morphemes) for one in texts]
+        found = [one.with_offsets() for one in encodings] if offsets else encodings
+        return found[0] if isinstance(text, str) else found
 
     def _encode(self, text: str, with_morphemes: bool) -> Encoding:
-        source = normalization.normalize(text, self.rule)
+        source = normalize(text, self.rule)
         if self._strips_accents:
-            source = normalization.strip_accents(source)
+            source = strip_accents(source)
         encoding = self._encode_model(source) if self.model else self._encode_words(source)
         if with_morphemes:
             encoding.morphemes.extend(self._analyze(source))
@@ -290,27 +247,34 @@ class Tokenizer:
     def _encode_words(self, source: NormalizedText) -> Encoding:
         encoding = Encoding()
         cursor, eojeol = 0, -1
-        if len(self._cut_words) > _MAX_CACHED_WORDS:
-            self._cut_words.clear()
+        if len(self._found) > _MAX_CACHED_WORDS:
+            self._found.clear()
         for morpheme, part in enumerate(self.parts(source.text)):
             word = part.lstrip(" ")
             starts_eojeol = morpheme == 0 or len(word) < len(part)
             eojeol += starts_eojeol
-            cut = self._cut_words.get((word, starts_eojeol))
-            if cut is None:
-                cut = self._cut_words[word, starts_eojeol] = self.cut(word, starts_eojeol)
+            found = self._found.get((word, starts_eojeol)) or self._find(word, starts_eojeol)
+            pieces, ids, lengths = found
             start = cursor + len(part) - len(word)
-            for length in cut.lengths:
-                original = source.span(start, start + length)
-                encoding.starts.append(original[0])
-                encoding.ends.append(original[1])
+            for length in lengths:
+                first, end = source.span(start, start + length)
+                encoding.starts.append(first)
+                encoding.ends.append(end)
                 start += length
-            encoding.pieces.extend(cut.pieces)
-            encoding.ids.extend(cut.ids)
-            encoding.morpheme_ids.extend([morpheme] * len(cut.ids))
-            encoding.eojeol_ids.extend([eojeol] * len(cut.ids))
+            encoding.pieces.extend(pieces)
+            encoding.ids.extend(ids)
+            encoding.morpheme_ids.extend([morpheme] * len(ids))
+            encoding.eojeol_ids.extend([eojeol] * len(ids))
             cursor += len(part)
         return encoding
+
+    def _find(self, word: str, starts_eojeol: bool) -> tuple[list[str], list[int], list[int]]:
+        ids = self.cut_ids(word, starts_eojeol)
+        pieces = [self.vocab.pieces[i] for i in ids]
+        # A single piece, even [UNK], covers the whole word.
+        lengths = [len(word)] if len(ids) == 1 else [len(without_prefix(p)) for p in pieces]
+        self._found[word, starts_eojeol] = pieces, ids, lengths
+        return pieces, ids, lengths
 
     def _encode_model(self, source: NormalizedText) -> Encoding:
         assert self.model is not None
@@ -332,7 +296,7 @@ class Tokenizer:
         return encoding
 
     def _analyze(self, source: NormalizedText) -> list[Morpheme]:
-        if not isinstance(self._segmenter, MecabSegmenter):
+        if self._mecab is None:
             raise ValueError(
                 "Parts of speech need --tokenizer_type=mecab, "
                 f"this vocabulary is of type {self.config.tokenizer_type}."
@@ -344,6 +308,22 @@ class Tokenizer:
                 token = stretch.lstrip(" ")
                 found.append(Morpheme(token, *source.span(end - len(token), end), KEPT_TOKEN_POS))
                 continue
-            for surface, first, last, pos in self._segmenter.analyze(stretch):
+            for surface, first, last, pos in self._mecab.analyze(stretch):
                 found.append(Morpheme(surface, *source.span(start + first, start + last), pos))
         return found
+
+
+def _fingerprint(
+    vocab: Vocabulary,
+    config: TokenizerConfig,
+    model: SentencePieceModel | None,
+    dictionaries: Iterable[str],
+) -> str:
+    """16 hexadecimal digits over everything that decides an id."""
+    digest = hashlib.sha256("\n".join(vocab.pieces).encode("utf-8", "surrogatepass"))
+    digest.update(config.to_json().encode())
+    digest.update(model.serialized if model else b"")
+    for path in dictionaries:
+        if os.path.isfile(path):  # a missing one is reported, by its name, when it is opened
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""How many pieces stay of the two texts of a pair."""
+"""How many pieces of each text of a pair are kept."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Count = TypeVar("Count", int, npt.NDArray[np.int64])
 
 
 def truncated_lengths(first: Count, second: Count, limit: int) -> tuple[Count, Count]:
-    """Takes pieces off the longer text one by one, of equally long ones off the second.
+    """Takes pieces off the longer text one by one, off the second if both are equally long.
 
     Args:
-        first: pieces of the first text, or of several first texts.
+        first: pieces of the first text, or int64 [n] of n first texts.
         second: of the second.
         limit: pieces of both together at most.
 

@@ -1,58 +1,72 @@
-"""A vocabulary file: one piece a line, checked when loaded."""
+"""Vocabulary files: vocab.txt, checked when loaded, and SentencePiece models."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-_UNUSED = re.compile(r"\[unused\d+\]")
-_WHITE_SPACE = re.compile(r"\s")
+BLANK = "\u2581"  # as SentencePiece writes it
 
 
-class Vocabulary(Mapping[str, int]):
-    """Piece to id and back; ids are line numbers from 0."""
+class Piece(NamedTuple):
+    """A piece of a text, and its characters there: text[start:end]."""
+
+    piece: str
+    id: int
+    start: int
+    end: int
+
+
+class Vocabulary(dict[str, int]):
+    """Piece to id, and back by ``pieces``; ids are line numbers from 0.
+
+    Args:
+        pieces: all pieces in the order of their ids.
+        source: file name for error messages.
+
+    Raises:
+        ValueError: a blank, duplicate or white-space piece (with its line), or a special token is
+            missing.
+    """
 
     def __init__(self, pieces: Iterable[str], source: str = "vocabulary"):
-        """Checks and numbers the pieces.
-
-        Args:
-            pieces: all pieces in the order of their ids.
-            source: file name for error messages.
-
-        Raises:
-            ValueError: a blank, duplicate or white-space piece (with its line), or a special
-                token is missing.
-        """
+        super().__init__()
         self.pieces = tuple(pieces)
-        self._ids = {piece: i for i, piece in enumerate(self.pieces)}
-        for problem in _problems(self.pieces, self._ids):
-            raise ValueError(f"{source}{problem}")
+        for i, piece in enumerate(self.pieces):
+            self._check(piece, f"{source}:{i + 1}")
+            self[piece] = i
+        if missing := [token for token in SPECIAL_TOKENS if token not in self]:
+            raise ValueError(
+                f"{source}: special tokens are missing: {', '.join(missing)}. Every vocabulary "
+                f"needs {' '.join(SPECIAL_TOKENS)}."
+            )
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            self._ids[token] for token in SPECIAL_TOKENS
+            self[token] for token in SPECIAL_TOKENS
         )
+
+    def _check(self, piece: str, line: str) -> None:
+        if not piece:
+            raise ValueError(f"{line}: blank line; it would shift every id below it. Delete it.")
+        if white := re.search(r"\s", piece):
+            raise ValueError(
+                f"{line}: white space U+{ord(white[0]):04X} inside the piece {piece!r}; "
+                "one piece a line, ended by \\n alone. Delete the line or the character."
+            )
+        if piece in self:
+            raise ValueError(
+                f"{line}: duplicate of line {self[piece] + 1}: {piece!r}. Delete one; "
+                "keep the ids that your checkpoint was trained with."
+            )
 
     @property
     def special_ids(self) -> tuple[int, int, int]:
         """Ids of [PAD], [CLS] and [SEP]."""
         return self.pad_id, self.cls_id, self.sep_id
-
-    def __getitem__(self, piece: str) -> int:
-        return self._ids[piece]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.pieces)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __contains__(self, piece: object) -> bool:
-        return piece in self._ids
-
-    def __reduce__(self) -> tuple[type[Vocabulary], tuple[tuple[str, ...]]]:
-        return Vocabulary, (self.pieces,)
 
     @classmethod
     def load(cls, path: str) -> Vocabulary:
@@ -62,21 +76,18 @@ class Vocabulary(Mapping[str, int]):
             FileNotFoundError: no such file.
             ValueError: not UTF-8, or a bad line, named by its number.
         """
-        with open(path, "rb") as file:
-            content = file.read()
+        content = Path(path).read_bytes()
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise ValueError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8.") from None
-        lines = text.split("\n")
-        if lines[-1] == "":
-            lines.pop()
+        lines = text.removesuffix("\n").split("\n") if text else []
         return cls((line.removesuffix("\r") for line in lines), source=path)
 
     @functools.cached_property
     def ordinary_ids(self) -> list[int]:
-        """Ids of the pieces that stand for text: neither special nor unused."""
+        """Ids of the pieces that are text: neither special nor unused."""
         return [
             i
             for i, piece in enumerate(self.pieces)
@@ -85,29 +96,58 @@ class Vocabulary(Mapping[str, int]):
 
     def is_unused(self, piece: str) -> bool:
         """Whether the piece is a reserved ``[unusedN]`` slot."""
-        return _UNUSED.fullmatch(piece) is not None
+        return re.fullmatch(r"\[unused\d+\]", piece) is not None
 
 
-def _problems(pieces: tuple[str, ...], ids: Mapping[str, int]) -> Iterator[str]:
-    first_line: dict[str, int] = {}
-    for line, piece in enumerate(pieces, start=1):
-        if not piece:
-            yield f":{line}: blank line; it would shift every id below it. Delete it."
-        white = _WHITE_SPACE.search(piece)
-        if white:
-            yield (
-                f":{line}: white space U+{ord(white[0]):04X} inside the piece {piece!r}; "
-                "one piece a line, ended by \\n alone. Delete the line or the character."
-            )
-        if piece in first_line:
-            yield (
-                f":{line}: duplicate of line {first_line[piece]}: {piece!r}. Delete one; "
-                "keep the ids that your checkpoint was trained with."
-            )
-        first_line[piece] = line
-    missing = [token for token in SPECIAL_TOKENS if token not in ids]
-    if missing:
-        yield (
-            f": special tokens are missing: {', '.join(missing)}. Every vocabulary needs "
-            f"{' '.join(SPECIAL_TOKENS)}."
-        )
+class SentencePieceModel:
+    """A ``.model`` file; the library is imported when one is opened. Pickles by its bytes.
+
+    Args:
+        serialized: the content of the file.
+        source: its name for errors.
+    """
+
+    def __init__(self, serialized: bytes, source: str = "model"):
+        import sentencepiece
+
+        self.serialized = serialized
+        try:
+            self._processor: Any = sentencepiece.SentencePieceProcessor()
+            self._processor.LoadFromSerializedProto(serialized)
+        except (RuntimeError, ValueError):
+            raise ValueError(f"{source}: not a SentencePiece model.") from None
+        size = self._processor.get_piece_size()
+        self.pieces = [self._processor.id_to_piece(i) for i in range(size)]
+
+    def __reduce__(self) -> tuple[type[SentencePieceModel], tuple[bytes]]:
+        return SentencePieceModel, (self.serialized,)
+
+    def encode_ids(self, lines: list[str]) -> list[list[int]]:
+        """Ids of each line."""
+        ids: list[list[int]] = self._processor.encode(lines, out_type=int, num_threads=1)
+        return ids
+
+    def encode(self, text: str) -> list[Piece]:
+        """Pieces of a text with offsets, blanks left out, that ascend and never overlap.
+
+        A character that the model expands (one sign to several letters) belongs whole to the piece
+        that holds its first letter.
+        """
+        found, last = [], 0
+        for number, surface, (start, end) in self._aligned(text):
+            while start < end and text[start] == " ":
+                start += 1
+            if last <= start == end < len(text) and surface.strip(BLANK):
+                end += 1  # the library gives an expanded character to its last letter
+            start, end = max(start, last), max(end, last)
+            found.append(Piece(self.pieces[number], number, start, end))
+            last = end
+        return found
+
+    def _aligned(self, text: str) -> Iterable[tuple[int, str, tuple[int, int]]]:
+        """Ids, surfaces and spans in characters."""
+        if hasattr(self._processor, "EncodeAsOffsetMapping"):  # sentencepiece 0.2.2 and newer
+            found = self._processor.encode(text, out_type="offset_mapping")
+            return zip(found["ids"], found["pieces"], found["offsets"], strict=True)
+        pieces = self._processor.encode(text, out_type="immutable_proto").pieces
+        return [(piece.id, piece.piece, (piece.begin, piece.end)) for piece in pieces]

@@ -10,61 +10,71 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bert_ko.tokenization.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
-from bert_ko.tokenization.wordpiece import CONTINUATION, MAX_CHARS_PER_WORD, WordPiece
+from bert_ko.flags import Flags, flag
+from bert_ko.tokenization.vocabulary import (
+    CLS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL_TOKENS,
+    UNK,
+    SentencePieceModel,
+)
+from bert_ko.tokenization.wordpiece import (
+    CONTINUATION,
+    MAX_CHARS_PER_WORD,
+    WordPiece,
+    without_prefix,
+)
 
 # sentencepiece writes a blank so; here it marks a word that is written without ``##``.
 _START = "\u2581"
 _LIBRARY_MARKS = frozenset((_START, "\u2585"))
-# sentencepiece drops longer sentences in silence.
+# sentencepiece drops longer sentences silently.
 _MAX_SENTENCE_CHARS = 10_000
-# Byte-pair merges contain many steps on the way to longer pieces; so many times the final size is
+# Byte-pair merges contain many steps on the way to longer pieces; this many times the final size is
 # trained, and what the greedy tokenizer gains least from is dropped in rounds.
 _SURPLUS = 1.5
 _PRUNING_ROUNDS = 4
-
-
-@dataclass(frozen=True)
-class VocabularySettings:
-    """What a vocabulary is to contain.
-
-    Attributes:
-        vocab_size: pieces in all, specials included.
-        min_frequency: a piece must be used so often in the corpus.
-        character_coverage: share of the characters of the corpus that have a piece of their own.
-        forced_alphabet: characters that have one in any case.
-        num_unused: reserved [unusedN] slots.
-        user_tokens: pieces kept whole by the tokenizer.
-    """
-
-    vocab_size: int
-    min_frequency: int = 2
-    character_coverage: float = 0.9995
-    forced_alphabet: str = ""
-    num_unused: int = 100
-    user_tokens: tuple[str, ...] = ()
-
-    def reserved(self) -> list[str]:
-        """Pieces that stand before all that are learnt: [PAD] is 0, as padding expects."""
-        unused = [f"[unused{i}]" for i in range(self.num_unused)]
-        return [
-            PAD,
-            *(token for token in SPECIAL_TOKENS if token != PAD),
-            *unused,
-            *self.user_tokens,
-        ]
-
 
 # A word as the tokenizer looks it up, and whether its first piece carries ``##``.
 Word = tuple[str, bool]
 
 
-def train_wordpiece(counts: Mapping[Word, int], settings: VocabularySettings) -> list[str]:
-    """Learns WordPiece pieces.
+@dataclass(frozen=True)
+class VocabularyFlags(Flags):
+    """What a vocabulary contains."""
 
-    Args:
-        counts: how often each word stands in the corpus.
-        settings: what to contain.
+    vocab_size: int = flag(
+        32000, help="Pieces in all, special tokens included.", at_least=len(SPECIAL_TOKENS)
+    )
+    min_frequency: int = flag(2, help="Uses of a piece in the corpus at least.", at_least=1)
+    character_coverage: float = flag(
+        0.9995,
+        help="Share of the corpus's characters that get a piece of their own, in (0, 1].",
+        above=0,
+        at_most=1,
+    )
+    forced_alphabet: str = flag("", help="Characters that always get a piece of their own.")
+    num_unused: int = flag(100, help="Reserved [unusedN] slots.", at_least=0)
+    additional_special_tokens: tuple[str, ...] = flag(
+        (), help="Pieces that the tokenizer keeps whole, such as [NAME]."
+    )
+    max_sentences: int = flag(2_000_000, help="sentencepiece only: sentences sampled for training.")
+
+    @property
+    def unused(self) -> list[str]:
+        """The reserved slots."""
+        return [f"[unused{i}]" for i in range(self.num_unused)]
+
+    @property
+    def reserved(self) -> list[str]:
+        """Pieces before all that are learnt: [PAD] is 0, as padding expects."""
+        return [*SPECIAL_TOKENS, *self.unused, *self.additional_special_tokens]
+
+
+def train_wordpiece(counts: Mapping[Word, int], settings: VocabularyFlags) -> list[str]:
+    """Learns WordPiece pieces from the words of a corpus and their numbers.
 
     Returns:
         At most vocab_size pieces: reserved ones, single characters in the order of their code
@@ -79,7 +89,7 @@ def train_wordpiece(counts: Mapping[Word, int], settings: VocabularySettings) ->
         that it does.
     """
     words = {word: n for word, n in counts.items() if len(word[0]) <= MAX_CHARS_PER_WORD}
-    reserved = settings.reserved()
+    reserved = settings.reserved
     alphabet = _alphabet(words, settings)
     room = settings.vocab_size - len(alphabet.union(reserved))
     if room < 0:
@@ -88,33 +98,32 @@ def train_wordpiece(counts: Mapping[Word, int], settings: VocabularySettings) ->
             f"{len(alphabet)} single characters; lower --character_coverage (now "
             f"{settings.character_coverage}) or raise --vocab_size."
         )
-    known = {word: n for word, n in words.items() if _characters(word) <= alphabet}
+    known = {word: n for word, n in words.items() if alphabet.issuperset(_characters(word))}
     merges = _train_merges(known, int(_SURPLUS * room) + len(alphabet) + 10)
     taken = {*alphabet, *reserved}
     # A piece may come twice: "##a" is "a" inside a word, and a literal "##a" at its start.
     candidates = dict.fromkeys(piece for piece in merges if piece not in taken)
-    learnt = _prune(list(candidates), alphabet, known, room, settings)
+    learnt = _prune(list(candidates), alphabet, known, room, settings.min_frequency)
     return [*reserved, *sorted(alphabet.difference(reserved)), *learnt]
 
 
-def _characters(word: Word) -> set[str]:
+def _characters(word: Word) -> Iterator[str]:
     """The single-character pieces that spell a word."""
     text, continues = word
-    return {(CONTINUATION if continues or i else "") + char for i, char in enumerate(text)}
+    return ((CONTINUATION if continues or i else "") + char for i, char in enumerate(text))
 
 
-def _alphabet(counts: Mapping[Word, int], settings: VocabularySettings) -> set[str]:
+def _alphabet(counts: Mapping[Word, int], settings: VocabularyFlags) -> set[str]:
     """Single-character pieces, the most frequent first, until the coverage is reached.
 
     A character at the start of a word and inside one are two pieces, counted apart.
     """
     frequency: Counter[str] = Counter()
-    for (text, continues), n in counts.items():
-        for i, char in enumerate(text):
-            frequency[(CONTINUATION if continues or i else "") + char] += n
-    forced = {prefix + char for char in settings.forced_alphabet for prefix in ("", CONTINUATION)}
+    for word, n in counts.items():
+        for piece in _characters(word):
+            frequency[piece] += n
     goal, covered = settings.character_coverage * frequency.total(), 0
-    alphabet = set(forced)
+    alphabet = {prefix + char for char in settings.forced_alphabet for prefix in ("", CONTINUATION)}
     for piece, n in sorted(frequency.items(), key=lambda item: (-item[1], item[0])):
         if covered >= goal:
             break
@@ -125,23 +134,20 @@ def _alphabet(counts: Mapping[Word, int], settings: VocabularySettings) -> set[s
 
 def _train_merges(counts: Mapping[Word, int], size: int) -> list[str]:
     """Pieces by byte-pair encoding in the order of their merges, in ``##`` form."""
-    # Words that hold the library's own marks have their single characters alone.
-    usable = {word: n for word, n in counts.items() if _LIBRARY_MARKS.isdisjoint(word[0])}
-    if not usable:
+    # Words that have the library's own marks get pieces of single characters alone.
+    lines = sorted(
+        f"{'' if continues else _START}{text}\t{n}\n"
+        for (text, continues), n in counts.items()
+        if _LIBRARY_MARKS.isdisjoint(text)
+    )
+    if not lines:
         return []
-    import sentencepiece
-
-    model = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "words.tsv")
-        lines = sorted(
-            f"{'' if continues else _START}{text}\t{n}\n" for (text, continues), n in usable.items()
-        )
         path.write_text("".join(lines), encoding="utf-8")
-        sentencepiece.SentencePieceTrainer.train(
+        model = _train(
             input=str(path),
             input_format="tsv",
-            model_writer=model,
             model_type="bpe",
             vocab_size=size,
             hard_vocab_limit=False,
@@ -153,66 +159,56 @@ def _train_merges(counts: Mapping[Word, int], size: int) -> list[str]:
             split_by_number=False,
             max_sentencepiece_length=MAX_CHARS_PER_WORD,
             max_sentence_length=1 << 20,
-            bos_id=-1,
-            eos_id=-1,
-            num_threads=1,
-            minloglevel=2,
         )
-    processor: Any = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    pieces = map(processor.id_to_piece, range(1, processor.get_piece_size()))
-    return [_in_wordpiece_form(piece) for piece in pieces if piece != _START]
+    pieces = [piece for piece in SentencePieceModel(model).pieces[1:] if piece != _START]
+    return [p[1:] if p.startswith(_START) else CONTINUATION + p for p in pieces]
 
 
-def _in_wordpiece_form(piece: str) -> str:
-    return piece[1:] if piece.startswith(_START) else CONTINUATION + piece
+def _train(**options: Any) -> bytes:
+    """Content of a .model file; the library is imported when one is trained."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        model_writer=model, bos_id=-1, eos_id=-1, num_threads=1, minloglevel=2, **options
+    )
+    return model.getvalue()
 
 
 def _prune(
-    candidates: Sequence[str],
-    alphabet: set[str],
-    counts: Mapping[Word, int],
-    room: int,
-    settings: VocabularySettings,
+    pieces: list[str], alphabet: set[str], counts: Mapping[Word, int], room: int, min_frequency: int
 ) -> list[str]:
     """Keeps the pieces that save the greedy tokenizer most pieces, most useful first."""
-    kept = list(candidates)
-    for round_number in range(_PRUNING_ROUNDS):
-        scores = _scores(kept, alphabet, counts, settings.min_frequency)
-        left = _PRUNING_ROUNDS - 1 - round_number
-        size = room + max(0, len(kept) - room) * left // (left + 1)
-        ranked = sorted(scores, key=lambda piece: (-scores[piece], piece))
-        kept = ranked[:size]
-    return kept
+    for left in reversed(range(_PRUNING_ROUNDS)):
+        scores = _scores(pieces, alphabet, counts, min_frequency)
+        size = room + max(0, len(pieces) - room) * left // (left + 1)
+        pieces = sorted(scores, key=lambda piece: (-scores[piece], piece))[:size]
+    return pieces
 
 
 def _scores(
     pieces: Sequence[str], alphabet: set[str], counts: Mapping[Word, int], min_frequency: int
 ) -> dict[str, int]:
     """Pieces that the corpus would have more without each piece; rare pieces are left out."""
-    used = _usage(WordPiece({piece: i for i, piece in enumerate([*pieces, *alphabet])}), counts)
-    vocab = frozenset([*pieces, *alphabet])
-    scores = {}
-    for piece in pieces:
-        if used[piece] >= max(1, min_frequency):
-            scores[piece] = used[piece] * (_split_length(piece, vocab) - 1)
-    return scores
-
-
-def _usage(wordpiece: WordPiece, counts: Mapping[Word, int]) -> Counter[str]:
+    vocab = {piece: i for i, piece in enumerate([*pieces, *alphabet])}
+    wordpiece = WordPiece(vocab)
     used: Counter[str] = Counter()
     for (text, continues), n in counts.items():
         for piece in wordpiece.split(text, continues) or ():
             used[piece] += n
-    return used
+    return {
+        piece: used[piece] * (_split_length(piece, vocab) - 1)
+        for piece in pieces
+        if used[piece] >= max(1, min_frequency)
+    }
 
 
-def _split_length(piece: str, vocab: frozenset[str]) -> int:
+def _split_length(piece: str, vocab: Mapping[str, int]) -> int:
     """Greedy pieces of a piece's text when it is missing itself."""
-    continues = piece.startswith(CONTINUATION) and len(piece) > len(CONTINUATION)
-    text = piece[len(CONTINUATION) :] if continues else piece
+    text = without_prefix(piece)
     start = number = 0
     while start < len(text):
-        prefix = CONTINUATION if continues or start else ""
+        prefix = CONTINUATION if start or text != piece else ""
         end = max(start + 1, len(text) - (start == 0))
         while end > start + 1 and prefix + text[start:end] not in vocab:
             end -= 1
@@ -221,15 +217,14 @@ def _split_length(piece: str, vocab: frozenset[str]) -> int:
 
 
 def train_sentencepiece(
-    sentences: Iterable[str], settings: VocabularySettings, do_lower_case: bool, max_sentences: int
+    sentences: Iterable[str], settings: VocabularyFlags, do_lower_case: bool
 ) -> bytes:
     """Learns a unigram SentencePiece model that has BERT's special tokens.
 
     Args:
         sentences: normalised lines.
-        settings: what to contain; user tokens and unused slots become control symbols.
+        settings: what to contain; special and unused tokens become control symbols.
         do_lower_case: fold case inside the model.
-        max_sentences: more are sampled down to so many.
 
     Returns:
         The content of a .model file.
@@ -237,40 +232,29 @@ def train_sentencepiece(
     Raises:
         ValueError: the corpus is too small for vocab_size.
     """
-    import sentencepiece
-
-    model = io.BytesIO()
-    unused = [f"[unused{i}]" for i in range(settings.num_unused)]
+    bounded = (
+        sentence[start : start + _MAX_SENTENCE_CHARS]
+        for sentence in sentences
+        for start in range(0, len(sentence), _MAX_SENTENCE_CHARS)
+    )
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_in_bounds(sentences),
-            model_writer=model,
+        return _train(
+            sentence_iterator=bounded,
             model_type="unigram",
             vocab_size=settings.vocab_size,
             character_coverage=settings.character_coverage,
             required_chars=settings.forced_alphabet,
             normalization_rule_name="nmt_nfkc_cf" if do_lower_case else "identity",
-            input_sentence_size=max_sentences,
+            input_sentence_size=settings.max_sentences,
             shuffle_input_sentence=True,
             max_sentence_length=1 << 16,
             pad_id=0,
             pad_piece=PAD,
             unk_id=1,
             unk_piece=UNK,
-            bos_id=-1,
-            eos_id=-1,
-            control_symbols=[CLS, SEP, MASK, *unused],
-            user_defined_symbols=list(settings.user_tokens),
-            num_threads=1,
-            minloglevel=2,
+            control_symbols=[CLS, SEP, MASK, *settings.unused],
+            user_defined_symbols=list(settings.additional_special_tokens),
         )
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2] or str(error)
         raise ValueError(f"--vocab_size={settings.vocab_size}: {reason}") from None
-    return model.getvalue()
-
-
-def _in_bounds(sentences: Iterable[str]) -> Iterator[str]:
-    for sentence in sentences:
-        for start in range(0, len(sentence), _MAX_SENTENCE_CHARS):
-            yield sentence[start : start + _MAX_SENTENCE_CHARS]

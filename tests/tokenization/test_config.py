@@ -25,10 +25,6 @@ def test_read_config_round_trip_keeps_every_field(tmp_path: Path) -> None:
     assert read_config(str(tmp_path)) == config
 
 
-def test_read_config_no_file_is_none(tmp_path: Path) -> None:
-    assert read_config(str(tmp_path)) is None
-
-
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -43,11 +39,11 @@ def test_read_config_no_file_is_none(tmp_path: Path) -> None:
         ({"tokenizer_type": "mecab", "mecab_dictionary": 2}, "mecab_dictionary must be a name"),
         (
             {"tokenizer_type": "mecab", "additional_special_tokens": "[A]"},
-            "additional_special_tokens must be a list of strings",
+            "tokens must be a list of",
         ),
         (
             {"tokenizer_type": "mecab", "mecab_user_dictionary": None},
-            "mecab_user_dictionary must be a list of strings",
+            "dictionary must be a list of",
         ),
     ],
 )
@@ -63,10 +59,7 @@ def test_read_config_bad_content_names_file_and_fault(
 @pytest.mark.parametrize(
     ("values", "do_lower_case"),
     [
-        (
-            {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 9},
-            False,
-        ),
+        ({"tokenizer_class": "BertTokenizer", "do_lower_case": False}, False),
         ({"tokenizer_class": "BertTokenizerFast"}, True),
         ({"tokenizer_class": "ElectraTokenizer", "do_lower_case": True}, True),
         ({"do_lower_case": False, "model_max_length": 512}, False),
@@ -76,14 +69,11 @@ def test_read_config_hugging_face_bert_is_wordpiece(
     values: dict[str, object], do_lower_case: bool, tmp_path: Path
 ) -> None:
     write(tmp_path, values)
-    assert read_config(str(tmp_path)) == TokenizerConfig(
-        tokenizer_type="wordpiece",
-        subword_prefix_unit="morpheme",
-        do_lower_case=do_lower_case,
-        normalization="google",
-    )
+    expected = TokenizerConfig("wordpiece", "morpheme", do_lower_case, "google")
+    assert read_config(str(tmp_path)) == expected
 
 
-def test_read_config_hugging_face_other_class_says_nothing(tmp_path: Path) -> None:
+def test_read_config_without_file_or_of_another_class_is_none(tmp_path: Path) -> None:
+    assert read_config(str(tmp_path)) is None
     write(tmp_path, {"tokenizer_class": "XLMRobertaTokenizer", "do_lower_case": False})
     assert read_config(str(tmp_path)) is None

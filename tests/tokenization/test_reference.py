@@ -10,7 +10,7 @@ from bert_ko.tokenization.normalization import GOOGLE
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 
-# Their library takes a word of more than 100 characters for unknown, Google's of more than 200.
+# Their library treats a word of more than 100 characters as unknown, Google's of more than 200.
 MAX_REFERENCE_CHARS = 100
 LINES = [
     "도서관에서 책을 빌렸습니다.",

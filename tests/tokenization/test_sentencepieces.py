@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.sentencepieces import BLANK, SentencePieceModel
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import BLANK
 
 
 @pytest.fixture(scope="module")
@@ -20,23 +20,16 @@ def cased(cased_sentencepiece_folder: str) -> Tokenizer:
 
 
 def surfaces(tokenizer: Tokenizer, text: str) -> list[tuple[str, str]]:
-    encoding = tokenizer.encode(text)
-    return [
-        (piece, text[start:end])
-        for piece, start, end in zip(encoding.pieces, encoding.starts, encoding.ends, strict=True)
-    ]
+    found = tokenizer.encode(text, offsets=True)
+    return [(piece, text[start:end]) for piece, _, start, end in found]
 
 
 def test_encode_sample_lines_every_piece_is_its_surface(
     cased: Tokenizer, sample_lines: list[str]
 ) -> None:
-    known = 0
-    for line in sample_lines:
-        for piece, surface in surfaces(cased, line):
-            if piece != "[UNK]":
-                assert piece.removeprefix(BLANK) == surface
-                known += 1
-    assert known > 5_000
+    found = [pair for line in sample_lines for pair in surfaces(cased, line) if pair[0] != "[UNK]"]
+    assert len(found) > 5_000
+    assert [piece.removeprefix(BLANK) for piece, _ in found] == [surface for _, surface in found]
 
 
 def test_encode_folded_model_gives_original_case_by_offsets(folded: Tokenizer) -> None:
@@ -47,19 +40,15 @@ def test_encode_folded_model_gives_original_case_by_offsets(folded: Tokenizer) -
 
 
 def test_encode_expanded_character_belongs_to_the_first_piece(folded: Tokenizer) -> None:
-    encoding = folded.encode("㈜마을 ½")
-    rows = [
-        (piece, start, end)
-        for piece, start, end in zip(encoding.pieces, encoding.starts, encoding.ends, strict=True)
-    ]
-    sign = [row for row in rows if row[2] <= 1 and row[0] != BLANK]
-    assert "".join(piece for piece, _, _ in sign) == "(주)"
-    assert sign[0][1:] == (0, 1)
-    assert {row[1:] for row in sign[1:]} <= {(1, 1)}
-    half = [row for row in rows if row[1] >= 4 and row[0] != BLANK]
-    assert half[0][0] == "▁1"
-    assert half[0][1:] == (4, 5)
-    assert {row[1:] for row in half[1:]} == {(5, 5)}
+    rows = [row for row in folded.encode("㈜마을 ½", offsets=True) if row.piece != BLANK]
+    sign = [row for row in rows if row.end <= 1]
+    assert "".join(row.piece for row in sign) == "(주)"
+    assert sign[0][2:] == (0, 1)
+    assert {row[2:] for row in sign[1:]} <= {(1, 1)}
+    half = [row for row in rows if row.start >= 4]
+    assert half[0].piece == "▁1"
+    assert half[0][2:] == (4, 5)
+    assert {row[2:] for row in half[1:]} == {(5, 5)}
 
 
 def test_encode_unknown_characters_are_the_vocabulary_s_piece(folded: Tokenizer) -> None:
@@ -95,8 +84,3 @@ def test_model_pickle_and_pieces_agree(folded: Tokenizer) -> None:
     assert copy.pieces == model.pieces == list(folded.vocab.pieces)
     assert copy.pieces[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     assert copy.encode("책을 읽었다") == model.encode("책을 읽었다")
-
-
-def test_model_damaged_bytes_raise_with_the_source() -> None:
-    with pytest.raises(ValueError, match="here: not a SentencePiece model"):
-        SentencePieceModel(b"nothing", "here")

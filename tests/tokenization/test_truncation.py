@@ -11,10 +11,7 @@ COUNTS = st.integers(0, 60)
 
 def one_by_one(first: int, second: int, limit: int) -> tuple[int, int]:
     while first + second > limit:
-        if first > second:
-            first -= 1
-        else:
-            second -= 1
+        first, second = (first - 1, second) if first > second else (first, second - 1)
     return first, second
 
 

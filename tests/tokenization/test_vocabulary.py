@@ -10,63 +10,51 @@ from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 HEAD = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
 
 
-def load(tmp_path: Path, content: str | bytes) -> Vocabulary:
+def load(tmp_path: Path, content: bytes) -> Vocabulary:
     path = tmp_path / "vocab.txt"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_bytes(content)
     return Vocabulary.load(str(path))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [HEAD + "가\n##나\n", HEAD + "가\n##나", (HEAD + "가\n##나\n").replace("\n", "\r\n")],
-    ids=["lf", "no_final_lf", "crlf"],
-)
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
-def test_load_line_ends_of_every_kind_give_the_same(
-    content: str, mark: bytes, tmp_path: Path
-) -> None:
-    vocab = load(tmp_path, mark + content.encode())
-    assert vocab.pieces == (*SPECIAL_TOKENS, "가", "##나")
-    assert (vocab["[PAD]"], vocab["##나"], len(vocab)) == (0, 6, 7)
-    assert (vocab.pad_id, vocab.unk_id, vocab.cls_id, vocab.sep_id, vocab.mask_id) == (
-        0,
-        1,
-        2,
-        3,
-        4,
-    )
-    assert "가" in vocab
-    assert "나" not in vocab
+def test_load_line_ends_of_every_kind_give_the_same(mark: bytes, tmp_path: Path) -> None:
+    lines = HEAD + "가\n##나\n"
+    for content in (lines, lines[:-1], lines.replace("\n", "\r\n")):
+        vocab = load(tmp_path, mark + content.encode())
+        assert vocab.pieces == (*SPECIAL_TOKENS, "가", "##나")
+        assert (vocab["[PAD]"], vocab["##나"], len(vocab)) == (0, 6, 7)
+        assert (*vocab.special_ids, vocab.unk_id, vocab.mask_id) == (0, 2, 3, 1, 4)
+        assert "가" in vocab
+        assert "나" not in vocab
 
 
 @pytest.mark.parametrize(
     ("content", "line", "words"),
     [
-        (HEAD + "\n가\n", 6, "blank line"),
-        (HEAD + "가\n\n", 7, "blank line"),
-        (HEAD + "가\n나\n가\n", 8, "duplicate of line 6: '가'"),
-        (HEAD + "가\u2028나\n", 6, "U+2028"),
-        (HEAD + "\u00a0\n", 6, "U+00A0"),
-        (HEAD + "가 \n", 6, "U+0020"),
-        (HEAD + "가\x85\n", 6, "U+0085"),
-        (HEAD.encode() + "가".encode("cp949") + b"\n", 6, "not UTF-8"),
+        ("\n가\n", 6, "blank line"),
+        ("가\n\n", 7, "blank line"),
+        ("가\n나\n가\n", 8, "duplicate of line 6: '가'"),
+        ("가\u2028나\n", 6, "U+2028"),
+        ("\u00a0\n", 6, "U+00A0"),
+        ("가 \n", 6, "U+0020"),
+        ("가\x85\n", 6, "U+0085"),
+        ("가".encode("cp949") + b"\n", 6, "not UTF-8"),
     ],
 )
 def test_load_bad_line_is_named_by_its_number(
     content: str | bytes, line: int, words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError) as error:
-        load(tmp_path, content)
+        load(
+            tmp_path, HEAD.encode() + (content if isinstance(content, bytes) else content.encode())
+        )
     assert str(error.value).startswith(f"{tmp_path / 'vocab.txt'}:{line}: ")
     assert words in str(error.value)
 
 
 def test_load_missing_specials_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"special tokens are missing: \[CLS\], \[MASK\]\."):
-        load(tmp_path, "[PAD]\n[UNK]\n[SEP]\n가\n")
-
-
-def test_load_missing_file_raises(tmp_path: Path) -> None:
+        load(tmp_path, "[PAD]\n[UNK]\n[SEP]\n가\n".encode())
     with pytest.raises(FileNotFoundError):
         Vocabulary.load(str(tmp_path / "none.txt"))
 
@@ -78,9 +66,7 @@ def test_vocabulary_pickle_keeps_ids() -> None:
     assert (copy.pad_id, copy.mask_id) == (4, 0)
 
 
-@pytest.mark.parametrize(
-    ("piece", "expected"),
-    [("[unused0]", True), ("[unused99]", True), ("[unused]", False), ("x[unused1]", False)],
-)
-def test_is_unused_only_reserved_slots(piece: str, expected: bool) -> None:
-    assert Vocabulary(SPECIAL_TOKENS).is_unused(piece) is expected
+def test_is_unused_only_reserved_slots() -> None:
+    unused = Vocabulary(SPECIAL_TOKENS).is_unused
+    assert unused("[unused0]") and unused("[unused99]")
+    assert not unused("[unused]") and not unused("x[unused1]")

@@ -4,10 +4,9 @@ from collections import Counter
 
 import pytest
 
-from bert_ko.tokenization.sentencepieces import SentencePieceModel
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, SentencePieceModel, Vocabulary
 from bert_ko.tokenization.vocabulary_training import (
-    VocabularySettings,
+    VocabularyFlags,
     Word,
     train_sentencepiece,
     train_wordpiece,
@@ -24,8 +23,9 @@ COUNTS: dict[Word, int] = {
 }
 
 
-def settings(vocab_size: int, **values: object) -> VocabularySettings:
-    return VocabularySettings(vocab_size, num_unused=0, **values)  # type: ignore[arg-type]
+def settings(vocab_size: int, **values: object) -> VocabularyFlags:
+    given = {"vocab_size": vocab_size, "num_unused": 0, "character_coverage": 1.0, **values}
+    return VocabularyFlags(**given)  # type: ignore[arg-type]
 
 
 def learnt(pieces: list[str]) -> list[str]:
@@ -33,31 +33,28 @@ def learnt(pieces: list[str]) -> list[str]:
 
 
 def test_train_wordpiece_small_counts_give_literal_pieces() -> None:
-    pieces = train_wordpiece(COUNTS, settings(100, character_coverage=1.0))
+    pieces = train_wordpiece(COUNTS, settings(100))
     assert pieces[:5] == list(SPECIAL_TOKENS)
     assert pieces[5:14] == ["##관", "##서", "##실", "##에", "##장", "도", "책", *pieces[12:14]]
     # 에서 saves 30 pieces, 도서관 40 over 도+##서+##관; 책장 stands there once only.
     assert set(pieces[12:]) == {"도서관", "도서실", "##에서"}
     assert pieces[12] == "도서관"
+    assert train_wordpiece(dict(reversed(COUNTS.items())), settings(100)) == pieces
 
 
 def test_train_wordpiece_reserved_pieces_come_first() -> None:
-    values = VocabularySettings(30, num_unused=2, user_tokens=("[이름]",))
+    values = settings(30, num_unused=2, additional_special_tokens=("[이름]",))
     pieces = train_wordpiece(COUNTS, values)
     assert pieces[:8] == [*SPECIAL_TOKENS, "[unused0]", "[unused1]", "[이름]"]
     assert pieces[0] == "[PAD]"
 
 
-@pytest.mark.parametrize("size", [12, 13, 14, 15])
-def test_train_wordpiece_size_is_never_exceeded(size: int) -> None:
-    pieces = train_wordpiece(COUNTS, settings(size, character_coverage=1.0))
-    assert len(pieces) == size
-    assert len(set(pieces)) == size
-    Vocabulary(pieces)
-
-
-def test_train_wordpiece_smaller_vocabulary_keeps_the_most_useful() -> None:
-    assert learnt(train_wordpiece(COUNTS, settings(13, character_coverage=1.0))) == ["도서관"]
+def test_train_wordpiece_size_is_never_exceeded_and_the_most_useful_are_kept() -> None:
+    for size in (12, 13, 14, 15):
+        pieces = train_wordpiece(COUNTS, settings(size))
+        assert len(pieces) == size
+        Vocabulary(pieces)
+        assert learnt(pieces)[:1] == ["도서관"][: size - 12]
 
 
 def test_train_wordpiece_min_frequency_leaves_rare_pieces_out() -> None:
@@ -65,34 +62,25 @@ def test_train_wordpiece_min_frequency_leaves_rare_pieces_out() -> None:
         (1, {"도서관", "도서실", "##에서", "책장"}),
         (11, {"도서관", "##에서"}),
     ):
-        values = settings(100, min_frequency=least, character_coverage=1.0)
-        found = set(learnt(train_wordpiece(COUNTS, values)))
+        found = set(learnt(train_wordpiece(COUNTS, settings(100, min_frequency=least))))
         assert found >= expected
-        assert ("책장" in found) == (least == 1)
-        assert ("도서실" in found) == (least == 1)
-
-
-def test_train_wordpiece_min_frequency_of_nothing_adds_no_single_characters() -> None:
-    pieces = train_wordpiece(COUNTS, settings(100, min_frequency=0, character_coverage=1.0))
-    assert "##도" not in pieces  # never inside a word
-    assert len(pieces) == len(set(pieces))
+        assert ("책장" in found) == ("도서실" in found) == (least == 1)
+    assert "##도" not in train_wordpiece(COUNTS, settings(100, min_frequency=1))  # never inside
 
 
 def test_train_wordpiece_too_small_says_what_is_needed() -> None:
     with pytest.raises(ValueError) as error:
-        train_wordpiece(COUNTS, settings(11, character_coverage=1.0))
+        train_wordpiece(COUNTS, settings(11))
     assert str(error.value).startswith("--vocab_size=11 is too small: 5 reserved pieces and 7 ")
     assert "--character_coverage" in str(error.value)
 
 
 def test_train_wordpiece_coverage_drops_the_rarest_characters() -> None:
-    all_of_them = train_wordpiece(COUNTS, settings(100, character_coverage=1.0))
+    all_of_them = train_wordpiece(COUNTS, settings(100))
     most = train_wordpiece(COUNTS, settings(100, character_coverage=0.99))
     assert set(all_of_them) - set(most) == {"##장"}
-    assert set(train_wordpiece(COUNTS, settings(100, character_coverage=1e-9))) == {
-        *SPECIAL_TOKENS,
-        "##서",
-    }
+    fewest = train_wordpiece(COUNTS, settings(100, character_coverage=1e-9))
+    assert fewest == [*SPECIAL_TOKENS, "##서"]
 
 
 def test_train_wordpiece_start_and_inside_of_a_character_are_two_pieces() -> None:
@@ -102,14 +90,10 @@ def test_train_wordpiece_start_and_inside_of_a_character_are_two_pieces() -> Non
 
 
 def test_train_wordpiece_forced_alphabet_has_both_forms() -> None:
-    pieces = train_wordpiece(COUNTS, settings(100, forced_alphabet="뷁책"))
+    values = settings(100, forced_alphabet="뷁책", additional_special_tokens=("책",))
+    pieces = train_wordpiece(COUNTS, values)
     assert {"뷁", "##뷁", "책", "##책"} <= set(pieces)
     assert len(pieces) == len(set(pieces))
-
-
-def test_train_wordpiece_user_token_of_one_character_stands_once() -> None:
-    pieces = train_wordpiece(COUNTS, settings(100, user_tokens=("책",)))
-    assert pieces.count("책") == 1
     assert pieces[5] == "책"
 
 
@@ -136,7 +120,7 @@ def test_train_wordpiece_words_without_merges_give_characters(
 
 def test_train_wordpiece_literal_hashes_split_back_to_their_words() -> None:
     counts: dict[Word, int] = {("##a", False): 50, ("a", True): 50, ("###", False): 50}
-    pieces = train_wordpiece(counts, settings(100, character_coverage=1.0))
+    pieces = train_wordpiece(counts, settings(100))
     Vocabulary(pieces)
     wordpiece = WordPiece({piece: i for i, piece in enumerate(pieces)})
     assert wordpiece.split("##a") is not None
@@ -146,22 +130,16 @@ def test_train_wordpiece_literal_hashes_split_back_to_their_words() -> None:
 def test_train_wordpiece_piece_that_merges_give_twice_stands_once() -> None:
     # A literal "##ab" at the start of a word and "ab" inside one are the same string.
     counts: dict[Word, int] = {("##ab", False): 90, ("ab", True): 90, ("xab", False): 50}
-    pieces = train_wordpiece(counts, settings(100, character_coverage=1.0))
+    pieces = train_wordpiece(counts, settings(100))
     assert pieces.count("##ab") == 1
     Vocabulary(pieces)
-
-
-def test_train_wordpiece_order_of_counts_changes_nothing() -> None:
-    backwards = dict(reversed(COUNTS.items()))
-    values = settings(14, character_coverage=1.0)
-    assert train_wordpiece(COUNTS, values) == train_wordpiece(backwards, values)
 
 
 def test_train_wordpiece_every_piece_is_used_by_the_greedy_search(sample_lines: list[str]) -> None:
     counts: Counter[Word] = Counter(
         (word, False) for line in sample_lines for word in line.split(" ")
     )
-    pieces = train_wordpiece(counts, settings(1200, character_coverage=1.0))
+    pieces = train_wordpiece(counts, settings(1200))
     wordpiece = WordPiece({piece: i for i, piece in enumerate(pieces)})
     used: Counter[str] = Counter()
     for (word, continues), n in counts.items():
@@ -174,15 +152,23 @@ def test_train_wordpiece_every_piece_is_used_by_the_greedy_search(sample_lines: 
     assert len(rare) <= 0.02 * len(pieces)
 
 
+def trained(lines: list[str], **values: object) -> SentencePieceModel:
+    given = VocabularyFlags(num_unused=3, max_sentences=1000, **values)  # type: ignore[arg-type]
+    return SentencePieceModel(train_sentencepiece(lines, given, do_lower_case=True))
+
+
 def test_train_sentencepiece_has_special_tokens_in_their_places(sample_lines: list[str]) -> None:
-    values = VocabularySettings(
-        1200, num_unused=3, user_tokens=("[이름]",), character_coverage=0.99, forced_alphabet="뷁"
+    tokens = ("[이름]",)
+    model = trained(
+        sample_lines,
+        vocab_size=1200,
+        additional_special_tokens=tokens,
+        character_coverage=0.99,
+        forced_alphabet="뷁",
     )
-    model = SentencePieceModel(train_sentencepiece(sample_lines, values, True, 1000))
     assert len(model.pieces) == 1200
-    assert model.pieces[:9] == [
-        *SPECIAL_TOKENS, "[unused0]", "[unused1]", "[unused2]", "[이름]",
-    ]  # fmt: skip
+    unused = ["[unused0]", "[unused1]", "[unused2]"]
+    assert model.pieces[:9] == [*SPECIAL_TOKENS, *unused, *tokens]
     assert "뷁" in model.pieces
     Vocabulary(model.pieces)
 
@@ -191,14 +177,12 @@ def test_train_sentencepiece_has_special_tokens_in_their_places(sample_lines: li
 def test_train_sentencepiece_size_that_does_not_fit_raises(
     size: int, words: str, sample_lines: list[str]
 ) -> None:
-    values = VocabularySettings(size, num_unused=3)
     with pytest.raises(ValueError, match=f"--vocab_size={size}: .*{words}"):
-        train_sentencepiece(sample_lines, values, True, 1000)
+        trained(sample_lines, vocab_size=size)
 
 
 def test_train_sentencepiece_very_long_line_is_used(sample_lines: list[str]) -> None:
-    values = VocabularySettings(900, num_unused=3, character_coverage=0.98)
     line = " ".join(sample_lines * 8)
     assert len(line.encode()) > 1 << 17
-    model = SentencePieceModel(train_sentencepiece([line], values, True, 1000))
+    model = trained([line], vocab_size=900, character_coverage=0.98)
     assert "▁도서관" in model.pieces or "▁마을" in model.pieces

@@ -23,8 +23,8 @@ from bert_ko.modeling.parameters import Arrays
 from bert_ko.tasks.conversion.model_card import model_card
 from bert_ko.tensor_files import load_arrays, save_arrays
 from bert_ko.tokenization.config import TokenizerConfig
-from bert_ko.tokenization.sentencepieces import BLANK
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import BLANK
 from bert_ko.tokenization.wordpiece import CONTINUATION, WordPiece
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,

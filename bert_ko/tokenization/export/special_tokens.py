@@ -1,8 +1,7 @@
-"""Texts in which special tokens are meant: [MASK] is a mask, not five characters."""
+"""Texts with special tokens: [MASK] is a mask, not six characters."""
 
 from __future__ import annotations
 
-import copy
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -13,18 +12,17 @@ from bert_ko.tokenization.vocabulary import Vocabulary
 
 
 class SpecialTokenizer:
-    """Encodes texts with special tokens, those of the vocabulary and those added behind it."""
+    """Encodes texts with special tokens, those of the vocabulary and those added behind it.
+
+    Args:
+        tokenizer: it takes special tokens for text.
+        special: special tokens and their ids; new ids follow the last one of the vocabulary.
+
+    Raises:
+        ValueError: ids with a gap, or a token with white space.
+    """
 
     def __init__(self, tokenizer: Tokenizer, special: Mapping[str, int]):
-        """Prepares the tokenizer.
-
-        Args:
-            tokenizer: takes special tokens for text.
-            special: special tokens and their ids; new ids follow the last one of the vocabulary.
-
-        Raises:
-            ValueError: ids with a gap, or a token with white space.
-        """
         self._plain, self._special = tokenizer, dict(special)
         pieces = list(tokenizer.vocab.pieces)
         for token, i in sorted(self._special.items(), key=lambda item: item[1]):
@@ -35,10 +33,7 @@ class SpecialTokenizer:
         by_length = sorted(self._special, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, by_length)))
         if tokenizer.model is None:
-            self._keeping = copy.copy(tokenizer)
-            self._keeping.vocab = Vocabulary(pieces)
-            self._keeping._cut_words = {}
-            self._keeping._keep((*tokenizer.config.additional_special_tokens, *self._special))
+            self._keeping = tokenizer.keeping(*self._special, vocab=Vocabulary(pieces))
 
     def encode(self, text: str) -> Encoding:
         """Encodes one text."""
@@ -71,11 +66,7 @@ def _append(target: Encoding, source: Encoding, shift: int) -> None:
 
 
 def in_words(encoding: Encoding, words: Sequence[str]) -> Encoding:
-    """An encoding of words joined by blanks, with offsets into each word and its number.
-
-    Args:
-        encoding: of ``" ".join(words)``.
-        words: the same.
+    """An encoding of ``" ".join(words)``, with offsets into each word and its number.
 
     >>> in_words(Encoding([], [], [3, 4], [4, 5], [1, 2], [1, 1]), ["책을", "산다"]).starts
     [0, 1]

@@ -1,38 +1,95 @@
 """The tokenizer of this folder for transformers: ``AutoTokenizer`` with ``trust_remote_code=True``.
 
-It needs transformers 4.23 or newer and python-mecab-ko, or sentencepiece where the folder has a
+It needs transformers 4.23 or newer and python-mecab-ko, or sentencepiece if the folder has a
 ``spm.model``. The modules ``bert_ko_*.py`` beside this file do the work; this one translates.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizer
 
-from bert_ko.tokenization.export.call_options import CallOptions, Text, as_pair, is_batch
-from bert_ko.tokenization.export.opening import open_tokenizer, read_settings, user_dictionaries
-from bert_ko.tokenization.export.piece_encoding import Frame, PieceEncoding, SpecialPiece
+from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
+from bert_ko.tokenization.export.piece_encoding import Frame, PieceEncoding, Truncation, cut
 from bert_ko.tokenization.export.special_tokens import SpecialTokenizer, in_words
-from bert_ko.tokenization.export.windows import Truncation, cut
-from bert_ko.tokenization.sentencepieces import BLANK
-from bert_ko.tokenization.tokenizer import Encoding
-from bert_ko.tokenization.wordpiece import CONTINUATION
+from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
+from bert_ko.tokenization.vocabulary import BLANK
+from bert_ko.tokenization.wordpiece import without_prefix
 
+Text = str | Sequence[str]
 _FILES = {"vocab_file": "vocab.txt", "spm_file": "spm.model"}
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """Arguments of a call as transformers hands them on; it has more, which are not used."""
+
+    add_special_tokens: bool = True
+    padding_strategy: str = "do_not_pad"  # or longest, max_length
+    truncation_strategy: str = "do_not_truncate"  # or longest_first, only_first, only_second
+    max_length: int | None = None
+    stride: int = 0
+    is_split_into_words: bool = False
+    pad_to_multiple_of: int | None = None
+    padding_side: str | None = None
+    return_tensors: Any = None
+    return_token_type_ids: bool | None = None
+    return_attention_mask: bool | None = None
+    return_overflowing_tokens: bool = False
+    return_special_tokens_mask: bool = False
+    return_offsets_mapping: bool = False
+    return_length: bool = False
+    verbose: bool = True
+    split_special_tokens: bool | None = None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> CallOptions:
+        """Selects what is known of a call's arguments; strategies are enums of transformers."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{k: getattr(v, "value", v) for k, v in arguments.items() if k in names})
+
+    def is_batch(self, text: Any) -> bool:
+        """Whether an argument is many texts, not one text nor its words."""
+        if not isinstance(text, list | tuple):
+            return False
+        return not self.is_split_into_words or (bool(text) and isinstance(text[0], list | tuple))
+
+    def as_pair(self, item: Any) -> tuple[Text, Text | None]:
+        """An item of a batch, which is a text or a pair of texts."""
+        is_words = self.is_split_into_words and not (item and isinstance(item[0], list | tuple))
+        if isinstance(item, str) or is_words:
+            return item, None
+        if len(item) != 2:
+            raise ValueError(
+                f"An item of a batch is a text or a pair of texts, got {len(item)} texts."
+            )
+        return item[0], item[1]
 
 
 class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     """The same ids and the same offsets as bert_ko's own tokenizer.
 
+    Args:
+        vocab_file: vocab.txt.
+        spm_file: spm.model, for that type alone.
+        bert_ko: the settings that have this name in tokenizer_config.json.
+        kwargs: of every tokenizer of transformers.
+
+    Raises:
+        ImportError: MeCab is needed and not installed.
+        ValueError: wrong settings or files, or another MeCab dictionary is installed.
+
     Differs: special tokens in a text, such as [MASK], are special tokens, as everywhere in
-    transformers; with ``split_special_tokens=True`` they are plain text, as in bert_ko.
+        transformers; with ``split_special_tokens=True`` they are plain text, as in bert_ko.
     """
 
     vocab_files_names = _FILES
@@ -47,42 +104,38 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         bert_ko: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
-        """Opens the files of a folder.
-
-        Args:
-            vocab_file: vocab.txt.
-            spm_file: spm.model, for that type alone.
-            bert_ko: the settings that stand under this name in tokenizer_config.json.
-            kwargs: of every tokenizer of transformers.
-
-        Raises:
-            ValueError: settings or files that do not fit, or another MeCab dictionary.
-        """
         self.bert_ko = dict(bert_ko or {})
         self._files = {"vocab_file": vocab_file, "spm_file": spm_file}
         self._repository = kwargs.get("name_or_path", "")
-        self._plain = open_tokenizer(
-            read_settings(self.bert_ko), vocab_file, spm_file, self._user_dictionaries()
-        )
+        self._plain = self._open()
         self._special: tuple[list[str], SpecialTokenizer] | None = None
         for name in ("unk", "sep", "pad", "cls", "mask"):
             kwargs.setdefault(f"{name}_token", f"[{name.upper()}]")
         kwargs.setdefault("clean_up_tokenization_spaces", False)
         super().__init__(bert_ko=self.bert_ko, **kwargs)
 
-    def _user_dictionaries(self) -> list[str]:
-        config = read_settings(self.bert_ko)
-        return user_dictionaries(config, self._files["vocab_file"], self._fetch)
+    def _open(self) -> Tokenizer:
+        config = TokenizerConfig.from_dict(self.bert_ko, CONFIG_NAME)
+        key = "spm_file" if config.tokenizer_type == "sentencepiece" else "vocab_file"
+        if (path := self._files[key]) is None:
+            raise ValueError(
+                f"There is no {_FILES[key]} in the tokenizer's folder; a tokenizer of the type "
+                f"{config.tokenizer_type} needs it."
+            )
+        folder = os.path.dirname(path)
+        paths = [os.path.join(folder, name) for name in config.mecab_user_dictionary]
+        dictionaries = [path if os.path.isfile(path) else self._fetch(path) for path in paths]
+        return Tokenizer.open(path, config, dictionaries)
 
-    def _fetch(self, name: str) -> str:
+    def _fetch(self, path: str) -> str:
         # From the Hub, transformers brings the files alone whose names it knows.
         from transformers.utils import cached_file
 
-        return str(cached_file(self._repository, name))
+        return str(cached_file(self._repository, os.path.basename(path)))
 
     @property
     def is_fast(self) -> bool:
-        """True: offsets and ``Encoding`` objects come along, which pipelines ask of fast ones."""
+        """True: it gives offsets and ``Encoding`` objects, which pipelines ask of fast ones."""
         return True
 
     @property
@@ -105,13 +158,11 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return int(super()._add_tokens(*args, **kwargs))
 
     def tokenize(self, text: str, pair: str | None = None, **kwargs: Any) -> list[str]:
-        """Pieces of a text, or of a pair; [CLS] and [SEP] where ``add_special_tokens`` says so."""
+        """Pieces of a text, or of a pair; with ``add_special_tokens`` also [CLS] and [SEP]."""
+        encode = self._encoder(CallOptions(split_special_tokens=kwargs.get("split_special_tokens")))
+        texts = [encode(text) for text in ([text] if pair is None else [text, pair])]
         add = kwargs.get("add_special_tokens", False)
-        texts = [text] if pair is None else [text, pair]
-        options = CallOptions(split_special_tokens=kwargs.get("split_special_tokens"))
-        encode = self._encoder(options)
-        windows = cut([encode(text) for text in texts], Truncation())[0]
-        return PieceEncoding(windows, self._frame(), add).tokens
+        return PieceEncoding(cut(texts, Truncation())[0], self._frame(), add).tokens
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         return self._plain.tokenize(text)
@@ -123,15 +174,11 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
             special = set(self.all_special_tokens)
             parts = [f" {token} " if token in special else token for token in tokens]
             return "".join(parts).replace(BLANK, " ").strip(" ")
-        parts = []
-        for token in tokens:
-            # The first piece stays as it is, so that a single one can be told from a whole word.
-            continues = (
-                bool(parts) and token[len(CONTINUATION) :] and token.startswith(CONTINUATION)
-            )
-            if parts and not continues:
-                parts.append(" ")
-            parts.append(token[len(CONTINUATION) :] if continues else token)
+        # The first piece stays as it is, so that a single one can be told from a whole word.
+        parts = list(tokens[:1])
+        for token in tokens[1:]:
+            text = without_prefix(token)
+            parts += [text] if text != token else [" ", token]
         return "".join(parts)
 
     def build_inputs_with_special_tokens(
@@ -163,7 +210,7 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
 
     def _encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
         options = CallOptions.of(kwargs)
-        if is_batch(text, options.is_split_into_words):  # transformers 5 has one method for both
+        if options.is_batch(text):  # transformers 5 has one method for both
             pairs = text if text_pair is None else list(zip(text, text_pair, strict=True))
             return self._batch_encode_plus(pairs, **kwargs)
         batch = self._encode([(text, text_pair)], options)
@@ -176,10 +223,7 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         self, batch_text_or_text_pairs: Sequence[Any], **kwargs: Any
     ) -> BatchEncoding:
         options = CallOptions.of(kwargs)
-        return self._encode(
-            [as_pair(item, options.is_split_into_words) for item in batch_text_or_text_pairs],
-            options,
-        )
+        return self._encode(list(map(options.as_pair, batch_text_or_text_pairs)), options)
 
     def _encode(
         self, pairs: Sequence[tuple[Text, Text | None]], options: CallOptions
@@ -205,7 +249,7 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
                 row.ids, options.max_length, options.verbose
             )
         if len(set(map(len, rows))) == 1 and str(options.return_tensors) in ("pt", "np"):
-            # transformers goes through lists piece by piece, which takes longer than all of this.
+            # transformers goes through lists piece by piece, which is slower than all of this.
             columns = {name: np.array(column) for name, column in columns.items()}
         return BatchEncoding(columns, rows, tensor_type=options.return_tensors)
 
@@ -228,22 +272,17 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return encode_text
 
     def _special_tokenizer(self) -> SpecialTokenizer:
-        tokens = [*self.all_special_tokens, *self.get_added_vocab()]
+        tokens = list(map(str, [*self.all_special_tokens, *self.get_added_vocab()]))
         if self._special is None or self._special[0] != tokens:
-            ids = {str(token): self.convert_tokens_to_ids(str(token)) for token in tokens}
-            known = {
-                token: i
-                for token, i in ids.items()
-                if i != self._plain.vocab.unk_id or token in self._plain.vocab
-            }
+            vocab = self._plain.vocab
+            ids = {token: self.convert_tokens_to_ids(token) for token in tokens}
+            known = {token: i for token, i in ids.items() if i != vocab.unk_id or token in vocab}
             self._special = tokens, SpecialTokenizer(self._plain, known)
         return self._special[1]
 
     def _frame(self) -> Frame:
-        cls, sep, pad = (
-            SpecialPiece(str(token), self.convert_tokens_to_ids(str(token)))
-            for token in (self.cls_token, self.sep_token, self.pad_token)
-        )
+        special = map(str, (self.cls_token, self.sep_token, self.pad_token))
+        cls, sep, pad = [(token, self.convert_tokens_to_ids(token)) for token in special]
         return Frame(cls, sep, pad, self.pad_token_type_id)
 
     def _truncation(self, texts: int, options: CallOptions) -> Truncation:
@@ -276,7 +315,7 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
             "special_tokens_mask": ("special_tokens_mask", options.return_special_tokens_mask),
             "offset_mapping": ("offsets", options.return_offsets_mapping),
         }
-        columns = {
+        columns: dict[str, list[Any]] = {
             name: [getattr(row, attribute) for row in rows]
             for name, (attribute, is_wanted) in wanted.items()
             if (name in self.model_input_names if is_wanted is None else is_wanted)
@@ -288,23 +327,12 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     def save_vocabulary(
         self, save_directory: str, filename_prefix: str | None = None
     ) -> tuple[str, ...]:
-        """Writes all that the folder needs beside its JSON files: vocabulary and code.
-
-        Args:
-            save_directory: a folder that exists.
-            filename_prefix: before the names of the vocabulary's files.
-
-        Returns:
-            Paths of the files.
-        """
+        """Writes vocabulary and code, all that a folder needs beside its JSON files."""
         prefix = f"{filename_prefix}-" if filename_prefix else ""
-        sources = {
-            prefix + _FILES[key]: path for key, path in self._files.items() if path is not None
-        }
-        for path in self._user_dictionaries():
+        sources = {prefix + _FILES[key]: path for key, path in self._files.items() if path}
+        modules = [Path(__file__), *sorted(Path(__file__).parent.glob("bert_ko_*.py"))]
+        for path in [*self._plain.user_dictionaries, *map(str, modules)]:
             sources[os.path.basename(path)] = path
-        for module in (Path(__file__), *sorted(Path(__file__).parent.glob("bert_ko_*.py"))):
-            sources[module.name] = str(module)
         for name, source in sources.items():
             target = os.path.join(save_directory, name)
             if not (os.path.exists(target) and os.path.samefile(source, target)):

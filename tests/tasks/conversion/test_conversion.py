@@ -24,9 +24,8 @@ from bert_ko.tasks.conversion.conversion import (
 )
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.sentencepieces import SentencePieceModel
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, SentencePieceModel, Vocabulary
 from bert_ko.training.initialization import Source
 from tests.small_models import CONFIG, STEP, arrays_of, assert_same_bits, save_model, slots_of
 
