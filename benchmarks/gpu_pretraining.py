@@ -52,11 +52,12 @@ def load_batches(folder: str, length: int, batch: int, predictions: int, count: 
 def jax_steps(arguments: argparse.Namespace, batches: list[Any]) -> Callable[[int], object]:
     """Runs so many updates and waits for the last."""
     os.environ["KERAS_BACKEND"] = "jax"
+    from bert_ko.training.losses import pretraining_denominators, pretraining_loss
+
     from bert_ko.modeling.config import BertConfig
     from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
     from bert_ko.training.backend import DeviceConfig
     from bert_ko.training.devices import load_backend
-    from bert_ko.training.losses import pretraining_denominators, pretraining_loss
     from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 
     values = model_values(arguments)

@@ -53,11 +53,12 @@ def instances(batch: int, vocab_size: int) -> dict[str, Any]:
 
 def our_step(size: str, precision: str) -> Callable[[], object]:
     """An update of bert_ko."""
+    from bert_ko.training.losses import pretraining_denominators, pretraining_loss
+
     from bert_ko.modeling.config import BertConfig
     from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
     from bert_ko.training.backend import DeviceConfig
     from bert_ko.training.devices import load_backend
-    from bert_ko.training.losses import pretraining_denominators, pretraining_loss
     from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 
     name, batch_size = SIZES[size]

@@ -1,6 +1,4 @@
-"""The command from end to end: with a model of numpy all that it accepts, refuses and writes; then
-with TensorFlow and JAX beside transformers.
-"""
+"""extract_features from end to end: with a model of numpy, then against transformers."""
 
 import functools
 import gzip
@@ -25,7 +23,8 @@ from bert_ko.flags import run_command
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import Arrays, initial_parameters
-from bert_ko.tasks.features import extraction, parquet
+from bert_ko.tasks.features import extraction
+from bert_ko.tasks.features.writers import _rounded, load_pyarrow
 from bert_ko.tasks.sentences import PIECE_COLUMNS
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 
@@ -42,7 +41,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 def value(piece: int, place: int, segment: int, position: int, unit: int) -> float:
-    """What the model of numpy says."""
+    """The output of the model of numpy."""
     return piece + place / 8 + segment / 16 + position / 32 + unit / 64
 
 
@@ -63,7 +62,7 @@ def expected(*positions: int) -> list[Values]:
 
 
 class NumpyBackend:
-    """What load_backend returns; it computes ``value``."""
+    """A backend that computes ``value``."""
 
     description, precision, num_devices, is_cpu = "1 x CPU, numpy", "float32", 1, True
 
@@ -183,7 +182,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Values], dict[str, Any]]:
 
 
 def read_parquet(path: Path) -> tuple[dict[str, Values], dict[str, Any]]:
-    _, arrow = parquet.load_pyarrow()
+    _, arrow = load_pyarrow()
     table = arrow.read_table(path)
     texts = table.schema.metadata
     metadata = {name.decode(): json.loads(text) for name, text in texts.items()}
@@ -224,11 +223,6 @@ def test_run_json_empty_line_to_the_byte(command: Command, backend: NumpyBackend
     )
 
 
-def test_run_json_default_layers_are_the_last_four(command: Command) -> None:
-    record = read_json(command("anything.txt"))[0]
-    assert [layer["index"] for layer in record["features"][0]["layers"]] == [-1, -2, -3, -4]
-
-
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_run_json_pooled_has_a_vector_a_sentence(pooling: str, command: Command) -> None:
     records = read_json(command("out.jsonl", f"--pooling={pooling}", "--layers=-1,-2"))
@@ -240,8 +234,6 @@ def test_run_json_pooled_has_a_vector_a_sentence(pooling: str, command: Command)
 
 @pytest.mark.parametrize("scale", [1e-7, 1.0, 1e6])
 def test_rounded_is_pythons_round(scale: float) -> None:
-    from bert_ko.tasks.features.writers import _rounded
-
     rng = np.random.default_rng(1)
     values = (rng.standard_normal(5000) * scale).astype(np.float32)
     # Halves of the last digit, which float32 holds exactly.
@@ -337,14 +329,9 @@ def test_run_no_lines_give_an_empty_file(ending: str, command: Command, capsys: 
     if ending == "jsonl":
         assert path.read_bytes() == b""
     elif ending == "parquet":
-        assert parquet.load_pyarrow()[1].read_table(path).num_rows == 0
+        assert load_pyarrow()[1].read_table(path).num_rows == 0
     else:
         assert read_arrays(path)[0]["values"].shape == (0, 4, H)
-
-
-def test_run_output_format_goes_before_the_ending(command: Command) -> None:
-    path = command("out.json", "--output_format=npz")
-    assert path.read_bytes()[:2] == b"PK"
 
 
 def test_run_float16_overflow_is_counted(
@@ -378,36 +365,22 @@ def test_run_damaged_lines_are_counted(command: Command, capsys: Captured) -> No
     assert arrays["input_ids"].tolist() == [2, 9, 3, 2, 9, 3]
     assert arrays["starts"].tolist() == [-1, 0, -1, -1, 4, -1]  # behind four of U+FFFD
     error = capsys.readouterr().err
-    assert "warning: 1 of 2 lines are not UTF-8; U+FFFD stands for what can't be read." in error
+    assert "warning: 1 of 2 lines are not UTF-8; unreadable bytes became U+FFFD." in error
 
 
-def test_run_lines_end_at_line_feeds_alone(command: Command) -> None:
-    command.input.write_text("숲\u2028숲\x0c \x85\r\n숲", encoding="utf-8", newline="")
-    arrays, _ = read_arrays(command("out.npz"))
-    assert arrays["sentence_offsets"].tolist() == [0, 4, 7]
-
-
-def test_run_compressed_input(command: Command) -> None:
-    path = command.folder / "lines.gz"
-    path.write_bytes(gzip.compress(command.input.read_bytes()))
-    plain = command("plain.npz").read_bytes()
-    assert command("gz.npz", f"--input_file={path}").read_bytes() == plain
-
-
-def test_run_standard_input(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.TextIOWrapper(io.BytesIO(command.input.read_bytes()))
-    monkeypatch.setattr(sys, "stdin", stream)
-    assert command("stdin.npz", "--input_file=-").read_bytes() == command("p.npz").read_bytes()
-
-
-def test_run_remote_files(command: Command) -> None:
-    source, target = f"file://{command.input}", f"file://{command.folder}/remote.npz"
-    command("ignored", f"--input_file={source}", f"--output_file={target}")
-    assert (command.folder / "remote.npz").read_bytes() == command("plain.npz").read_bytes()
+def test_run_compressed_remote_and_standard_input(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = command("plain.json", "--output_format=npz").read_bytes()
+    data, path = command.input.read_bytes(), command.folder / "lines.gz"
+    path.write_bytes(gzip.compress(data))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    for source in (path, f"file://{path}", "-"):
+        assert command("other.npz", f"--input_file={source}").read_bytes() == plain
 
 
 @pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
-def test_run_writes_where_nothing_can_seek(ending: str, command: Command) -> None:
+def test_run_writes_remote_files_without_seeking(ending: str, command: Command) -> None:
     import fsspec
 
     command("x", f"--output_file=memory://out.{ending}", f"--input_file={command.input}")
@@ -465,36 +438,27 @@ def test_run_no_vocabulary_is_an_error(
 @pytest.mark.parametrize(
     ("output", "flag", "message"),
     [
-        (
-            "o.npz",
-            "--layers=-1,a",
-            "--layers must be different integers such as -1,-2, got '-1,a'.",
-        ),
         ("o.npz", "--layers=", "--layers must be different integers such as -1,-2, got ''."),
-        (
-            "o.npz",
-            "--layers=3",
-            "--layers: there is no layer 3; the model has 3, from 0 to 2 or from -1 back to -3, "
-            "and -4 for the embeddings.",
-        ),
+        ("o.npz", "--layers=3",
+         "--layers: there is no layer 3; the model has 3, from 0 to 2 or from -1 back to -3, and "
+         "-4 for the embeddings."),
         ("o.npz", "--max_seq_length=2", "--max_seq_length must be at least 3, got 2."),
         ("o.npz", "--batch_size=0", "--batch_size must be at least 1, got 0."),
-        (
-            "o.jsonl",
-            "--dtype=float16",
-            "--dtype=float16 has no effect on JSON; choose another --output_format, or leave the "
-            "flag out.",
-        ),
+        ("o.jsonl", "--dtype=float16",
+         "--dtype=float16 has no effect on JSON; choose another --output_format, or leave the "
+         "flag out."),
         ("o.npz", "--pooling=max", "--pooling must be one of none, cls, mean, got 'max'."),
     ],
-)
+)  # fmt: skip
 def test_run_bad_flags_are_refused(
     output: str, flag: str, message: str, refusal: Callable[..., str]
 ) -> None:
     assert refusal(output, flag) == message
 
 
-def test_run_bad_paths_are_refused(command: Command, refusal: Callable[..., str]) -> None:
+def test_run_bad_paths_are_refused(
+    command: Command, backend: NumpyBackend, refusal: Callable[..., str]
+) -> None:
     path, folder = command.input, command.folder
     assert refusal("o.npz", "--max_seq_length=65", f"--init_checkpoint={folder}") == (
         f"--init_checkpoint: no weights in the folder {folder}."
@@ -510,11 +474,6 @@ def test_run_bad_paths_are_refused(command: Command, refusal: Callable[..., str]
     assert refusal("o.npz", "--input_file=") == (
         "--input_file: this must be given, got an empty value; see --help."
     )
-
-
-def test_run_batch_that_can_not_be_split_is_refused(
-    backend: NumpyBackend, refusal: Callable[..., str]
-) -> None:
     backend.num_devices = 3
     assert refusal("o.npz") == "--batch_size=32 must be a multiple of the 3 devices."
 
@@ -544,9 +503,6 @@ def test_run_failure_leaves_what_was_there(
     assert path.read_text() == "before"
 
 
-# With TensorFlow and JAX
-
-
 def test_command_help_imports_no_framework() -> None:
     code = (
         "import sys; sys.argv[1:] = ['--help']\n"
@@ -558,6 +514,9 @@ def test_command_help_imports_no_framework() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "use_one_hot_embeddings" in done.stdout
+
+
+# With TensorFlow and JAX
 
 
 SIZES = {

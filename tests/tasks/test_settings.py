@@ -192,7 +192,7 @@ def test_find_values_a_trained_model_says_what_it_is_used_with(tmp_path: Path) -
     other = train(tmp_path / "other", max_seq_length=32)
     assert parsed(f"--output_dir={other}", weights) == (32, False)
     assert parsed(place, "--do_train", "--train_file=t") == (128, False)
-    with pytest.raises(FlagError, match="^--output_dir: this must be given"):
+    with pytest.raises(FlagError, match=r"^--output_dir: this must be given"):
         parsed()
 
 
