@@ -14,8 +14,8 @@ import bert_ko
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import (
     ClassHead,
-    HasSpecs,
     MaskedLmHead,
+    PredictingHead,
     PretrainingHead,
     ScoreHead,
     SpanHead,
@@ -46,7 +46,7 @@ CONFIG = BertConfig(
 )  # fmt: skip
 TAGS = ("O", "B-PS", "I-PS", "B-LC", "I-LC")
 CLASSES = ("정치", "과학", "문화")
-HEADS: dict[str, HasSpecs | None] = {
+HEADS: dict[str, PredictingHead | None] = {
     "reader": SpanHead(),
     "classifier": ClassHead(len(CLASSES)),
     "regression": ScoreHead(),
