@@ -1,4 +1,4 @@
-"""fill_mask: what a pre-trained BERT expects where [MASK] stands."""
+"""fill_mask: the pieces that a pre-trained model expects in place of [MASK]."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _MANY = 1024  # texts that are read before the first of them is answered
 
 @dataclass(frozen=True)
 class FillMaskConfig(ModelFlags):
-    """Shows the pieces that a pre-trained model finds likely where [MASK] stands in texts.
+    """Shows the pieces that a pre-trained model finds likely in place of [MASK] in texts.
 
-    Texts are arguments, lines of --input_file, or lines of standard input. Several masks of a text
-    are filled each by itself.
+    Texts are arguments, lines of --input_file, or lines of standard input. Several masks in a text
+    are filled one by one.
     """
 
     text: tuple[str, ...] = flag((), help="Texts with [MASK].", positional=True)
-    input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
-    top_k: int = flag(5, help="Pieces to show for a mask.", at_least=1)
-    batch_size: int = flag(8, help="Texts of a batch.", at_least=1)
+    input_file: str | None = flag(None, help="A file of one text per line; - is standard input.")
+    top_k: int = flag(5, help="Pieces to show for each mask.", at_least=1)
+    batch_size: int = flag(8, help="Texts per batch.", at_least=1)
     precision: Precision = flag(
         "float32", help="Of matrix products; bfloat16 and auto are faster and less exact."
     )
     output_format: Literal["table", "json"] = flag(
-        "table", help="table: for people; json: one object a line."
+        "table", help="table: to read; json: one object per line."
     )
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class FillMaskConfig(ModelFlags):
 def run(config: FillMaskConfig) -> None:
     """Opens the model, reads texts, fills their masks."""
     model = open_model(config)
-    model.arrays(model_specs(model.config, MaskedLmHead()))  # refused before a text is typed
+    model.arrays(model_specs(model.config, MaskedLmHead()))  # fails before a text is typed
     texts = _texts(config)
     first = next(texts, None)
     if first is None:
@@ -64,7 +64,7 @@ def run(config: FillMaskConfig) -> None:
 
 
 def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
-    """Where each text is from, and the text."""
+    """The origin of each text, and the text."""
     if config.text:
         yield from ((f"argument {i}", text) for i, text in enumerate(config.text, start=1))
         return
