@@ -136,15 +136,14 @@ def run(config: ConvertCheckpointConfig) -> None:
 
 
 def _convert(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
-    form = config.form
-    if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
+    if config.form == "huggingface" and TAG_TRANSITIONS in after.arrays:
         warn(
             "transformers has no CRF: its transitions are left out, and each piece is tagged on "
             "its own there; train without --use_crf for equal tags."
         )
         after = without_crf(after)
     slots = optimizer_slots(before.source, after.config) if config.with_optimizer else {}
-    write(after, form, config.to, slots)
+    write(after, config.form, config.to, slots)
     _describe(config, before, after)
     if config.compare:
         _compare(config, before, after)

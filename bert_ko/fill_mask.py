@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,12 +56,14 @@ def run(config: FillMaskConfig) -> None:
     if first is None:
         return
     masked_lm = MaskedLm.from_model(model, batch_size=config.batch_size)
-    show = _show_json if config.output_format == "json" else _show_table
-    for chunk in _chunks(first, texts):
+    texts = itertools.chain([first], texts)
+    # On a terminal each line is answered before the next one is read.
+    size = 1 if sys.stdin.isatty() else _MANY
+    while chunk := list(itertools.islice(texts, size)):
         prepared = [masked_lm.prepare(text, place) for place, text in chunk]
         filled = masked_lm.fill(prepared, config.top_k)
         for text, masks in zip(prepared, filled, strict=True):
-            show(text, masks)
+            _show(text, masks, config.output_format == "json")
 
 
 def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
@@ -75,32 +78,14 @@ def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
                 yield f"{lines.source}:{lines.num_lines}", text
 
 
-def _chunks(
-    first: tuple[str, str], rest: Iterator[tuple[str, str]]
-) -> Iterator[Sequence[tuple[str, str]]]:
-    """From a terminal each line is answered before the next one is read."""
-    size = 1 if sys.stdin.isatty() else _MANY
-    chunk = [first]
-    for text in rest:
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-        chunk.append(text)
-    yield chunk
-
-
-def _show_json(text: MaskedText, masks: list[Mask]) -> None:
-    value = {
-        "text": text.text,
-        "masks": [
+def _show(text: MaskedText, masks: list[Mask], as_json: bool) -> None:
+    if as_json:
+        found = [
             {"start": mask.start, "candidates": [c._asdict() for c in mask.candidates]}
             for mask in masks
-        ],
-    }
-    print(json.dumps(value, ensure_ascii=False), flush=True)
-
-
-def _show_table(text: MaskedText, masks: list[Mask]) -> None:
+        ]
+        print(json.dumps({"text": text.text, "masks": found}, ensure_ascii=False), flush=True)
+        return
     rows = [[c.piece, f"{c.probability:.4f}", c.text] for mask in masks for c in mask.candidates]
     print(text.text)
     print(format_table(rows, ["piece", "probability", "text"]) + os.linesep, flush=True)

@@ -130,8 +130,7 @@ def test_fill_mask_terminal_is_answered_line_by_line(
     monkeypatch.setattr("sys.stdin", stream)
     assert command(model, "--output_format=json") == 0
     assert [value["text"] for value in answers(capsys)] == lines
-    # One line is known to follow; no more are waited for.
-    assert answered == [0, 0, 1, 2]
+    assert answered == [0, 1, 2, 3]
 
 
 def test_fill_mask_batches_have_the_size_of_the_flag(

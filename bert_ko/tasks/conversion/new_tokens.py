@@ -8,14 +8,12 @@ pieces. With ``morpheme``, also with tokenizer_type=wordpiece, the bare piece is
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bert_ko.tasks.conversion.conversion import Conversion, grow
-from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.normalization import lower_keeping_length
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -70,30 +68,6 @@ def add_tokens(
         ValueError: the vocabulary is a SentencePiece model, or a token can't be one.
     """
     tokenizer = conversion.tokenizer
-    _refuse_types(tokenizer, to_user_dictionary)
-    words = [_word(tokenizer, token) for token in tokens]
-    specials = [_cleaned(tokenizer, token, "add_special_tokens") for token in special_tokens]
-    _refuse_clashes(tokenizer, words, specials)
-    wanted = [*(piece for word in words for piece in word.pieces), *specials]
-    new = [piece for piece in wanted if piece not in tokenizer.vocab]
-    kept = tokenizer.config.additional_special_tokens
-    config = dataclasses.replace(
-        tokenizer.config,
-        additional_special_tokens=(*kept, *(t for t in specials if t not in kept)),
-    )
-    draft = _Draft(folder, _placed(tokenizer, new), config, tokenizer.user_dictionaries)
-    changed = draft.open()
-    split = [word for word in words if _failures(changed, word)]
-    lines = [*_summary(conversion, wanted, new)]
-    if to_user_dictionary:
-        if split:
-            changed = draft.open_with_dictionary(split)
-        lines.append(_about_dictionary(changed, split))
-    grown = grow(conversion, changed)
-    return Addition(grown, lines, _warnings(changed, words, to_user_dictionary))
-
-
-def _refuse_types(tokenizer: Tokenizer, to_user_dictionary: bool) -> None:
     if tokenizer.model is not None:
         raise ValueError(
             "--add_tokens, --add_special_tokens: the vocabulary is a SentencePiece model; tokens "
@@ -104,6 +78,22 @@ def _refuse_types(tokenizer: Tokenizer, to_user_dictionary: bool) -> None:
             "--add_to_user_dictionary needs tokenizer_type=mecab, but the vocabulary has "
             f"{tokenizer.config.tokenizer_type}."
         )
+    words = [_word(tokenizer, token) for token in tokens]
+    specials = [_cleaned(tokenizer, token, "add_special_tokens") for token in special_tokens]
+    _refuse_clashes(tokenizer, words, specials)
+    wanted = [*(piece for word in words for piece in word.pieces), *specials]
+    new = [piece for piece in wanted if piece not in tokenizer.vocab]
+    changed = _write(folder, tokenizer, new, specials, tokenizer.user_dictionaries)
+    lines = [*_summary(tokenizer, wanted, new)]
+    if to_user_dictionary:
+        split = [word for word in words if _failures(changed, word)]
+        if split:
+            changed, name = _write_with_dictionary(folder, tokenizer, new, specials, split)
+            lines.append(f"user dictionary {name}: {_listed([word.text for word in split])}")
+        else:
+            lines.append("MeCab keeps every new word whole; no user dictionary is needed")
+    warnings = _warnings(changed, words, to_user_dictionary)
+    return Addition(grow(conversion, changed), lines, warnings)
 
 
 def _word(tokenizer: Tokenizer, token: str) -> _Word:
@@ -152,60 +142,62 @@ def _refuse_clashes(tokenizer: Tokenizer, words: list[_Word], specials: list[str
         )
 
 
-def _placed(tokenizer: Tokenizer, new: Sequence[str]) -> list[str]:
-    """All pieces: new ones in place of [unusedN] as long as there are any, then at the end."""
-    pieces, slots = list(tokenizer.vocab.pieces), _free_slots(tokenizer)
-    for i, piece in zip(slots, new, strict=False):
-        pieces[i] = piece
-    return [*pieces, *new[len(slots) :]]
-
-
 def _free_slots(tokenizer: Tokenizer) -> list[int]:
     kept = tokenizer.config.additional_special_tokens
     pieces = enumerate(tokenizer.vocab.pieces)
     return [i for i, piece in pieces if tokenizer.vocab.is_unused(piece) and piece not in kept]
 
 
-@dataclasses.dataclass
-class _Draft:
-    """A vocabulary to try out before the model gets it."""
-
-    folder: str  # a new one for each version, because MeCab maps its files
-    pieces: list[str]
-    config: TokenizerConfig
-    dictionaries: tuple[str, ...]  # paths of user dictionaries
-
-    def open(self) -> Tokenizer:
-        """Writes it and opens what was written."""
-        write_folder(self.folder, self.pieces, self.config, user_dictionaries=self.dictionaries)
-        return load_tokenizer(self.folder)
-
-    def open_with_dictionary(self, words: Sequence[_Word]) -> Tokenizer:
-        """With a dictionary in which each word costs just so little that MeCab takes it whole."""
-        given, top, waiting = self.dictionaries, self.folder, list(words)
-        name = _new_name({os.path.basename(path) for path in given})
-        costs: dict[str, int | None] = {}
-        for cost in _COSTS:
-            for word in waiting:  # MeCab tells capitals from small letters
-                costs[word.text] = cost
-                if self.config.do_lower_case:
-                    costs[lower_keeping_length(word.text)] = cost
-            self.folder = os.path.join(top, str(cost))
-            os.makedirs(self.folder)
-            path = os.path.join(self.folder, name)
-            compile_user_dictionary(costs, path)
-            self.dictionaries = (*given, path)
-            tokenizer = self.open()
-            waiting = [word for word in waiting if _failures(tokenizer, word)]
-            if not waiting:
-                break
-        return tokenizer
+def _write(
+    folder: str,
+    tokenizer: Tokenizer,
+    new: Sequence[str],
+    specials: Sequence[str],
+    dictionaries: tuple[str, ...],
+) -> Tokenizer:
+    """Writes the vocabulary with new pieces and opens it."""
+    pieces, slots = list(tokenizer.vocab.pieces), _free_slots(tokenizer)
+    for i, piece in zip(slots, new, strict=False):
+        pieces[i] = piece
+    pieces += new[len(slots) :]
+    kept = dict.fromkeys((*tokenizer.config.additional_special_tokens, *specials))
+    config = dataclasses.replace(tokenizer.config, additional_special_tokens=tuple(kept))
+    write_folder(folder, pieces, config, user_dictionaries=dictionaries)
+    return load_tokenizer(folder)
 
 
-def _new_name(names: Container[str]) -> str:
-    """A name for a dictionary that none has yet."""
-    numbered = (f"added-{n}.dic" for n in itertools.count(2))
-    return next(name for name in itertools.chain(["added.dic"], numbered) if name not in names)
+def _write_with_dictionary(
+    folder: str,
+    tokenizer: Tokenizer,
+    new: Sequence[str],
+    specials: Sequence[str],
+    words: Sequence[_Word],
+) -> tuple[Tokenizer, str]:
+    """With a dictionary in which each word costs just so little that MeCab keeps it whole.
+
+    Returns:
+        The tokenizer, and the name of the dictionary.
+    """
+    given, waiting = tokenizer.user_dictionaries, words
+    names = {os.path.basename(path) for path in given}
+    name, number = "added.dic", 2
+    while name in names:
+        name, number = f"added-{number}.dic", number + 1
+    costs: dict[str, int | None] = {}
+    for cost in _COSTS:
+        for word in waiting:  # MeCab tells capitals from small letters
+            costs[word.text] = cost
+            if tokenizer.config.do_lower_case:
+                costs[lower_keeping_length(word.text)] = cost
+        version = os.path.join(folder, str(cost))  # a new one, because MeCab maps its files
+        os.makedirs(version)
+        path = os.path.join(version, name)
+        compile_user_dictionary(costs, path)
+        changed = _write(version, tokenizer, new, specials, (*given, path))
+        waiting = [word for word in waiting if _failures(changed, word)]
+        if not waiting:
+            break
+    return changed, name
 
 
 def _sentences(word: str) -> Iterator[tuple[str, int]]:
@@ -219,7 +211,7 @@ def _sentences(word: str) -> Iterator[tuple[str, int]]:
 def _failures(tokenizer: Tokenizer, word: _Word) -> list[str]:
     """Sentences in which a word does not become one of its pieces."""
     if word.text.startswith(CONTINUATION):
-        return []  # it is a part of words, whichever they are
+        return []  # a part of any words
     found = []
     for sentence, start in _sentences(word.text):
         encoding = tokenizer.encode(sentence)
@@ -248,8 +240,7 @@ def _warnings(tokenizer: Tokenizer, words: Sequence[_Word], to_user_dictionary: 
     return found
 
 
-def _summary(conversion: Conversion, wanted: Sequence[str], new: Sequence[str]) -> Iterator[str]:
-    tokenizer = conversion.tokenizer
+def _summary(tokenizer: Tokenizer, wanted: Sequence[str], new: Sequence[str]) -> Iterator[str]:
     if new:
         yield f"added {_listed(new)}"
         in_slots = min(len(new), len(_free_slots(tokenizer)))
@@ -257,19 +248,12 @@ def _summary(conversion: Conversion, wanted: Sequence[str], new: Sequence[str]) 
         yield f"{in_slots:,} of them in [unusedN] slots, {behind:,} behind the last piece"
     if any(f"{CONTINUATION}{piece}" in new for piece in wanted):
         yield (
-            "a word is added bare, for the start of an eojeol, and with ##, for inside one, as "
+            "a word is added bare, for the start of an eojeol, and with ##, for the inside, as "
             "after an opening bracket"
         )
     known = [piece for piece in wanted if piece in tokenizer.vocab]
     if known:
         yield f"already in the vocabulary: {_listed(known)}"
-
-
-def _about_dictionary(tokenizer: Tokenizer, split: Sequence[_Word]) -> str:
-    if not split:
-        return "MeCab takes every new word as one morpheme; no user dictionary is needed"
-    name = os.path.basename(tokenizer.config.mecab_user_dictionary[-1])
-    return f"user dictionary {name}: {_listed([word.text for word in split])}"
 
 
 def _listed(tokens: Sequence[str]) -> str:

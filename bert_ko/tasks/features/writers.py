@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tasks.features.extraction import FeatureSettings
+from bert_ko.tasks.features.extraction import FeatureSettings, sentence_slice
 from bert_ko.tasks.sentences import PIECE_COLUMNS, Sentences
 from bert_ko.tensor_files import write_array, write_header
 from bert_ko.training.model_files import TrainedModel
@@ -102,7 +103,7 @@ def open_writer(
         A function for blocks and their values in the order of the sentences.
     """
     if output_format == "json":
-        yield JsonWriter(stream, layout)
+        yield _json_writer(stream, layout)
     elif output_format == "parquet":
         with _parquet_writer(stream, layout) as write:
             yield write
@@ -113,38 +114,34 @@ def open_writer(
             yield write
 
 
-class JsonWriter:
+def _json_writer(stream: BinaryIO, layout: Layout) -> Write:
     """A JSON object per line.
 
     Source: extract_features.py of google-research/bert, to the byte. With pooling, which it does
         not have, ``layers`` are in the object itself.
     """
+    lines = itertools.count()
 
-    def __init__(self, stream: BinaryIO, layout: Layout):
-        """Begins at line 0."""
-        self._stream, self._layout = stream, layout
-        self._line = 0
-
-    def __call__(self, sentences: Sentences, values: npt.NDArray[Any]) -> None:
-        """See Write."""
-        offsets = sentences.sentence_offsets
-        for number in range(len(sentences)):
-            record: dict[str, Any] = {"linex_index": self._line}
-            if self._layout.settings.is_pooled:
-                record["layers"] = self._layers(_rounded(values[number]))
-            else:
-                start, end = offsets[number], offsets[number + 1]
-                vectors = _rounded(values[start:end])
-                record["features"] = [
-                    {"token": self._layout.pieces[piece], "layers": self._layers(layers)}
-                    for piece, layers in zip(sentences.input_ids[start:end], vectors, strict=True)
-                ]
-            self._stream.write(json.dumps(record).encode() + b"\n")
-            self._line += 1
-
-    def _layers(self, vectors: list[list[float]]) -> list[dict[str, Any]]:
-        pairs = zip(self._layout.settings.layers, vectors, strict=True)
+    def layers_of(vectors: Any) -> list[dict[str, Any]]:
+        pairs = zip(layout.settings.layers, vectors, strict=True)
         return [{"index": layer, "values": vector} for layer, vector in pairs]
+
+    def write(sentences: Sentences, values: npt.NDArray[Any]) -> None:
+        for number in range(len(sentences)):
+            record: dict[str, Any] = {"linex_index": next(lines)}
+            if layout.settings.is_pooled:
+                record["layers"] = layers_of(_rounded(values[number]))
+            else:
+                here = sentence_slice(layout.settings, sentences, number)
+                record["features"] = [
+                    {"token": layout.pieces[piece], "layers": layers_of(vectors)}
+                    for piece, vectors in zip(
+                        sentences.input_ids[here], _rounded(values[here]), strict=True
+                    )
+                ]
+            stream.write(json.dumps(record).encode() + b"\n")
+
+    return write
 
 
 def _rounded(values: npt.NDArray[Any]) -> Any:

@@ -65,7 +65,7 @@ def test_add_tokens_unused_slots_come_first_then_the_model_grows(add: Any) -> No
     assert found.lines == [
         "added 도서관 ##도서관 [제품]",
         "2 of them in [unusedN] slots, 1 behind the last piece",
-        "a word is added bare, for the start of an eojeol, and with ##, for inside one, as after "
+        "a word is added bare, for the start of an eojeol, and with ##, for the inside, as after "
         "an opening bracket",
     ]
     assert found.warnings == []
@@ -137,9 +137,7 @@ def test_add_tokens_user_dictionary_makes_a_word_one_morpheme(add: Any) -> None:
     assert again.tokenize("GPU마 gpu마") == ["gpu마", "gpu마"]
     found = add("도서관", to_user_dictionary=True)
     assert found.conversion.tokenizer.config.mecab_user_dictionary == ()
-    assert found.lines[-1] == (
-        "MeCab takes every new word as one morpheme; no user dictionary is needed"
-    )
+    assert found.lines[-1] == ("MeCab keeps every new word whole; no user dictionary is needed")
 
 
 def test_add_tokens_older_dictionary_stays(add: Any, tmp_path: Path) -> None:
