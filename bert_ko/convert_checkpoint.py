@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +11,7 @@ import numpy as np
 from bert_ko.flags import flag, run_command
 from bert_ko.modeling.heads import TAG_TRANSITIONS
 from bert_ko.progress import warn
-from bert_ko.tasks.conversion.comparison import (
-    LIMIT,
-    can_run_transformers,
-    largest_difference,
-    our_outputs,
-    prepare_sentences,
-    their_outputs,
-)
+from bert_ko.tasks.conversion import comparison
 from bert_ko.tasks.conversion.conversion import (
     Conversion,
     Form,
@@ -128,9 +119,12 @@ def run(config: ConvertCheckpointConfig) -> None:
         raise ValueError(
             f"--to: {beside} is another vocabulary and would be overwritten; choose another folder."
         )
-    with _named_from():
-        source = read_source(config.from_)
-        before = _open(config, source)
+    try:
+        before = _open(config, read_source(config.from_))
+    except (FileNotFoundError, ValueError) as error:  # other commands call it --init_checkpoint
+        if not str(error).startswith("--init_checkpoint"):
+            raise
+        raise ValueError(str(error).replace("--init_checkpoint", "--from", 1)) from None
     with tempfile.TemporaryDirectory() as folder:
         _convert(config, before, _with_vocabulary(config, before, folder))
 
@@ -147,17 +141,6 @@ def _convert(config: ConvertCheckpointConfig, before: Conversion, after: Convers
     _describe(config, before, after)
     if config.compare:
         _compare(config, before, after)
-
-
-@contextlib.contextmanager
-def _named_from() -> Iterator[None]:
-    """Messages name --from, which is --init_checkpoint in other commands."""
-    try:
-        yield
-    except (FileNotFoundError, ValueError) as error:
-        if not str(error).startswith("--init_checkpoint"):
-            raise
-        raise ValueError(str(error).replace("--init_checkpoint", "--from", 1)) from None
 
 
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
@@ -213,35 +196,35 @@ def _describe(config: ConvertCheckpointConfig, before: Conversion, after: Conver
 
 def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
     """Raises: ValueError: the two sides differ by more than 1e-4."""
-    batch = prepare_sentences(before.tokenizer, before.config.max_position_embeddings)
-    has_transformers = can_run_transformers()
+    batch = comparison.prepare_sentences(before.tokenizer, before.config.max_position_embeddings)
+    has_transformers = comparison.can_run_transformers()
     if before.source.kind == HUGGING_FACE and has_transformers:
         of_one = "transformers"
-        one = their_outputs(before.source.path, before.config, before.arrays, batch)
+        one = comparison.their_outputs(before.source.path, before.config, before.arrays, batch)
     else:
-        one, of_one = our_outputs(before.arrays, before.config, batch), "bert_ko"
+        one, of_one = comparison.our_outputs(before.arrays, before.config, batch), "bert_ko"
     if config.form == "huggingface" and has_transformers:
         of_other = "transformers"
-        other = their_outputs(config.to, after.config, after.arrays, batch)
+        other = comparison.their_outputs(config.to, after.config, after.arrays, batch)
     else:
         written = read_source(config.to)
         missing = [name for name in after.arrays if name not in written.arrays]
         if missing:
             raise ValueError(f"{config.to} lacks {', '.join(missing[:3])}; do not use it.")
         arrays = {name: written.arrays[name] for name in after.arrays}
-        other, of_other = our_outputs(arrays, after.config, batch), "bert_ko"
+        other, of_other = comparison.our_outputs(arrays, after.config, batch), "bert_ko"
     new = {piece.id for piece in after.new_pieces}
     kept = [i for i in range(len(before.tokenizer.vocab)) if i not in new]
-    found = largest_difference(one, other, batch["input_mask"], kept)
+    found = comparison.largest_difference(one, other, batch["input_mask"], kept)
     shown = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
     print(f"largest difference, {of_one} before and {of_other} after: {shown}")
     if config.form == "huggingface" and of_other != "transformers":
         print("transformers and torch are not installed: their outputs were not compared")
     worst = max(found, key=lambda name: np.nan_to_num(found[name], nan=np.inf))
-    if not found[worst] <= LIMIT:
+    if not found[worst] <= comparison.LIMIT:
         raise ValueError(
             f"{config.to} differs from {before.source.path} by {found[worst]:.1e} in "
-            f"{worst}, more than {LIMIT:.0e}; do not use it."
+            f"{worst}, more than {comparison.LIMIT:.0e}; do not use it."
         )
 
 
