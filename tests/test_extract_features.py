@@ -40,18 +40,11 @@ Values = np.ndarray[Any, Any]
 Captured = pytest.CaptureFixture[str]
 
 
-def value(piece: int, place: int, segment: int, position: int, unit: int) -> float:
-    """The output of the model of numpy."""
-    return piece + place / 8 + segment / 16 + position / 32 + unit / 64
-
-
 def vectors(ids: list[int], segments: list[int], positions: list[int]) -> Values:
-    """The same for a sentence: [pieces, layers, H]."""
-    found = [
-        [[value(ids[i], i, segments[i], p, unit) for unit in range(H)] for p in positions]
-        for i in range(len(ids))
-    ]
-    return np.array(found, np.float32)
+    """The output of the model of numpy for a sentence: [pieces, layers, H]."""
+    pieces = np.array(ids) + np.arange(len(ids)) / 8 + np.array(segments) / 16
+    units = np.array(positions)[:, None] / 32 + np.arange(H) / 64
+    return (pieces[:, None, None] + units).astype(np.float32)
 
 
 SEGMENTS = [[0] * 6, [0, 0], [0, 0, 0, 1, 1, 1], [0] * 6, [0] * 3]
@@ -62,7 +55,7 @@ def expected(*positions: int) -> list[Values]:
 
 
 class NumpyBackend:
-    """A backend that computes ``value``."""
+    """A backend that computes ``vectors``."""
 
     description, precision, num_devices, is_cpu = "1 x CPU, numpy", "float32", 1, True
 
@@ -597,19 +590,3 @@ def test_command_values_are_those_of_transformers(
         text = states[[2, 3]][:, is_text]
         wanted = text.mean(axis=1) if is_text.any() else np.zeros((2, 16))
         assert np.abs(mean[number] - wanted).max() < 1e-5
-
-
-@pytest.mark.slow
-def test_command_json_and_parquet_have_the_same_values(
-    large_model: Path, sample: Path, tmp_path: Path
-) -> None:
-    flags = [f"--init_checkpoint={large_model}", f"--input_file={sample}", "--max_seq_length=32"]
-    start("tensorflow", *flags, f"--output_file={tmp_path}/out.jsonl")
-    start("tensorflow", *flags, f"--output_file={tmp_path}/out.parquet")
-    arrays, _ = read_arrays(tmp_path / "out.parquet")
-    values = [
-        [layer["values"] for layer in feature["layers"]]
-        for record in read_json(tmp_path / "out.jsonl")
-        for feature in record["features"]
-    ]
-    assert np.abs(np.array(values) - arrays["values"]).max() < 1e-6

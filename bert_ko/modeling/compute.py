@@ -1,4 +1,4 @@
-"""How the model computes: dtypes, matrix products, dropout, and what is fused."""
+"""How a model computes: dtypes, matrix products, dropout, fused operations."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def log_partition(emissions: Tensor, mask: Tensor, crf: Crf) -> Tensor:
     """The log of the sum of exp(score) over all paths of each row, float32 [B].
 
     It is 0 for a row without positions. Its gradient is computed with it from expected counts, not
-    through the recursion, and has none of its own.
+    through the recursion; there is no second derivative.
     """
     real = ops.cast(mask, "bool")
     weights = ops.cast(real, "float32")

@@ -52,7 +52,7 @@ _TINY = 1e-5  # in the denominator of pre-training's losses, as in Google's code
 
 
 class PredictingHead(Protocol):
-    """What is on an encoder that predicts."""
+    """A head that predicts."""
 
     def specs(self, config: ModelConfig) -> Specs:
         """The head's variables, with the pooler if the head uses it."""
@@ -62,7 +62,7 @@ class PredictingHead(Protocol):
 
 
 class Head(PredictingHead, Protocol):
-    """What a task trains an encoder for."""
+    """A head that a task trains, with its encoder."""
 
     @property
     def headline(self) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 
 from bert_ko.modeling import crf
 from bert_ko.modeling.crf import bio_transitions
@@ -149,13 +150,9 @@ def path_scores(problem: Problem, row: int) -> tuple[Array, Array]:
     return paths, scores + emissions[row, np.arange(length), paths].sum(axis=1)
 
 
-def log_sum_exp(scores: Array) -> float:
-    return float(scores.max() + np.log(np.exp(scores - scores.max()).sum()))
-
-
 def wanted_log_partition(problem: Problem) -> Array:
     rows = range(len(problem.mask))
-    return np.array([log_sum_exp(path_scores(problem, row)[1]) for row in rows])
+    return np.array([logsumexp(path_scores(problem, row)[1]) for row in rows])
 
 
 def wanted_log_likelihood(problem: Problem) -> Array:
@@ -163,7 +160,7 @@ def wanted_log_likelihood(problem: Problem) -> Array:
     for row, length in enumerate(problem.lengths):
         paths, scores = path_scores(problem, row)
         (index,) = np.flatnonzero((paths == problem.tags[row, :length]).all(axis=1))
-        found.append(scores[index] - log_sum_exp(scores))
+        found.append(scores[index] - logsumexp(scores))
     return np.array(found)
 
 
@@ -171,7 +168,7 @@ def wanted_marginals(problem: Problem) -> Array:
     found = np.zeros(problem.emissions.shape)
     for row in range(len(found)):
         paths, scores = path_scores(problem, row)
-        probs = np.exp(scores - log_sum_exp(scores))
+        probs = np.exp(scores - logsumexp(scores))
         for position, tags in enumerate(paths.T):
             found[row, position] = np.bincount(tags, probs, found.shape[-1])
     return found

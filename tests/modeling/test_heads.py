@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.special import log_softmax, softmax
 
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.compute import Model
@@ -271,20 +272,12 @@ def test_loss_rows_of_weight_zero_decide_nothing(kind: str) -> None:
     assert_near(results(kind, batch), wanted)
 
 
-def log_softmax(logits: Array) -> Array:
-    """In float64."""
-    values = logits.astype(np.float64)
-    values -= values.max(axis=-1, keepdims=True)
-    found: Array = values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
-    return found
-
-
 def scored(logits: Array, labels: Array, weights: Array) -> tuple[float, float]:
     """Of logits [..., K]: the sums of losses, and of the weights of what is right."""
-    losses = -np.take_along_axis(log_softmax(logits), labels[..., None], axis=-1)[..., 0]
-    return float((losses * weights).sum()), float(
-        ((logits.argmax(axis=-1) == labels) * weights).sum()
-    )
+    logs = log_softmax(logits.astype(float), axis=-1)
+    losses = -np.take_along_axis(logs, labels[..., None], axis=-1)[..., 0]
+    rights = (logits.argmax(axis=-1) == labels) * weights
+    return float((losses * weights).sum()), float(rights.sum())
 
 
 def with_right_answers(kind: str, batch: Batch, logits: Batch) -> Batch:
@@ -307,16 +300,15 @@ def with_right_answers(kind: str, batch: Batch, logits: Batch) -> Batch:
 def wanted_sums(kind: str, logits: Batch, batch: Batch) -> dict[str, float]:
     examples = batch["example_weights"]
     if kind == "pretraining":
-        weights = batch["masked_lm_weights"], batch["next_sentence_weights"]
-        scores = logits["masked"], logits["following"]
-        labels = batch["masked_lm_ids"], batch["next_sentence_labels"][:, 0]
         found = {}
-        for name, score, label, weight in zip(
-            ("masked_lm", "next_sentence"), scores, labels, weights, strict=True
+        for name, score, labels in (
+            ("masked_lm", logits["masked"], batch["masked_lm_ids"]),
+            ("next_sentence", logits["following"], batch["next_sentence_labels"][:, 0]),
         ):
-            loss, right = scored(score, label, weight)
+            weights = batch[f"{name}_weights"]
+            loss, right = scored(score, labels, weights)
             found.update({f"{name}_loss": loss, f"{name}_correct": right})
-            found[f"{name}_weight"] = float(weight.sum())
+            found[f"{name}_weight"] = float(weights.sum())
         return found
     if kind == "spans":
         ends = [(logits[name], batch[f"{name}_positions"]) for name in ("start", "end")]
@@ -429,7 +421,7 @@ def test_outputs_are_made_of_the_logits(kind: str) -> None:
     logits, outputs, batch = whole(kind).logits, whole(kind).outputs, make_batch(kind)
     first = logits.get("masked", logits.get("all", logits.get("start")))
     assert first is not None
-    probabilities = np.exp(log_softmax(first))
+    probabilities = softmax(first, axis=-1)
     wanted = {
         "pretraining": {"probabilities": probabilities},
         "spans": {f"{name}_logits": value for name, value in logits.items()},
@@ -625,7 +617,9 @@ def test_train_step_drops_units_below_the_classes_in_training_alone() -> None:
     assert evaluated == pytest.approx(wanted_sums("classes", {"all": logits}, batch), rel=1e-5)
     inputs = {name: batch[name] for name in ("input_ids", "input_mask", "segment_ids")}
     found = program.predictor(HEADS["classes"].outputs)(inputs)["probabilities"]
-    np.testing.assert_allclose(found, np.exp(log_softmax(logits)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        found, np.exp(log_softmax(logits.astype(float), axis=-1)), rtol=0, atol=1e-6
+    )
 
 
 @slow

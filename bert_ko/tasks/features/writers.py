@@ -39,7 +39,7 @@ _MILLION = 1e6
 
 
 class Layout(NamedTuple):
-    """What is written beside the values."""
+    """The content of a file beside the values."""
 
     settings: FeatureSettings
     hidden_size: int

@@ -108,7 +108,7 @@ class MaskedLm(Loadable):
         return [found[i] for i in range(len(prepared))]
 
     def prepare(self, text: str, place: str) -> MaskedText:
-        """Tokenizes a text with at least one mask; ``place`` says in messages where it is from.
+        """Tokenizes a text with at least one mask; ``place`` is its origin, for messages.
 
         Raises:
             ValueError: no mask in it, or too long.
