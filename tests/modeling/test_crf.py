@@ -61,76 +61,55 @@ def make_problem(
 
 
 @functools.cache
-def compiled(name: str, mode: str, gradients_of: tuple[str, ...] = (), **options: Any) -> Any:
-    """A function of crf.py, compiled once for each shape.
+def compiled(name: str, mode: str, allowed: Any) -> Any:
+    """A function of crf.py, compiled once for each shape: (floats by name, tags, mask) to values.
 
-    Args:
-        name: of the function.
-        mode: "graph" or "xla".
-        gradients_of: if any, (values, gradients by name), each row counted as often as its number.
-        options: for ``viterbi``.
+    With the gradients of log_…, where each row counts as often as its number.
     """
 
-    def compute(p: dict[str, Any]) -> Any:
-        variables = crf.Crf(p["transitions"], p["start"], p["end"])
-        tags = (p["tags"],) if name == "log_likelihood" else ()
-        keywords = {key: np.array(value) for key, value in options.items()}
-        return getattr(crf, name)(p["emissions"], *tags, p["mask"], variables, **keywords)
+    def compute(floats: dict[str, Any], tags: Any, mask: Any) -> Any:
+        variables = crf.Crf(*(floats[name] for name in FLOATS[1:]))
+        inputs = (tags, mask) if name == "log_likelihood" else (mask,)
+        options = {"allowed": np.array(allowed)} if allowed else {}
+        return getattr(crf, name)(floats["emissions"], *inputs, variables, **options)
 
-    def objective(floats: dict[str, Any], rest: dict[str, Any]) -> tuple[Any, Any]:
-        values = compute({**floats, **rest})
+    def objective(*inputs: Any) -> tuple[Any, Any]:
+        values = compute(*inputs)
         return ops.sum(values * ops.arange(1, values.shape[0] + 1, dtype="float32")), values
 
     if IS_JAX:
         import jax
 
-        if not gradients_of:
-            return jax.jit(compute)
-        function = jax.jit(jax.grad(objective, has_aux=True))
-
-        def call(p: dict[str, Any]) -> Any:
-            return function(*split(p, gradients_of))[::-1]
-
-        return call
+        return jax.jit(jax.grad(objective, has_aux=True) if name in WANTED else compute)
 
     import tensorflow as tf
 
-    def differentiate(p: dict[str, Any]) -> Any:
-        floats, rest = split(p, gradients_of)
+    def differentiate(floats: dict[str, Any], tags: Any, mask: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(floats)
-            value, values = objective(floats, rest)
+            value, values = objective(floats, tags, mask)
         found = tape.gradient(value, floats)
-        return values, {key: tf.convert_to_tensor(g) for key, g in found.items()}
+        return {key: tf.convert_to_tensor(g) for key, g in found.items()}, values
 
-    return tf.function(
-        differentiate if gradients_of else compute,
-        autograph=False,
-        jit_compile=True if mode == "xla" else None,
-    )
+    function = differentiate if name in WANTED else compute
+    return tf.function(function, autograph=False, jit_compile=True if mode == "xla" else None)
 
 
-def split(p: dict[str, Any], names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    return {n: p[n] for n in names}, {n: value for n, value in p.items() if n not in names}
+def run(name: str, problem: Problem, mode: str, allowed: Any = None) -> Any:
+    tensors = [ops.convert_to_tensor(value) for value in problem]
+    floats = dict(zip(FLOATS, tensors[:4], strict=True))
+    return compiled(name, mode, allowed)(floats, *tensors[4:])
 
 
-def to_arrays(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: np.asarray(value) for name, value in values.items()}
-    return np.asarray(values)
-
-
-def call(name: str, problem: Problem, mode: str = CHEAP, **options: Any) -> Array:
-    tensors = {n: ops.convert_to_tensor(value) for n, value in problem._asdict().items()}
-    found: Array = to_arrays(compiled(name, mode, **options)(tensors))
-    return found
+def call(name: str, problem: Problem, mode: str = CHEAP, allowed: Any = None) -> Array:
+    found = run(name, problem, mode, allowed)
+    return np.asarray(found[1] if name in WANTED else found)
 
 
 def gradients(name: str, problem: Problem, mode: str = CHEAP) -> tuple[Array, dict[str, Array]]:
     """Values [B], and gradients of the sum of row number (from 1) times value."""
-    tensors = {n: ops.convert_to_tensor(value) for n, value in problem._asdict().items()}
-    values, found = compiled(name, mode, FLOATS)(tensors)
-    return to_arrays(values), to_arrays(found)
+    found, values = run(name, problem, mode)
+    return np.asarray(values), {key: np.asarray(gradient) for key, gradient in found.items()}
 
 
 @functools.cache
@@ -248,10 +227,10 @@ def test_viterbi_equals_brute_force(mode: str, constrained: bool, seed: int, tie
     problem = make_problem(seed, scale=2)
     if ties:  # small whole numbers, whose sums are exact
         problem = problem._replace(**{n: np.round(getattr(problem, n) / 2) for n in FLOATS})
-    allowed = ((True, True, False), (True, False, True), (True, True, True), (True, True, False))
-    options = {"allowed": allowed} if constrained else {}
-    wanted = wanted_viterbi(problem, np.array(allowed) if constrained else None)
-    found = call("viterbi", problem, mode, **options)
+    rows = ((True, True, False), (True, False, True), (True, True, True), (True, True, False))
+    allowed = rows if constrained else None
+    wanted = wanted_viterbi(problem, np.array(rows) if constrained else None)
+    found = call("viterbi", problem, mode, allowed)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, wanted)
 
