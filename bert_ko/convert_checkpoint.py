@@ -126,21 +126,18 @@ def run(config: ConvertCheckpointConfig) -> None:
             raise
         raise ValueError(str(error).replace("--init_checkpoint", "--from", 1)) from None
     with tempfile.TemporaryDirectory() as folder:
-        _convert(config, before, _with_vocabulary(config, before, folder))
-
-
-def _convert(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
-    if config.form == "huggingface" and TAG_TRANSITIONS in after.arrays:
-        warn(
-            "transformers has no CRF: its transitions are left out, and each piece is tagged on "
-            "its own there; train without --use_crf for equal tags."
-        )
-        after = without_crf(after)
-    slots = optimizer_slots(before.source, after.config) if config.with_optimizer else {}
-    write(after, config.form, config.to, slots)
-    _describe(config, before, after)
-    if config.compare:
-        _compare(config, before, after)
+        after = _with_vocabulary(config, before, folder)
+        if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
+            warn(
+                "transformers has no CRF: its transitions are left out, and each piece is tagged "
+                "on its own there; train without --use_crf for equal tags."
+            )
+            after = without_crf(after)
+        slots = optimizer_slots(before.source, after.config) if config.with_optimizer else {}
+        write(after, form, config.to, slots)
+        _describe(config, before, after)
+        if config.compare:
+            _compare(config, before, after)
 
 
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:

@@ -38,8 +38,8 @@ class Loadable:
                 given), num_devices, attention, bert_config_file, vocab_file …
 
         Raises:
-            FileNotFoundError: no weights, no configuration or no vocabulary there.
-            ValueError: they do not fit together or are damaged, or the model is of another kind.
+            FileNotFoundError: the weights, the configuration or the vocabulary is missing.
+            ValueError: they do not match or are damaged, or the model is of another kind.
         """
         with plain_messages():
             return cls.checked(*open_trained(path, settings))
@@ -86,14 +86,8 @@ def place(
 ) -> tuple[Predict, BatchPlan]:
     """Moves an open model onto devices.
 
-    Args:
-        model: open.
-        head: predicts.
-        max_seq_length: pieces of the longest text.
-        batch_size: texts that are computed together.
-
     Returns:
-        The outputs of the head, and the batches for texts of unknown lengths.
+        The outputs of the head, and the batches for texts of at most max_seq_length pieces.
 
     Raises:
         ValueError: the model lacks the head, or the batches can't be split.
@@ -108,12 +102,9 @@ def place(
 
 
 def find_length(model: TrainedModel, given: int | None, default: int) -> int:
-    """Pieces of the longest text.
+    """Pieces of the longest text: the given number, else that of the training, else the default.
 
-    Args:
-        model: open.
-        given: None for the length of the training.
-        default: if that is unknown; less if the model has fewer positions.
+    The model's positions limit the last two.
 
     Raises:
         ValueError: the model has fewer positions.

@@ -294,13 +294,8 @@ def _write_hugging_face(conversion: Conversion, folder: str) -> None:
     save_arrays(os.path.join(folder, MODEL_NAME), arrays, {"format": "pt"})
     length = conversion.config.max_position_embeddings
     write_hugging_face_tokenizer(folder, conversion.tokenizer, length)
-    card = model_card(
-        architecture(conversion.config, conversion.arrays),
-        conversion.config,
-        conversion.tokenizer.config,
-        len(conversion.tokenizer.vocab),
-        conversion.source.folder,
-    )
+    kind = architecture(conversion.config, conversion.arrays)
+    card = model_card(kind, conversion.config, conversion.tokenizer, conversion.source.folder)
     files.write_atomic(os.path.join(folder, "README.md"), card)
     write_json(os.path.join(folder, "config.json"), values)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.runs import RESULTS_NAME, RUN_NAME
 
 # By the name of transformers' class without the encoder's prefix.
@@ -30,31 +30,22 @@ _WORDS = {
 }
 
 
-def model_card(
-    architecture: str, config: ModelConfig, tokenizer: TokenizerConfig, pieces: int, folder: str
-) -> str:
-    """The text of the card.
-
-    Args:
-        architecture: transformers' class.
-        config: of the model.
-        tokenizer: its settings.
-        pieces: number of pieces of the vocabulary.
-        folder: of the run; its flags and scores are shown if it has any.
-    """
+def model_card(architecture: str, config: ModelConfig, tokenizer: Tokenizer, folder: str) -> str:
+    """The text of the card for a class of transformers; with flags and scores of a run's folder."""
     task, auto_class = next(
         found for suffix, found in _PIPELINES.items() if architecture.endswith(suffix)
     )
+    kind = tokenizer.config.tokenizer_type
     rows = {
         "layers": config.num_hidden_layers,
         "hidden size": config.hidden_size,
         "attention heads": config.to_dict().get("num_attention_heads"),
         "longest input": f"{config.max_position_embeddings} pieces",
-        "vocabulary": f"{pieces:,} pieces, {_WORDS[tokenizer.tokenizer_type]}",
+        "vocabulary": f"{len(tokenizer.vocab):,} pieces, {_WORDS[kind]}",
     }
     packages = {"mecab": " python-mecab-ko", "sentencepiece": " sentencepiece"}
-    needs = f"pip install transformers torch{packages.get(tokenizer.tokenizer_type, '')}"
-    code = "" if tokenizer.tokenizer_type == "wordpiece" else ", trust_remote_code=True"
+    needs = f"pip install transformers torch{packages.get(kind, '')}"
+    code = "" if kind == "wordpiece" else ", trust_remote_code=True"
     return "\n".join(
         [
             f"---\nlanguage: ko\nlibrary_name: transformers\npipeline_tag: {task}\n---\n",

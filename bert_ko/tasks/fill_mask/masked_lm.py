@@ -62,14 +62,11 @@ class MaskedLm(Loadable):
         """``bert_ko.load`` makes one.
 
         Args:
-            tokenizer: of the model.
+            tokenizer: of the model; one that can't keep [MASK] is a ValueError.
             max_seq_length: of the model.
             predict: input_ids, input_mask, segment_ids int32 [B, L] and masked_lm_positions int32
-                [B, P] to probabilities [B, P, V].
+                [B, P] to probabilities float32 [B, P, V].
             batch_size: B.
-
-        Raises:
-            ValueError: the tokenizer can't keep [MASK].
         """
         self._tokenizer, self._max_seq_length = tokenizer.keeping(MASK), max_seq_length
         self._predict, self._batch_size = predict, batch_size
@@ -130,15 +127,7 @@ class MaskedLm(Loadable):
         )
 
     def fill(self, texts: Sequence[MaskedText], top_k: int) -> Iterator[list[Mask]]:
-        """Finds the best pieces for each mask of each text.
-
-        Args:
-            texts: prepared.
-            top_k: pieces for a mask.
-
-        Yields:
-            The masks of each text, in the order of the texts.
-        """
+        """Finds the top_k best pieces for each mask; yields the masks of each text in order."""
         size, pad_id = self._batch_size, self._tokenizer.vocab.pad_id
         for start in range(0, len(texts), size):
             here = texts[start : start + size]
