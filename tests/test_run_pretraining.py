@@ -225,7 +225,8 @@ def test_run_vocab_file_that_does_not_fit_is_refused(
         "(--tokenizer_type, …), or make the shards again with these."
     )
     train.succeed()
-    (tmp_path / "run/vocab.txt").write_text("mine")
+    vocab = (Path(vocab_folder) / "vocab.txt").read_text("utf-8")
+    (tmp_path / "run/vocab.txt").write_text(f"{vocab}mine\n", "utf-8")
     assert "differs; delete that" in train(vocab_file=vocab_folder, do_eval=True).error
 
 

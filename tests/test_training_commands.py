@@ -586,7 +586,7 @@ def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
         ({"train_batch_sise": 8}, "unknown flag --train_batch_sise; did you mean "
          "--train_batch_size?"),
         ({"max_seq_length": 65}, "--max_seq_length=65, but the model has 64 positions "
-         "(max_position_embeddings in {config}); lower the flag."),
+         "(max_position_embeddings in {config}); lower it."),
         ({"bert_config_file": "/nowhere"}, "/nowhere: No such file or directory"),
         ({"vocab_file": "/nowhere"}, "no such file: /nowhere"),
     ],
@@ -763,7 +763,7 @@ def test_notice_that_nobody_takes_changes_nothing(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     ended = train.succeed(output_dir=tmp_path, notify_url=f"http://127.0.0.1:1/{SECRET}")
     assert weights(tmp_path) == weights(finished)
-    assert ended.warnings[0].startswith("--notify_url: the webhook did not take the notice: Conn")
+    assert "the webhook did not accept the notification: Connection" in ended.warnings[0]
     assert SECRET not in ended.err + ended.out
 
 
