@@ -25,10 +25,13 @@ from bert_ko.data.prefetch import Prefetcher
 from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import initial_parameters
-from bert_ko.tasks.features.extraction import Extractor, block_size, load_extractor
-from bert_ko.tasks.features.layout import make_layout
-from bert_ko.tasks.features.settings import FeatureSettings
-from bert_ko.tasks.features.writers import open_writer
+from bert_ko.tasks.features.extraction import (
+    Extractor,
+    FeatureSettings,
+    block_size,
+    load_extractor,
+)
+from bert_ko.tasks.features.writers import make_layout, open_writer
 from bert_ko.tasks.sentences import encode_blocks, join
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config

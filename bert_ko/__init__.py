@@ -4,7 +4,7 @@
     reader = bert_ko.load("reader/")
     print(reader.answer("누가 지었나?", "세종이 한글을 지었다.").text)
 
-Importing this is quick: what a model needs is imported when one is loaded.
+Importing this is quick: frameworks are imported when a model is loaded.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def load(path: str, kind: None = None, **settings: Any) -> Any: ...
 
 
 def load(path: str, kind: Kind | None = None, **settings: Any) -> Any:
-    """Opens what lies under a path: a trained model, or a vocabulary where there are no weights.
+    """Opens a trained model, or a vocabulary if there are no weights.
 
     Args:
         path: a folder of a run or one of its checkpoints, a converted folder, a Hugging Face folder
             with safetensors, the prefix of a TF1 checkpoint, or a vocabulary.
-        kind: what a model is used for, where it is of several kinds: "features" of any model,
-            "tokenizer" for its vocabulary alone. None for the first of those above that fits.
+        kind: of the result, for a model of several kinds: "features" of any model, "tokenizer" for
+            its vocabulary alone. By default the first of those above that fits.
         settings: of the kind's ``from_model``, such as max_seq_length and batch_size; and precision
             ("float32" unless given), num_devices, attention, vocab_file, bert_config_file …
 
@@ -71,8 +71,8 @@ def load(path: str, kind: Kind | None = None, **settings: Any) -> Any:
         A Reader, Classifier, Tagger, MaskedLm, Featurizer or Tokenizer.
 
     Raises:
-        FileNotFoundError: no weights, no configuration or no vocabulary there.
-        ValueError: they do not fit together or are damaged, or the model is of another kind.
+        FileNotFoundError: the weights, the configuration or the vocabulary is missing.
+        ValueError: they do not match or are damaged, or the model is of another kind.
     """
     from bert_ko.tasks.kinds import load as load_kind
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from bert_ko.flags import flag, run_command
 from bert_ko.modeling.heads import TAG_TRANSITIONS
-from bert_ko.modeling.parameters import count_parameters_of
 from bert_ko.progress import warn
-from bert_ko.tasks.conversion.comparison import (
-    LIMIT,
-    can_run_transformers,
-    largest_difference,
-    our_outputs,
-    prepare_sentences,
-    their_outputs,
-)
+from bert_ko.tasks.conversion import comparison
 from bert_ko.tasks.conversion.conversion import (
     Conversion,
     Form,
     check_shapes,
     form_of,
     grow,
-    known_form,
     optimizer_slots,
     refuse_existing,
     set_vocab_size,
@@ -60,24 +49,24 @@ class ConvertCheckpointConfig(TokenizerSettings):
         "--add_special_tokens the form of --from; else it must be given.",
     )
     bert_config_file: str | None = flag(
-        None, help="bert_config.json of the model. Default: as it stands beside the weights."
+        None, help="bert_config.json of the model. Default: the one beside the weights."
     )
     vocab_file: str | None = flag(
         None,
-        help="The vocabulary. Default: as it stands beside the weights. If one stands there, this "
-        "may have more pieces: behind the last one, or in the place of [unusedN]; their "
-        "embeddings begin as the mean of those of their old pieces.",
+        help="The vocabulary. Default: the one beside the weights. If there is one, this may have "
+        "more pieces, behind the last one or in place of [unusedN]; their embeddings begin as the "
+        "mean of those of their old pieces.",
     )
     add_tokens: tuple[str, ...] | None = flag(
         None,
-        help="Words that get a piece of their own, in [unusedN] slots first, then behind the last "
-        "piece. Where pieces inside an eojeol have ##, a word is added with and without; one that "
-        "begins with ## is added as it is.",
+        help="Words to make pieces, in [unusedN] slots first, then behind the last piece. Where "
+        "pieces inside an eojeol have ##, a word is added with and without it; one that begins "
+        "with ## is added as it is.",
     )
     add_special_tokens: tuple[str, ...] | None = flag(
         None,
-        help="Tokens that are kept whole wherever they stand in a text, such as [NAME]; they join "
-        "the additional_special_tokens of tokenizer_config.json.",
+        help="Tokens to keep whole wherever they occur in a text, such as [NAME]; they join the "
+        "additional_special_tokens of tokenizer_config.json.",
     )
     add_to_user_dictionary: bool = flag(
         False,
@@ -85,22 +74,22 @@ class ConvertCheckpointConfig(TokenizerSettings):
         "that each is one morpheme.",
     )
     vocab_size: int | None = flag(
-        None, help="Cut or pad the embeddings to so many rows, as for a multiple of 64."
+        None, help="Cut or pad the embeddings to this many rows, for example a multiple of 64."
     )
     with_optimizer: bool = flag(
-        False, help="Write the optimizer's slots too, from a checkpoint of ours to TF1."
+        False, help="Write the optimizer's slots too, from one of our checkpoints to TF1."
     )
-    compare: bool = flag(True, help="Compare what both sides say of a few Korean sentences.")
+    compare: bool = flag(True, help="Compare the outputs of both sides on a few Korean sentences.")
 
     @property
     def form(self) -> Form:
-        """What is written."""
-        form = self.to_format or known_form(self.to)
+        """The form to write."""
+        form = self.to_format or ("tf1" if self.to.endswith(".ckpt") else None)
         if form is None and self.adds_tokens:
             form = form_of(self.from_)
         if form is None:
             raise ValueError(
-                "--to_format must be given: bert_ko, tf1 or huggingface (--to ends in no .ckpt)."
+                "--to_format is missing: bert_ko, tf1 or huggingface (--to does not end in .ckpt)."
             )
         return form
 
@@ -114,11 +103,11 @@ class ConvertCheckpointConfig(TokenizerSettings):
         super().__post_init__()
         for name in ("add_tokens", "add_special_tokens"):
             if getattr(self, name) == ():
-                raise ValueError(f"--{name} needs a token at least, got an empty list.")
+                raise ValueError(f"--{name} needs at least one token, got none.")
         if self.add_to_user_dictionary and not self.add_tokens:
-            raise ValueError("--add_to_user_dictionary goes with --add_tokens alone.")
+            raise ValueError("--add_to_user_dictionary needs --add_tokens.")
         if self.with_optimizer and self.form != "tf1":
-            raise ValueError("--with_optimizer goes with --to_format=tf1 alone.")
+            raise ValueError("--with_optimizer needs --to_format=tf1.")
 
 
 def run(config: ConvertCheckpointConfig) -> None:
@@ -128,47 +117,31 @@ def run(config: ConvertCheckpointConfig) -> None:
     beside = os.path.join(os.path.dirname(config.to), VOCAB_NAME)
     if config.adds_tokens and form == "tf1" and os.path.exists(beside):
         raise ValueError(
-            f"--to: {beside} is another vocabulary and would be written over; choose another "
-            "folder."
+            f"--to: {beside} is another vocabulary and would be overwritten; choose another folder."
         )
-    with _named_from():
-        source = read_source(config.from_)
-        before = _open(config, source)
-    with tempfile.TemporaryDirectory() as folder:
-        _convert(config, source, before, _with_vocabulary(config, before, folder))
-
-
-def _convert(
-    config: ConvertCheckpointConfig, source: Source, before: Conversion, after: Conversion
-) -> None:
-    form = config.form
-    if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
-        warn(
-            "transformers has no CRF: its transitions are left out, and each piece is tagged by "
-            "itself there; train without --use_crf for equal tags.",
-        )
-        after = without_crf(after)
-    slots = optimizer_slots(source, after.config) if config.with_optimizer else {}
-    write(after, form, config.to, slots)
-    _describe(config, before, after)
-    if config.compare:
-        _compare(config, before, after)
-
-
-@contextlib.contextmanager
-def _named_from() -> Iterator[None]:
-    """What other commands call --init_checkpoint is --from here."""
     try:
-        yield
-    except (FileNotFoundError, ValueError) as error:
-        message = str(error)
-        if not message.startswith("--init_checkpoint"):
+        before = _open(config, read_source(config.from_))
+    except (FileNotFoundError, ValueError) as error:  # other commands call it --init_checkpoint
+        if not str(error).startswith("--init_checkpoint"):
             raise
-        raise ValueError(message.replace("--init_checkpoint", "--from", 1)) from None
+        raise ValueError(str(error).replace("--init_checkpoint", "--from", 1)) from None
+    with tempfile.TemporaryDirectory() as folder:
+        after = _with_vocabulary(config, before, folder)
+        if form == "huggingface" and TAG_TRANSITIONS in after.arrays:
+            warn(
+                "transformers has no CRF: its transitions are left out, and each piece is tagged "
+                "on its own there; train without --use_crf for equal tags."
+            )
+            after = without_crf(after)
+        slots = optimizer_slots(before.source, after.config) if config.with_optimizer else {}
+        write(after, form, config.to, slots)
+        _describe(config, before, after)
+        if config.compare:
+            _compare(config, before, after)
 
 
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
-    """With the vocabulary beside the weights, or else the one that is named."""
+    """With the vocabulary beside the weights, or else that of --vocab_file."""
     vocab_file = vocabulary_beside(source.folder) or config.vocab_file
     model = open_files_of(source, config.bert_config_file, vocab_file, config)
     check_shapes(source, model.config, model.config_file)
@@ -202,7 +175,7 @@ def _with_vocabulary(
 
 
 def _describe(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
-    millions = count_parameters_of(after.arrays) / 1e6
+    millions = sum(array.size for array in after.arrays.values()) / 1e6
     print(f"{before.source.path} ({before.source.kind}) → {config.to} ({config.form})")
     print(f"{len(after.arrays)} variables, {millions:.1f} million parameters")
     if after.new_pieces:
@@ -220,40 +193,35 @@ def _describe(config: ConvertCheckpointConfig, before: Conversion, after: Conver
 
 def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
     """Raises: ValueError: the two sides differ by more than 1e-4."""
-    length = before.config.max_position_embeddings
-    batch = prepare_sentences(before.tokenizer, length)
-    has_transformers = can_run_transformers()
+    batch = comparison.prepare_sentences(before.tokenizer, before.config.max_position_embeddings)
+    has_transformers = comparison.can_run_transformers()
     if before.source.kind == HUGGING_FACE and has_transformers:
-        one, of_one = (
-            their_outputs(before.source.path, before.config, before.arrays, batch),
-            "transformers",
-        )
+        of_one = "transformers"
+        one = comparison.their_outputs(before.source.path, before.config, before.arrays, batch)
     else:
-        one, of_one = our_outputs(before.arrays, before.config, batch), "bert_ko"
+        one, of_one = comparison.our_outputs(before.arrays, before.config, batch), "bert_ko"
     if config.form == "huggingface" and has_transformers:
-        other, of_other = (
-            their_outputs(config.to, after.config, after.arrays, batch),
-            "transformers",
-        )
+        of_other = "transformers"
+        other = comparison.their_outputs(config.to, after.config, after.arrays, batch)
     else:
         written = read_source(config.to)
         missing = [name for name in after.arrays if name not in written.arrays]
         if missing:
             raise ValueError(f"{config.to} lacks {', '.join(missing[:3])}; do not use it.")
         arrays = {name: written.arrays[name] for name in after.arrays}
-        other, of_other = our_outputs(arrays, after.config, batch), "bert_ko"
+        other, of_other = comparison.our_outputs(arrays, after.config, batch), "bert_ko"
     new = {piece.id for piece in after.new_pieces}
     kept = [i for i in range(len(before.tokenizer.vocab)) if i not in new]
-    found = largest_difference(one, other, batch["input_mask"], kept)
+    found = comparison.largest_difference(one, other, batch["input_mask"], kept)
     shown = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
     print(f"largest difference, {of_one} before and {of_other} after: {shown}")
     if config.form == "huggingface" and of_other != "transformers":
-        print("transformers and torch are not installed: what they say was not compared")
+        print("transformers and torch are not installed: their outputs were not compared")
     worst = max(found, key=lambda name: np.nan_to_num(found[name], nan=np.inf))
-    if not found[worst] <= LIMIT:
+    if not found[worst] <= comparison.LIMIT:
         raise ValueError(
-            f"{os.fspath(config.to)} differs from {before.source.path} by {found[worst]:.1e} in "
-            f"{worst}, more than {LIMIT:.0e}; do not use it."
+            f"{config.to} differs from {before.source.path} by {found[worst]:.1e} in "
+            f"{worst}, more than {comparison.LIMIT:.0e}; do not use it."
         )
 
 

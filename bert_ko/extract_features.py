@@ -1,45 +1,53 @@
-"""extract_features: what the layers of a model say of the pieces of sentences."""
+"""extract_features: the vectors of a model's layers for the pieces of sentences."""
 
 from __future__ import annotations
 
 import os
 import sys
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import Progress, warn
-from bert_ko.tasks.features.extraction import block_size, load_extractor
-from bert_ko.tasks.features.layout import make_layout
-from bert_ko.tasks.features.parquet import load_pyarrow
-from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
-from bert_ko.tasks.features.writers import WHOLE_FORMATS, Format, open_writer
+from bert_ko.tasks.features.extraction import (
+    DType,
+    FeatureSettings,
+    Pooling,
+    block_size,
+    load_extractor,
+    parse_layers,
+)
+from bert_ko.tasks.features.writers import (
+    WHOLE_FORMATS,
+    Format,
+    load_pyarrow,
+    make_layout,
+    open_writer,
+)
 from bert_ko.tasks.sentences import encode_blocks, join
 from bert_ko.text_lines import TextLines, open_lines
 from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model
 
 _ENDINGS: dict[str, Format] = {
-    ".npz": "npz",
-    ".safetensors": "safetensors",
-    ".parquet": "parquet",
-}
+    ".npz": "npz", ".safetensors": "safetensors", ".parquet": "parquet",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ExtractFeaturesConfig(ModelFlags):
     """Writes the vectors of a model's layers for every piece of sentences, or for every sentence.
 
-    The sentences keep their order, and every piece its characters and its words.
+    The sentences keep their order; every piece has the places of its characters and its word.
     """
 
     input_file: str = flag(
-        help="A sentence a line, or a pair: a ||| b. Local or remote, maybe compressed; - is "
+        help="One sentence per line, or a pair: a ||| b. Local or remote, maybe compressed; - is "
         "standard input."
     )
-    output_file: str = flag(help="Where to write; it appears when all is done.")
+    output_file: str = flag(help="Where to write; it appears when everything is done.")
     layers: tuple[str, ...] = flag(
         ("-1", "-2", "-3", "-4"),
         help="Layers to write: -1 is the last one, 0 the first; one below the first, such as -13 "
@@ -52,7 +60,7 @@ class ExtractFeaturesConfig(ModelFlags):
     )
     pooling: Pooling = flag(
         "none",
-        help="none: a vector a piece; cls: a vector a sentence, that of [CLS]; mean: the mean "
+        help="none: a vector per piece; cls: a vector per sentence, that of [CLS]; mean: the mean "
         "over its pieces without [CLS] and [SEP].",
     )
     dtype: DType = flag("float32", help="Of the values in all formats but json.")
@@ -82,20 +90,17 @@ class ExtractFeaturesConfig(ModelFlags):
 
     @property
     def format(self) -> Format:
-        """Of the output."""
+        """The format of the output."""
         if self.output_format != "auto":
             return self.output_format
         return _ENDINGS.get(os.path.splitext(self.output_file)[1].lower(), "json")
 
     @property
     def settings(self) -> FeatureSettings:
-        """What is extracted."""
+        """What to extract."""
+        layers = parse_layers(self.layers)
         return FeatureSettings(
-            parse_layers(self.layers),
-            self.pooling,
-            self.dtype,
-            self.max_seq_length,
-            self.batch_size,
+            layers, self.pooling, self.dtype, self.max_seq_length, self.batch_size
         )
 
 
@@ -103,30 +108,33 @@ def run(config: ExtractFeaturesConfig) -> None:
     """Reads sentences and a model, and writes features."""
     if config.format == "parquet":
         load_pyarrow()
-    _refuse_same_file(config)
-    with open_lines(config.input_file, replace=True) as lines:
-        model = open_model(config)
-        compare_length(config.max_seq_length, model.config, model.files.config_file)
-        counts = _extract(config, model, lines)
-    _report(config, lines, counts)
-
-
-def _refuse_same_file(config: ExtractFeaturesConfig) -> None:
     paths = (config.input_file, config.output_file)
     if all(map(os.path.isfile, paths)) and os.path.samefile(*paths):
         raise ValueError(f"--output_file={config.output_file} is --input_file; name another.")
+    with open_lines(config.input_file, replace=True) as lines:
+        model = open_model(config)
+        compare_length(config.max_seq_length, model.config, model.files.config_file)
+        num_pieces, num_cut, num_not_finite = _extract(config, model, lines)
+    of_all = f"of {lines.num_lines:,} lines"
+    if num_cut:
+        length = f"--max_seq_length={config.max_seq_length}"
+        warn(f"{num_cut:,} {of_all} have more than {length} pieces and were cut.")
+    if lines.num_damaged:
+        warn(f"{lines.num_damaged:,} {of_all} are not UTF-8; unreadable bytes became U+FFFD.")
+    if num_not_finite:
+        dtype = config.dtype
+        warn(f"{num_not_finite:,} {of_all} have values that are not finite as {dtype}.")
+    if not lines.num_lines:
+        warn(f"{config.input_file} has no lines.")
+    counts = f"{lines.num_lines:,} sentences, {num_pieces:,} pieces"
+    # Features may go to standard output.
+    print(f"{config.output_file}: {config.format}, {counts}", file=sys.stderr)
 
 
-class _Counts(NamedTuple):
-    """What is to be reported."""
-
-    num_sentences: int
-    num_pieces: int
-    num_cut: int
-    num_not_finite: int
-
-
-def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLines) -> _Counts:
+def _extract(
+    config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLines
+) -> tuple[int, int, int]:
+    """Writes the file; counts pieces, cut sentences and sentences that are not finite."""
     settings = config.settings
     with files.atomic_writer(config.output_file) as stream:
         extractor, backend = load_extractor(model, settings, config.device_config)
@@ -145,39 +153,13 @@ def _extract(config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLine
         with (
             open_writer(config.format, stream, layout, whole) as write,
             Progress("extract_features", total, "sentences", compiles=True) as progress,
-            Prefetcher(encoded, 1) as blocks,  # the next ones are cut while these are computed
+            Prefetcher(encoded, 1) as blocks,  # the next ones are encoded while these are computed
         ):
             for block, values in extractor.compute_blocks(blocks, progress.update):
                 write(block, values)
                 num_pieces += block.num_pieces
                 num_cut += block.num_cut
-    return _Counts(lines.num_lines, num_pieces, num_cut, extractor.num_not_finite)
-
-
-def _report(config: ExtractFeaturesConfig, lines: TextLines, counts: _Counts) -> None:
-    """On standard error: features may go to standard output."""
-    of_all = f"of {counts.num_sentences:,} lines"
-    if counts.num_cut:
-        warn(
-            f"{counts.num_cut:,} {of_all} have more than --max_seq_length="
-            f"{config.max_seq_length} pieces and were cut.",
-        )
-    if lines.num_damaged:
-        warn(
-            f"{lines.num_damaged:,} {of_all} are not UTF-8; U+FFFD stands for what can't be read.",
-        )
-    if counts.num_not_finite:
-        warn(
-            f"{counts.num_not_finite:,} {of_all} have values that are not finite as "
-            f"{config.dtype}.",
-        )
-    if not counts.num_sentences:
-        warn(f"{config.input_file} has no lines.")
-    print(
-        f"{config.output_file}: {config.format}, {counts.num_sentences:,} sentences, "
-        f"{counts.num_pieces:,} pieces",
-        file=sys.stderr,
-    )
+    return num_pieces, num_cut, extractor.num_not_finite
 
 
 def main() -> int:

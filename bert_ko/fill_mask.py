@@ -1,11 +1,12 @@
-"""fill_mask: what a pre-trained BERT expects where [MASK] stands."""
+"""fill_mask: the pieces that a pre-trained model expects in place of [MASK]."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,21 +23,21 @@ _MANY = 1024  # texts that are read before the first of them is answered
 
 @dataclass(frozen=True)
 class FillMaskConfig(ModelFlags):
-    """Shows the pieces that a pre-trained model finds likely where [MASK] stands in texts.
+    """Shows the pieces that a pre-trained model finds likely in place of [MASK] in texts.
 
-    Texts are arguments, lines of --input_file, or lines of standard input. Several masks of a text
-    are filled each by itself.
+    Texts are arguments, lines of --input_file, or lines of standard input. Several masks in a text
+    are filled one by one.
     """
 
     text: tuple[str, ...] = flag((), help="Texts with [MASK].", positional=True)
-    input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
-    top_k: int = flag(5, help="Pieces to show for a mask.", at_least=1)
-    batch_size: int = flag(8, help="Texts of a batch.", at_least=1)
+    input_file: str | None = flag(None, help="A file of one text per line; - is standard input.")
+    top_k: int = flag(5, help="Pieces to show for each mask.", at_least=1)
+    batch_size: int = flag(8, help="Texts per batch.", at_least=1)
     precision: Precision = flag(
         "float32", help="Of matrix products; bfloat16 and auto are faster and less exact."
     )
     output_format: Literal["table", "json"] = flag(
-        "table", help="table: for people; json: one object a line."
+        "table", help="table: to read; json: one object per line."
     )
 
     def __post_init__(self) -> None:
@@ -49,22 +50,24 @@ class FillMaskConfig(ModelFlags):
 def run(config: FillMaskConfig) -> None:
     """Opens the model, reads texts, fills their masks."""
     model = open_model(config)
-    model.arrays(model_specs(model.config, MaskedLmHead()))  # refused before a text is typed
+    model.arrays(model_specs(model.config, MaskedLmHead()))  # fails before a text is typed
     texts = _texts(config)
     first = next(texts, None)
     if first is None:
         return
     masked_lm = MaskedLm.from_model(model, batch_size=config.batch_size)
-    show = _show_json if config.output_format == "json" else _show_table
-    for chunk in _chunks(first, texts):
+    texts = itertools.chain([first], texts)
+    # On a terminal each line is answered before the next one is read.
+    size = 1 if sys.stdin.isatty() else _MANY
+    while chunk := list(itertools.islice(texts, size)):
         prepared = [masked_lm.prepare(text, place) for place, text in chunk]
         filled = masked_lm.fill(prepared, config.top_k)
         for text, masks in zip(prepared, filled, strict=True):
-            show(text, masks)
+            _show(text, masks, config.output_format == "json")
 
 
 def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
-    """Where each text is from, and the text."""
+    """The origin of each text, and the text."""
     if config.text:
         yield from ((f"argument {i}", text) for i, text in enumerate(config.text, start=1))
         return
@@ -75,32 +78,14 @@ def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
                 yield f"{lines.source}:{lines.num_lines}", text
 
 
-def _chunks(
-    first: tuple[str, str], rest: Iterator[tuple[str, str]]
-) -> Iterator[Sequence[tuple[str, str]]]:
-    """From a terminal each line is answered before the next one is read."""
-    size = 1 if sys.stdin.isatty() else _MANY
-    chunk = [first]
-    for text in rest:
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-        chunk.append(text)
-    yield chunk
-
-
-def _show_json(text: MaskedText, masks: list[Mask]) -> None:
-    value = {
-        "text": text.text,
-        "masks": [
+def _show(text: MaskedText, masks: list[Mask], as_json: bool) -> None:
+    if as_json:
+        found = [
             {"start": mask.start, "candidates": [c._asdict() for c in mask.candidates]}
             for mask in masks
-        ],
-    }
-    print(json.dumps(value, ensure_ascii=False), flush=True)
-
-
-def _show_table(text: MaskedText, masks: list[Mask]) -> None:
+        ]
+        print(json.dumps({"text": text.text, "masks": found}, ensure_ascii=False), flush=True)
+        return
     rows = [[c.piece, f"{c.probability:.4f}", c.text] for mask in masks for c in mask.candidates]
     print(text.text)
     print(format_table(rows, ["piece", "probability", "text"]) + os.linesep, flush=True)

@@ -1,17 +1,14 @@
-"""The command from end to end: with a model of numpy all that it accepts, refuses and writes; then
-with TensorFlow and JAX beside transformers.
-"""
+"""extract_features from end to end: with a model of numpy, then against transformers."""
 
 import functools
 import gzip
-import io
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +17,14 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from bert_ko.extract_features import ExtractFeaturesConfig, run
-from bert_ko.flags import run_command
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import Arrays, initial_parameters
-from bert_ko.tasks.features import extraction, parquet
+from bert_ko.tasks.features import extraction
+from bert_ko.tasks.features.writers import _rounded, load_pyarrow
 from bert_ko.tasks.sentences import PIECE_COLUMNS
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
+from tests.fakes import Command
 
 REPOSITORY = Path(__file__).parents[1]
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "나무", "##는", "크", "##다", "숲"]
@@ -38,21 +35,13 @@ IDS = [
 ]  # fmt: skip
 FORMATS = ["npz", "safetensors", "parquet"]
 Values = np.ndarray[Any, Any]
-Captured = pytest.CaptureFixture[str]
-
-
-def value(piece: int, place: int, segment: int, position: int, unit: int) -> float:
-    """What the model of numpy says."""
-    return piece + place / 8 + segment / 16 + position / 32 + unit / 64
 
 
 def vectors(ids: list[int], segments: list[int], positions: list[int]) -> Values:
-    """The same for a sentence: [pieces, layers, H]."""
-    found = [
-        [[value(ids[i], i, segments[i], p, unit) for unit in range(H)] for p in positions]
-        for i in range(len(ids))
-    ]
-    return np.array(found, np.float32)
+    """The output of the model of numpy for a sentence: [pieces, layers, H]."""
+    pieces = np.array(ids) + np.arange(len(ids)) / 8 + np.array(segments) / 16
+    units = np.array(positions)[:, None] / 32 + np.arange(H) / 64
+    return (pieces[:, None, None] + units).astype(np.float32)
 
 
 SEGMENTS = [[0] * 6, [0, 0], [0, 0, 0, 1, 1, 1], [0] * 6, [0] * 3]
@@ -63,7 +52,7 @@ def expected(*positions: int) -> list[Values]:
 
 
 class NumpyBackend:
-    """What load_backend returns; it computes ``value``."""
+    """A backend that computes ``vectors``."""
 
     description, precision, num_devices, is_cpu = "1 x CPU, numpy", "float32", 1, True
 
@@ -124,44 +113,31 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> NumpyBackend:
     return found
 
 
-class Command:
+class Extract:
     """Runs the command in this process, on LINES unless another file is given."""
 
     def __init__(self, model: Path, folder: Path):
-        self.folder = folder
-        self.input = folder / "lines.txt"
+        self.folder, self.input = folder, folder / "lines.txt"
         self.input.write_bytes("\n".join(LINES).encode())
-        self.flags = [
-            f"--init_checkpoint={model}", f"--input_file={self.input}",
-            "--tokenizer_type=wordpiece", "--max_seq_length=16",
-        ]  # fmt: skip
+        flags = {"init_checkpoint": model, "input_file": self.input, "max_seq_length": 16}
+        self.command = Command("extract_features", {**flags, "tokenizer_type": "wordpiece"})
 
-    def __call__(self, output: str, *flags: str) -> Path:
-        assert self.status(output, *flags) == 0
-        return self.folder / output
+    def __call__(self, output: str, *flags: str, stdin: Any = "") -> Path:
+        path = self.folder / output
+        self.ended = self.command.succeed(*flags, output_file=path, stdin=stdin)
+        return path
 
-    def status(self, output: str, *flags: str) -> int:
-        arguments = [*self.flags, f"--output_file={self.folder / output}", *flags]
-        return run_command(ExtractFeaturesConfig, run, arguments)
-
-
-@pytest.fixture
-def command(model: Path, backend: NumpyBackend, tmp_path: Path) -> Command:
-    return Command(model, tmp_path)
+    def error(self, output: str, *flags: str) -> str:
+        """Of a command that leaves nothing behind."""
+        before = sorted(os.listdir(self.folder))
+        ended = self.command(*flags, output_file=self.folder / output)
+        assert sorted(os.listdir(self.folder)) == before
+        return ended.error
 
 
 @pytest.fixture
-def refusal(command: Command, capsys: Captured) -> Callable[..., str]:
-    """The error of a command, which leaves nothing behind."""
-
-    def refuse(output: str, *flags: str) -> str:
-        before = sorted(os.listdir(command.folder))
-        assert command.status(output, *flags) == 1
-        assert sorted(os.listdir(command.folder)) == before
-        (line,) = [x for x in capsys.readouterr().err.splitlines() if "error: " in x]
-        return line.removeprefix("extract_features: error: ")
-
-    return refuse
+def command(model: Path, backend: NumpyBackend, tmp_path: Path) -> Extract:
+    return Extract(model, tmp_path)
 
 
 def read_json(path: Path) -> list[dict[str, Any]]:
@@ -183,7 +159,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Values], dict[str, Any]]:
 
 
 def read_parquet(path: Path) -> tuple[dict[str, Values], dict[str, Any]]:
-    _, arrow = parquet.load_pyarrow()
+    _, arrow = load_pyarrow()
     table = arrow.read_table(path)
     texts = table.schema.metadata
     metadata = {name.decode(): json.loads(text) for name, text in texts.items()}
@@ -200,7 +176,7 @@ def read_parquet(path: Path) -> tuple[dict[str, Values], dict[str, Any]]:
 # JSON
 
 
-def test_run_json_is_googles(command: Command) -> None:
+def test_run_json_is_googles(command: Extract) -> None:
     records = read_json(command("out.jsonl", "--layers=-1,0"))
     assert [record["linex_index"] for record in records] == [0, 1, 2, 3, 4]
     for record, ids, values in zip(records, IDS, expected(3, 1), strict=True):
@@ -214,7 +190,7 @@ def test_run_json_is_googles(command: Command) -> None:
             ]
 
 
-def test_run_json_empty_line_to_the_byte(command: Command, backend: NumpyBackend) -> None:
+def test_run_json_empty_line_to_the_byte(command: Extract, backend: NumpyBackend) -> None:
     backend.factor = 1 / 3
     command.input.write_text("\n")
     assert command("out.json", "--layers=-4").read_text() == (
@@ -224,13 +200,8 @@ def test_run_json_empty_line_to_the_byte(command: Command, backend: NumpyBackend
     )
 
 
-def test_run_json_default_layers_are_the_last_four(command: Command) -> None:
-    record = read_json(command("anything.txt"))[0]
-    assert [layer["index"] for layer in record["features"][0]["layers"]] == [-1, -2, -3, -4]
-
-
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_run_json_pooled_has_a_vector_a_sentence(pooling: str, command: Command) -> None:
+def test_run_json_pooled_has_a_vector_a_sentence(pooling: str, command: Extract) -> None:
     records = read_json(command("out.jsonl", f"--pooling={pooling}", "--layers=-1,-2"))
     for record, values in zip(records, pooled(pooling, 3, 2), strict=True):
         assert [layer["index"] for layer in record["layers"]] == [-1, -2]
@@ -240,8 +211,6 @@ def test_run_json_pooled_has_a_vector_a_sentence(pooling: str, command: Command)
 
 @pytest.mark.parametrize("scale", [1e-7, 1.0, 1e6])
 def test_rounded_is_pythons_round(scale: float) -> None:
-    from bert_ko.tasks.features.writers import _rounded
-
     rng = np.random.default_rng(1)
     values = (rng.standard_normal(5000) * scale).astype(np.float32)
     # Halves of the last digit, which float32 holds exactly.
@@ -268,7 +237,7 @@ def pooled(pooling: str, *positions: int) -> list[Values]:
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_run_compact_formats_read_back_the_same(ending: str, dtype: str, command: Command) -> None:
+def test_run_compact_formats_read_back_the_same(ending: str, dtype: str, command: Extract) -> None:
     path = command(f"out.{ending}", "--layers=-1,1,-4", f"--dtype={dtype}")
     arrays, metadata = read_arrays(path)
     assert sorted(arrays) == sorted(["values", "sentence_offsets", *PIECE_COLUMNS])
@@ -299,7 +268,7 @@ def test_run_compact_formats_read_back_the_same(ending: str, dtype: str, command
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_run_pooled_formats_read_back_the_same(ending: str, pooling: str, command: Command) -> None:
+def test_run_pooled_formats_read_back_the_same(ending: str, pooling: str, command: Extract) -> None:
     arrays, metadata = read_arrays(command(f"out.{ending}", f"--pooling={pooling}"))
     assert list(arrays) == ["values"] and metadata["pooling"] == pooling
     assert arrays["values"] == pytest.approx(np.array(pooled(pooling, 3, 2, 1, 0)), abs=1e-6)
@@ -307,7 +276,7 @@ def test_run_pooled_formats_read_back_the_same(ending: str, pooling: str, comman
 
 @pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
 def test_run_order_and_blocks_change_nothing(
-    ending: str, command: Command, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
+    ending: str, command: Extract, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(3)
     lines = [" ".join(["숲"] * count) for count in rng.integers(0, 14, 60)]
@@ -330,84 +299,56 @@ def test_run_order_and_blocks_change_nothing(
 
 
 @pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
-def test_run_no_lines_give_an_empty_file(ending: str, command: Command, capsys: Captured) -> None:
+def test_run_no_lines_give_an_empty_file(ending: str, command: Extract) -> None:
     command.input.write_bytes(b"")
     path = command(f"out.{ending}")
-    assert f"warning: {command.input} has no lines." in capsys.readouterr().err
+    assert command.ended.warnings == [f"{command.input} has no lines."]
     if ending == "jsonl":
         assert path.read_bytes() == b""
     elif ending == "parquet":
-        assert parquet.load_pyarrow()[1].read_table(path).num_rows == 0
+        assert load_pyarrow()[1].read_table(path).num_rows == 0
     else:
         assert read_arrays(path)[0]["values"].shape == (0, 4, H)
 
 
-def test_run_output_format_goes_before_the_ending(command: Command) -> None:
-    path = command("out.json", "--output_format=npz")
-    assert path.read_bytes()[:2] == b"PK"
-
-
-def test_run_float16_overflow_is_counted(
-    command: Command, backend: NumpyBackend, capsys: Captured
-) -> None:
+def test_run_float16_overflow_is_counted(command: Extract, backend: NumpyBackend) -> None:
     backend.factor = 30000
     command("out.npz", "--dtype=float16")
-    assert (
-        "extract_features: warning: 5 of 5 lines have values that are not finite as float16."
-    ) in capsys.readouterr().err
+    assert command.ended.warnings == ["5 of 5 lines have values that are not finite as float16."]
 
 
 # Input
 
 
-def test_run_long_lines_are_cut_and_counted(command: Command, capsys: Captured) -> None:
+def test_run_long_lines_are_cut_and_counted(command: Extract) -> None:
     command.input.write_text("숲 " * 30 + "\n숲\n" + "나무 ||| " + "숲 " * 30, encoding="utf-8")
     arrays, _ = read_arrays(command("out.npz", "--max_seq_length=5"))
     assert arrays["input_ids"].tolist() == [2, 9, 9, 9, 3, 2, 9, 3, 2, 5, 3, 9, 3]
-    error = capsys.readouterr().err
-    assert (
-        "extract_features: warning: 2 of 3 lines have more than --max_seq_length=5 pieces and were "
-        "cut.\n"
-    ) in error
-    assert "out.npz: npz, 3 sentences, 13 pieces\n" in error
+    assert command.ended.warnings == [
+        "2 of 3 lines have more than --max_seq_length=5 pieces and were cut."
+    ]
+    assert command.ended.err.endswith("out.npz: npz, 3 sentences, 13 pieces\n")
 
 
-def test_run_damaged_lines_are_counted(command: Command, capsys: Captured) -> None:
+def test_run_damaged_lines_are_counted(command: Extract) -> None:
     command.input.write_bytes("숲\n".encode() + b"\xed\xa0\x80\xff" + "숲\r\n".encode())
     arrays, _ = read_arrays(command("out.npz"))
     assert arrays["input_ids"].tolist() == [2, 9, 3, 2, 9, 3]
     assert arrays["starts"].tolist() == [-1, 0, -1, -1, 4, -1]  # behind four of U+FFFD
-    error = capsys.readouterr().err
-    assert "warning: 1 of 2 lines are not UTF-8; U+FFFD stands for what can't be read." in error
+    assert command.ended.warnings == ["1 of 2 lines are not UTF-8; unreadable bytes became U+FFFD."]
 
 
-def test_run_lines_end_at_line_feeds_alone(command: Command) -> None:
-    command.input.write_text("숲\u2028숲\x0c \x85\r\n숲", encoding="utf-8", newline="")
-    arrays, _ = read_arrays(command("out.npz"))
-    assert arrays["sentence_offsets"].tolist() == [0, 4, 7]
-
-
-def test_run_compressed_input(command: Command) -> None:
-    path = command.folder / "lines.gz"
-    path.write_bytes(gzip.compress(command.input.read_bytes()))
-    plain = command("plain.npz").read_bytes()
-    assert command("gz.npz", f"--input_file={path}").read_bytes() == plain
-
-
-def test_run_standard_input(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.TextIOWrapper(io.BytesIO(command.input.read_bytes()))
-    monkeypatch.setattr(sys, "stdin", stream)
-    assert command("stdin.npz", "--input_file=-").read_bytes() == command("p.npz").read_bytes()
-
-
-def test_run_remote_files(command: Command) -> None:
-    source, target = f"file://{command.input}", f"file://{command.folder}/remote.npz"
-    command("ignored", f"--input_file={source}", f"--output_file={target}")
-    assert (command.folder / "remote.npz").read_bytes() == command("plain.npz").read_bytes()
+def test_run_compressed_remote_and_standard_input(command: Extract) -> None:
+    plain = command("plain.json", "--output_format=npz").read_bytes()
+    data, path = command.input.read_bytes(), command.folder / "lines.gz"
+    path.write_bytes(gzip.compress(data))
+    for source in (path, f"file://{path}", "-"):
+        other = command("other.npz", f"--input_file={source}", stdin=data)
+        assert other.read_bytes() == plain
 
 
 @pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
-def test_run_writes_where_nothing_can_seek(ending: str, command: Command) -> None:
+def test_run_writes_remote_files_without_seeking(ending: str, command: Extract) -> None:
     import fsspec
 
     command("x", f"--output_file=memory://out.{ending}", f"--input_file={command.input}")
@@ -424,7 +365,7 @@ def test_run_writes_where_nothing_can_seek(ending: str, command: Command) -> Non
 # The model
 
 
-def test_run_layers_above_are_not_computed(command: Command, backend: NumpyBackend) -> None:
+def test_run_layers_above_are_not_computed(command: Extract, backend: NumpyBackend) -> None:
     command("out.npz", "--layers=-2,0")
     assert backend.config is not None and backend.config.num_hidden_layers == 2
     assert not [name for name in backend.arrays if "layer_2" in name or "pooler" in name]
@@ -432,14 +373,12 @@ def test_run_layers_above_are_not_computed(command: Command, backend: NumpyBacke
     assert backend.config.num_hidden_layers == 1  # the least that a model may have
 
 
-def test_run_missing_weights_are_an_error(
-    command: Command, refusal: Callable[..., str], model: Path
-) -> None:
+def test_run_missing_weights_are_an_error(command: Extract, model: Path) -> None:
     folder = Path(shutil.copytree(model, command.folder / "model"))
     with safe_open(model / "model.safetensors", "np") as file:
         names = [n for n in file.keys() if "layer.1.output" not in n]  # noqa: SIM118
         save_file({name: file.get_tensor(name) for name in names}, folder / "model.safetensors")
-    message = refusal("out.npz", f"--init_checkpoint={folder}")
+    message = command.error("out.npz", f"--init_checkpoint={folder}")
     assert message == (
         f"--init_checkpoint: {folder} lacks bert/encoder/layer_1/output/dense/kernel, "
         "bert/encoder/layer_1/output/dense/bias, bert/encoder/layer_1/output/LayerNorm/gamma; it "
@@ -448,12 +387,10 @@ def test_run_missing_weights_are_an_error(
     command("out.npz", f"--init_checkpoint={folder}", "--layers=0")  # that one it has
 
 
-def test_run_no_vocabulary_is_an_error(
-    command: Command, refusal: Callable[..., str], model: Path
-) -> None:
+def test_run_no_vocabulary_is_an_error(command: Extract, model: Path) -> None:
     folder = Path(shutil.copytree(model, command.folder / "model"))
     (folder / "vocab.txt").unlink()
-    assert refusal("out.npz", f"--init_checkpoint={folder}") == (
+    assert command.error("out.npz", f"--init_checkpoint={folder}") == (
         f"--vocab_file: no vocabulary in {folder}; name it."
     )
     command("out.npz", f"--init_checkpoint={folder}", f"--vocab_file={model}/vocab.txt")
@@ -465,72 +402,57 @@ def test_run_no_vocabulary_is_an_error(
 @pytest.mark.parametrize(
     ("output", "flag", "message"),
     [
-        (
-            "o.npz",
-            "--layers=-1,a",
-            "--layers must be different integers such as -1,-2, got '-1,a'.",
-        ),
         ("o.npz", "--layers=", "--layers must be different integers such as -1,-2, got ''."),
-        (
-            "o.npz",
-            "--layers=3",
-            "--layers: there is no layer 3; the model has 3, from 0 to 2 or from -1 back to -3, "
-            "and -4 for the embeddings.",
-        ),
+        ("o.npz", "--layers=3",
+         "--layers: there is no layer 3; the model has 3, from 0 to 2 or from -1 back to -3, and "
+         "-4 for the embeddings."),
         ("o.npz", "--max_seq_length=2", "--max_seq_length must be at least 3, got 2."),
         ("o.npz", "--batch_size=0", "--batch_size must be at least 1, got 0."),
-        (
-            "o.jsonl",
-            "--dtype=float16",
-            "--dtype=float16 has no effect on JSON; choose another --output_format, or leave the "
-            "flag out.",
-        ),
+        ("o.jsonl", "--dtype=float16",
+         "--dtype=float16 has no effect on JSON; choose another --output_format, or leave the "
+         "flag out."),
         ("o.npz", "--pooling=max", "--pooling must be one of none, cls, mean, got 'max'."),
     ],
-)
-def test_run_bad_flags_are_refused(
-    output: str, flag: str, message: str, refusal: Callable[..., str]
-) -> None:
-    assert refusal(output, flag) == message
+)  # fmt: skip
+def test_run_bad_flags_are_refused(output: str, flag: str, message: str, command: Extract) -> None:
+    assert command.error(output, flag) == message
 
 
-def test_run_bad_paths_are_refused(command: Command, refusal: Callable[..., str]) -> None:
+def test_run_bad_paths_are_refused(command: Extract, backend: NumpyBackend) -> None:
     path, folder = command.input, command.folder
-    assert refusal("o.npz", "--max_seq_length=65", f"--init_checkpoint={folder}") == (
+    assert command.error("o.npz", "--max_seq_length=65", f"--init_checkpoint={folder}") == (
         f"--init_checkpoint: no weights in the folder {folder}."
     )
-    assert "but the model has 64 positions" in refusal("o.npz", "--max_seq_length=65")
-    assert refusal("lines.txt") == f"--output_file={path} is --input_file; name another."
-    assert refusal("o.json.gz") == (
+    assert "but the model has 64 positions" in command.error("o.npz", "--max_seq_length=65")
+    assert command.error("lines.txt") == f"--output_file={path} is --input_file; name another."
+    assert command.error("o.json.gz") == (
         f"--output_file={folder}/o.json.gz would not be compressed; give another name."
     )
-    assert refusal("no/o.npz") == f"{folder}/no/o.npz: its folder does not exist"
-    assert refusal("o.npz", f"--input_file={folder}/x") == f"{folder}/x: No such file or directory"
-    assert refusal("o.npz", f"--input_file={folder}") == f"{folder}: Is a directory"
-    assert refusal("o.npz", "--input_file=") == (
+    assert command.error("no/o.npz") == f"{folder}/no/o.npz: its folder does not exist"
+    assert (
+        command.error("o.npz", f"--input_file={folder}/x")
+        == f"{folder}/x: No such file or directory"
+    )
+    assert command.error("o.npz", f"--input_file={folder}") == f"{folder}: Is a directory"
+    assert command.error("o.npz", "--input_file=") == (
         "--input_file: this must be given, got an empty value; see --help."
     )
-
-
-def test_run_batch_that_can_not_be_split_is_refused(
-    backend: NumpyBackend, refusal: Callable[..., str]
-) -> None:
     backend.num_devices = 3
-    assert refusal("o.npz") == "--batch_size=32 must be a multiple of the 3 devices."
+    assert command.error("o.npz") == "--batch_size=32 must be a multiple of the 3 devices."
 
 
 def test_run_parquet_without_its_package_is_refused(
-    refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    command: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert refusal("o.parquet", "--init_checkpoint=/nowhere") == (
+    assert command.error("o.parquet", "--init_checkpoint=/nowhere") == (
         "--output_format=parquet needs the package pyarrow: pip install bert_ko[parquet]"
     )
 
 
 @pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
 def test_run_failure_leaves_what_was_there(
-    ending: str, command: Command, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
+    ending: str, command: Extract, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = command.folder / f"out.{ending}"
     path.write_text("before")
@@ -539,12 +461,10 @@ def test_run_failure_leaves_what_was_there(
         return lambda batch: (_ for _ in ()).throw(OSError(28, "No space left on device"))
 
     monkeypatch.setattr(backend, "predictor", fail)
-    assert command.status(path.name) == 1
+    ended = command.command(output_file=path)
+    assert ended.error == f"{path}: No space left on device"
     assert sorted(os.listdir(command.folder)) == ["lines.txt", path.name]
     assert path.read_text() == "before"
-
-
-# With TensorFlow and JAX
 
 
 def test_command_help_imports_no_framework() -> None:
@@ -558,6 +478,9 @@ def test_command_help_imports_no_framework() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "use_one_hot_embeddings" in done.stdout
+
+
+# With TensorFlow and JAX
 
 
 SIZES = {
@@ -638,19 +561,3 @@ def test_command_values_are_those_of_transformers(
         text = states[[2, 3]][:, is_text]
         wanted = text.mean(axis=1) if is_text.any() else np.zeros((2, 16))
         assert np.abs(mean[number] - wanted).max() < 1e-5
-
-
-@pytest.mark.slow
-def test_command_json_and_parquet_have_the_same_values(
-    large_model: Path, sample: Path, tmp_path: Path
-) -> None:
-    flags = [f"--init_checkpoint={large_model}", f"--input_file={sample}", "--max_seq_length=32"]
-    start("tensorflow", *flags, f"--output_file={tmp_path}/out.jsonl")
-    start("tensorflow", *flags, f"--output_file={tmp_path}/out.parquet")
-    arrays, _ = read_arrays(tmp_path / "out.parquet")
-    values = [
-        [layer["values"] for layer in feature["layers"]]
-        for record in read_json(tmp_path / "out.jsonl")
-        for feature in record["features"]
-    ]
-    assert np.abs(np.array(values) - arrays["values"]).max() < 1e-6

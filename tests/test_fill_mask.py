@@ -6,30 +6,24 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bert_ko.fill_mask import FillMaskConfig, run
 from bert_ko.flags import run_command
+from bert_ko.modeling.bert import BertConfig
 from bert_ko.tasks.fill_mask.masked_lm import MASK
 from bert_ko.tensor_files import save_arrays
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
-from tests.fakes import FakeBackend
-from tests.small_models import (
-    CONFIG,
-    PIECES,
-    arrays_of,
-    install_backend,
-    save_model,
-)
+from tests.fakes import Command, FakeBackend
+from tests.small_models import CONFIG, PIECES, arrays_of, install_backend, save_model
 
 REPOSITORY = Path(__file__).parents[1]
-Captured = pytest.CaptureFixture[str]
 HILL = PIECES.index("언")
+fill_mask = Command("fill_mask", {"output_format": "json"})
 
 
 @pytest.fixture(scope="module")
@@ -42,30 +36,14 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     return install_backend(monkeypatch, "bert_ko.tasks.loading")
 
 
-def command(model: str, *arguments: str) -> int:
-    return run_command(FillMaskConfig, run, [f"--init_checkpoint={model}", *arguments])
+@pytest.fixture
+def fill(model: str, backend: FakeBackend) -> Command:
+    return fill_mask.having(init_checkpoint=model)
 
 
-def answers(captured: Captured) -> list[Any]:
-    return [json.loads(line) for line in captured.readouterr().out.splitlines()]
-
-
-def error_of(captured: Captured, status: int) -> str:
-    assert status == 1
-    out, line = captured.readouterr()
-    assert out == "" and line.count("\n") == 1
-    return line.removeprefix("fill_mask: error: ").rstrip("\n")
-
-
-def type_in(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-
-@pytest.mark.usefixtures("backend")
-def test_fill_mask_json_is_one_object_a_text(model: str, capsys: Captured) -> None:
+def test_fill_mask_json_is_one_object_per_text(fill: Command) -> None:
     texts = ["언[MASK] 위에", "[MASK]은 위[MASK]"]
-    assert command(model, "--output_format=json", "--top_k=2", *texts) == 0
-    first, second = answers(capsys)
+    first, second = fill.succeed(*texts, top_k=2).records
     best, next_best = PIECES[HILL + 1], PIECES[HILL]
     assert first == {
         "text": "언[MASK] 위에",
@@ -86,42 +64,32 @@ def test_fill_mask_json_is_one_object_a_text(model: str, capsys: Captured) -> No
     assert [len(mask["candidates"]) for mask in second["masks"]] == [2, 2]
 
 
-@pytest.mark.usefixtures("backend")
-def test_fill_mask_table_has_a_row_for_each_piece(model: str, capsys: Captured) -> None:
-    assert command(model, "--top_k=2", "언[MASK] 위에", "[MASK] 위에") == 0
-    blocks = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
-    assert [block[0] for block in blocks[:2]] == ["언[MASK] 위에", "[MASK] 위에"]
+def test_fill_mask_table_has_a_row_for_each_piece(fill: Command) -> None:
+    texts = ["언[MASK] 위에", "[MASK] 위에"]
+    out = fill.succeed(*texts, top_k=2, output_format=None).out
+    blocks = [block.splitlines() for block in out.split("\n\n")]
+    assert [block[0] for block in blocks[:2]] == texts
     assert blocks[0][1].split() == ["piece", "probability", "text"]
     assert blocks[0][3].split() == [PIECES[HILL + 1], "0.3333", f"언{PIECES[HILL + 1]}", "위에"]
     assert len(blocks[0]) == 5
 
 
-@pytest.mark.usefixtures("backend")
-def test_fill_mask_file_and_standard_input_give_the_same(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
-) -> None:
+def test_fill_mask_file_and_standard_input_give_the_same(fill: Command, tmp_path: Path) -> None:
     data = "언[MASK]\r\n\n  \n[MASK]은 위에".encode() + b"\xff\n"
     path = tmp_path / "texts.txt"
     path.write_bytes(data)
-    assert command(model, "--output_format=json", f"--input_file={path}") == 0
-    found = answers(capsys)
+    found = fill.succeed(input_file=path).records
     assert [value["text"] for value in found] == ["언[MASK]", "[MASK]은 위에\ufffd"]
-    for arguments in (["--input_file=-"], []):
-        type_in(monkeypatch, data)
-        assert command(model, "--output_format=json", *arguments) == 0
-        assert answers(capsys) == found
+    for input_file in ("-", None):
+        assert fill.succeed(input_file=input_file, stdin=data).records == found
 
 
-def test_fill_mask_nothing_to_read_loads_no_backend(
-    model: str, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
-) -> None:
-    type_in(monkeypatch, b"\n \n")
-    assert command(model) == 0
-    assert capsys.readouterr().out == "" and backend.configs == []
+def test_fill_mask_nothing_to_read_loads_no_backend(fill: Command, backend: FakeBackend) -> None:
+    assert fill.succeed(stdin="\n \n").out == "" and backend.configs == []
 
 
 def test_fill_mask_terminal_is_answered_line_by_line(
-    model: str, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    fill: Command, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = ["언[MASK]", "위[MASK]", "[MASK]은"]
     answered: list[int] = []
@@ -131,116 +99,88 @@ def test_fill_mask_terminal_is_answered_line_by_line(
             answered.append(len(backend.shapes))
             return super().__next__()
 
-    stream = io.TextIOWrapper(Terminal("\n".join(lines).encode()))
-    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("sys.stdin", stream)
-    assert command(model, "--output_format=json") == 0
-    assert [value["text"] for value in answers(capsys)] == lines
-    # One line is known to follow; no more are waited for.
-    assert answered == [0, 0, 1, 2]
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Terminal("\n".join(lines).encode())))
+    run_command(FillMaskConfig, run, fill.arguments())
+    assert answered == [0, 1, 2, 3]
 
 
-def test_fill_mask_batches_hold_so_many_texts(
-    model: str, backend: FakeBackend, capsys: Captured
-) -> None:
-    texts = ["언[MASK]"] * 5
-    assert command(model, "--batch_size=2", "--output_format=json", *texts) == 0
-    found = answers(capsys)
+def test_fill_mask_batches_have_the_size_of_the_flag(fill: Command, backend: FakeBackend) -> None:
+    found = fill.succeed(*["언[MASK]"] * 5, batch_size=2, top_k=100000).records
     assert len(found) == 5 and all(value == found[0] for value in found)
     assert backend.shapes == [(2, 32)] * 3
-
-
-@pytest.mark.usefixtures("backend")
-def test_fill_mask_top_k_above_the_vocabulary_shows_all_pieces(
-    model: str, capsys: Captured
-) -> None:
-    assert command(model, "--top_k=100000", "--output_format=json", "언[MASK]") == 0
-    candidates = answers(capsys)[0]["masks"][0]["candidates"]
+    candidates = found[0]["masks"][0]["candidates"]
     assert sorted(c["id"] for c in candidates) == list(range(len(PIECES)))
     shares = [c["probability"] for c in candidates]
     assert shares == sorted(shares, reverse=True)
 
 
-def test_fill_mask_devices_are_those_of_the_flags(
-    model: str, backend: FakeBackend, capsys: Captured
-) -> None:
+def test_fill_mask_devices_are_those_of_the_flags(fill: Command, backend: FakeBackend) -> None:
     backend.num_devices = 3
-    flags = ("--num_devices=3", "--precision=bfloat16", "--attention=plain")
-    message = "--batch_size=8 must be a multiple of the 3 devices."
-    assert error_of(capsys, command(model, *flags, "언[MASK]")) == message
-    assert command(model, *flags, "--batch_size=6", "언[MASK]") == 0
+    on_three = fill.having(num_devices=3, precision="bfloat16", attention="plain")
+    assert on_three("언[MASK]").error == "--batch_size=8 must be a multiple of the 3 devices."
+    on_three.succeed("언[MASK]", batch_size=6)
     wanted = DeviceConfig(num_devices=3, precision="bfloat16", attention="plain")
     assert backend.configs == [wanted, wanted]
     assert backend.shapes == [(6, 32)]
+    fill.succeed("언[MASK]", batch_size=6)
+    assert backend.configs[-1].precision == "float32"
 
 
-def test_fill_mask_computes_in_float32_unless_told(
-    model: str, backend: FakeBackend, capsys: Captured
-) -> None:
-    assert command(model, "언[MASK]") == 0
-    assert backend.configs[0].precision == "float32"
-
-
-@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["언덕"], "argument 1: no [MASK] in '언덕'."),
         (["언[MASK]", "언[mask]"], "argument 2: no [MASK] in '언[mask]'."),
-        (
-            ["언" * 40 + "[MASK]"],
-            "argument 1: 41 pieces, but the model takes 38; shorten the text.",
-        ),
+        (["언" * 40 + "[MASK]"],
+         "argument 1: 41 pieces, but the model takes 38; shorten the text."),
         (["--top_k=0", "언[MASK]"], "--top_k must be at least 1, got 0."),
         (["--batch_size=0", "언[MASK]"], "--batch_size must be at least 1, got 0."),
-        (["--num_devices=0", "언[MASK]"], "--num_devices must be at least 1, got 0."),
         (["--input_file=x", "언[MASK]"], "give texts as arguments or --input_file, not both."),
         (["--input_file=/none/x.txt"], "/none/x.txt: No such file or directory"),
     ],
-)
+)  # fmt: skip
 def test_fill_mask_wrong_text_or_flag_is_one_line(
-    arguments: list[str], message: str, model: str, capsys: Captured
+    arguments: list[str], message: str, fill: Command
 ) -> None:
-    assert error_of(capsys, command(model, *arguments)) == message
+    ended = fill(*arguments)
+    assert (ended.out, ended.error) == ("", message)
 
 
-@pytest.mark.usefixtures("backend")
-def test_fill_mask_line_without_mask_is_named_by_its_number(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
-) -> None:
-    data = "언[MASK]\n\n위에\n".encode()
+def test_fill_mask_line_without_mask_is_named_by_its_number(fill: Command, tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
-    path.write_bytes(data)
-    status = command(model, f"--input_file={path}")
-    assert error_of(capsys, status) == f"{path}:3: no [MASK] in '위에'."
-    type_in(monkeypatch, data)
-    assert error_of(capsys, command(model)) == "standard input:3: no [MASK] in '위에'."
+    path.write_text("언[MASK]\n\n위에\n", encoding="utf-8")
+    assert fill(input_file=path).error == f"{path}:3: no [MASK] in '위에'."
+    ended = fill(stdin=path.read_bytes())
+    assert ended.error == "standard input:3: no [MASK] in '위에'."
 
 
-@pytest.mark.usefixtures("backend")
-def test_fill_mask_model_for_answers_is_refused(tmp_path: Path, capsys: Captured) -> None:
+def test_fill_mask_other_models_are_refused(
+    fill: Command, tmp_path: Path, sentencepiece_folder: str
+) -> None:
     folder = save_model(tmp_path / "reader", "spans")
-    assert error_of(capsys, command(folder, "언[MASK]")) == (
+    assert fill("언[MASK]", init_checkpoint=folder).error == (
         f"--init_checkpoint: {folder}/checkpoint-00000300 lacks cls/predictions/transform/dense/"
         "kernel, cls/predictions/transform/dense/bias, cls/predictions/transform/LayerNorm/gamma; "
         "it was not trained for this."
     )
-
-
-@pytest.mark.usefixtures("backend")
-def test_fill_mask_sentencepiece_is_refused(
-    tmp_path: Path, sentencepiece_folder: str, capsys: Captured
-) -> None:
     tokenizer = load_tokenizer(sentencepiece_folder)
     config = dataclasses.replace(CONFIG, vocab_size=len(tokenizer.vocab))
-    folder = tmp_path / "theirs"
+    theirs = write_theirs(tmp_path / "theirs", config)
+    ended = fill("언[MASK]", init_checkpoint=theirs, vocab_file=sentencepiece_folder)
+    assert ended.error == "[MASK] in a text is not known to a SentencePiece model."
+
+
+def write_theirs(folder: Path, config: BertConfig) -> str:
+    """A Hugging Face folder without a vocabulary."""
     folder.mkdir()
-    arrays = to_hugging_face_arrays(config, arrays_of("masked_lm", config))
-    save_arrays(str(folder / "model.safetensors"), arrays)
-    (folder / "config.json").write_text(json.dumps(to_hugging_face_config(config, {})))
-    status = command(str(folder), f"--vocab_file={sentencepiece_folder}", "언[MASK]")
-    message = "[MASK] in a text is not known to a SentencePiece model."
-    assert error_of(capsys, status) == message
+    arrays = arrays_of("masked_lm", config)
+    theirs = to_hugging_face_arrays(config, arrays)
+    save_arrays(str(folder / "model.safetensors"), theirs, {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(to_hugging_face_config(config, arrays)))
+    return str(folder)
 
 
 def test_fill_mask_help_answers_without_a_framework() -> None:
@@ -268,30 +208,19 @@ TEXTS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_erf"])
-def test_fill_mask_says_what_transformers_says(
-    hidden_act: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+def test_fill_mask_probabilities_are_those_of_transformers(
+    hidden_act: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Probabilities of all pieces at all masks, within 1e-5."""
+    """Of all pieces at all masks, within 1e-5."""
     import torch
     import transformers
 
     config = dataclasses.replace(CONFIG, hidden_act=hidden_act)
     model = save_model(tmp_path / "run", config=config)
-    flags = ("--output_format=json", "--top_k=100000", "--batch_size=2")
-    assert command(model, *flags, *TEXTS) == 0
-    found = answers(capsys)
-
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    masked_lm = arrays_of("masked_lm", config)
-    save_arrays(
-        str(theirs / "model.safetensors"),
-        to_hugging_face_arrays(config, masked_lm),
-        {"format": "pt"},
-    )
-    (theirs / "config.json").write_text(json.dumps(to_hugging_face_config(config, masked_lm)))
+    found = fill_mask.succeed(*TEXTS, init_checkpoint=model, top_k=100000, batch_size=2).records
+    theirs = write_theirs(tmp_path / "theirs", config)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    bert = transformers.BertForMaskedLM.from_pretrained(str(theirs)).eval()
+    bert = transformers.BertForMaskedLM.from_pretrained(theirs).eval()
     tokenizer = load_tokenizer(model).keeping(MASK)
     vocab = tokenizer.vocab
     for text, answer in zip(TEXTS, found, strict=True):
@@ -307,7 +236,7 @@ def test_fill_mask_says_what_transformers_says(
             shares[[c["id"] for c in candidates]] = [c["probability"] for c in candidates]
             np.testing.assert_allclose(shares, probabilities, rtol=0, atol=1e-5)
             assert candidates[0]["id"] == probabilities.argmax()
-            assert probabilities.max() > 2 / len(PIECES)  # it says something
+            assert probabilities.max() > 2 / len(PIECES)  # far from uniform
 
 
 @pytest.mark.slow

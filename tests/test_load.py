@@ -1,4 +1,4 @@
-"""bert_ko.load: what lies under a path, the settings it remembers, and what each kind says."""
+"""bert_ko.load: the kinds of models, the settings they remember, and their answers."""
 
 import json
 import re
@@ -14,8 +14,8 @@ import bert_ko
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import (
     ClassHead,
-    HasSpecs,
     MaskedLmHead,
+    PredictingHead,
     PretrainingHead,
     ScoreHead,
     SpanHead,
@@ -23,9 +23,7 @@ from bert_ko.modeling.heads import (
     model_specs,
 )
 from bert_ko.modeling.parameters import initial_parameters
-from bert_ko.tasks import loading
 from bert_ko.tasks.conversion.conversion import Conversion, Form, write
-from bert_ko.tasks.features import extraction
 from bert_ko.tasks.squad.reading import ENDINGS_NAME
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
@@ -33,6 +31,7 @@ from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.labels import write_labels
 from bert_ko.training.model_files import ModelFlags, open_model
+from tests.fakes import FakeBackend, install_backend
 
 REPOSITORY = Path(__file__).parents[1]
 TEXT = "세종은 한양에서 태어났다."
@@ -46,7 +45,7 @@ CONFIG = BertConfig(
 )  # fmt: skip
 TAGS = ("O", "B-PS", "I-PS", "B-LC", "I-LC")
 CLASSES = ("정치", "과학", "문화")
-HEADS: dict[str, HasSpecs | None] = {
+HEADS: dict[str, PredictingHead | None] = {
     "reader": SpanHead(),
     "classifier": ClassHead(len(CLASSES)),
     "regression": ScoreHead(),
@@ -80,50 +79,31 @@ def save_weights(folder: Path, model: str, step: int, seed: int, **settings: Any
     return save_checkpoint(str(folder), step, Checkpoint(arrays, {}, state), CONFIG, 0, kind)
 
 
-class FakeBackend:
-    """Says something of pieces, whatever the weights are; remembers what was asked for."""
-
-    num_devices = 1
-    is_cpu = True
-
-    def __init__(self) -> None:
-        self.configs: list[Any] = []
-        self.shapes: list[tuple[int, ...]] = []
-        self.arrays: dict[str, Any] = {}
-
-    def load(self, config: Any) -> "FakeBackend":
-        self.configs.append(config)
-        return self
-
-    def predictor(self, config: BertConfig, arrays: Any, outputs: Any) -> Any:
-        self.arrays = arrays
-        return lambda batch: self.predict(getattr(outputs, "__self__", None), batch)
-
-    def predict(self, head: Any, batch: Any) -> dict[str, Any]:
-        ids = batch["input_ids"]
-        self.shapes.append(ids.shape)
-        if isinstance(head, SpanHead):  # the answer is 세종
-            logits = np.where(ids == PIECES.index("세종"), 5, -5).astype("f")
-            return {"start_logits": logits, "end_logits": logits}
-        if isinstance(head, ScoreHead):
-            return {"scores": batch["input_mask"].sum(axis=1).astype("f")}
-        if isinstance(head, ClassHead):
-            return {"probabilities": np.tile(np.array([0.2, 0.5, 0.3], "f"), (len(ids), 1))}
-        if isinstance(head, TagHead):
-            tags = np.where(ids == PIECES.index("한양"), 3, 0) + (ids == PIECES.index("세종"))
-            return {"tag_ids": tags[:, 1:-1], "probabilities": np.full(ids[:, 2:].shape, 0.9, "f")}
-        if isinstance(head, MaskedLmHead):
-            shape = (*batch["masked_lm_positions"].shape, len(PIECES))
-            return {"probabilities": np.broadcast_to(np.arange(len(PIECES), 0, -1, "f"), shape)}
-        shape = ids.shape[:1] if "piece_weights" in batch else ids.shape  # the mean of the pieces
-        return {"values": np.zeros((*shape, 1, CONFIG.hidden_size), "f")}
+def predict(outputs: Any, arrays: Any, batch: Any) -> dict[str, Any]:
+    """The same for the same pieces, whatever the weights are."""
+    head, ids = getattr(outputs, "__self__", None), batch["input_ids"]
+    if isinstance(head, SpanHead):  # the answer is 세종
+        logits = np.where(ids == PIECES.index("세종"), 5, -5).astype("f")
+        return {"start_logits": logits, "end_logits": logits}
+    if isinstance(head, ScoreHead):
+        return {"scores": batch["input_mask"].sum(axis=1).astype("f")}
+    if isinstance(head, ClassHead):
+        return {"probabilities": np.tile(np.array([0.2, 0.5, 0.3], "f"), (len(ids), 1))}
+    if isinstance(head, TagHead):
+        tags = np.where(ids == PIECES.index("한양"), 3, 0) + (ids == PIECES.index("세종"))
+        return {"tag_ids": tags[:, 1:-1], "probabilities": np.full(ids[:, 2:].shape, 0.9, "f")}
+    if isinstance(head, MaskedLmHead):
+        shape = (*batch["masked_lm_positions"].shape, len(PIECES))
+        return {"probabilities": np.broadcast_to(np.arange(len(PIECES), 0, -1, "f"), shape)}
+    shape = ids.shape[:1] if "piece_weights" in batch else ids.shape  # the mean of the pieces
+    return {"values": np.zeros((*shape, 1, CONFIG.hidden_size), "f")}
 
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
-    found = FakeBackend()
-    for module in (loading, extraction):
-        monkeypatch.setattr(module, "load_backend", found.load)
+    modules = ("bert_ko.tasks.loading", "bert_ko.tasks.features.extraction")
+    found = install_backend(monkeypatch, *modules)
+    found.compute = predict
     return found
 
 
@@ -170,10 +150,13 @@ def test_load_best_weights_go_before_the_last_and_a_checkpoint_can_be_named(
     save(tmp_path, "tagger", seed=1)
     best = save_weights(tmp_path, "tagger", 3, 2, kind="best")
     found = []
-    for path in (str(tmp_path), best, str(tmp_path / "checkpoint-00000005"),
-                 str(tmp_path / "checkpoint-00000005" / "model.safetensors")):  # fmt: skip
-        assert bert_ko.Tagger.load(path).labels == TAGS
-        found.append(backend.arrays["cls/tags/output_weights"])
+    backend.compute = lambda outputs, arrays, batch: (
+        found.append(arrays["cls/tags/output_weights"]) or predict(outputs, arrays, batch)
+    )
+    last = tmp_path / "checkpoint-00000005"
+    for path in (tmp_path, best, last, last / "model.safetensors"):
+        tagger = bert_ko.Tagger.load(str(path))
+        assert tagger.labels == TAGS and tagger.tag(TEXT)
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[2], found[3])
     assert (found[0] != found[2]).any()
@@ -239,14 +222,12 @@ def test_load_setting_that_does_not_fit_is_one_sentence(
     assert str(error.value) == message.format(path=f"{path}/checkpoint-00000005")
 
 
-def test_load_unknown_setting_is_a_type_error(backend: FakeBackend, tmp_path: Path) -> None:
+def test_load_unknown_setting_or_tags_without_names_are_refused(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
     path = save(tmp_path, "tagger")
     with pytest.raises(TypeError, match="unexpected keyword argument 'max_length'"):
         bert_ko.load(path, max_length=64)
-
-
-def test_load_tags_without_names_are_refused(backend: FakeBackend, tmp_path: Path) -> None:
-    path = save(tmp_path, "tagger")
     (tmp_path / "labels.json").unlink()
     with pytest.raises(ValueError) as error:
         bert_ko.load(path)
@@ -313,17 +294,11 @@ def test_classifier_gives_classes_or_scores_of_texts_and_pairs(
     assert (said.label, said.probability) == ("과학", 0.5)
     assert list(said.probabilities) == list(CLASSES)
     assert classifier.classify([TEXT, (TEXT, "한글")]) == [said, said]
+    (tmp_path / "classes" / "labels.json").unlink()
+    assert bert_ko.load(str(tmp_path / "classes")).classify(TEXT).label == "LABEL_1"
     scorer = bert_ko.load(save(tmp_path / "scores", "regression"))
     assert scorer.classify(("세종", "한양")) == bert_ko.Score(5.0)
     assert scorer.classify([]) == []
-
-
-def test_classifier_without_names_of_classes_numbers_them(
-    backend: FakeBackend, tmp_path: Path
-) -> None:
-    path = save(tmp_path, "classifier")
-    (tmp_path / "labels.json").unlink()
-    assert bert_ko.load(path).classify(TEXT).label == "LABEL_1"
 
 
 def test_masked_lm_fills_any_number_of_masks_in_few_shapes(

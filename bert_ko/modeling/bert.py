@@ -1,4 +1,4 @@
-"""BERT: its configuration, its variables, and the encoder as a function of them.
+"""BERT: its configuration, here and in transformers, its variables, and the encoder.
 
 Legend: B batch, L max_seq_length, H hidden_size, N heads, D head size, R rows: B * L.
 
@@ -7,14 +7,16 @@ Source: modeling.py of google-research/bert. Differs: query, key and value are o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bert_ko.modeling.compute import Features, Model
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.fused import (
     BIAS_ACTIVATION,
     DROPOUT_ADD_NORM,
+    EPSILON,
     NORM_DROPOUT,
     SOFTMAX_DROPOUT,
     SPLIT_HEADS,
@@ -29,25 +31,29 @@ POSITION_EMBEDDINGS = f"{SCOPE}/embeddings/position_embeddings"
 SEGMENT_EMBEDDINGS = f"{SCOPE}/embeddings/token_type_embeddings"
 EMBEDDINGS_NORM = f"{SCOPE}/embeddings/LayerNorm"
 _MASKED = -10000.0  # what Google's code adds to the scores of padding
+# Our gelu is the tanh approximation, theirs the exact one.
+_ACTIVATIONS = {
+    "gelu": "gelu_erf", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu",
+    "tanh": "tanh",
+}  # fmt: skip
+_THEIR_ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu", "tanh": "tanh"}
+_SAME_KEYS = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings",
+    "type_vocab_size", "initializer_range",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig(ModelConfig):
-    """bert_config.json; Google's keys and defaults.
-
-    Attributes:
-        num_attention_heads: N; divides hidden_size.
-        intermediate_size: units of the feed-forward layer.
-        attention_probs_dropout_prob: in [0, 1).
-        type_vocab_size: segment ids.
-    """
+    """bert_config.json; Google's keys and defaults."""
 
     model_type: ClassVar[str] = "bert"
 
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
+    num_attention_heads: int = 12  # N; divides hidden_size
+    intermediate_size: int = 3072  # units of the feed-forward layer
     attention_probs_dropout_prob: float = 0.1
-    type_vocab_size: int = 2
+    type_vocab_size: int = 2  # segment ids
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by its key."""
@@ -62,6 +68,43 @@ class BertConfig(ModelConfig):
     def head_size(self) -> int:
         """D, hidden units of an attention head."""
         return self.hidden_size // self.num_attention_heads
+
+
+def from_hugging_face_config(values: Mapping[str, Any], source: str) -> BertConfig:
+    """Our configuration for the values of a config.json of transformers.
+
+    Raises:
+        ValueError: our BERT can't compute such a model; the message names ``source``, the file.
+    """
+    kind = values.get("position_embedding_type", "absolute")
+    if kind != "absolute":
+        raise ValueError(f"{source}: position_embedding_type {kind} is not known; only absolute.")
+    epsilon = values.get("layer_norm_eps", EPSILON)
+    if not 0 < epsilon <= 1e-9:
+        raise ValueError(f"{source}: layer_norm_eps is {epsilon}, but BERT's is {EPSILON}.")
+    act = values.get("hidden_act", "gelu")
+    if act not in _ACTIVATIONS:
+        raise ValueError(
+            f"{source}: hidden_act {act} is not known; known are {', '.join(_ACTIVATIONS)}."
+        )
+    known = {key: values[key] for key in _SAME_KEYS if key in values}
+    if "vocab_size" not in known:
+        raise ValueError(f"{source} has no vocab_size.")
+    try:
+        return BertConfig(**known, hidden_act=_ACTIVATIONS[act])
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def to_hugging_face_config(config: BertConfig) -> dict[str, Any]:
+    """The keys of transformers' config.json that describe the encoder."""
+    values = config.to_dict()
+    return {
+        **{key: values[key] for key in _SAME_KEYS},
+        "hidden_act": _THEIR_ACTIVATIONS[config.hidden_act],
+        "layer_norm_eps": EPSILON,
+        "model_type": "bert",
+    }
 
 
 def layer_name(layer: int) -> str:
@@ -91,14 +134,14 @@ def bert_specs(config: BertConfig) -> Specs:
 
 
 def bert_layers(model: Model, features: Features) -> list[Tensor]:
-    """The embeddings and the output of every layer.
+    """The embeddings and the output of every layer; the last is sequence_output.
 
     Args:
         model: variables and settings.
         features: input_ids, input_mask, segment_ids, int32 [B, L].
 
     Returns:
-        num_hidden_layers + 1 of [B, L, H], of activation_dtype; the last is sequence_output.
+        num_hidden_layers + 1 of [B, L, H], of activation_dtype.
     """
     batch, length = features["input_ids"].shape
     mask = ops.cast(features["input_mask"], "float32")

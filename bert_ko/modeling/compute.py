@@ -1,4 +1,4 @@
-"""How the model computes: dtypes, matrix products, dropout, and what is fused."""
+"""How a model computes: dtypes, matrix products, dropout, fused operations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Features = Mapping[str, Tensor]
 
 
 def plain_matmul(a: Tensor, b: Tensor, transpose_b: bool) -> Tensor:
-    """The product over the last axis of ``a``; the result has the dtype of the inputs."""
+    """See Compute.product; the result has the dtype of the inputs."""
     return ops.matmul(a, ops.swapaxes(b, -1, -2) if transpose_b else b)
 
 
@@ -25,22 +25,15 @@ def forward_only(op: FusedOp) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Compute:
-    """What a backend chooses; the default is right everywhere.
+    """What a backend chooses; the default is right everywhere."""
 
-    Attributes:
-        activation_dtype: of what flows between layers.
-        matmul_dtype: what the inputs of every matrix product of the encoder are cast to.
-        product: multiplies [..., M, K] by [..., K, N], or by [..., N, K] transposed; may return
-            float32 for bfloat16.
-        fuse: turns an operation into a function with a gradient.
-        fused_attention: use the backend's fused attention where nothing is dropped.
-    """
-
-    activation_dtype: str = "float32"
-    matmul_dtype: str = "float32"
+    activation_dtype: str = "float32"  # of what flows between layers
+    matmul_dtype: str = "float32"  # of the inputs of every matrix product of the encoder
+    # Multiplies [..., M, K] by [..., K, N], or by [..., N, K] transposed; may return float32 for
+    # bfloat16.
     product: Callable[[Tensor, Tensor, bool], Tensor] = plain_matmul
     fuse: Callable[[FusedOp], Callable[..., Any]] = forward_only
-    fused_attention: bool = False
+    fused_attention: bool = False  # the backend's own where nothing is dropped
 
     def cast(self, x: Tensor) -> Tensor:
         """To the dtype of matrix products."""
@@ -52,10 +45,7 @@ class Compute:
 
 
 class Dropout:
-    """Random bits for one step; each use draws its own.
-
-    Which bits a use gets depends on its place in the model alone, so that a step can be repeated.
-    """
+    """Random bits for one step; which a use gets depends on its place in the model alone."""
 
     def __init__(self, random_bits: Callable[[int, tuple[int, ...]], Tensor] | None = None):
         """Args: random_bits: (number of the use, shape) to uint16; None drops nothing."""
@@ -76,19 +66,12 @@ class Dropout:
 
 
 class Model(NamedTuple):
-    """Variables and how to compute with them.
+    """Variables and how to compute with them."""
 
-    Attributes:
-        params: tensors by the names of modeling.parameters.
-        config: shapes and rates, a ModelConfig; an encoder finds its own.
-        compute: dtypes and kernels.
-        dropout: for this step; ``Dropout()`` for prediction.
-    """
-
-    params: Parameters
-    config: Any
+    params: Parameters  # by the names of modeling.parameters
+    config: Any  # a ModelConfig; an encoder knows its own
     compute: Compute = Compute()
-    dropout: Dropout = Dropout()
+    dropout: Dropout = Dropout()  # for one step; this default for prediction
 
     def norm(self, scope: str) -> tuple[Tensor, Tensor]:
         """Gamma and beta [H] of a layer normalization."""

@@ -1,4 +1,4 @@
-"""What the configuration of every model says; each encoder adds its own keys."""
+"""The configuration that all models share; each encoder adds its own keys."""
 
 from __future__ import annotations
 
@@ -16,29 +16,19 @@ C = TypeVar("C", bound="ModelConfig")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a model, as heads, tasks, backends and conversion know it.
+    """The shape of a model, as heads, tasks, backends and conversion know it."""
 
-    Attributes:
-        model_type: name of the encoder.
-        vocab_size: V, rows of the word embeddings.
-        hidden_size: H, units of the encoder's output.
-        num_hidden_layers: layers that the encoder stacks.
-        hidden_act: gelu is the tanh approximation, as in Google's code; gelu_erf the exact one, as
-            what Hugging Face calls gelu.
-        hidden_dropout_prob: in [0, 1), of hidden units.
-        max_position_embeddings: longest sequence in pieces.
-        initializer_range: standard deviation of the truncated normal for new weights.
-    """
+    model_type: ClassVar[str]  # name of the encoder
 
-    model_type: ClassVar[str]
-
-    vocab_size: int
-    hidden_size: int = 768
+    vocab_size: int  # V, rows of the word embeddings
+    hidden_size: int = 768  # H, units of the encoder's output
     num_hidden_layers: int = 12
+    # gelu is the tanh approximation, as in Google's code; gelu_erf the exact one, which Hugging
+    # Face calls gelu.
     hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    initializer_range: float = 0.02
+    max_position_embeddings: int = 512  # pieces of the longest sequence
+    initializer_range: float = 0.02  # standard deviation of the truncated normal
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by its key."""
@@ -46,7 +36,8 @@ class ModelConfig:
             value = getattr(self, field.name)
             if field.type == "int" and (type(value) is not int or value < 1):
                 raise ValueError(f"{field.name} must be a positive integer, got {value!r}.")
-            if field.type == "float" and (isinstance(value, bool) or not 0 <= _number(value) < 1):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if field.type == "float" and not (is_number and 0 <= value < 1):
                 raise ValueError(f"{field.name} must be a number in [0, 1), got {value!r}.")
         if self.hidden_act not in ACTIVATIONS:
             raise ValueError(
@@ -55,11 +46,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls: type[C], values: Mapping[str, Any], source: str) -> C:
-        """Makes a configuration of the values of a JSON object.
-
-        Args:
-            values: by key; MODEL_TYPE_KEY has been looked at.
-            source: name of the file, for error messages.
+        """Makes a configuration of the values of a JSON object; ``source`` is the file's name.
 
         Raises:
             ValueError: an unknown or missing key, or a bad value.
@@ -80,10 +67,6 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The values by their keys, for JSON."""
+        kind = {MODEL_TYPE_KEY: self.model_type}
         is_default = self.model_type == DEFAULT_MODEL_TYPE
-        kind = {} if is_default else {MODEL_TYPE_KEY: self.model_type}
-        return {**kind, **dataclasses.asdict(self)}
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else -1.0
+        return {**({} if is_default else kind), **dataclasses.asdict(self)}

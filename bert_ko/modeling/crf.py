@@ -3,11 +3,12 @@
 A path of tags scores the sum of its emissions, of the transitions between neighbours, of the start
 of its first tag and the end of its last. The probability of a path is the softmax over all paths.
 
-Everything is computed in float32, without matrix products, which accelerators round. Padding has
-no influence, whatever stands there, and exactly no gradient.
+Everything is computed in float32, without matrix products, which accelerators round. Whatever the
+values in padding are, they change nothing and have a gradient of exactly 0.
 
-Legend: B batch, L length of the batch, known when traced, T tags. ``mask`` [B, L] is 1 for real
-positions, which begin at position 0 without a gap; a row may have none.
+Legend: B batch, L length of the batch, known when traced, T tags. ``emissions`` float32 [B, L, T]
+and ``tags`` int32 [B, L] may hold any value in padding. ``mask`` [B, L], of any dtype, is 1 for
+real positions, which begin at position 0 without a gap; a row may have none.
 
 Source: Lafferty et al., 2001, Conditional random fields. Differs: what a recursion carries is kept
     near 0, so that scores of 10,000 and long rows lose no precision.
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.ops import ops
 
-# What a step of a recursion carries, and what it reads of its position: see _steps.
+# What a step of a recursion carries, and what it reads at its position: see _steps.
 _Pair = tuple[Tensor, Tensor]
 _Step = tuple[Tensor, Tensor, Tensor]
 # Far below the score of any path, and so small that a sum of two is a float32.
@@ -32,45 +33,23 @@ _FORBIDDEN = -1e30
 
 
 class Crf(NamedTuple):
-    """The variables.
+    """The variables, float32."""
 
-    Attributes:
-        transitions: float32 [T, T], from the tag of the row to that of the column.
-        start: float32 [T], of the first tag.
-        end: float32 [T], of the last tag.
-    """
-
-    transitions: Tensor
-    start: Tensor
-    end: Tensor
+    transitions: Tensor  # [T, T], from the tag of the row to that of the column
+    start: Tensor  # [T], of the first tag
+    end: Tensor  # [T], of the last tag
 
 
 class _Messages(NamedTuple):
-    """What the tags before and after a position say of it; each lacks a constant per position.
+    """Sums over the paths on both sides of a position, each but for a constant per position."""
 
-    Attributes:
-        forward: [B, L, T], log of the sum over all beginnings up to a position, by its tag.
-        backward: [B, L, T], the same over all rests from a position on.
-        log_partition: [B].
-    """
-
-    forward: Tensor
-    backward: Tensor
-    log_partition: Tensor
+    forward: Tensor  # [B, L, T], log of the sum over all beginnings up to a position, by its tag
+    backward: Tensor  # [B, L, T], the same over all rests from a position on
+    log_partition: Tensor  # [B]
 
 
 def log_likelihood(emissions: Tensor, tags: Tensor, mask: Tensor, crf: Crf) -> Tensor:
-    """The log of the probability of each row's path.
-
-    Args:
-        emissions: float32 [B, L, T], any value where the mask is 0.
-        tags: int32 [B, L], any value where the mask is 0.
-        mask: [B, L].
-        crf: variables.
-
-    Returns:
-        float32 [B], at most 0 but for rounding; 0 for a row without positions.
-    """
+    """The log of the probability of each row's path, float32 [B]; 0 for a row without positions."""
     real = ops.cast(mask, "bool")
     tags = ops.where(real, ops.cast(tags, "int32"), 0)
     emissions = _without_padding(emissions, real)
@@ -82,24 +61,14 @@ def log_likelihood(emissions: Tensor, tags: Tensor, mask: Tensor, crf: Crf) -> T
 
 
 def log_partition(emissions: Tensor, mask: Tensor, crf: Crf) -> Tensor:
-    """The log of the sum of exp(score) over all paths of each row.
+    """The log of the sum of exp(score) over all paths of each row, float32 [B].
 
-    Its gradient is computed with it from expected counts, not through the recursion, and has none
-    of its own.
-
-    Args:
-        emissions: float32 [B, L, T], any value where the mask is 0.
-        mask: [B, L].
-        crf: variables.
-
-    Returns:
-        float32 [B]; 0 for a row without positions.
+    It is 0 for a row without positions. Its gradient is computed with it from expected counts, not
+    through the recursion; there is no second derivative.
     """
     real = ops.cast(mask, "bool")
     weights = ops.cast(real, "float32")
-    function = ops.custom_gradient(_log_partition)
-    result: Tensor = function(_without_padding(emissions, real), weights, *crf)
-    return result
+    return ops.custom_gradient(_log_partition)(_without_padding(emissions, real), weights, *crf)
 
 
 def _log_partition(
@@ -109,8 +78,7 @@ def _log_partition(
 
     ``weights`` are the mask in float32: JAX wants a gradient for every argument.
     """
-    crf = Crf(transitions, start, end)
-    messages = _messages(emissions, weights > 0, crf)
+    messages = _messages(emissions, weights > 0, Crf(transitions, start, end))
 
     def gradients(upstream: Tensor) -> tuple[Tensor, ...]:
         factors = weights * upstream[:, None]
@@ -129,15 +97,9 @@ def _log_partition(
 
 
 def marginals(emissions: Tensor, mask: Tensor, crf: Crf) -> Tensor:
-    """The probability of every tag at every position, over all paths. Has no gradient.
+    """The probability of every tag at every position, float32 [B, L, T]; 0 in padding.
 
-    Args:
-        emissions: float32 [B, L, T], any value where the mask is 0.
-        mask: [B, L].
-        crf: variables.
-
-    Returns:
-        float32 [B, L, T], whose sum over the tags is 1; 0 where the mask is 0.
+    It has no gradient.
     """
     real = ops.cast(mask, "bool")
     emissions, crf = _constant(_without_padding(emissions, real), crf)
@@ -148,22 +110,24 @@ def marginals(emissions: Tensor, mask: Tensor, crf: Crf) -> Tensor:
 def viterbi(
     emissions: Tensor, mask: Tensor, crf: Crf, allowed: npt.NDArray[np.bool_] | None = None
 ) -> Tensor:
-    """The path with the highest score. Has no gradient.
+    """The path with the highest score, int32 [B, L]; 0 in padding. It has no gradient.
+
+    Of equal choices the first tag wins, beginning with the last position.
 
     Args:
-        emissions: float32 [B, L, T], any value where the mask is 0.
+        emissions: float32 [B, L, T].
         mask: [B, L].
         crf: variables.
         allowed: bool [T + 1, T], see ``bio_transitions``: which tags may follow that of the row,
             and in the last row which may come first; at least one in every row. None allows all.
-
-    Returns:
-        int32 [B, L], 0 where the mask is 0. Of equal choices the first tag is taken, beginning
-        with the last position.
     """
     real = ops.cast(mask, "bool")
     emissions, crf = _constant(_without_padding(emissions, real), crf)
-    crf = crf if allowed is None else _constrained(crf, allowed)
+    if allowed is not None:
+        assert allowed.shape == (crf.start.shape[0] + 1, crf.start.shape[0]), allowed.shape
+        assert allowed.any(axis=1).all(), "a tag that nothing may follow"
+        penalties = np.where(allowed, 0, _FORBIDDEN).astype(np.float32)
+        crf = Crf(crf.transitions + penalties[:-1], crf.start + penalties[-1], crf.end)
     into = ops.transpose(crf.transitions)  # to the tag of the row
     itself = ops.arange(into.shape[0], dtype="int32")
 
@@ -199,22 +163,20 @@ def bio_transitions(labels: Sequence[str]) -> npt.NDArray[np.bool_]:
         labels: T different ones, each O, B-X or I-X, with any name X.
 
     Returns:
-        bool [T + 1, T]: row, the tag before; column, the tag; the last row, the first tag of a
-        sequence.
+        bool [T + 1, T]: row, the tag before; column, the tag; the last row, the beginning.
 
     Raises:
-        ValueError: a label is none of these, stands twice, or all of them are I-X.
+        ValueError: a label of another form or given twice, or nothing but I-X.
     """
     parts = [_split_label(label) for label in labels]
     if len(set(labels)) < len(labels):
-        raise ValueError(f"Every label must stand once, got {', '.join(labels)}.")
+        raise ValueError(f"labels must differ from each other, got {', '.join(labels)}.")
     if all(prefix == "I" for prefix, _ in parts):
         found = ", ".join(labels) or "none"
-        raise ValueError(f"O or some B-X must be among the labels, got {found}.")
-    before = [*parts, ("O", "")]
+        raise ValueError(f"labels must include O or some B-X, got {found}.")
     rows = [
         [prefix != "I" or (last != "O" and last_name == name) for prefix, name in parts]
-        for last, last_name in before
+        for last, last_name in [*parts, ("O", "")]
     ]
     return np.array(rows, bool)
 
@@ -225,14 +187,6 @@ def _split_label(label: str) -> tuple[str, str]:
     if label != "O" and (prefix not in ("B", "I") or not name):
         raise ValueError(f"A BIO label must be O, B-X or I-X with a name X, got {label!r}.")
     return prefix, name
-
-
-def _constrained(crf: Crf, allowed: npt.NDArray[np.bool_]) -> Crf:
-    num_tags = crf.start.shape[0]
-    assert allowed.shape == (num_tags + 1, num_tags), allowed.shape
-    assert allowed.any(axis=1).all(), "a tag that nothing may follow"
-    penalties = np.where(allowed, 0, _FORBIDDEN).astype(np.float32)
-    return Crf(crf.transitions + penalties[:-1], crf.start + penalties[-1], crf.end)
 
 
 def _constant(emissions: Tensor, crf: Crf) -> tuple[Tensor, Crf]:

@@ -1,7 +1,7 @@
 """The seam for encoders: all that heads, tasks, backends and conversion know of one.
 
-Another encoder is a configuration class, its variables and one function, registered here; what it
-is trained for, how it is trained, stored and converted stays as it is.
+Another encoder is a configuration class, its variables and one function, registered here; heads,
+training, storage and conversion stay as they are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bert_ko.modeling.bert import SCOPE, BertConfig, bert_layers, bert_specs
-from bert_ko.modeling.bert_hugging_face import from_hugging_face_config, to_hugging_face_config
+from bert_ko.modeling.bert import (
+    SCOPE,
+    BertConfig,
+    bert_layers,
+    bert_specs,
+    from_hugging_face_config,
+    to_hugging_face_config,
+)
 from bert_ko.modeling.compute import Features, Model
 from bert_ko.modeling.config import DEFAULT_MODEL_TYPE, MODEL_TYPE_KEY, ModelConfig
 from bert_ko.modeling.fused import Tensor
@@ -20,15 +26,10 @@ from bert_ko.modeling.parameters import Specs
 
 
 class HuggingFaceForm(NamedTuple):
-    """What transformers calls an encoder and its settings; names of variables follow ours.
+    """What transformers calls an encoder and its settings; names of variables follow ours."""
 
-    Attributes:
-        class_prefix: of its classes: "Bert" of BertModel and BertForMaskedLM.
-        from_config: the values of a config.json and the file's name to our configuration.
-        to_config: our configuration to the values that describe the encoder.
-    """
-
-    class_prefix: str
+    class_prefix: str  # "Bert" of BertModel and BertForMaskedLM
+    # The values of a config.json and the file's name to our configuration, and back.
     from_config: Callable[[Mapping[str, Any], str], ModelConfig]
     to_config: Callable[[Any], dict[str, Any]]
 
@@ -44,7 +45,7 @@ class Encoder:
         specs: its variables, for a configuration.
         layers: a model and input_ids, input_mask, segment_ids int32 [B, L] to the embeddings and
             the output of every layer, each [B, L, H].
-        hugging_face: its form in transformers; None where there is none.
+        hugging_face: its form in transformers, if it has one.
     """
 
     config_class: type[ModelConfig]
@@ -81,7 +82,7 @@ BERT = Encoder(
     bert_layers,
     HuggingFaceForm("Bert", from_hugging_face_config, to_hugging_face_config),
 )
-_ENCODERS: dict[str, Encoder] = {}
+_ENCODERS = {BERT.model_type: BERT}
 
 
 def register(encoder: Encoder) -> None:
@@ -90,14 +91,10 @@ def register(encoder: Encoder) -> None:
 
 
 def find_encoder(model_type: object, source: str) -> Encoder:
-    """The encoder of a name.
-
-    Args:
-        model_type: as a configuration has it; None for BERT.
-        source: name of the configuration's file, for messages.
+    """The encoder of a model_type as a configuration has it; None is BERT.
 
     Raises:
-        ValueError: there is none.
+        ValueError: unknown; the message names ``source``, the configuration's file.
     """
     name = DEFAULT_MODEL_TYPE if model_type is None else model_type
     if not isinstance(name, str) or name not in _ENCODERS:
@@ -113,14 +110,14 @@ def encoder_of(config: ModelConfig) -> Encoder:
 
 
 def encode(model: Model, features: Features) -> Tensor:
-    """The output of the last layer.
+    """The output of the last layer, sequence_output.
 
     Args:
         model: variables and settings.
         features: input_ids, input_mask, segment_ids, int32 [B, L].
 
     Returns:
-        sequence_output [B, L, H], of activation_dtype.
+        [B, L, H], of activation_dtype.
     """
     return encoder_of(model.config).layers(model, features)[-1]
 
@@ -128,12 +125,9 @@ def encode(model: Model, features: Features) -> Tensor:
 def config_from_json(text: str | bytes, source: str) -> ModelConfig:
     """Reads bert_config.json, or the configuration of another encoder.
 
-    Args:
-        text: the content of the file.
-        source: its name, for error messages.
-
     Raises:
-        ValueError: not a JSON object, an unknown encoder, an unknown or missing key, a bad value.
+        ValueError: not a JSON object, an unknown encoder, an unknown or missing key, a bad value;
+            the message names ``source``, the file.
     """
     try:
         values = json.loads(text)
@@ -143,6 +137,3 @@ def config_from_json(text: str | bytes, source: str) -> ModelConfig:
         raise ValueError(f"{source}: must be a JSON object, got {type(values).__name__}.")
     encoder = find_encoder(values.get(MODEL_TYPE_KEY), source)
     return encoder.config_class.from_dict(values, source)
-
-
-register(BERT)

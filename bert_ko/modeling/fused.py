@@ -1,4 +1,4 @@
-"""What stands between the matrix products, each as one operation with its own gradient.
+"""The operations between matrix products, each with its own gradient.
 
 Under a compiler that sees the whole step, such as XLA under JAX, ``forward`` alone is used, and its
 gradient is derived. On a CPU under TensorFlow the products are fastest outside XLA and everything
@@ -26,16 +26,11 @@ _SQRT_2_PI = math.sqrt(2 / math.pi)
 
 
 class FusedOp(NamedTuple):
-    """An operation and its gradient.
+    """An operation and its gradient."""
 
-    Attributes:
-        forward: tensors, then settings by keyword, to a tensor or a tuple of them.
-        gradients: the gradient of the first result, the same tensors and settings, to gradients of
-            the first ``num_gradients`` tensors. Any other results have none.
-        num_gradients: how many of the tensors have one.
-    """
-
-    forward: Callable[..., Any]
+    forward: Callable[..., Any]  # tensors, then settings by keyword, to a tensor or several
+    # The gradient of the first result, the same tensors and settings, to the gradients of the first
+    # ``num_gradients`` tensors. Any other results have none.
     gradients: Callable[..., tuple[Tensor, ...]]
     num_gradients: int
 

@@ -1,4 +1,4 @@
-"""What stands on an encoder: the variables, logits and losses of each head.
+"""Heads on an encoder: their variables, logits and losses.
 
 Losses are sums, with the weights to divide by, so that parts of a batch add up exactly.
 
@@ -51,15 +51,18 @@ _OUTSIDE = -10000.0  # added to the logits of padding
 _TINY = 1e-5  # in the denominator of pre-training's losses, as in Google's code
 
 
-class HasSpecs(Protocol):
-    """What has variables on an encoder."""
+class PredictingHead(Protocol):
+    """A head that predicts."""
 
     def specs(self, config: ModelConfig) -> Specs:
-        """The head's variables, with the pooler where the head stands on it."""
+        """The head's variables, with the pooler if the head uses it."""
+
+    def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
+        """What prediction needs of each example of a batch, tensors [B, ...]."""
 
 
-class Head(HasSpecs, Protocol):
-    """What a task trains an encoder for, and what it takes from it."""
+class Head(PredictingHead, Protocol):
+    """A head that a task trains, with its encoder."""
 
     @property
     def headline(self) -> tuple[tuple[str, str], ...]:
@@ -70,24 +73,21 @@ class Head(HasSpecs, Protocol):
 
         Args:
             model: variables and settings.
-            batch: what the task's batches hold, [B, ...], and the scalars of ``denominators`` of
-                the whole batch.
+            batch: the task's batch, [B, ...], and the scalars of ``denominators`` of the whole
+                batch.
 
         Returns:
             The part's share of the loss, a scalar; and sums over the part, for ``metrics``.
         """
 
-    def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
-        """What prediction needs of each example of a batch, tensors [B, ...]."""
-
     def denominators(self, batch: HostBatch) -> HostScalars:
-        """What the sums of a whole batch [B, ...] are divided by."""
+        """The numbers by which the sums of a whole batch [B, ...] are divided."""
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Means by name, "loss" among them, of sums over any number of batches."""
 
 
-def model_specs(config: ModelConfig, head: HasSpecs | None = None) -> Specs:
+def model_specs(config: ModelConfig, head: PredictingHead | None = None) -> Specs:
     """The variables of an encoder, and of a head on it."""
     specs = encoder_of(config).specs(config)
     return {**specs, **head.specs(config)} if head is not None else specs
@@ -97,8 +97,9 @@ def pool(model: Model, sequence_output: Tensor) -> Tensor:
     """The output at [CLS] through a tanh layer: [B, L, H] -> float32 [B, H]."""
     first = ops.cast(sequence_output[:, 0], "float32")
     scope = encoder_of(model.config).pooler
-    kernel, bias = (model.params[f"{scope}/{part}"] for part in ("kernel", "bias"))
-    return ops.tanh(ops.matmul(first, kernel) + bias)
+    return ops.tanh(
+        ops.matmul(first, model.params[f"{scope}/kernel"]) + model.params[f"{scope}/bias"]
+    )
 
 
 def pooler_specs(config: ModelConfig) -> Specs:
@@ -143,15 +144,9 @@ class MaskedLmHead:
         }
 
     def scores(self, model: Model, sequence_output: Tensor, positions: Tensor) -> Tensor:
-        """Logits without the output bias, which the fused cross-entropy adds.
+        """[B, L, H] and int32 [B, P] to logits [B * P, V] without the output bias.
 
-        Args:
-            model: variables and settings.
-            sequence_output: [B, L, H].
-            positions: int32 [B, P].
-
-        Returns:
-            [B * P, V].
+        The fused cross-entropy adds the bias.
         """
         batch, length, units = sequence_output.shape
         rows = ops.reshape(positions + ops.arange(batch, dtype="int32")[:, None] * length, (-1,))
@@ -162,12 +157,8 @@ class MaskedLmHead:
             activation=model.config.hidden_act,
             dtype=compute.activation_dtype,
         )
-        hidden = compute.fuse(NORM_DROPOUT)(
-            hidden,
-            *model.norm(f"{TRANSFORM}/LayerNorm"),
-            rate=0.0,
-            dtype=compute.activation_dtype,
-        )
+        norm = model.norm(f"{TRANSFORM}/LayerNorm")
+        hidden = compute.fuse(NORM_DROPOUT)(hidden, *norm, rate=0.0, dtype=compute.activation_dtype)
         words = model.params[encoder_of(model.config).word_embeddings]
         return compute.matmul(hidden, words, transpose_b=True)
 
@@ -182,23 +173,17 @@ class MaskedLmHead:
         return {"probabilities": ops.softmax(logits)}
 
     def sums(self, model: Model, batch: Features, sequence_output: Tensor) -> Sums:
-        """Sums over masked pieces: of losses, of right predictions, of weights.
+        """Sums over masked pieces of losses, of right predictions, of weights: float32 scalars.
 
         Args:
             model: variables and settings.
             batch: masked_lm_positions, masked_lm_ids int32, masked_lm_weights float32, [B, P].
             sequence_output: [B, L, H].
-
-        Returns:
-            float32 scalars.
         """
         scores = self.scores(model, sequence_output, batch["masked_lm_positions"])
-        labels = ops.reshape(batch["masked_lm_ids"], (-1,))
         weights = ops.reshape(batch["masked_lm_weights"], (-1,))
-        losses, correct = model.compute.fuse(CROSS_ENTROPY)(
-            scores, model.params[OUTPUT_BIAS], labels
-        )
-        return _weighted("masked_lm", losses, correct, weights)
+        labels = batch["masked_lm_ids"]
+        return _pretraining_sums("masked_lm", model, scores, OUTPUT_BIAS, labels, weights)
 
 
 @dataclass(frozen=True)
@@ -207,10 +192,7 @@ class NextSentenceHead:
 
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
-        return {
-            RELATIONSHIP_WEIGHTS: ParameterSpec((2, config.hidden_size), "normal"),
-            RELATIONSHIP_BIAS: ParameterSpec((2,), "zeros"),
-        }
+        return _output_specs(RELATIONSHIP_WEIGHTS, RELATIONSHIP_BIAS, 2, config)
 
     def scores(self, model: Model, sequence_output: Tensor) -> Tensor:
         """Logits without the output bias: [B, L, H] -> float32 [B, 2]."""
@@ -222,25 +204,25 @@ class NextSentenceHead:
         return self.scores(model, sequence_output) + model.params[RELATIONSHIP_BIAS]
 
     def sums(self, model: Model, batch: Features, sequence_output: Tensor) -> Sums:
-        """Sums over examples: of losses, of right predictions, of weights.
+        """Sums over examples of losses, of right predictions, of weights: float32 scalars.
 
         Args:
             model: variables and settings.
             batch: next_sentence_labels int32 [B, 1], next_sentence_weights float32 [B].
             sequence_output: [B, L, H].
-
-        Returns:
-            float32 scalars.
         """
-        scores = self.scores(model, sequence_output)
-        labels = ops.reshape(batch["next_sentence_labels"], (-1,))
-        losses, correct = model.compute.fuse(CROSS_ENTROPY)(
-            scores, model.params[RELATIONSHIP_BIAS], labels
-        )
-        return _weighted("next_sentence", losses, correct, batch["next_sentence_weights"])
+        scores, labels = self.scores(model, sequence_output), batch["next_sentence_labels"]
+        weights = batch["next_sentence_weights"]
+        return _pretraining_sums("next_sentence", model, scores, RELATIONSHIP_BIAS, labels, weights)
 
 
-def _weighted(name: str, losses: Tensor, correct: Tensor, weights: Tensor) -> Sums:
+def _pretraining_sums(
+    name: str, model: Model, scores: Tensor, bias: str, labels: Tensor, weights: Tensor
+) -> Sums:
+    """Of scores [R, N], labels int32 of R elements and weights float32 [R]."""
+    losses, correct = model.compute.fuse(CROSS_ENTROPY)(
+        scores, model.params[bias], ops.reshape(labels, (-1,))
+    )
     return {
         f"{name}_loss": ops.sum(losses * weights),
         f"{name}_correct": ops.sum(correct * weights),
@@ -250,10 +232,7 @@ def _weighted(name: str, losses: Tensor, correct: Tensor, weights: Tensor) -> Su
 
 @dataclass(frozen=True)
 class PretrainingHead:
-    """Masked pieces and next sentences.
-
-    Batches hold what ``sums`` of both heads read.
-    """
+    """Masked pieces and next sentences, with the batches of both heads."""
 
     masked_lm: MaskedLmHead = MaskedLmHead()
     next_sentence: NextSentenceHead = NextSentenceHead()
@@ -264,11 +243,8 @@ class PretrainingHead:
 
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
-        return {
-            **pooler_specs(config),
-            **self.masked_lm.specs(config),
-            **self.next_sentence.specs(config),
-        }
+        heads = {**self.masked_lm.specs(config), **self.next_sentence.specs(config)}
+        return {**pooler_specs(config), **heads}
 
     def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
         """See Head."""
@@ -286,7 +262,7 @@ class PretrainingHead:
         return self.masked_lm.outputs(model, batch)
 
     def denominators(self, batch: HostBatch) -> HostScalars:
-        """The weights of masked pieces and of examples."""
+        """See Head."""
         return {
             f"{name}_denominator": np.float32(float(batch[f"{name}_weights"].sum()) + _TINY)
             for name in ("masked_lm", "next_sentence")
@@ -304,7 +280,7 @@ class PretrainingHead:
 
 @dataclass(frozen=True)
 class SpanHead:
-    """Where an answer begins and where it ends.
+    """The first and the last piece of an answer.
 
     Batches hold start_positions and end_positions int32 [B], and example_weights float32 [B].
 
@@ -312,10 +288,7 @@ class SpanHead:
         answer.
     """
 
-    headline: tuple[tuple[str, str], ...] = (
-        ("loss", "loss"),
-        ("span_accuracy", "exact windows"),
-    )
+    headline: tuple[tuple[str, str], ...] = (("loss", "loss"), ("span_accuracy", "exact windows"))
 
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
@@ -324,16 +297,10 @@ class SpanHead:
     def logits(
         self, model: Model, features: Features, sequence_output: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits of every piece as the first and as the last of the answer.
+        """Logits of every piece as the first and as the last of the answer, float32 [B, L].
 
-        Args:
-            model: variables and settings.
-            features: input_mask int32 [B, L].
-            sequence_output: [B, L, H].
-
-        Returns:
-            Two of float32 [B, L]; those of padding are low, so that the length of a batch decides
-            nothing.
+        Those of padding, where input_mask int32 [B, L] is 0, are low, so that the length of a batch
+        changes nothing.
         """
         output = ops.cast(sequence_output, "float32")
         logits = _project(model, output, SPAN_WEIGHTS, SPAN_BIAS)  # [B, L, 2]
@@ -360,7 +327,7 @@ class SpanHead:
         return total / batch["span_denominator"], sums
 
     def denominators(self, batch: HostBatch) -> HostScalars:
-        """The windows of the batch."""
+        """See Head."""
         return {"span_denominator": np.float32(max(float(batch["example_weights"].sum()), 1.0))}
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
@@ -371,12 +338,9 @@ class SpanHead:
 
 @dataclass(frozen=True)
 class ClassHead:
-    """The class of a text.
+    """The class of a text, one of num_labels.
 
     Batches hold targets int32 [B], label_weights and example_weights float32 [B].
-
-    Attributes:
-        num_labels: K.
 
     Source: create_model of run_classifier.py of google-research/bert.
     """
@@ -413,7 +377,7 @@ class ClassHead:
         return total / batch["label_denominator"], sums
 
     def denominators(self, batch: HostBatch) -> HostScalars:
-        """The weights of the examples."""
+        """See Head."""
         total = float((batch["label_weights"] * batch["example_weights"]).sum())
         return {"label_denominator": np.float32(max(total, 1e-6))}
 
@@ -449,14 +413,10 @@ class ScoreHead(ClassHead):
 
 @dataclass(frozen=True)
 class TagHead:
-    """A tag for every piece of a text, each by itself or joined by a CRF.
+    """A tag for every piece of a text, on its own or joined by a CRF.
 
     Pieces of the text are those between [CLS] and [SEP]: positions 1 to L - 2 of the batch, of
     which the first ones are real. Batches hold tag_ids int32 [B, L], example_weights float32 [B].
-
-    Attributes:
-        labels: all tags, T.
-        use_crf: joins them.
     """
 
     labels: tuple[str, ...]
@@ -466,15 +426,11 @@ class TagHead:
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
         count = len(self.labels)
-        crf: Specs = {
-            TAG_TRANSITIONS: ParameterSpec((count, count), "zeros"),
-            TAG_START: ParameterSpec((count,), "zeros"),
-            TAG_END: ParameterSpec((count,), "zeros"),
-        }
-        return {
-            **_output_specs(TAG_WEIGHTS, TAG_BIAS, count, config),
-            **(crf if self.use_crf else {}),
-        }
+        specs = _output_specs(TAG_WEIGHTS, TAG_BIAS, count, config)
+        if self.use_crf:
+            specs[TAG_TRANSITIONS] = ParameterSpec((count, count), "zeros")
+            specs[TAG_START] = specs[TAG_END] = ParameterSpec((count,), "zeros")
+        return specs
 
     def logits(self, model: Model, sequence_output: Tensor) -> Tensor:
         """Logits of each tag at each piece of the text: [B, L, H] -> float32 [B, L - 2, T]."""
@@ -483,7 +439,6 @@ class TagHead:
 
     @cached_property
     def _allowed(self) -> npt.NDArray[np.bool_]:
-        """See ``crf.bio_transitions``."""
         allowed = bio_transitions(self.labels)
         allowed[-1] = True  # a long sentence's second stretch may begin inside an entity
         return allowed
@@ -523,7 +478,7 @@ class TagHead:
         return total / batch["tag_denominator"], sums
 
     def denominators(self, batch: HostBatch) -> HostScalars:
-        """The pieces of text of the batch."""
+        """See Head."""
         pieces = batch["input_mask"][:, 2:].sum(axis=1) * batch["example_weights"]
         return {"tag_denominator": np.float32(max(float(pieces.sum()), 1.0))}
 

@@ -11,8 +11,6 @@ from typing import Any
 
 
 class _LazyOps:
-    """Stands for the module until it is used."""
-
     def __getattr__(self, name: str) -> Any:
         value = getattr(importlib.import_module("keras.ops"), name)
         setattr(self, name, value)

@@ -43,21 +43,12 @@ def count_parameters(specs: Mapping[str, ParameterSpec]) -> int:
     return sum(int(np.prod(spec.shape)) for spec in specs.values())
 
 
-def count_parameters_of(arrays: Arrays) -> int:
-    """Numbers in all arrays."""
-    return sum(array.size for array in arrays.values())
-
-
 def initial_parameters(
     specs: Mapping[str, ParameterSpec], initializer_range: float, seed: int
 ) -> Arrays:
-    """New weights.
+    """New weights, from a normal distribution cut at two standard deviations (initializer_range).
 
-    Args:
-        specs: the variables.
-        initializer_range: standard deviation of the normal distribution, which is cut at two of
-            them.
-        seed: each variable draws from a stream of its own, so that one more head changes no other.
+    Each variable draws from a stream of its own, so that one more head changes no other variable.
     """
     arrays = {}
     for name, spec in specs.items():

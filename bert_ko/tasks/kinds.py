@@ -1,4 +1,4 @@
-"""What lies under a path: a model of some kind, or a vocabulary alone."""
+"""Loading a path: a model of some kind, or a vocabulary alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from bert_ko.tasks.loading import (
     open_trained,
     plain_messages,
     require_choice,
-    split_settings,
 )
 from bert_ko.tasks.ner.tagger import Tagger
 from bert_ko.tasks.squad.reader import Reader
@@ -41,15 +40,14 @@ def load(path: str, kind: Kind | None, settings: Mapping[str, Any]) -> Loadable 
         if kind == _TOKENIZER or (kind is None and _is_vocabulary(path)):
             place = path if os.path.isfile(path) else vocabulary_beside(path) or path
             return load_tokenizer(place, TokenizerSettings(**settings))
-        opening, own = split_settings(settings)
-        model = open_trained(path, opening)
+        model, own = open_trained(path, settings)
         if kind is not None:
             return _BY_KIND[kind].checked(model, own)
         return next(one for one in _CLASSES if one.fits(model)).from_model(model, **own)
 
 
 def _is_vocabulary(path: str) -> bool:
-    """Whether there are no weights, but a vocabulary."""
+    """Whether there is a vocabulary without weights."""
     if os.path.isfile(path):
         return path.endswith((".txt", ".model"))
     return (

@@ -1,4 +1,4 @@
-"""Trained models, opened and placed on devices: what everything that predicts begins with."""
+"""Trained models, opened and placed on devices: the beginning of every prediction."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
-from bert_ko.modeling.compute import Features, Model
-from bert_ko.modeling.fused import Tensor
-from bert_ko.modeling.heads import HasSpecs, model_specs
+from bert_ko.modeling.heads import PredictingHead, model_specs
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.lengths import batch_lengths
 from bert_ko.training.backend import AttentionName, Precision, Predict
@@ -24,15 +22,10 @@ _FLAG = re.compile(r"(?<![\w/])--(?=[a-z])")
 
 
 class Loadable:
-    """Base class of what predicts; a subclass adds ``from_model``.
+    """Base class of models that predict; a subclass adds ``from_model``."""
 
-    Attributes:
-        kind: what ``bert_ko.load`` calls it.
-        variable: one that no other model has; None where any model will do.
-    """
-
-    kind: ClassVar[str]
-    variable: ClassVar[str | None]
+    kind: ClassVar[str]  # its name for ``bert_ko.load``
+    variable: ClassVar[str | None]  # one that no other kind has; None if any model will do
 
     @classmethod
     def load(cls, path: str, **settings: Any) -> Self:
@@ -45,12 +38,11 @@ class Loadable:
                 given), num_devices, attention, bert_config_file, vocab_file …
 
         Raises:
-            FileNotFoundError: no weights, no configuration or no vocabulary there.
-            ValueError: they do not fit together or are damaged, or the model is of another kind.
+            FileNotFoundError: the weights, the configuration or the vocabulary is missing.
+            ValueError: they do not match or are damaged, or the model is of another kind.
         """
-        opening, own = split_settings(settings)
         with plain_messages():
-            return cls.checked(open_trained(path, opening), own)
+            return cls.checked(*open_trained(path, settings))
 
     @classmethod
     def fits(cls, model: TrainedModel) -> bool:
@@ -59,7 +51,7 @@ class Loadable:
 
     @classmethod
     def checked(cls, model: TrainedModel, settings: Mapping[str, Any]) -> Self:
-        """``from_model`` of a model whose kind is not known.
+        """``from_model`` of a model of unknown kind.
 
         Raises:
             ValueError: it is of another kind.
@@ -72,12 +64,7 @@ class Loadable:
 
     @classmethod
     def from_model(cls, model: TrainedModel, *args: Any, **settings: Any) -> Self:
-        """Places a model that is open already on devices.
-
-        Args:
-            model: open.
-            args: none.
-            settings: what the subclass takes.
+        """Places an open model on devices, with the settings of the subclass.
 
         Raises:
             ValueError: the model is of another kind, or a setting does not fit it.
@@ -85,54 +72,22 @@ class Loadable:
         raise NotImplementedError
 
 
-class PredictingHead(HasSpecs, Protocol):
-    """A head, as far as it predicts."""
-
-    def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
-        """See ``Head``."""
-
-
-class Placed(NamedTuple):
-    """A model on its devices.
-
-    Attributes:
-        predict: the outputs of its head.
-        plan: how texts of unknown lengths are put into batches.
-    """
-
-    predict: Predict
-    plan: BatchPlan
-
-
-def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those with which any model is opened, and the others."""
+def open_trained(path: str, settings: Mapping[str, Any]) -> tuple[TrainedModel, dict[str, Any]]:
+    """Reads a model with those settings that ``ModelFlags`` has; returns the others too."""
     opening = {name: value for name, value in settings.items() if name in _OPENING}
-    return opening, {name: value for name, value in settings.items() if name not in _OPENING}
-
-
-def open_trained(path: str, settings: Mapping[str, Any]) -> TrainedModel:
-    """Reads a model; see ``Loadable.load``.
-
-    Args:
-        path: of its weights.
-        settings: of ``ModelFlags``, by name.
-    """
-    flags = ModelFlags(init_checkpoint=path, **{"precision": "float32", **settings})
+    flags = ModelFlags(init_checkpoint=path, **{"precision": "float32", **opening})
     for name, choices in (("precision", Precision), ("attention", AttentionName)):
         require_choice(name, getattr(flags, name), get_args(choices))
-    return open_model(flags)
+    return open_model(flags), {n: value for n, value in settings.items() if n not in _OPENING}
 
 
 def place(
     model: TrainedModel, head: PredictingHead, max_seq_length: int, batch_size: int
-) -> Placed:
-    """Moves a model onto devices.
+) -> tuple[Predict, BatchPlan]:
+    """Moves an open model onto devices.
 
-    Args:
-        model: open.
-        head: whose outputs are predicted.
-        max_seq_length: pieces of the longest text.
-        batch_size: texts that are computed together.
+    Returns:
+        The outputs of the head, and the batches for texts of at most max_seq_length pieces.
 
     Raises:
         ValueError: the model lacks the head, or the batches can't be split.
@@ -143,16 +98,13 @@ def place(
     check_batch_size("batch_size", batch_size, backend)
     lengths = batch_lengths(max_seq_length, length_buckets=True, lengths=None)
     plan = BatchPlan(batch_size, model.tokenizer.vocab.special_ids, lengths)
-    return Placed(backend.predictor(model.config, arrays, head.outputs), plan)
+    return backend.predictor(model.config, arrays, head.outputs), plan
 
 
 def find_length(model: TrainedModel, given: int | None, default: int) -> int:
-    """Pieces of the longest text.
+    """Pieces of the longest text: the given number, else that of the training, else the default.
 
-    Args:
-        model: open.
-        given: None for what it was trained with.
-        default: where that is not known; less where the model has fewer positions.
+    The model's positions limit the last two.
 
     Raises:
         ValueError: the model has fewer positions.
@@ -180,7 +132,7 @@ def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def plain_messages() -> Iterator[None]:
-    """Turns messages for a command line into messages for Python, where --name is just name."""
+    """Turns messages for the command line into messages for Python, where --name is name."""
     try:
         yield
     except (FileNotFoundError, ValueError) as error:

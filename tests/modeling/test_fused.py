@@ -207,7 +207,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
     assert kept[0] == pytest.approx(65536 / (65536 - round(rate * 65536)))
 
 
-@pytest.mark.parametrize("rate", [0.0, 1e-9, 0.9999999])
+@pytest.mark.parametrize("rate", [0.0, 0.9999999])
 def test_dropout_rate_near_the_ends_stays_finite(rate: float) -> None:
     bits = np.arange(1 << 16).astype(np.uint16).reshape(1 << 10, 64)
     x = np.random.default_rng(8).standard_normal(bits.shape, np.float32)

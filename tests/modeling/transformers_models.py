@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_ko.modeling.bert import BertConfig
-from bert_ko.modeling.bert_hugging_face import to_hugging_face_config
+from bert_ko.modeling.bert import BertConfig, to_hugging_face_config
 from bert_ko.modeling.encoder import BERT
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.hugging_face import from_hugging_face

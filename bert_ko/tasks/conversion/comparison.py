@@ -1,4 +1,4 @@
-"""Whether two forms of a model say the same, on a few sentences.
+"""The outputs of two forms of a model on a few sentences, and their largest difference.
 
 Legend: B sentences, L longest, V vocabulary.
 """
@@ -72,7 +72,7 @@ def prepare_sentences(tokenizer: Tokenizer, max_length: int) -> dict[str, npt.ND
 def our_outputs(
     arrays: Arrays, config: ModelConfig, batch: Mapping[str, npt.NDArray[np.int32]]
 ) -> Outputs:
-    """What our model says in float32: sequence_output, and the logits of the heads it has."""
+    """The outputs of our model in float32: sequence_output, and the logits of its heads."""
     backend = load_backend(DeviceConfig(num_devices=1, precision="float32", attention="plain"))
     return backend.predictor(config, dict(arrays), all_outputs)(dict(batch))
 
@@ -80,9 +80,7 @@ def our_outputs(
 def all_outputs(model: Model, batch: Features) -> dict[str, Tensor]:
     """Sequence_output [B, L, H], and the logits of the heads whose variables the model has.
 
-    Args:
-        model: variables and settings.
-        batch: input_ids, input_mask, segment_ids, int32 [B, L].
+    The batch has input_ids, input_mask, segment_ids, int32 [B, L].
     """
     output, params = encode(model, batch), model.params
     found = {"sequence_output": output}
@@ -113,23 +111,17 @@ def their_outputs(
     arrays: Mapping[str, Any],
     batch: Mapping[str, npt.NDArray[np.int32]],
 ) -> Outputs:
-    """What transformers' model says; see ``our_outputs``.
+    """The outputs of transformers' model in a folder; see ``our_outputs``.
 
-    Args:
-        folder: Hugging Face folder.
-        config: of the model.
-        arrays: by Google's names, which decide about the class.
-        batch: of ``prepare_sentences``.
+    The variables in ``arrays``, by Google's names, decide about its class.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    suffix = class_suffix(arrays)
-    name = architecture(config, arrays)
-    model = getattr(transformers, name).from_pretrained(folder, attn_implementation="eager")
-    model.eval()
+    class_ = getattr(transformers, architecture(config, arrays))
+    model = class_.from_pretrained(folder, attn_implementation="eager").eval()
     with torch.no_grad():
         output = model(
             input_ids=torch.from_numpy(batch["input_ids"]).long(),
@@ -143,7 +135,7 @@ def their_outputs(
         "start_logits": "start_logits",
         "end_logits": "end_logits",
     }
-    if suffix in _LOGITS:
+    if (suffix := class_suffix(arrays)) in _LOGITS:
         names = {"logits": _LOGITS[suffix]}
     found = {ours: output[theirs].numpy() for theirs, ours in names.items() if theirs in output}
     if "tag_logits" in found:  # ours are those of the text alone
@@ -154,13 +146,13 @@ def their_outputs(
 def largest_difference(
     one: Outputs, other: Outputs, mask: npt.NDArray[np.int32], pieces: Sequence[int] | None
 ) -> dict[str, float]:
-    """By output, over real pieces.
+    """By the outputs that both have, over real pieces.
 
     Args:
-        one: of one side.
-        other: of the other; outputs that both have are compared.
-        mask: input_mask [B, L].
-        pieces: ids whose logits are compared, None for all.
+        one: outputs of one side.
+        other: of the other.
+        mask: input_mask int32 [B, L].
+        pieces: ids whose logits are compared; None for all.
     """
     found = {}
     for name in sorted(one.keys() & other.keys()):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
 
 from bert_ko import files
 from bert_ko.json_files import write_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
-from bert_ko.modeling.growth import NewPiece, add_pieces, resize
 from bert_ko.modeling.heads import (
     LABEL_VARIABLES,
+    OUTPUT_BIAS,
     TAG_CRF,
     PretrainingHead,
     SpanHead,
@@ -54,35 +56,25 @@ _FORMAT = 1
 _SETTINGS = ("tokenizer_type", "subword_prefix_unit", "do_lower_case")
 
 
-class Conversion(NamedTuple):
-    """What is to be written.
+class NewPiece(NamedTuple):
+    """A piece that the model has not been trained on."""
 
-    Attributes:
-        source: where it is from.
-        arrays: by Google's names.
-        config: of the model.
-        tokenizer: of the model.
-        new_pieces: that the model has not been trained on.
-    """
+    id: int
+    parts: Sequence[int]  # ids of the old pieces that it consists of, if all are known
+
+
+class Conversion(NamedTuple):
+    """A model on its way from one form to another."""
 
     source: Source
-    arrays: Arrays
+    arrays: Arrays  # by Google's names
     config: ModelConfig
     tokenizer: Tokenizer
     new_pieces: tuple[NewPiece, ...] = ()
 
 
-def known_form(path: str) -> Form | None:
-    """The form that a path to write to says by itself.
-
-    >>> known_form("out/bert_model.ckpt"), known_form("out")
-    ('tf1', None)
-    """
-    return "tf1" if path.endswith(".ckpt") else None
-
-
 def form_of(path: str) -> Form | None:
-    """The form of a model in a folder; None where the path is no folder of a model."""
+    """The form of the model in a folder, if there is one."""
     if os.path.isfile(os.path.join(path, "config.json")):
         return "huggingface"
     is_ours = os.path.isfile(os.path.join(path, STATE_NAME)) or any(
@@ -92,12 +84,7 @@ def form_of(path: str) -> Form | None:
 
 
 def check_shapes(source: Source, config: ModelConfig, config_file: str) -> None:
-    """Refuses weights that are of another model than the configuration.
-
-    Args:
-        source: the weights.
-        config: of the model.
-        config_file: where that was found, for messages.
+    """Refuses weights that do not match the configuration, which was read from config_file.
 
     Raises:
         ValueError: variables are missing, are of a layer too many, or have another shape.
@@ -120,45 +107,42 @@ def check_shapes(source: Source, config: ModelConfig, config_file: str) -> None:
 
 
 def grow(conversion: Conversion, new: Tokenizer) -> Conversion:
-    """Takes another vocabulary: pieces in the place of [unusedN], and behind the last one.
+    """Takes another vocabulary: new pieces in place of [unusedN] or behind the last one.
 
-    Args:
-        conversion: with the old vocabulary.
-        new: the new one.
+    The row of a new piece is the mean of its old pieces' rows, or, if they are not all known, the
+    mean of all old pieces' rows.
 
     Raises:
-        ValueError: a piece stands at another place, or is missing; or a setting differs.
+        ValueError: an old piece is missing or has another id; or a setting differs.
     """
     _refuse_other_settings(conversion.tokenizer.config, new)
     old_pieces, pieces = conversion.tokenizer.vocab.pieces, new.vocab.pieces
     if len(pieces) < len(old_pieces):
         raise ValueError(
             f"--vocab_file: {new.source} has {len(pieces):,} pieces, the model's vocabulary "
-            f"{len(old_pieces):,}; pieces can be added, but not taken away."
+            f"{len(old_pieces):,}; pieces can be added, but not removed."
         )
     for i, (old, piece) in enumerate(zip(old_pieces, pieces, strict=False)):
         if old != piece and not conversion.tokenizer.vocab.is_unused(old):
             raise ValueError(
                 f"--vocab_file: {new.source}, line {i + 1}: {piece!r}, but the model has {old!r} "
-                "there. Put new pieces in the place of [unusedN] or behind the last one."
+                "there. Put new pieces in place of [unusedN] or behind the last one."
             )
     changed = [i for i, piece in enumerate(pieces) if old_pieces[i : i + 1] != (piece,)]
-    parts = _old_parts(conversion.tokenizer, [pieces[i] for i in changed])
+    parts = list(_old_parts(conversion.tokenizer, [pieces[i] for i in changed]))
     added = tuple(map(NewPiece, changed, parts))
-    rows = max(conversion.config.vocab_size, len(pieces))
-    arrays = add_pieces(
-        resize(conversion.arrays, conversion.config, rows),
-        conversion.config,
-        added,
-        len(old_pieces),
-    )
-    config = dataclasses.replace(conversion.config, vocab_size=rows)
-    new_pieces = (*conversion.new_pieces, *added)
-    return Conversion(conversion.source, arrays, config, new, new_pieces)
+    grown = _resized(conversion, max(conversion.config.vocab_size, len(pieces)))
+    kept = np.setdiff1d(np.arange(len(old_pieces)), changed)
+    for name in grown.arrays.keys() & set(_vocabulary_variables(grown.config)):
+        rows, mean_of_all = grown.arrays[name], grown.arrays[name][kept].mean(axis=0)
+        grown.arrays[name] = new_rows = rows.copy()
+        for i, ids in zip(changed, parts, strict=True):
+            new_rows[i] = rows[ids].mean(axis=0) if ids else mean_of_all
+    return grown._replace(tokenizer=new, new_pieces=(*conversion.new_pieces, *added))
 
 
 def _refuse_other_settings(old: TokenizerConfig, tokenizer: Tokenizer) -> None:
-    """A vocab.txt alone takes the defaults, which may not be what the model was trained with."""
+    """A vocab.txt alone gets the defaults, which may not be those of the model."""
     new = tokenizer.config
     differ = [name for name in _SETTINGS if getattr(old, name) != getattr(new, name)]
     if set(old.additional_special_tokens) - set(new.additional_special_tokens):
@@ -174,7 +158,7 @@ def _refuse_other_settings(old: TokenizerConfig, tokenizer: Tokenizer) -> None:
 
 
 def _old_parts(tokenizer: Tokenizer, pieces: list[str]) -> Iterator[list[int]]:
-    """The old pieces of each new one; none where they are not all known."""
+    """The old pieces of each new one; none if they are not all known."""
     wordpiece = WordPiece(tokenizer.vocab)
     for piece in pieces:
         if tokenizer.model is not None:
@@ -195,27 +179,49 @@ def set_vocab_size(conversion: Conversion, rows: int) -> Conversion:
     pieces = len(conversion.tokenizer.vocab)
     if rows < pieces:
         raise ValueError(
-            f"--vocab_size={rows:,}, but the vocabulary has {pieces:,} pieces, which all need a "
-            "row."
+            f"--vocab_size={rows:,}, but the vocabulary has {pieces:,} pieces, each of which needs "
+            "a row."
         )
-    config = dataclasses.replace(conversion.config, vocab_size=rows)
+    return _resized(conversion, rows)
+
+
+def _resized(conversion: Conversion, rows: int) -> Conversion:
     return conversion._replace(
-        arrays=resize(conversion.arrays, conversion.config, rows), config=config
+        arrays=resize(conversion.arrays, conversion.config, rows),
+        config=dataclasses.replace(conversion.config, vocab_size=rows),
     )
 
 
+def _vocabulary_variables(config: ModelConfig) -> tuple[str, str]:
+    """The variables that have a row for each piece."""
+    return encoder_of(config).word_embeddings, OUTPUT_BIAS
+
+
+def resize(arrays: Arrays, config: ModelConfig, rows: int) -> Arrays:
+    """Cuts embeddings [V, H], the output bias [V] and their slots, or pads them with zeros.
+
+    Args:
+        arrays: float32, of any variables and slots, by name.
+        config: of the model.
+        rows: V afterwards.
+    """
+    changed = dict(arrays)
+    beginnings = tuple(f"{name}/" for name in _vocabulary_variables(config))
+    for name, array in arrays.items():
+        if f"{name}/".startswith(beginnings):
+            missing = max(0, rows - len(array))
+            changed[name] = np.pad(array[:rows], [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+    return changed
+
+
 def without_crf(conversion: Conversion) -> Conversion:
-    """For transformers, which has no CRF."""
+    """Leaves out the CRF, which transformers does not have."""
     arrays = {n: array for n, array in conversion.arrays.items() if not n.startswith(TAG_CRF)}
     return conversion._replace(arrays=arrays)
 
 
 def optimizer_slots(source: Source, config: ModelConfig) -> Arrays:
-    """Of a checkpoint of ours.
-
-    Args:
-        source: the checkpoint.
-        config: of what is written.
+    """The optimizer's slots in a checkpoint of ours, with the rows of the new configuration.
 
     Raises:
         ValueError: the source has none.
@@ -227,16 +233,10 @@ def optimizer_slots(source: Source, config: ModelConfig) -> Arrays:
 
 
 def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
-    """Writes a model.
-
-    Args:
-        conversion: what.
-        form: how.
-        path: a folder, or the prefix of a TF1 checkpoint; nothing there is written over.
-        slots: of the optimizer, for a TF1 checkpoint.
+    """Writes a model to a folder, or to the prefix of a TF1 checkpoint, which may have slots.
 
     Raises:
-        ValueError: there is something already, or the encoder has no such form.
+        ValueError: files of another model exist there, or the encoder has no such form.
     """
     if form == "huggingface":
         hugging_face_form(conversion.config)
@@ -246,7 +246,7 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
     has_config = os.path.isfile(config_path)
     if has_config and read_model_config(config_path) != conversion.config:
         raise ValueError(
-            f"--to: {config_path} is of another model and would be written over; choose another "
+            f"--to: {config_path} is of another model and would be overwritten; choose another "
             "folder."
         )
     if form == "huggingface":
@@ -256,8 +256,8 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
     labels = conversion.source.labels if has_labels else None
     if labels is not None and read_labels(folder) not in (None, labels):
         raise ValueError(
-            f"--to: {os.path.join(folder, LABELS_NAME)} is of another model and would be written "
-            "over; choose another folder."
+            f"--to: {os.path.join(folder, LABELS_NAME)} is of another model and would be "
+            "overwritten; choose another folder."
         )
     step = conversion.source.step
     copy_vocabulary(conversion.tokenizer, folder)
@@ -269,7 +269,12 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
             "step": step,
             "tokenizer_fingerprint": conversion.tokenizer.fingerprint,
             "converted_from": conversion.source.kind,
-            "trained_with": _settings_of(conversion.source),
+            # The flags of its task: lengths, the CRF and the like.
+            "trained_with": {
+                name: value
+                for name, value in remembered_flags(conversion.source.path).items()
+                if not isinstance(value, (dict, list))
+            },
         }
         checkpoint = Checkpoint(conversion.arrays, {}, state)
         save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
@@ -277,12 +282,6 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
         write_labels(folder, labels)
     if not has_config:
         write_json(config_path, conversion.config.to_dict())
-
-
-def _settings_of(source: Source) -> dict[str, Any]:
-    """The flags that its task was trained with: lengths, the CRF and the like."""
-    known = remembered_flags(source.path).items()
-    return {name: value for name, value in known if not isinstance(value, (dict, list))}
 
 
 def _write_hugging_face(conversion: Conversion, folder: str) -> None:
@@ -294,26 +293,17 @@ def _write_hugging_face(conversion: Conversion, folder: str) -> None:
     save_arrays(os.path.join(folder, MODEL_NAME), arrays, {"format": "pt"})
     length = conversion.config.max_position_embeddings
     write_hugging_face_tokenizer(folder, conversion.tokenizer, length)
-    card = model_card(
-        architecture(conversion.config, conversion.arrays),
-        conversion.config,
-        conversion.tokenizer.config,
-        len(conversion.tokenizer.vocab),
-        conversion.source.folder,
-    )
+    kind = architecture(conversion.config, conversion.arrays)
+    card = model_card(kind, conversion.config, conversion.tokenizer, conversion.source.folder)
     files.write_atomic(os.path.join(folder, "README.md"), card)
     write_json(os.path.join(folder, "config.json"), values)
 
 
 def refuse_existing(form: Form, path: str) -> None:
-    """Nothing of the user's is written over.
-
-    Raises:
-        ValueError: there is something already.
-    """
+    """Raises: ValueError: a model would be written over, or into a folder that is not empty."""
     if form == "tf1":
-        found = os.path.isfile(f"{path}.index")
+        exists = os.path.isfile(f"{path}.index")
     else:
-        found = os.path.isdir(path) and bool(os.listdir(path))
-    if found:
+        exists = os.path.isdir(path) and bool(os.listdir(path))
+    if exists:
         raise ValueError(f"--to: {path} exists; choose another place, or remove it.")

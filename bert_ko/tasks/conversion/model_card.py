@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.tokenization.config import TokenizerConfig
+from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.runs import RESULTS_NAME, RUN_NAME
 
-# By what transformers' class is called behind the encoder's prefix.
+# By the name of transformers' class without the encoder's prefix.
 _PIPELINES = {
     "ForPreTraining": ("fill-mask", "AutoModelForMaskedLM"),
     "ForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
@@ -21,7 +21,7 @@ _PIPELINES = {
     "ForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
     "Model": ("feature-extraction", "AutoModel"),
 }
-# Flags that say nothing of a training: places and devices of one machine.
+# Flags of one machine: its paths, its devices, how often it logs.
 _LEFT_OUT = ("output_dir", "use_tpu", "num_tpu_cores", "log_every_steps", "iterations_per_loop")
 _WORDS = {
     "mecab": "MeCab's morphemes in WordPiece",
@@ -30,34 +30,22 @@ _WORDS = {
 }
 
 
-def model_card(
-    architecture: str, config: ModelConfig, tokenizer: TokenizerConfig, pieces: int, folder: str
-) -> str:
-    """Writes the card's text; what only people know is left to them.
-
-    Args:
-        architecture: transformers' class.
-        config: of the model.
-        tokenizer: its settings.
-        pieces: of the vocabulary.
-        folder: of the run, whose flags and scores are taken where they stand there.
-    """
+def model_card(architecture: str, config: ModelConfig, tokenizer: Tokenizer, folder: str) -> str:
+    """The text of the card for a class of transformers; with flags and scores of a run's folder."""
     task, auto_class = next(
         found for suffix, found in _PIPELINES.items() if architecture.endswith(suffix)
     )
+    kind = tokenizer.config.tokenizer_type
     rows = {
         "layers": config.num_hidden_layers,
         "hidden size": config.hidden_size,
         "attention heads": config.to_dict().get("num_attention_heads"),
         "longest input": f"{config.max_position_embeddings} pieces",
-        "vocabulary": f"{pieces:,} pieces, {_WORDS[tokenizer.tokenizer_type]}",
+        "vocabulary": f"{len(tokenizer.vocab):,} pieces, {_WORDS[kind]}",
     }
-    needs = "pip install transformers torch"
-    if tokenizer.tokenizer_type == "mecab":
-        needs += " python-mecab-ko"
-    elif tokenizer.tokenizer_type == "sentencepiece":
-        needs += " sentencepiece"
-    code = "" if tokenizer.tokenizer_type == "wordpiece" else ", trust_remote_code=True"
+    packages = {"mecab": " python-mecab-ko", "sentencepiece": " sentencepiece"}
+    needs = f"pip install transformers torch{packages.get(kind, '')}"
+    code = "" if kind == "wordpiece" else ", trust_remote_code=True"
     return "\n".join(
         [
             f"---\nlanguage: ko\nlibrary_name: transformers\npipeline_tag: {task}\n---\n",
@@ -83,19 +71,19 @@ def _training(folder: str) -> list[str]:
     with open(path, encoding="utf-8") as file:
         run = json.load(file)
     flags = run.get("flags", {}) if isinstance(run, Mapping) else {}
-    given = [_flag(name, value) for name, value in sorted(flags.items()) if _says(name, value)]
+    given = [
+        _flag(name, value)
+        for name, value in sorted(flags.items())
+        if name not in _LEFT_OUT and value not in (None, False, [], "")
+    ]
     return ["\n## Training\n\n```text", *given, "```"]
-
-
-def _says(name: str, value: Any) -> bool:
-    return name not in _LEFT_OUT and value not in (None, False, [], "")
 
 
 def _flag(name: str, value: Any) -> str:
     if value is True:
         return f"--{name}"
     items = value if isinstance(value, list) else [value]
-    # Places of files are of one machine; their names say what was used.
+    # Paths are of one machine; the names of the files say what was used.
     shown = [os.path.basename(str(item)) if os.sep in str(item) else str(item) for item in items]
     return f"--{name}={shlex.quote(','.join(shown))}"
 

@@ -1,22 +1,19 @@
 """New tokens for a trained model: pieces, embeddings, tokenizer and user dictionary in step.
 
-How WordPiece looks a word up decides which pieces a new word needs. With
-``subword_prefix_unit=eojeol`` a morpheme is looked up bare where it begins an eojeol, as in
-``메타버스는``, and with ``##`` where it does not, as in ``(메타버스)``: a word needs both. With
-``morpheme``, also with tokenizer_type=wordpiece, words are looked up bare: one piece is enough.
+With ``subword_prefix_unit=eojeol`` WordPiece looks a morpheme up bare where it begins an eojeol, as
+in ``메타버스는``, and with ``##`` where it does not, as in ``(메타버스)``: a new word needs both
+pieces. With ``morpheme``, also with tokenizer_type=wordpiece, the bare piece is enough.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bert_ko.tasks.conversion.conversion import Conversion, grow
-from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.normalization import lower_keeping_length
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -37,23 +34,17 @@ _SHOWN = 20
 
 
 class Addition(NamedTuple):
-    """What became of a model.
-
-    Attributes:
-        conversion: with the new pieces.
-        lines: what was done, for people.
-        warnings: words that will not be used, or not always.
-    """
+    """A model with new pieces."""
 
     conversion: Conversion
-    lines: list[str]
-    warnings: list[str]
+    lines: list[str]  # a report for the user
+    warnings: list[str]  # words that will not be used, or not always
 
 
 class _Word(NamedTuple):
-    """A word to be added: as it stands in a text, and its pieces."""
+    """A word to be added."""
 
-    text: str
+    text: str  # its form in a normalized text
     pieces: tuple[str, ...]
 
 
@@ -64,12 +55,12 @@ def add_tokens(
     to_user_dictionary: bool,
     folder: str,
 ) -> Addition:
-    """Gives a model new tokens: in the place of [unusedN] first, then behind the last piece.
+    """Gives a model new tokens: in place of [unusedN] first, then behind the last piece.
 
     Args:
-        conversion: of the model.
+        conversion: the model.
         tokens: words; one that begins with ``##`` is a piece for the inside of words, as it is.
-        special_tokens: kept whole wherever they stand in a text, as ``[제품]``.
+        special_tokens: kept whole wherever they occur in a text, as ``[제품]``.
         to_user_dictionary: make a MeCab user dictionary of the words that MeCab splits.
         folder: empty; gets the new vocabulary, which is read until the model is written.
 
@@ -77,43 +68,32 @@ def add_tokens(
         ValueError: the vocabulary is a SentencePiece model, or a token can't be one.
     """
     tokenizer = conversion.tokenizer
-    _refuse_types(tokenizer, to_user_dictionary)
-    words = [_word(tokenizer, token) for token in tokens]
-    specials = [_cleaned(tokenizer, token, "add_special_tokens") for token in special_tokens]
-    _refuse_clashes(tokenizer, words, specials)
-    wanted = [*(piece for word in words for piece in word.pieces), *specials]
-    new = [piece for piece in wanted if piece not in tokenizer.vocab]
-    kept = tokenizer.config.additional_special_tokens
-    config = dataclasses.replace(
-        tokenizer.config,
-        additional_special_tokens=(*kept, *(t for t in specials if t not in kept)),
-    )
-    draft = _Draft(folder, _placed(tokenizer, new), config, tokenizer.user_dictionaries)
-    changed = draft.open()
-    split = [word for word in words if _failures(changed, word)]
-    lines = [*_summary(conversion, wanted, new)]
-    if to_user_dictionary:
-        if split:
-            changed = draft.open_with_dictionary(split)
-        lines.append(_about_dictionary(changed, split))
-    grown = grow(conversion, changed)
-    return Addition(grown, lines, _warnings(changed, words, to_user_dictionary))
-
-
-# What is asked for
-
-
-def _refuse_types(tokenizer: Tokenizer, to_user_dictionary: bool) -> None:
     if tokenizer.model is not None:
         raise ValueError(
-            "--add_tokens, --add_special_tokens: the vocabulary is a SentencePiece model, which "
-            "cuts texts by itself; tokens can be added to WordPiece vocabularies only."
+            "--add_tokens, --add_special_tokens: the vocabulary is a SentencePiece model; tokens "
+            "can only be added to WordPiece vocabularies."
         )
     if to_user_dictionary and not tokenizer.has_morphemes:
         raise ValueError(
             "--add_to_user_dictionary needs tokenizer_type=mecab, but the vocabulary has "
             f"{tokenizer.config.tokenizer_type}."
         )
+    words = [_word(tokenizer, token) for token in tokens]
+    specials = [_cleaned(tokenizer, token, "add_special_tokens") for token in special_tokens]
+    _refuse_clashes(tokenizer, words, specials)
+    wanted = [*(piece for word in words for piece in word.pieces), *specials]
+    new = [piece for piece in wanted if piece not in tokenizer.vocab]
+    changed = _write(folder, tokenizer, new, specials, tokenizer.user_dictionaries)
+    lines = [*_summary(tokenizer, wanted, new)]
+    if to_user_dictionary:
+        split = [word for word in words if _failures(changed, word)]
+        if split:
+            changed, name = _write_with_dictionary(folder, tokenizer, new, specials, split)
+            lines.append(f"user dictionary {name}: {_listed([word.text for word in split])}")
+        else:
+            lines.append("MeCab keeps every new word whole; no user dictionary is needed")
+    warnings = _warnings(changed, words, to_user_dictionary)
+    return Addition(grow(conversion, changed), lines, warnings)
 
 
 def _word(tokenizer: Tokenizer, token: str) -> _Word:
@@ -125,15 +105,15 @@ def _word(tokenizer: Tokenizer, token: str) -> _Word:
 
 
 def _cleaned(tokenizer: Tokenizer, token: str, flag: str) -> str:
-    """The token as it stands in a normalised text."""
+    """The token in its form in a normalized text."""
     text = tokenizer.clean_lines(token.replace("\n", " "))[0]
     problem = None
     if not text:
-        problem = "nothing is left of it when a text is cleaned; choose visible characters"
+        problem = "cleaning leaves nothing of it; choose visible characters"
     elif any(char.isspace() for char in text):
-        problem = "white space separates words, so that a token can have none inside"
+        problem = "white space separates words, so a token can't contain any"
     elif "," in text or '"' in text:
-        problem = "a token can have no comma and no quotation mark"
+        problem = "a token can't contain a comma or a quotation mark"
     elif text in SPECIAL_TOKENS or tokenizer.vocab.is_unused(text):
         problem = "the name is reserved; choose another"
     elif text == CONTINUATION or (flag == "add_special_tokens" and text.startswith(CONTINUATION)):
@@ -162,82 +142,66 @@ def _refuse_clashes(tokenizer: Tokenizer, words: list[_Word], specials: list[str
         )
 
 
-# The new vocabulary
+def _free_slots(tokenizer: Tokenizer) -> list[int]:
+    kept = tokenizer.config.additional_special_tokens
+    pieces = enumerate(tokenizer.vocab.pieces)
+    return [i for i, piece in pieces if tokenizer.vocab.is_unused(piece) and piece not in kept]
 
 
-def _placed(tokenizer: Tokenizer, new: Sequence[str]) -> list[str]:
-    """All pieces: new ones in the place of [unusedN] as far as there are any, then at the end."""
-    pieces, waiting = list(tokenizer.vocab.pieces), list(new)
-    for i in _free_slots(tokenizer):
+def _write(
+    folder: str,
+    tokenizer: Tokenizer,
+    new: Sequence[str],
+    specials: Sequence[str],
+    dictionaries: tuple[str, ...],
+) -> Tokenizer:
+    """Writes the vocabulary with new pieces and opens it."""
+    pieces, slots = list(tokenizer.vocab.pieces), _free_slots(tokenizer)
+    for i, piece in zip(slots, new, strict=False):
+        pieces[i] = piece
+    pieces += new[len(slots) :]
+    kept = dict.fromkeys((*tokenizer.config.additional_special_tokens, *specials))
+    config = dataclasses.replace(tokenizer.config, additional_special_tokens=tuple(kept))
+    write_folder(folder, pieces, config, user_dictionaries=dictionaries)
+    return load_tokenizer(folder)
+
+
+def _write_with_dictionary(
+    folder: str,
+    tokenizer: Tokenizer,
+    new: Sequence[str],
+    specials: Sequence[str],
+    words: Sequence[_Word],
+) -> tuple[Tokenizer, str]:
+    """With a dictionary in which each word costs just so little that MeCab keeps it whole.
+
+    Returns:
+        The tokenizer, and the name of the dictionary.
+    """
+    given, waiting = tokenizer.user_dictionaries, words
+    names = {os.path.basename(path) for path in given}
+    name, number = "added.dic", 2
+    while name in names:
+        name, number = f"added-{number}.dic", number + 1
+    costs: dict[str, int | None] = {}
+    for cost in _COSTS:
+        for word in waiting:  # MeCab tells capitals from small letters
+            costs[word.text] = cost
+            if tokenizer.config.do_lower_case:
+                costs[lower_keeping_length(word.text)] = cost
+        version = os.path.join(folder, str(cost))  # a new one, because MeCab maps its files
+        os.makedirs(version)
+        path = os.path.join(version, name)
+        compile_user_dictionary(costs, path)
+        changed = _write(version, tokenizer, new, specials, (*given, path))
+        waiting = [word for word in waiting if _failures(changed, word)]
         if not waiting:
             break
-        pieces[i] = waiting.pop(0)
-    return [*pieces, *waiting]
-
-
-def _free_slots(tokenizer: Tokenizer) -> Iterator[int]:
-    for i, piece in enumerate(tokenizer.vocab.pieces):
-        is_kept = piece in tokenizer.config.additional_special_tokens
-        if tokenizer.vocab.is_unused(piece) and not is_kept:
-            yield i
-
-
-@dataclasses.dataclass
-class _Draft:
-    """A vocabulary that is tried out before it is taken.
-
-    Attributes:
-        folder: where it stands; each version has a new one, because MeCab maps its files.
-        pieces: all of them.
-        config: of the tokenizer.
-        dictionaries: paths of user dictionaries.
-    """
-
-    folder: str
-    pieces: list[str]
-    config: TokenizerConfig
-    dictionaries: tuple[str, ...]
-
-    def open(self) -> Tokenizer:
-        """Writes it and opens what was written."""
-        write_folder(self.folder, self.pieces, self.config, user_dictionaries=self.dictionaries)
-        return load_tokenizer(self.folder)
-
-    def open_with_dictionary(self, words: Sequence[_Word]) -> Tokenizer:
-        """With a dictionary in which each word costs just so little that MeCab takes it whole."""
-        given, top, waiting = self.dictionaries, self.folder, list(words)
-        name = _new_name({os.path.basename(path) for path in given})
-        costs: dict[str, int | None] = {}
-        for cost in _COSTS:
-            costs |= {form: cost for word in waiting for form in self._forms(word)}
-            self.folder = os.path.join(top, str(cost))
-            os.makedirs(self.folder)
-            path = os.path.join(self.folder, name)
-            compile_user_dictionary(costs, path)
-            self.dictionaries = (*given, path)
-            tokenizer = self.open()
-            waiting = [word for word in waiting if _failures(tokenizer, word)]
-            if not waiting:
-                break
-        return tokenizer
-
-    def _forms(self, word: _Word) -> list[str]:
-        """MeCab tells capitals from small letters."""
-        lowered = [lower_keeping_length(word.text)] if self.config.do_lower_case else []
-        return [word.text, *lowered]
-
-
-def _new_name(names: Container[str]) -> str:
-    """A name for a dictionary, unlike those that are there already."""
-    numbered = (f"added-{n}.dic" for n in itertools.count(2))
-    return next(name for name in itertools.chain(["added.dic"], numbered) if name not in names)
-
-
-# Whether a new word is used
+    return changed, name
 
 
 def _sentences(word: str) -> Iterator[tuple[str, int]]:
-    """Sentences with a word, and where it stands in them."""
+    """Sentences with a word, and its first character in them."""
     final = has_final_consonant(word)
     particles = () if final is None else _AFTER_CONSONANT if final else _AFTER_VOWEL
     for sentence in (*_SENTENCES, *particles):
@@ -245,9 +209,9 @@ def _sentences(word: str) -> Iterator[tuple[str, int]]:
 
 
 def _failures(tokenizer: Tokenizer, word: _Word) -> list[str]:
-    """Sentences in which a word does not come out as one of its pieces."""
+    """Sentences in which a word does not become one of its pieces."""
     if word.text.startswith(CONTINUATION):
-        return []  # it is a part of words, whichever they are
+        return []  # a part of any words
     found = []
     for sentence, start in _sentences(word.text):
         encoding = tokenizer.encode(sentence)
@@ -269,38 +233,27 @@ def _warnings(tokenizer: Tokenizer, words: Sequence[_Word], to_user_dictionary: 
         who = "MeCab" if tokenizer.has_morphemes else "the tokenizer"
         has_remedy = tokenizer.has_morphemes and not to_user_dictionary
         found.append(
-            f"{word.text} is one piece in {total - len(failures)} of {total} trial sentences: of "
-            f"{failures[0]!r} {who} makes {' + '.join(parts)}."
+            f"{word.text} is one piece in {total - len(failures)} of {total} trial sentences: "
+            f"{who} splits {failures[0]!r} into {' + '.join(parts)}."
             + (" --add_to_user_dictionary makes it one morpheme." if has_remedy else "")
         )
     return found
 
 
-# What is said
-
-
-def _summary(conversion: Conversion, wanted: Sequence[str], new: Sequence[str]) -> Iterator[str]:
-    tokenizer = conversion.tokenizer
-    in_slots = min(len(new), len(list(_free_slots(tokenizer))))
+def _summary(tokenizer: Tokenizer, wanted: Sequence[str], new: Sequence[str]) -> Iterator[str]:
     if new:
         yield f"added {_listed(new)}"
+        in_slots = min(len(new), len(_free_slots(tokenizer)))
         behind = len(new) - in_slots
         yield f"{in_slots:,} of them in [unusedN] slots, {behind:,} behind the last piece"
     if any(f"{CONTINUATION}{piece}" in new for piece in wanted):
         yield (
-            "a word is added bare, for the start of an eojeol, and with ##, for inside one, as "
+            "a word is added bare, for the start of an eojeol, and with ##, for the inside, as "
             "after an opening bracket"
         )
     known = [piece for piece in wanted if piece in tokenizer.vocab]
     if known:
         yield f"already in the vocabulary: {_listed(known)}"
-
-
-def _about_dictionary(tokenizer: Tokenizer, split: Sequence[_Word]) -> str:
-    if not split:
-        return "MeCab takes every new word as one morpheme; no user dictionary is needed"
-    name = os.path.basename(tokenizer.config.mecab_user_dictionary[-1])
-    return f"user dictionary {name}: {_listed([word.text for word in split])}"
 
 
 def _listed(tokens: Sequence[str]) -> str:

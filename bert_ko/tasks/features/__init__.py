@@ -1,1 +1,1 @@
-"""Features: what the layers of a model say of the pieces of sentences, and files of that."""
+"""Features: the vectors of a model's layers for the pieces of sentences, and files of them."""

@@ -1,14 +1,14 @@
-"""The engine: sentences to values, in their order, computed in batches sorted by length.
+"""The layers of a model for sentences, in their order, computed in batches sorted by length.
 
-Legend: S sentences, P pieces of all of them, N layers that are wanted, H hidden_size.
+Legend: S sentences, P pieces of all of them, N chosen layers, H hidden_size.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from bert_ko.modeling.heads import HostBatch, model_specs
 from bert_ko.modeling.ops import ops
 from bert_ko.modeling.parameters import count_parameters
 from bert_ko.tasks.batches import INPUTS, BatchPlan, predictions
-from bert_ko.tasks.features.settings import FeatureSettings, Pooling
 from bert_ko.tasks.lengths import batch_lengths, lengths_worth_compiling
 from bert_ko.tasks.sentences import NOWHERE, BlockSize, Ints, Sentences
 from bert_ko.training.backend import Backend, DeviceConfig, OutputFunction, Predict
@@ -30,10 +29,60 @@ from bert_ko.training.model_files import TrainedModel
 from bert_ko.training.runs import check_batch_size
 
 Values = npt.NDArray[Any]
+Pooling = Literal["none", "cls", "mean"]
+DType = Literal["float32", "float16"]
 _BLOCK_SENTENCES = 1024
 _BLOCK_BYTES = 1 << 28  # of values, which are in memory together
 # Operations done while a length is compiled: under a second on a CPU, seconds on a GPU.
 _CPU_COMPILING, _GPU_COMPILING = 1e11, 3e14
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What to extract, and in which batches."""
+
+    layers: tuple[int, ...]  # -1 is the last one, -2 the one before it; 0 the first
+    pooling: Pooling = "none"  # none keeps every piece
+    dtype: DType = "float32"  # of the values
+    max_seq_length: int = 128  # pieces of a sentence with [CLS] and [SEP]
+    batch_size: int = 32
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether there is one vector per sentence, not per piece."""
+        return self.pooling != "none"
+
+    def positions(self, config: ModelConfig) -> list[int]:
+        """The layers counted from the embeddings, which are 0.
+
+        Raises:
+            ValueError: the model does not have one of them.
+        """
+        count = config.num_hidden_layers
+        for layer in self.layers:
+            if not -count - 1 <= layer < count:
+                raise ValueError(
+                    f"--layers: there is no layer {layer}; the model has {count}, from 0 to "
+                    f"{count - 1} or from -1 back to {-count}, and {-count - 1} for the embeddings."
+                )
+        return [layer + 1 if layer >= 0 else count + 1 + layer for layer in self.layers]
+
+
+def parse_layers(texts: Sequence[str]) -> tuple[int, ...]:
+    """The layers of a flag.
+
+    Raises:
+        ValueError: none, not a number, or one given twice.
+    """
+    try:
+        layers = tuple(map(int, texts))
+    except ValueError:
+        layers = ()
+    if not layers or len(set(layers)) < len(layers):
+        raise ValueError(
+            f"--layers must be different integers such as -1,-2, got {','.join(texts)!r}."
+        )
+    return layers
 
 
 class Device(NamedTuple):
@@ -42,15 +91,9 @@ class Device(NamedTuple):
     num_devices: int
     is_cpu: bool
 
-    def pieces_per_compilation(self, config: ModelConfig) -> float:
-        """So many pieces go through the model while it is compiled for another length."""
-        layers = model_specs(config)
-        weights = count_parameters({k: v for k, v in layers.items() if k.endswith("/kernel")})
-        return (_CPU_COMPILING if self.is_cpu else _GPU_COMPILING) / (2 * weights)
-
 
 class _MeanSentences(NamedTuple):
-    """Sentences whose batches have the weights of a mean."""
+    """Sentences whose batches have weights for a mean."""
 
     sentences: Sentences
 
@@ -59,7 +102,7 @@ class _MeanSentences(NamedTuple):
         return self.sentences.lengths
 
     def gather(self, rows: Ints, length: int, special_ids: tuple[int, int, int]) -> HostBatch:
-        """See Examples; with the weights of each sentence's pieces, piece_weights float32 [B, L].
+        """See Examples; with piece_weights float32 [B, L].
 
         They add up to 1 over the pieces other than [CLS] and [SEP], or are all 0 if there are none.
         """
@@ -71,7 +114,7 @@ class _MeanSentences(NamedTuple):
 
 
 class Extractor:
-    """A model on its devices, and what is wanted of it."""
+    """A model on its devices, with settings."""
 
     def __init__(
         self,
@@ -81,15 +124,7 @@ class Extractor:
         settings: FeatureSettings,
         device: Device,
     ):
-        """Joins the parts; ``load_extractor`` makes them.
-
-        Args:
-            predict: see ``feature_outputs``.
-            config: of the model.
-            special_ids: of [PAD], [CLS] and [SEP].
-            settings: what is wanted.
-            device: what computes.
-        """
+        """Args: predict: see ``feature_outputs``; special_ids: of [PAD], [CLS] and [SEP]."""
         self._predict, self._config, self._device = predict, config, device
         self.settings = settings
         lengths = batch_lengths(settings.max_seq_length, length_buckets=True, lengths=None)
@@ -97,15 +132,14 @@ class Extractor:
         self.num_not_finite = 0  # sentences
 
     def choose_plan(self, first: Sentences) -> BatchPlan:
-        """Chooses the lengths of all batches.
-
-        Args:
-            first: the first block of the sentences, which stands for all of them.
-        """
+        """Chooses the lengths of all batches by the first block of the sentences."""
         settings, size = self.settings, block_size(self.settings, self._config)
         has_room = first.num_pieces + settings.max_seq_length <= size.pieces
         is_all = len(first) < size.sentences and has_room
-        pieces = self._device.pieces_per_compilation(self._config) if is_all else 0
+        # Pieces that go through the model in the time in which it is compiled for another length.
+        kernels = {k: v for k, v in model_specs(self._config).items() if k.endswith("/kernel")}
+        compiling = _CPU_COMPILING if self._device.is_cpu else _GPU_COMPILING
+        pieces = compiling / (2 * count_parameters(kernels)) if is_all else 0
         num_devices = self._device.num_devices
         needed = -(-len(first) // num_devices) * num_devices
         return replace(
@@ -120,15 +154,12 @@ class Extractor:
         plan: BatchPlan | None = None,
         update: Callable[[int], None] = lambda count: None,
     ) -> Values:
-        """The values of sentences.
+        """The values [P, N, H] of sentences, with pooling [S, N, H], in their order.
 
         Args:
             sentences: all of them are in memory with their values.
-            plan: how they are put into batches; None for lengths that were not known before.
-            update: called with the number of sentences that are done.
-
-        Returns:
-            [P, N, H], with pooling [S, N, H], in the order of the sentences.
+            plan: of the batches; None for sentences whose lengths were not known before.
+            update: called with numbers of finished sentences.
         """
         settings = self.settings
         count = len(sentences) if settings.is_pooled else sentences.num_pieces
@@ -143,7 +174,7 @@ class Extractor:
         ):
             for row, vectors in zip(rows, found["values"], strict=True):
                 target = values[sentence_slice(settings, sentences, row)]
-                with np.errstate(over="ignore"):  # it is counted
+                with np.errstate(over="ignore"):  # counted below
                     target[:] = vectors if settings.is_pooled else vectors[: len(target)]
                 self.num_not_finite += not np.isfinite(target).all()
             update(len(rows))
@@ -152,12 +183,7 @@ class Extractor:
     def compute_blocks(
         self, blocks: Iterable[Sentences], update: Callable[[int], None] = lambda count: None
     ) -> Iterator[tuple[Sentences, Values]]:
-        """The values of blocks of sentences, in lengths that are chosen by the first of them.
-
-        Args:
-            blocks: see ``encode_blocks``.
-            update: called with the number of sentences that are done.
-        """
+        """The values of blocks of sentences (see ``encode_blocks``); see ``compute``."""
         plan = None
         for block in blocks:
             plan = plan or self.choose_plan(block)
@@ -165,14 +191,14 @@ class Extractor:
 
 
 def sentence_slice(settings: FeatureSettings, sentences: Sentences, number: int) -> slice:
-    """Which of the values of sentences are those of one of them."""
+    """The rows of one sentence in the values of all."""
     if settings.is_pooled:
         return slice(number, number + 1)
     return slice(*sentences.sentence_offsets[number : number + 2])
 
 
 def block_size(settings: FeatureSettings, config: ModelConfig) -> BlockSize:
-    """So large that sorting pays, so small that the values of a block are no burden."""
+    """Large enough for sorting to pay, small enough for the values of a block to fit in memory."""
     vector = len(settings.layers) * config.hidden_size * np.dtype(settings.dtype).itemsize
     pieces = sys.maxsize if settings.is_pooled else max(1, _BLOCK_BYTES // vector)
     return BlockSize(_BLOCK_SENTENCES, pieces)
@@ -183,36 +209,31 @@ def load_extractor(
 ) -> tuple[Extractor, Backend]:
     """Moves a model onto devices.
 
-    Args:
-        model: as found.
-        settings: what is wanted of it.
-        devices: which.
-
     Raises:
         ValueError: the model lacks a layer or variables, or the batches can't be split.
     """
     positions = settings.positions(model.config)
-    # Layers above the last one that is wanted are not computed.
+    # Layers above the last chosen one are not computed.
     config = replace(model.config, num_hidden_layers=max(1, *positions))
     arrays = model.arrays(model_specs(config))
     backend = load_backend(devices)
     check_batch_size("batch_size", settings.batch_size, backend)
     predict = backend.predictor(config, arrays, feature_outputs(positions, settings.pooling))
-    special_ids = model.tokenizer.vocab.special_ids
     device = Device(backend.num_devices, backend.is_cpu)
+    special_ids = model.tokenizer.vocab.special_ids
     return Extractor(predict, config, special_ids, settings, device), backend
 
 
 def feature_outputs(positions: Sequence[int], pooling: Pooling) -> OutputFunction:
-    """What is taken from the layers of a model.
+    """A function of a model and a batch to the chosen layers, for a predictor.
 
     Args:
         positions: of the layers; 0 is the embeddings.
-        pooling: what is made of the pieces of a sentence.
+        pooling: of the pieces of a sentence.
 
     Returns:
-        A function for a predictor, of input_ids, input_mask, segment_ids int32 [B, L], and for
-        means piece_weights float32 [B, L], to values float32 [B, L, N, H], with pooling [B, N, H].
+        input_ids, input_mask, segment_ids int32 [B, L], and for means piece_weights float32 [B, L],
+        to values float32 [B, L, N, H], with pooling [B, N, H].
     """
 
     def outputs(model: Model, batch: Features) -> dict[str, Tensor]:

@@ -11,8 +11,15 @@ from typing import Any, get_args, overload
 
 import numpy.typing as npt
 
-from bert_ko.tasks.features.extraction import Extractor, load_extractor, sentence_slice
-from bert_ko.tasks.features.settings import DType, FeatureSettings, Pooling, parse_layers
+from bert_ko.tasks.features.extraction import (
+    DType,
+    Extractor,
+    FeatureSettings,
+    Pooling,
+    load_extractor,
+    parse_layers,
+    sentence_slice,
+)
 from bert_ko.tasks.loading import Loadable, find_length, require_choice, require_positive
 from bert_ko.tasks.sentences import Sentences, TextOrPair, encode_texts
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -24,11 +31,11 @@ class TextFeatures:
     """The pieces of a text or of a pair of texts, and their vectors.
 
     Attributes:
-        pieces: as they stand in the vocabulary, with [CLS] and [SEP].
+        pieces: of the vocabulary, with [CLS] and [SEP].
         offsets: first character of each piece in its own text, and the one after its last; (0, 0)
             for [CLS] and [SEP].
         segment_ids: 1 for the pieces of the second text.
-        vectors: float [P, N, H], with pooling [N, H]; the layers in the order they were asked for.
+        vectors: float [P, N, H], with pooling [N, H]; the layers in the order given.
     """
 
     pieces: tuple[str, ...]
@@ -44,12 +51,7 @@ class Featurizer(Loadable):
     variable = None
 
     def __init__(self, tokenizer: Tokenizer, extractor: Extractor):
-        """Joins the parts; ``bert_ko.load`` makes them.
-
-        Args:
-            tokenizer: of the model.
-            extractor: of the layers that are wanted.
-        """
+        """``bert_ko.load`` makes one."""
         self._tokenizer, self._extractor = tokenizer, extractor
 
     @classmethod
@@ -67,10 +69,10 @@ class Featurizer(Loadable):
 
         Args:
             model: open, of any kind.
-            layers: whose vectors are wanted: -1 is the last one, 0 the first.
-            pooling: none for the vector of each piece; mean or cls for one vector a text.
+            layers: -1 is the last one, 0 the first.
+            pooling: none for the vector of each piece; mean or cls for one vector per text.
             dtype: of the vectors.
-            max_seq_length: pieces of a text or pair; None for what the model was trained with.
+            max_seq_length: pieces of a text or pair; by default as in training.
             batch_size: texts that are computed together.
 
         Raises:
@@ -87,12 +89,12 @@ class Featurizer(Loadable):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Which layers the vectors are of: -1 is the last one, 0 the first."""
+        """The layers of the vectors: -1 is the last one, 0 the first."""
         return self._extractor.settings.layers
 
     @property
     def max_seq_length(self) -> int:
-        """Pieces of a text or pair with [CLS] and [SEP]; what is longer is cut."""
+        """Pieces of a text or pair with [CLS] and [SEP]; longer ones are cut."""
         return self._extractor.settings.max_seq_length
 
     @overload
@@ -101,14 +103,7 @@ class Featurizer(Loadable):
     def features(self, texts: list[str] | list[tuple[str, str]]) -> list[TextFeatures]: ...
 
     def features(self, texts: Any) -> Any:
-        """Computes the vectors of a text, or of each of several.
-
-        Args:
-            texts: a text, a pair of texts as a tuple, or a list of either.
-
-        Returns:
-            The features of the text; of a list a list.
-        """
+        """The vectors of a text, of a pair of texts as a tuple, or of each of a list of them."""
         if isinstance(texts, (str, tuple)):
             return self._features([texts])[0]
         return self._features(texts)
@@ -121,13 +116,11 @@ class Featurizer(Loadable):
     def _of_sentence(self, sentences: Sentences, i: int, values: npt.NDArray[Any]) -> TextFeatures:
         settings, pieces = self._extractor.settings, self._tokenizer.vocab.pieces
         here = slice(*sentences.sentence_offsets[i : i + 2])
-        starts, ends = (
-            column[here].clip(min=0).tolist() for column in (sentences.starts, sentences.ends)
-        )
+        starts, ends = sentences.starts[here].clip(min=0), sentences.ends[here].clip(min=0)
         vectors = values[sentence_slice(settings, sentences, i)]
         return TextFeatures(
             tuple(pieces[id_] for id_ in sentences.input_ids[here]),
-            tuple(zip(starts, ends, strict=True)),
+            tuple(zip(starts.tolist(), ends.tolist(), strict=True)),
             tuple(sentences.segment_ids[here].tolist()),
             vectors[0] if settings.is_pooled else vectors,
         )

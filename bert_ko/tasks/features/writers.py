@@ -1,7 +1,12 @@
-"""Files of features: Google's JSON lines, .npz, and .safetensors; Parquet has its own module.
+"""Files of features: Google's JSON lines, .npz, .safetensors and Parquet.
 
     values            float [P, N, H], with pooling [S, N, H]
     sentence_offsets  int64 [S + 1], and the arrays [P] of ``Sentences``; not with pooling
+
+Parquet has a row per sentence, a row group per block, and instead of these arrays lists:
+
+    layer_-1, …       floats: the vectors of the pieces, one behind the other
+    input_ids, …      ints of the pieces, as in ``Sentences``; not with pooling
 
 Legend: S sentences, P pieces of all of them, N layers, H hidden_size.
 """
@@ -9,25 +14,77 @@ Legend: S sentences, P pieces of all of them, N layers, H hidden_size.
 from __future__ import annotations
 
 import contextlib
+import importlib
+import itertools
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.tasks.features.layout import Layout
-from bert_ko.tasks.features.parquet import parquet_writer
-from bert_ko.tasks.sentences import Sentences
+from bert_ko.tasks.features.extraction import FeatureSettings, sentence_slice
+from bert_ko.tasks.sentences import PIECE_COLUMNS, Sentences
 from bert_ko.tensor_files import write_array, write_header
+from bert_ko.training.model_files import TrainedModel
 
+FORMAT = "bert_ko features 1"
 Format = Literal["json", "npz", "safetensors", "parquet"]
 # Takes the blocks of sentences one after another, with their values.
 Write = Callable[[Sentences, npt.NDArray[Any]], None]
-# Their headers have the shapes, so that the sentences must be known first.
+# Their headers have the shapes, so the sentences must be known first.
 WHOLE_FORMATS = ("npz", "safetensors")
 _MILLION = 1e6
+
+
+class Layout(NamedTuple):
+    """The content of a file beside the values."""
+
+    settings: FeatureSettings
+    hidden_size: int
+    pieces: tuple[str, ...]  # of the vocabulary, by id
+    metadata: dict[str, Any]  # values for JSON, by name
+
+    @property
+    def metadata_texts(self) -> dict[str, str]:
+        """Each value as JSON."""
+        return {
+            name: json.dumps(value, ensure_ascii=False) for name, value in self.metadata.items()
+        }
+
+    def values_shape(self, whole: Sentences) -> tuple[int, int, int]:
+        """Of all sentences together: [P, N, H], with pooling [S, N, H]."""
+        count = len(whole) if self.settings.is_pooled else whole.num_pieces
+        return count, len(self.settings.layers), self.hidden_size
+
+    def arrays(self, whole: Sentences) -> dict[str, npt.NDArray[Any]]:
+        """The arrays beside the values; none with pooling, which leaves no pieces."""
+        if self.settings.is_pooled:
+            return {}
+        return {"sentence_offsets": whole.sentence_offsets, **whole.columns()}
+
+
+def make_layout(
+    model: TrainedModel, settings: FeatureSettings, init_checkpoint: str, computed_with: str
+) -> Layout:
+    """Describes features of a model, its name, and the devices and precision that computed them."""
+    metadata = {
+        "format": FORMAT,
+        "layers": list(settings.layers),
+        "pooling": settings.pooling,
+        "dtype": settings.dtype,
+        "hidden_size": model.config.hidden_size,
+        "max_seq_length": settings.max_seq_length,
+        "computed_with": computed_with,
+        "model": {
+            "init_checkpoint": init_checkpoint,
+            "kind": model.source.kind,
+            "config": model.config.to_dict(),
+            "tokenizer_fingerprint": model.tokenizer.fingerprint,
+        },
+    }
+    return Layout(settings, model.config.hidden_size, model.tokenizer.vocab.pieces, metadata)
 
 
 @contextlib.contextmanager
@@ -43,12 +100,12 @@ def open_writer(
         whole: all sentences, for formats of WHOLE_FORMATS.
 
     Yields:
-        What takes blocks and their values in the order of the sentences.
+        A function for blocks and their values in the order of the sentences.
     """
     if output_format == "json":
-        yield JsonWriter(stream, layout)
+        yield _json_writer(stream, layout)
     elif output_format == "parquet":
-        with parquet_writer(stream, layout) as write:
+        with _parquet_writer(stream, layout) as write:
             yield write
     else:
         assert whole is not None
@@ -57,47 +114,40 @@ def open_writer(
             yield write
 
 
-class JsonWriter:
-    """A JSON object a line.
+def _json_writer(stream: BinaryIO, layout: Layout) -> Write:
+    """A JSON object per line.
 
     Source: extract_features.py of google-research/bert, to the byte. With pooling, which it does
-        not have, ``layers`` stand in the object itself.
+        not have, ``layers`` are in the object itself.
     """
+    lines = itertools.count()
 
-    def __init__(self, stream: BinaryIO, layout: Layout):
-        """Begins at line 0."""
-        self._stream, self._layout = stream, layout
-        self._line = 0
+    def layers_of(vectors: Any) -> list[dict[str, Any]]:
+        pairs = zip(layout.settings.layers, vectors, strict=True)
+        return [{"index": layer, "values": vector} for layer, vector in pairs]
 
-    def __call__(self, sentences: Sentences, values: npt.NDArray[Any]) -> None:
-        """See Write."""
-        offsets = sentences.sentence_offsets
+    def write(sentences: Sentences, values: npt.NDArray[Any]) -> None:
         for number in range(len(sentences)):
-            record: dict[str, Any] = {"linex_index": self._line}
-            if self._layout.settings.is_pooled:
-                record["layers"] = self._layers(_rounded(values[number]))
+            record: dict[str, Any] = {"linex_index": next(lines)}
+            if layout.settings.is_pooled:
+                record["layers"] = layers_of(_rounded(values[number]))
             else:
-                start, end = offsets[number], offsets[number + 1]
-                vectors = _rounded(values[start:end])
+                here = sentence_slice(layout.settings, sentences, number)
                 record["features"] = [
-                    {"token": self._layout.pieces[piece], "layers": self._layers(layers)}
-                    for piece, layers in zip(sentences.input_ids[start:end], vectors, strict=True)
+                    {"token": layout.pieces[piece], "layers": layers_of(vectors)}
+                    for piece, vectors in zip(
+                        sentences.input_ids[here], _rounded(values[here]), strict=True
+                    )
                 ]
-            self._stream.write(json.dumps(record).encode() + b"\n")
-            self._line += 1
+            stream.write(json.dumps(record).encode() + b"\n")
 
-    def _layers(self, vectors: list[list[float]]) -> list[dict[str, Any]]:
-        layers = self._layout.settings.layers
-        return [
-            {"index": layer, "values": vector}
-            for layer, vector in zip(layers, vectors, strict=True)
-        ]
+    return write
 
 
 def _rounded(values: npt.NDArray[Any]) -> Any:
     """Lists of floats with six decimals.
 
-    A float32 times a million is exact in float64, so that this is what Python's round gives.
+    A float32 times a million is exact in float64, so this is the result of Python's round.
     """
     return (np.rint(values.astype(np.float64) * _MILLION) / _MILLION).tolist()
 
@@ -136,3 +186,54 @@ def _safetensors_writer(stream: BinaryIO, layout: Layout, whole: Sentences) -> I
     for array in arrays.values():
         write_array(stream, array)
     yield lambda sentences, values: write_array(stream, values)
+
+
+def load_pyarrow() -> tuple[Any, Any]:
+    """The package that only Parquet needs, and its module for Parquet.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise ValueError(
+            "--output_format=parquet needs the package pyarrow: pip install bert_ko[parquet]"
+        ) from None
+
+
+@contextlib.contextmanager
+def _parquet_writer(stream: BinaryIO, layout: Layout) -> Iterator[Write]:
+    arrow, parquet = load_pyarrow()
+    settings = layout.settings
+    columns = () if settings.is_pooled else PIECE_COLUMNS
+    layers = [f"layer_{layer}" for layer in settings.layers]
+    floats = {"float32": arrow.float32(), "float16": arrow.float16()}[settings.dtype]
+    fields = [(name, arrow.list_(arrow.int32())) for name in columns]
+    fields += [(name, arrow.list_(floats)) for name in layers]
+    schema = arrow.schema(fields, metadata=layout.metadata_texts)
+    with parquet.ParquetWriter(
+        stream,
+        schema,
+        compression="zstd",
+        use_dictionary=[f"{name}.list.element" for name in columns],
+        # Only the exponents of neighbours have enough in common to be compressed.
+        use_byte_stream_split=[f"{name}.list.element" for name in layers],
+    ) as writer:
+
+        def lists(offsets: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> Any:
+            # A block has far fewer than 2**31 values.
+            starts = arrow.array(offsets.astype(np.int32))
+            return arrow.ListArray.from_arrays(starts, arrow.array(values))
+
+        def write(sentences: Sentences, values: npt.NDArray[Any]) -> None:
+            offsets, arrays = np.arange(len(sentences) + 1), []
+            if not settings.is_pooled:
+                offsets = sentences.sentence_offsets
+                arrays = [lists(offsets, array) for array in sentences.columns().values()]
+            for number in range(values.shape[1]):
+                vectors = np.ascontiguousarray(values[:, number]).reshape(-1)
+                arrays.append(lists(offsets * layout.hidden_size, vectors))
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+
+        yield write

@@ -1,6 +1,6 @@
-"""Filling [MASK]: what a pre-trained model expects at a place of a text.
+"""Filling [MASK]: the pieces that a pre-trained model expects in a text.
 
-Legend: B batch, L length of the batch, P masks of a text at most, V vocabulary.
+Legend: B batch, L length of the batch, P most masks of a text, V vocabulary.
 """
 
 from __future__ import annotations
@@ -38,23 +38,16 @@ class Mask(NamedTuple):
 
 
 class MaskedText(NamedTuple):
-    """A text as the model gets it.
-
-    Attributes:
-        text: as given.
-        ids: with [CLS] and [SEP].
-        positions: of the masks in ids.
-        starts: of the masks in the text.
-    """
+    """A text as the model gets it."""
 
     text: str
-    ids: list[int]
-    positions: list[int]
-    starts: list[int]
+    ids: list[int]  # with [CLS] and [SEP]
+    positions: list[int]  # of the masks in ids
+    starts: list[int]  # of the masks in the text
 
 
 class MaskedLm(Loadable):
-    """Says what a model expects at the masks of texts, each mask by itself."""
+    """Fills the masks of texts, each on its own."""
 
     kind = "masked_lm"
     variable = OUTPUT_BIAS
@@ -66,35 +59,28 @@ class MaskedLm(Loadable):
         predict: Predict,
         batch_size: int = BATCH_SIZE,
     ):
-        """Joins the parts; ``bert_ko.load`` makes them.
+        """``bert_ko.load`` makes one.
 
         Args:
-            tokenizer: of the model.
+            tokenizer: of the model; one that can't keep [MASK] is a ValueError.
             max_seq_length: of the model.
             predict: input_ids, input_mask, segment_ids int32 [B, L] and masked_lm_positions int32
-                [B, P] to probabilities [B, P, V].
+                [B, P] to probabilities float32 [B, P, V].
             batch_size: B.
-
-        Raises:
-            ValueError: the tokenizer can't keep [MASK].
         """
         self._tokenizer, self._max_seq_length = tokenizer.keeping(MASK), max_seq_length
         self._predict, self._batch_size = predict, batch_size
 
     @classmethod
     def from_model(cls, model: TrainedModel, *, batch_size: int = BATCH_SIZE) -> MaskedLm:
-        """Places an opened model on devices.
-
-        Args:
-            model: open.
-            batch_size: texts that are computed together.
+        """Places an open model on devices; batch_size texts are computed together.
 
         Raises:
             ValueError: the model was not trained on masks, or its tokenizer can't keep [MASK].
         """
         length = model.config.max_position_embeddings
-        predict, plan = place(model, MaskedLmHead(), length, batch_size)
-        return cls(model.tokenizer, length, predict, plan.batch_size)
+        predict, _ = place(model, MaskedLmHead(), length, batch_size)
+        return cls(model.tokenizer, length, predict, batch_size)
 
     @overload
     def fill_mask(self, texts: str, top_k: int = 5) -> list[Mask]: ...
@@ -102,14 +88,10 @@ class MaskedLm(Loadable):
     def fill_mask(self, texts: list[str] | tuple[str, ...], top_k: int = 5) -> list[list[Mask]]: ...
 
     def fill_mask(self, texts: str | Sequence[str], top_k: int = 5) -> Any:
-        """Finds the best pieces for each mask of a text, or of each of several.
-
-        Args:
-            texts: a text with [MASK], or a list of them.
-            top_k: pieces for a mask.
+        """Finds the top_k best pieces for each mask of a text, or of each of a list of texts.
 
         Returns:
-            The masks in the order of the text; of a list a list of them for each text.
+            The masks in the order of the text; for a list, a list of them for each text.
 
         Raises:
             ValueError: a text has no mask, or is too long.
@@ -123,11 +105,7 @@ class MaskedLm(Loadable):
         return [found[i] for i in range(len(prepared))]
 
     def prepare(self, text: str, place: str) -> MaskedText:
-        """Tokenizes a text with masks.
-
-        Args:
-            text: with [MASK] at least once.
-            place: where the text is from, for messages.
+        """Tokenizes a text with at least one mask; ``place`` is its origin, for messages.
 
         Raises:
             ValueError: no mask in it, or too long.
@@ -149,15 +127,7 @@ class MaskedLm(Loadable):
         )
 
     def fill(self, texts: Sequence[MaskedText], top_k: int) -> Iterator[list[Mask]]:
-        """Finds the best pieces for each mask of each text.
-
-        Args:
-            texts: prepared.
-            top_k: pieces for a mask.
-
-        Yields:
-            The masks of each text, in the order of the texts.
-        """
+        """Finds the top_k best pieces for each mask; yields the masks of each text in order."""
         size, pad_id = self._batch_size, self._tokenizer.vocab.pad_id
         for start in range(0, len(texts), size):
             here = texts[start : start + size]
@@ -192,7 +162,7 @@ def _batch(texts: Sequence[MaskedText], shape: tuple[int, int], pad_id: int) -> 
 def _candidates(
     text: str, start: int, probabilities: npt.NDArray[np.float32], tokenizer: Tokenizer, top_k: int
 ) -> list[Candidate]:
-    """Among equals the piece of the smaller id comes first."""
+    """Of equal pieces the one with the smaller id comes first."""
     best = np.argsort(-probabilities[: len(tokenizer.vocab)], kind="stable")[:top_k]
     return [
         Candidate(

@@ -1,9 +1,6 @@
-"""What is compared after a conversion: the sentences, the places, and the largest difference."""
+"""The comparison after a conversion: the sentences and the largest difference."""
 
-import dataclasses
 import importlib.util
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,23 +13,14 @@ from bert_ko.tasks.conversion.comparison import (
     largest_difference,
     our_outputs,
     prepare_sentences,
-    their_outputs,
 )
-from bert_ko.tensor_files import save_arrays
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
 from bert_ko.training.backend import DeviceConfig
-from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
-from tests.small_models import CONFIG, PIECES, arrays_of, install_backend, specs_of
+from tests.small_models import CONFIG, PIECES, arrays_of, install_backend
 
 TOKENIZER = Tokenizer(Vocabulary(PIECES), TokenizerConfig())
-OUTPUTS = {
-    "pretraining": {"sequence_output", "masked_lm_logits", "next_sentence_logits"},
-    "masked_lm": {"sequence_output", "masked_lm_logits"},
-    "spans": {"sequence_output", "start_logits", "end_logits"},
-    "encoder": {"sequence_output"},
-}
 
 
 # The sentences
@@ -42,6 +30,11 @@ OUTPUTS = {
 def test_prepare_sentences_are_pairs_as_long_as_the_model_takes(longest: int, length: int) -> None:
     batch = prepare_sentences(TOKENIZER, longest)
     vocab = TOKENIZER.vocab
+    if length == 64:
+        first = TOKENIZER.encode(SENTENCES[0]).ids
+        assert batch["input_ids"][0, 1 : len(first) + 1].tolist() == first
+        assert not (batch["input_ids"] == vocab.unk_id).any()
+        assert (batch["input_mask"] == 0).any()  # padding, which must change nothing
     for values in batch.values():
         assert values.shape == (len(SENTENCES), length) and values.dtype == np.int32
     for ids, mask, segments in zip(*batch.values(), strict=True):
@@ -51,14 +44,6 @@ def test_prepare_sentences_are_pairs_as_long_as_the_model_takes(longest: int, le
         assert ids[0] == vocab.cls_id and ids[count - 1] == vocab.sep_id
         first_end, _ = np.flatnonzero(ids == vocab.sep_id)
         assert segments[:count].tolist() == [0] * (first_end + 1) + [1] * (count - first_end - 1)
-
-
-def test_prepare_sentences_have_pieces_of_both_sentences() -> None:
-    batch = prepare_sentences(TOKENIZER, 512)
-    first = TOKENIZER.encode(SENTENCES[0]).ids
-    assert batch["input_ids"][0, 1 : len(first) + 1].tolist() == first
-    assert not (batch["input_ids"] == TOKENIZER.vocab.unk_id).any()
-    assert (batch["input_mask"] == 0).any()  # padding, which must change nothing
 
 
 # The difference
@@ -91,7 +76,7 @@ NONE = {"sequence_output": 0, "masked_lm_logits": 0, "next_sentence_logits": 0, 
         ("sequence_output", (0, 2, 4), 3),
         ("sequence_output", (1, 1, 0), 0),  # padding
         ("masked_lm_logits", (1, 0, 2), 3),
-        ("masked_lm_logits", (0, 0, 3), 0),  # no piece that both have
+        ("masked_lm_logits", (0, 0, 3), 0),  # a piece of one side only
         ("masked_lm_logits", (1, 2, 0), 0),
         ("next_sentence_logits", (1, 1), 3),
         ("start_logits", (0, 1), 3),
@@ -120,14 +105,14 @@ def test_largest_difference_no_number_stays_none() -> None:
     assert np.isnan(found["next_sentence_logits"]) and not found["next_sentence_logits"] <= LIMIT
 
 
-# Who computes
+# Both sides
 
 
 def test_our_outputs_are_computed_exactly_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = install_backend(monkeypatch, "bert_ko.tasks.conversion.comparison")
     batch = prepare_sentences(TOKENIZER, 40)
     found = our_outputs(arrays_of("pretraining"), CONFIG, batch)
-    assert found.keys() == OUTPUTS["pretraining"]
+    assert found.keys() == {"sequence_output", "masked_lm_logits", "next_sentence_logits"}
     wanted = DeviceConfig(num_devices=1, precision="float32", attention="plain")
     assert backend.configs == [wanted]
 
@@ -139,37 +124,3 @@ def test_can_run_transformers_needs_both_packages(
     find = lambda name: None if name == missing else object()  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", find)
     assert can_run_transformers() == (missing is None)
-
-
-# Both sides, with TensorFlow and transformers
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "hidden_act"),
-    [
-        ("pretraining", "gelu"),
-        ("pretraining", "tanh"),
-        ("masked_lm", "gelu_erf"),
-        ("spans", "relu"),
-        ("encoder", "gelu"),
-    ],
-)
-def test_our_outputs_equal_those_of_transformers(
-    kind: str, hidden_act: str, tmp_path: Path
-) -> None:
-    config = dataclasses.replace(CONFIG, hidden_act=hidden_act)
-    arrays = arrays_of(kind, config)
-    assert arrays.keys() == specs_of(kind, config).keys()
-    theirs = to_hugging_face_arrays(config, arrays)
-    save_arrays(str(tmp_path / "model.safetensors"), theirs, {"format": "pt"})
-    values = to_hugging_face_config(config, arrays)
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    batch = prepare_sentences(TOKENIZER, config.max_position_embeddings)
-    ours = our_outputs(arrays, config, batch)
-    found = their_outputs(str(tmp_path), config, arrays, batch)
-    assert ours.keys() == found.keys() == OUTPUTS[kind]
-    differences = largest_difference(ours, found, batch["input_mask"], None)
-    assert max(differences.values()) < 1e-5
-    for name, value in ours.items():
-        assert value.std() > 0.1, name

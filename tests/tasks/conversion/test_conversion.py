@@ -1,4 +1,4 @@
-"""What a conversion changes and refuses: new pieces, sizes, places that are taken."""
+"""What a conversion changes and refuses: new pieces, sizes, existing files."""
 
 import dataclasses
 import re
@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.bert import WORD_EMBEDDINGS, BertConfig
-from bert_ko.modeling.growth import NewPiece
 from bert_ko.modeling.heads import OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tasks.conversion.conversion import (
     Conversion,
+    NewPiece,
     check_shapes,
     grow,
-    known_form,
     optimizer_slots,
     refuse_existing,
+    resize,
     set_vocab_size,
     without_crf,
 )
@@ -66,11 +66,6 @@ def rows_of(arrays: Arrays) -> list[float]:
     return [float(row) for row in bias]
 
 
-def test_known_form_is_that_of_the_name() -> None:
-    assert known_form("out/bert_model.ckpt") == "tf1"
-    assert known_form("out/bert_model.ckpt/") is None
-
-
 # New pieces
 
 
@@ -110,20 +105,20 @@ def test_grow_pieces_take_rows_of_padding_before_the_model_grows() -> None:
     before = conversion(rows=16)
     found = grow(before, tokenizer_of(put(behind=("마을관",))))
     assert found.config == before.config
-    # What stood in the padding is gone where a piece stands now, and nowhere else.
+    # Padding changes where a new piece is, and nowhere else.
     assert rows_of(found.arrays) == [*map(float, range(12)), 9, 13, 14, 15]
 
-
-def test_grow_mean_of_all_knows_no_padding() -> None:
-    found = grow(conversion(rows=16), tokenizer_of(put(behind=("뷁",))))
+    found = grow(before, tokenizer_of(put(behind=("뷁",))))  # nor is padding in the mean of all
     assert found.arrays[OUTPUT_BIAS][12] == np.float32(sum(range(12)) / 12)
 
 
 def test_grow_special_token_may_be_added() -> None:
     new = tokenizer_of(put((5, "[이름]")), additional_special_tokens=("[이름]",))
+    assert grow(conversion(), new).new_pieces == (NewPiece(5, []),)
+    new = tokenizer_of(additional_special_tokens=("마을",))  # a piece that the model has
     found = grow(conversion(), new)
-    assert found.new_pieces == (NewPiece(5, []),)
-    assert found.tokenizer.tokenize("[이름]") == ["[이름]"]
+    assert_same_bits(found.arrays, conversion().arrays)
+    assert (found.new_pieces, found.tokenizer) == ((), new)
 
 
 def test_grow_parts_are_lower_case_where_the_tokenizer_lowers() -> None:
@@ -132,13 +127,6 @@ def test_grow_parts_are_lower_case_where_the_tokenizer_lowers() -> None:
     cased = {"do_lower_case": False}
     found = grow(conversion(**cased), tokenizer_of(pieces, **cased))
     assert found.new_pieces[0].parts == []
-
-
-def test_grow_same_pieces_with_another_special_token_change_no_number() -> None:
-    new = tokenizer_of(additional_special_tokens=("마을",))
-    found = grow(conversion(), new)
-    assert_same_bits(found.arrays, conversion().arrays)
-    assert (found.new_pieces, found.tokenizer) == ((), new)
 
 
 def test_grow_sentencepiece_parts_are_those_of_the_model(sentencepiece_folder: str) -> None:
@@ -165,13 +153,13 @@ def test_grow_sentencepiece_parts_are_those_of_the_model(sentencepiece_folder: s
     [
         (PIECES[:-1],
          "--vocab_file: new has 11 pieces, the model's vocabulary 12; pieces can be added, but not "
-         "taken away."),
+         "removed."),
         (put((7, "도서관")),
          "--vocab_file: new, line 8: '도서관', but the model has '도서' there. Put new pieces in "
-         "the place of [unusedN] or behind the last one."),
+         "place of [unusedN] or behind the last one."),
         (put((5, "##관"), (8, "[unused0]")),
          "--vocab_file: new, line 9: '[unused0]', but the model has '##관' there. Put new pieces "
-         "in the place of [unusedN] or behind the last one."),
+         "in place of [unusedN] or behind the last one."),
     ],
 )  # fmt: skip
 def test_grow_pieces_that_move_or_go_are_refused(pieces: Any, message: str) -> None:
@@ -223,13 +211,23 @@ def test_set_vocab_size_pads_or_cuts_padding(rows: int) -> None:
     assert found.config.vocab_size == rows
     assert rows_of(found.arrays) == [*map(float, range(min(rows, 16))), *[0] * (rows - 16)]
     assert_same_bits(found.source.arrays, embeddings(16))
+    back = set_vocab_size(set_vocab_size(conversion(rows=rows), 99), rows)
+    assert_same_bits(back.arrays, embeddings(rows))
+
+
+def test_resize_changes_slots_too_but_no_variable_whose_name_begins_alike() -> None:
+    names = [f"{WORD_EMBEDDINGS}/adam_m", f"{OUTPUT_BIAS}/adam_v", f"{WORD_EMBEDDINGS}_2"]
+    found = resize({name: np.ones(4, np.float32) for name in names}, CONFIG, 6)
+    assert [len(found[name]) for name in names] == [6, 6, 4]
+    found = resize({WORD_EMBEDDINGS: np.ones((4, 2), np.float32)}, CONFIG, 5)  # no masked-LM head
+    assert list(found) == [WORD_EMBEDDINGS] and found[WORD_EMBEDDINGS].shape == (5, 2)
 
 
 def test_set_vocab_size_below_the_pieces_is_refused() -> None:
     with pytest.raises(ValueError) as error:
         set_vocab_size(conversion(), 11)
     assert str(error.value) == (
-        "--vocab_size=11, but the vocabulary has 12 pieces, which all need a row."
+        "--vocab_size=11, but the vocabulary has 12 pieces, each of which needs a row."
     )
 
 
@@ -268,23 +266,19 @@ def test_check_shapes_own_configuration_fits(kind: str) -> None:
         ({"max_position_embeddings": 50},
          "likely max_position_embeddings: the checkpoint has 40, the config 50."),
         ({"type_vocab_size": 3}, "has shape [2, 16] in there, but [3, 16] by config.json"),
+        ({}, "cls/squad/output_weights has shape [3, 16] in there, but [2, 16] by config.json"),
     ],
 )  # fmt: skip
 def test_check_shapes_other_configuration_is_refused_with_the_numbers(
     changes: dict[str, Any], message: str
 ) -> None:
-    source = Source("there", "test", arrays_of("pretraining"))
+    spans = {"cls/squad/output_weights": np.zeros((3, 16), np.float32)}
+    source = Source("there", "test", {**arrays_of("pretraining"), **spans})
     with pytest.raises(ValueError, match=re.escape(message)):
         check_shapes(source, dataclasses.replace(CONFIG, **changes), "config.json")
 
 
-def test_check_shapes_head_of_another_size_is_refused() -> None:
-    arrays = {**arrays_of("spans"), "cls/squad/output_weights": np.zeros((3, 16), np.float32)}
-    with pytest.raises(ValueError, match=r"squad/output_weights has shape \[3, 16\] in there"):
-        check_shapes(Source("there", "test", arrays), CONFIG, "config.json")
-
-
-# Slots and places
+# Slots and existing files
 
 
 def test_optimizer_slots_have_the_rows_of_what_is_written(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_add_tokens_unused_slots_come_first_then_the_model_grows(add: Any) -> No
     assert found.lines == [
         "added 도서관 ##도서관 [제품]",
         "2 of them in [unusedN] slots, 1 behind the last piece",
-        "a word is added bare, for the start of an eojeol, and with ##, for inside one, as after "
+        "a word is added bare, for the start of an eojeol, and with ##, for the inside, as after "
         "an opening bracket",
     ]
     assert found.warnings == []
@@ -111,16 +111,16 @@ def test_add_tokens_slot_that_is_a_special_token_is_not_taken(add: Any) -> None:
     assert found.conversion.tokenizer.vocab.pieces[5:7] == ("[unused0]", "도서관")
 
 
-def test_add_tokens_word_that_mecab_splits_is_said_with_the_remedy(add: Any) -> None:
+def test_add_tokens_word_that_mecab_splits_is_a_warning_with_the_remedy(add: Any) -> None:
     found = add("메타버스", "도서관")
     assert found.warnings == [
-        "메타버스 is one piece in 0 of 8 trial sentences: of '메타버스' MeCab makes 메타 + 버스. "
-        "--add_to_user_dictionary makes it one morpheme."
+        "메타버스 is one piece in 0 of 8 trial sentences: MeCab splits '메타버스' into 메타 + "
+        "버스. --add_to_user_dictionary makes it one morpheme."
     ]
     found = add("메타-버스", **WORDPIECE)
     assert found.warnings == [
-        "메타-버스 is one piece in 0 of 8 trial sentences: of '메타-버스' the tokenizer makes 메타 "
-        "+ - + 버스."
+        "메타-버스 is one piece in 0 of 8 trial sentences: the tokenizer splits '메타-버스' into "
+        "메타 + - + 버스."
     ]
 
 
@@ -135,14 +135,9 @@ def test_add_tokens_user_dictionary_makes_a_word_one_morpheme(add: Any) -> None:
     assert again.fingerprint == after.tokenizer.fingerprint
     assert again.tokenize("메타버스는 (메타버스)") == ["메타버스", "##는", "(", "##메타버스", "##)"]
     assert again.tokenize("GPU마 gpu마") == ["gpu마", "gpu마"]
-
-
-def test_add_tokens_without_need_makes_no_dictionary(add: Any) -> None:
     found = add("도서관", to_user_dictionary=True)
     assert found.conversion.tokenizer.config.mecab_user_dictionary == ()
-    assert found.lines[-1] == (
-        "MeCab takes every new word as one morpheme; no user dictionary is needed"
-    )
+    assert found.lines[-1] == ("MeCab keeps every new word whole; no user dictionary is needed")
 
 
 def test_add_tokens_older_dictionary_stays(add: Any, tmp_path: Path) -> None:
@@ -159,13 +154,14 @@ def test_add_tokens_older_dictionary_stays(add: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tokens", "special", "message"),
     [
-        (["\u200b"], [], "--add_tokens: '\\u200b': nothing is left of it when a text is cleaned; "
-         "choose visible characters."),
-        (["도 서"], [], "--add_tokens: '도 서': white space separates words, so that a token can "
-         "have none inside."),
-        ([], ["[제\n품]"], "--add_special_tokens: '[제\\n품]': white space separates words, so "
-         "that a token can have none inside."),
-        (["1,000"], [], "--add_tokens: '1,000': a token can have no comma and no quotation mark."),
+        (["\u200b"], [], "--add_tokens: '\\u200b': cleaning leaves nothing of it; choose visible "
+         "characters."),
+        (["도 서"], [], "--add_tokens: '도 서': white space separates words, so a token can't "
+         "contain any."),
+        ([], ["[제\n품]"], "--add_special_tokens: '[제\\n품]': white space separates words, so a "
+         "token can't contain any."),
+        (["1,000"], [], "--add_tokens: '1,000': a token can't contain a comma or a quotation "
+         "mark."),
         (["[MASK]"], [], "--add_tokens: '[MASK]': the name is reserved; choose another."),
         ([], ["[unused7]"],
          "--add_special_tokens: '[unused7]': the name is reserved; choose another."),
@@ -189,12 +185,9 @@ def test_add_tokens_what_can_be_no_token_is_refused(
     assert str(error.value) == message
 
 
-def test_add_tokens_special_tokens_that_clean_to_the_same_are_refused(add: Any) -> None:
+def test_add_tokens_user_dictionary_or_twins_of_wordpiece_are_refused(add: Any) -> None:
     with pytest.raises(ValueError, match=r"^--add_special_tokens: '\[ma\]' is given twice\.$"):
         add(special=("[MA]", "[ma]"), **WORDPIECE)
-
-
-def test_add_tokens_user_dictionary_is_for_mecab(add: Any) -> None:
     with pytest.raises(ValueError) as error:
         add("도서관", to_user_dictionary=True, **WORDPIECE)
     assert str(error.value) == (
@@ -209,6 +202,6 @@ def test_add_tokens_sentencepiece_is_refused(sentencepiece_folder: str, tmp_path
     with pytest.raises(ValueError) as error:
         add_tokens(before, ["도서관"], (), False, str(tmp_path))
     assert str(error.value) == (
-        "--add_tokens, --add_special_tokens: the vocabulary is a SentencePiece model, which cuts "
-        "texts by itself; tokens can be added to WordPiece vocabularies only."
+        "--add_tokens, --add_special_tokens: the vocabulary is a SentencePiece model; tokens can "
+        "only be added to WordPiece vocabularies."
     )

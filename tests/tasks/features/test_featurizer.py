@@ -1,4 +1,4 @@
-"""Texts to vectors, with a function of the ids in the place of a model."""
+"""Texts to vectors, with a function of the ids instead of a model."""
 
 from typing import Any
 
@@ -7,9 +7,8 @@ import pytest
 
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.tasks.batches import BatchPlan
-from bert_ko.tasks.features.extraction import Device, Extractor
+from bert_ko.tasks.features.extraction import Device, Extractor, FeatureSettings, parse_layers
 from bert_ko.tasks.features.featurizer import Featurizer
-from bert_ko.tasks.features.settings import FeatureSettings
 from bert_ko.tasks.sentences import encode_texts
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -117,3 +116,25 @@ def test_choose_plan_has_a_length_where_compiling_it_pays(
     extractor = make_extractor(Recorder(), 32, devices, is_cpu)
     sentences = encode_texts([("숲 " * count, None) for count in counts], TOKENIZER, 128)
     assert extractor.choose_plan(sentences) == BatchPlan(plan[0], (0, 2, 3), plan[1])
+
+
+def test_positions_are_googles_and_the_embeddings_are_below() -> None:
+    model = BertConfig(vocab_size=9, num_hidden_layers=4)
+    assert FeatureSettings((-1, -4, -5, 0, 3)).positions(model) == [4, 1, 0, 1, 4]
+    for layer in (4, -6):
+        with pytest.raises(ValueError) as error:
+            FeatureSettings((-1, layer)).positions(model)
+        assert str(error.value) == (
+            f"--layers: there is no layer {layer}; the model has 4, from 0 to 3 or from -1 back to "
+            "-4, and -5 for the embeddings."
+        )
+
+
+@pytest.mark.parametrize("texts", [("-1", "x"), ("1.0",), ("-1", "-1")])
+def test_parse_layers_bad_ones_are_an_error(texts: tuple[str, ...]) -> None:
+    assert parse_layers(("-1", " 2")) == (-1, 2)
+    with pytest.raises(ValueError) as error:
+        parse_layers(texts)
+    assert str(error.value) == (
+        f"--layers must be different integers such as -1,-2, got {','.join(texts)!r}."
+    )

@@ -1,4 +1,4 @@
-"""Texts with masks: where the masks stand, the batches that are computed, and what is shown."""
+"""Texts with masks: their places, the batches that are computed, and the answers."""
 
 from typing import Any
 
@@ -53,6 +53,9 @@ def test_prepare_without_mask_is_refused(text: str) -> None:
     with pytest.raises(ValueError) as error:
         prepared(text)
     assert str(error.value) == f"here: no [MASK] in {text!r}."
+    with pytest.raises(ValueError) as error:
+        MaskedLm(TOKENIZER, 64, Compute()).fill_mask(["[MASK]", text])
+    assert str(error.value) == f"text 2: no [MASK] in {text!r}."
 
 
 def test_prepare_longest_text_fits_and_one_piece_more_is_refused() -> None:
@@ -98,10 +101,7 @@ def test_fill_every_mask_is_filled_by_itself() -> None:
         Candidate("[PAD]", 0, other, "도서[PAD]에서 나무[MASK] 책"),
     ]
     assert masks[1].candidates[0] == Candidate("나무", 10, share, "도서[MASK]에서 나무나무 책")
-
-
-def test_fill_pieces_inside_a_word_lose_their_mark_in_the_text() -> None:
-    (masks,), _ = filled(["도서관[MASK] 책"], top_k=1)
+    (masks,), _ = filled(["도서관[MASK] 책"], top_k=1)  # inside a word the text has no ##
     assert masks[0].candidates[0][::3] == ("##관", "도서관관 책")
 
 
@@ -135,14 +135,8 @@ def test_fill_top_k_above_the_vocabulary_is_all_of_it() -> None:
     (masks,), _ = filled(["책 [MASK]"], top_k=1000)
     assert sorted(candidate.piece for candidate in masks[0].candidates) == sorted(PIECES)
     assert sum(candidate.probability for candidate in masks[0].candidates) == pytest.approx(1)
-
-
-def test_fill_rows_of_padding_are_no_pieces() -> None:
-    (masks,), _ = filled(["책 [MASK]"], top_k=1000, size=64)
+    (masks,), _ = filled(["책 [MASK]"], top_k=1000, size=64)  # rows of padding are no pieces
     assert len(masks[0].candidates) == len(PIECES)
-
-
-def test_fill_no_texts_compute_nothing() -> None:
     assert filled([])[0] == []
 
 
@@ -157,9 +151,3 @@ def test_fill_mask_a_list_is_filled_as_each_text_is(batch_size: int) -> None:
     assert found == [masked_lm.fill_mask(text, top_k=2) for text in texts]
     assert found[0][0].candidates[0].text == "책 책" and len(found[0][0].candidates) == 2
     assert masked_lm.fill_mask([]) == []
-
-
-def test_fill_mask_text_without_mask_is_named_by_its_number() -> None:
-    with pytest.raises(ValueError) as error:
-        MaskedLm(TOKENIZER, 64, Compute()).fill_mask(["[MASK]", "책을"])
-    assert str(error.value) == "text 2: no [MASK] in '책을'."
