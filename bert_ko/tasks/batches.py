@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ class Examples(Protocol):
 
     @property
     def lengths(self) -> Ints:
-        """[N], pieces of each example with its special tokens."""
+        """int32 [N], pieces of each example with its special tokens."""
 
     def gather(self, rows: Ints, length: int, special_ids: tuple[int, int, int]) -> HostBatch:
         """The arrays of examples.
@@ -62,13 +62,13 @@ class BatchPlan:
 
 
 def epoch_batches(lengths: Ints, plan: BatchPlan, epoch: int) -> list[Ints]:
-    """The examples of each batch of an epoch, every example once.
+    """The examples of each batch of an epoch (from 0), every example once.
 
-    Examples of a bucket are shuffled and cut into batches; what is left over goes to the next
-    longer bucket, and the batches are shuffled. The last may be short.
+    The examples of a bucket are shuffled and cut into batches; the rest moves on to the next
+    longer bucket, and the batches are shuffled. One may be short.
 
     Args:
-        lengths: pieces of all examples, [N].
+        lengths: pieces of all examples, int32 [N].
         plan: how batches are made.
         epoch: from 0.
     """
@@ -88,7 +88,7 @@ def epoch_batches(lengths: Ints, plan: BatchPlan, epoch: int) -> list[Ints]:
 
 
 def sorted_batches(lengths: Ints, batch_size: int) -> list[Ints]:
-    """Every example once for prediction, the longest first."""
+    """Every example once for prediction, the longest first; lengths are int32 [N]."""
     return _cut(np.argsort(-lengths, kind="stable").astype(np.int32), batch_size)
 
 
@@ -105,12 +105,12 @@ def gather_batch(examples: Examples, plan: BatchPlan, rows: Ints) -> HostBatch:
     """The arrays of a batch.
 
     Args:
-        examples: of which some are taken.
+        examples: all of them.
         plan: how batches are made.
-        rows: their numbers; fewer than batch_size are filled up with the first, of weight 0.
+        rows: of the batch; fewer than batch_size are filled up with the first, of weight 0.
 
     Returns:
-        What ``examples`` gather, and example_weights float32 [B].
+        What ``examples`` gather, and example_weights, float32 [B].
     """
     missing = plan.batch_size - len(rows)
     weights = np.ones(plan.batch_size, np.float32)
@@ -129,7 +129,7 @@ def predictions(
     noun: str = "examples",
     inputs: Sequence[str] = INPUTS,
 ) -> Iterator[tuple[Ints, HostBatch]]:
-    """What a model says of examples, batch by batch.
+    """What a model predicts for examples, batch by batch.
 
     Args:
         examples: all of them.
@@ -137,16 +137,14 @@ def predictions(
         plan: how batches are made.
         label: of a progress line; None shows none.
         noun: what the examples are called there.
-        inputs: which of the arrays that examples gather the model takes.
+        inputs: which of the gathered arrays the model takes.
 
     Yields:
-        Numbers of examples, and as many rows of the arrays.
+        Numbers of examples, and their rows of the arrays.
     """
-    with contextlib.ExitStack() as stack:
-        progress = None
-        if label is not None:
-            total = len(examples.lengths)
-            progress = stack.enter_context(Progress(label, total, noun, compiles=True))
+    total = len(examples.lengths)
+    line = Progress(label, total, noun, compiles=True) if label is not None else None
+    with line or contextlib.nullcontext() as progress:
         for rows in sorted_batches(examples.lengths, plan.batch_size):
             batch = gather_batch(examples, plan, rows)
             found = predict({name: batch[name] for name in inputs})
@@ -156,19 +154,12 @@ def predictions(
 
 
 class ExampleBatch(NamedTuple):
-    """A batch to train on.
+    """A batch to train on."""
 
-    Attributes:
-        features: see ``gather_batch``.
-        position: of the next batch, as values for JSON.
-        epoch: of this one, from 0.
-        rows: numbers of its examples, without filling.
-    """
-
-    features: HostBatch
-    position: dict[str, Any]
-    epoch: int
-    rows: Ints
+    features: HostBatch  # see ``gather_batch``
+    position: dict[str, Any]  # of the next batch, as values for JSON
+    epoch: int  # from 0
+    rows: Ints  # its examples, without those that fill it up
 
 
 class ExampleBatches:
@@ -186,8 +177,8 @@ class ExampleBatches:
         Args:
             examples: all of them.
             plan: how batches are made.
-            describe: names examples by their numbers, for a message: "the questions a, b, c".
-            position: of the batch to begin with, from the one before it; None for the first.
+            describe: names examples by their numbers: "the questions a, b, c".
+            position: of the first batch, from the batch before it; None for the start.
         """
         self._examples, self._plan, self._describe = examples, plan, describe
         self._begin = (position["epoch"], position["batch"]) if position else (0, 0)
@@ -208,23 +199,3 @@ class ExampleBatches:
         """Names the first examples of a batch, for a message."""
         first = self._describe(batch.rows[:3])
         return f"Its batch of {len(batch.rows)} begins with {first}"
-
-
-def batch_source(
-    examples: Examples, plan: BatchPlan, describe: Callable[[Ints], str]
-) -> Callable[[int, dict[str, Any] | None], ExampleBatches]:
-    """What a task takes its batches from.
-
-    Args:
-        examples: to train on.
-        plan: how batches are made, with any seed.
-        describe: see ``ExampleBatches``.
-
-    Returns:
-        From the seed of a run, and where its data goes on.
-    """
-
-    def source(seed: int, position: dict[str, Any] | None) -> ExampleBatches:
-        return ExampleBatches(examples, replace(plan, seed=seed), describe, position)
-
-    return source

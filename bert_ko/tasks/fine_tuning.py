@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from bert_ko import files
@@ -19,33 +20,39 @@ from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.session import Results, SeedScores, Trained
 
 Reported = TypeVar("Reported", bound=Any)
+Report = Callable[[SeedScores], str]
 
 
 class TrainingData(NamedTuple):
-    """What is trained on.
-
-    Attributes:
-        path: the file.
-        examples: of it, cut into pieces.
-        describe: names examples by their numbers, for messages: "the questions a, b, c".
-    """
+    """A file that is trained on, cut into pieces."""
 
     path: str
     examples: Examples
-    describe: Callable[[Ints], str]
+    describe: Callable[[Ints], str]  # names examples by number: "the questions a, b, c"
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What every report shows.
+
+    Attributes:
+        title: of the page.
+        facts: of the run, in order: name and value.
+        metrics: records of metrics.jsonl.
+        seeds: (seed, scores) of runs that differ in their seed alone.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    metrics: Sequence[Mapping[str, Any]]
+    seeds: SeedScores
 
 
 class FineTuneTask:
     """Base class of tasks that fine-tune on examples; see training.session.Task.
 
-    A subclass reads its files in its constructor and sets ``head`` and what it trains on; it adds
-    ``evaluate`` and ``finish``.
-
-    Attributes:
-        config: flags.
-        model: configuration and tokenizer.
-        training: None where nothing is trained.
-        identity: by flag, what must stay the same for a run to resume; see ``file_identity``.
+    A subclass reads its files in its constructor, sets ``head``, ``identity`` and ``training``
+    (None where nothing is trained), and adds ``evaluate`` and ``finish``.
     """
 
     main_metric: str
@@ -78,7 +85,7 @@ class FineTuneTask:
     @property
     def is_asked(self) -> bool:
         """Whether ``finish`` has anything to do."""
-        return bool(self.batch_sizes)
+        return self.config.do_predict or self.config.is_trial
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,18 +95,10 @@ class FineTuneTask:
         return steps_per_epoch(len(self.training.examples.lengths), self.config.train_batch_size)
 
     def plan(self, batch_size: int, lengths: Ints | None) -> BatchPlan:
-        """How examples are put into batches.
-
-        Args:
-            batch_size: examples of a batch.
-            lengths: pieces of all examples; None where they are not known yet.
-        """
+        """How examples are batched whose pieces are int32 [N]; None where they are unknown."""
         config = self.config
-        return BatchPlan(
-            batch_size,
-            self.tokenizer.vocab.special_ids,
-            batch_lengths(config.max_seq_length, config.length_buckets, lengths),
-        )
+        padded = batch_lengths(config.max_seq_length, config.length_buckets, lengths)
+        return BatchPlan(batch_size, self.tokenizer.vocab.special_ids, padded)
 
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> ExampleBatches:
         """See Task."""
@@ -121,8 +120,8 @@ class FineTuneTask:
         """What every report says of the run.
 
         Args:
-            step: updates that the model has seen.
-            seconds: that the predictions took.
+            step: of the weights.
+            seconds: that prediction took.
         """
         config, model = self.config, self.model.config
         begun = "random weights" if config.do_train else "see run.json of the run"
@@ -136,14 +135,12 @@ class FineTuneTask:
         ]
 
 
-def reporter(
-    data: Reported, render: Callable[[Reported], str], noun: str
-) -> Callable[[SeedScores], str]:
+def reporter(data: Reported, render: Callable[[Reported], str], noun: str) -> Report:
     """Makes ``Results.report``.
 
     Args:
-        data: what the page shows, with the fields facts and seeds.
-        render: makes the page.
+        data: a ReportData.
+        render: makes the page of it.
         noun: what the page lists: "questions".
     """
 

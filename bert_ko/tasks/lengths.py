@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-COUNT = 8  # every length more is compiled once more
+COUNT = 8  # each further length is compiled once
 MULTIPLE = 16
 _FEATURE_COUNT, _FEATURE_MULTIPLE = 12, 8  # of lengths that are compiled only where that pays
-_STEP = 64  # between the lengths of batches whose examples are not known before
+_STEP = 64  # between the lengths of batches whose examples are not yet known
 
 
 def choose_lengths(
     lengths: npt.NDArray[np.int32], max_length: int, count: int = COUNT, multiple: int = MULTIPLE
 ) -> tuple[int, ...]:
-    """The lengths with which padding is least, if each example is padded to the next of them.
+    """The lengths with the least padding, if each example is padded to the next of them.
 
     Args:
-        lengths: pieces of each example, none above max_length.
+        lengths: pieces of each example, int32 [N], none above max_length.
         max_length: of the model's input.
-        count: so many lengths at most.
-        multiple: of which all but max_length are.
+        count: of lengths at most.
+        multiple: all lengths but max_length are multiples of it.
 
     Returns:
-        Ascending; max_length alone where there are no examples.
+        Ascending; max_length alone if there are no examples.
 
     >>> choose_lengths(np.array([3, 3, 3, 20, 21, 64], np.int32), 64, count=2, multiple=8)
     (24, 64)
@@ -33,12 +33,12 @@ def choose_lengths(
     if not len(values):
         return (max_length,)
     up_to = np.concatenate([[0], np.cumsum(counts)])
-    # padded[j]: least pieces for the examples of the first j values, the last length being values[j
-    # - 1]; with one length more in each round.
+    # padded[j]: the least pieces for the examples of values up to j, which is the last length; each
+    # round allows one length more.
     padded = up_to[1:] * values
     ends = np.zeros((1, len(values)), np.int64)
     for _ in range(min(count, len(values)) - 1):
-        # [i, j]: examples up to value i padded before, those behind it up to j padded to j.
+        # [i, j]: examples up to value i as before, those above it, up to j, padded to j.
         total = padded[:, None] + (up_to[None, 1:] - up_to[1:, None]) * values[None]
         total[np.tril_indices(len(values), -1)] = np.iinfo(np.int64).max
         ends = np.concatenate([ends, total.argmin(axis=0)[None]])
@@ -53,12 +53,12 @@ def choose_lengths(
 def batch_lengths(
     max_seq_length: int, length_buckets: bool, lengths: npt.NDArray[np.int32] | None
 ) -> tuple[int, ...]:
-    """To which lengths examples are padded.
+    """The lengths to which examples are padded.
 
     Args:
-        max_seq_length: of the longest of them.
-        length_buckets: to several, if useful.
-        lengths: pieces of all examples; None where they are not known yet.
+        max_seq_length: of the longest example.
+        length_buckets: whether there may be several.
+        lengths: pieces of all examples, int32 [N]; None where they are not yet known.
     """
     if not length_buckets:
         return (max_seq_length,)

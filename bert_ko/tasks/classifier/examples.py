@@ -9,26 +9,14 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from bert_ko.json_files import expect, kind_of, load_json
 from bert_ko.tasks.classifier.forms import TaskForm
-from bert_ko.tasks.classifier.tables import (
-    Table,
-    listed,
-    read_table,
-)
+from bert_ko.tasks.classifier.tables import Table, listed, read_table
 from bert_ko.text_lines import read_lines, source_name
-
-ProblemKind = Literal[
-    "blank_line",
-    "empty_text",
-    "repeated_id",
-    "score_out_of_range",
-    "untranslated",  # the only one whose example is left out
-]
 
 
 class Example(NamedTuple):
@@ -48,36 +36,24 @@ class Example(NamedTuple):
     label: str | None = None
     score: float | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something in a file that is not as it should be, and was passed over.
-
-    example_id: None for what belongs to no example.
-    detail: what was found where, in one line.
-    """
-
-    kind: ProblemKind
-    example_id: str | None
-    detail: str
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """One, or the two of a pair."""
+        return (self.text_a,) if self.text_b is None else (self.text_a, self.text_b)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A file of examples, in its order."""
+    """A file of examples, in its order; what is odd in it by kind, each with its place."""
 
     path: str
     examples: tuple[Example, ...]
-    problems: tuple[Problem, ...]
+    problems: Mapping[str, Sequence[str]]
 
     def label_counts(self) -> dict[str, int]:
         """Returns the number of examples of each label, as `sort_labels` orders them."""
         counts = Counter(example.label for example in self.examples if example.label is not None)
         return {label: counts[label] for label in sort_labels(counts)}
-
-    def problem_counts(self) -> dict[ProblemKind, int]:
-        """Returns how often each kind of problem was found, in the order of `problems`."""
-        return dict(Counter(problem.kind for problem in self.problems))
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
@@ -106,16 +82,14 @@ def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
     """
     table = read_table(path)
     examples = _examples(table, form, needs_labels)
-    problems = [
-        Problem("blank_line", None, f"{table.place.of(line)} is empty and passed over")
-        for line in table.blank_lines
-    ]
-    problems += _problems(table, examples, form)
+    problems: dict[str, list[str]] = {}
+    for kind, detail in _problems(table, examples, form):
+        problems.setdefault(kind, []).append(detail)
     if form.placeholder is not None:
-        examples = [example for example in examples if form.placeholder not in _texts_of(example)]
+        examples = [example for example in examples if not _is_left_out(example, form)]
         if not examples:
             raise ValueError(f"{path} has no example: a text of each is {form.placeholder!r}.")
-    return Dataset(path, tuple(examples), tuple(problems))
+    return Dataset(path, tuple(examples), problems)
 
 
 def read_texts(path: str, *, is_pair: bool | None = None) -> tuple[Example, ...]:
@@ -266,25 +240,29 @@ def _plain_text(cell: Any, table: Table, index: int, column: str) -> str:
     raise ValueError(f"{place} must be a string or a number, got {kind_of(cell)}.")
 
 
-def _texts_of(example: Example) -> tuple[str, ...]:
-    texts = (example.text_a, example.text_b)
-    return tuple(text.strip() for text in texts if text is not None)
+def _is_left_out(example: Example, form: TaskForm) -> bool:
+    return any(text.strip() == form.placeholder for text in example.texts)
 
 
-def _problems(table: Table, examples: Sequence[Example], form: TaskForm) -> Iterator[Problem]:
+def _problems(
+    table: Table, examples: Sequence[Example], form: TaskForm
+) -> Iterator[tuple[str, str]]:
+    """Yields what is odd: its kind, and what was found where."""
+    for line in table.blank_lines:
+        yield "blank_line", f"{table.place.of(line)} is empty and skipped"
     least, greatest = form.score_range or (-math.inf, math.inf)
     seen: set[str] = set()
     for index, example in enumerate(examples):
-        example_id, text_a, text_b, _, score = example
-        if not text_a.strip() or (text_b is not None and not text_b.strip()):
-            yield Problem("empty_text", example_id, f"{table.where(index)}: a text is empty")
-        if form.placeholder is not None and form.placeholder in _texts_of(example):
-            detail = f"{table.where(index)}: {form.placeholder!r} for a text; left out"
-            yield Problem("untranslated", example_id, detail)
-        if example_id in seen:
-            detail = f"{table.where(index)}: the id {example_id!r} again; both are kept"
-            yield Problem("repeated_id", example_id, detail)
-        seen.add(example_id)
+        place, score = table.where(index), example.score
+        if not all(map(str.strip, example.texts)):
+            yield "empty_text", f"{place}: a text is empty"
+        if _is_left_out(example, form):
+            yield "untranslated", f"{place}: {form.placeholder!r} for a text; left out"
+        if example.example_id in seen:
+            yield "repeated_id", f"{place}: the id {example.example_id!r} again; both are kept"
+        seen.add(example.example_id)
         if score is not None and not least <= score <= greatest:
-            detail = f"{table.where(index)}: {score:g} is not in {least:g}..{greatest:g}; kept"
-            yield Problem("score_out_of_range", example_id, detail)
+            yield (
+                "score_out_of_range",
+                f"{place}: {score:g} is not in {least:g}..{greatest:g}; kept",
+            )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from bert_ko import files
-from bert_ko.compression import COMPRESSIONS
+from bert_ko.tasks.settings import Split
 
 TaskName = Literal["nsmc", "ynat", "korsts", "paws", "tsv"]
 Kind = Literal["classification", "regression"]
-Split = Literal["train", "dev", "test"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -133,32 +130,3 @@ FORMS: Mapping[TaskName, TaskForm] = {
     ),
     "tsv": table_form(),
 }
-
-
-def find_file(data_dir: str, form: TaskForm, split: Split) -> str:
-    """Returns the path of a task's file in a folder, local or remote, compressed or not.
-
-    Raises:
-        FileNotFoundError: There is none; the message lists the names that were tried.
-    """
-    if not files.is_remote(data_dir) and not os.path.isdir(data_dir):
-        raise FileNotFoundError(f"--data_dir={data_dir} is no folder.")
-    names = form.files[split]
-    for name in names:
-        for extension in ("", *COMPRESSIONS):
-            path = os.path.join(data_dir, name + extension)
-            if _is_file(path):
-                return path
-    raise FileNotFoundError(
-        f"--data_dir={data_dir} has no file for {split}; looked for {', '.join(names)}, "
-        f"each also with {', '.join(COMPRESSIONS)}."
-    )
-
-
-def _is_file(path: str) -> bool:
-    if not files.is_remote(path):
-        return os.path.isfile(path)
-    try:
-        return bool(files.expand_inputs([path]))
-    except FileNotFoundError:
-        return False

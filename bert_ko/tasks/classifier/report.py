@@ -23,6 +23,7 @@ from bert_ko.report.page import (
     finite,
     render_task_page,
 )
+from bert_ko.tasks import fine_tuning
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.scores import ClassScores, Floats, Ints, RegressionScores
 
@@ -59,38 +60,26 @@ _CURVES = {
 
 
 @dataclass(frozen=True)
-class ReportData:
+class ReportData(fine_tuning.ReportData):
     """What a report shows.
 
     Attributes:
-        title: of the page.
-        facts: of the run, in order: name and value.
         examples: N, in the order of the file.
         labels: K names; none for a regression.
         golds: [N], the number of the label, or the score.
         predictions: float32, probabilities [N, K], or scores [N].
         scores: of them.
-        metrics: records of metrics.jsonl.
-        seeds: (seed, scores) of runs that differ in their seed alone.
     """
 
-    title: str
-    facts: Sequence[tuple[str, str]]
     examples: Sequence[Example]
     labels: Sequence[str]
     golds: Ints | Floats
     predictions: Floats
     scores: ClassScores | RegressionScores
-    metrics: Sequence[Mapping[str, Any]]
-    seeds: Sequence[tuple[int, Mapping[str, float]]]
 
 
 def render_report(data: ReportData) -> str:
-    """Returns the report as HTML.
-
-    Args:
-        data: what it shows.
-    """
+    """Returns the report as HTML."""
     values = report_values(data)
     if isinstance(data.scores, ClassScores):
         headline, names = _class_headline(data.scores), _CLASS_NAMES
@@ -108,9 +97,6 @@ def render_report(data: ReportData) -> str:
 def report_values(data: ReportData) -> dict[str, Any]:
     """Returns what the script of the page lists.
 
-    Args:
-        data: what the report shows.
-
     Returns:
         labels, and examples. Of classes: gold, the number of the label; its probability; best, the
         likeliest labels, [number, probability], the predicted one first; outcome, right or wrong.
@@ -119,31 +105,24 @@ def report_values(data: ReportData) -> dict[str, Any]:
     is_regression = isinstance(data.scores, RegressionScores)
     results = _score_results(data) if is_regression else _class_results(data)
     examples = [
-        {"id": example.example_id, "texts": _texts(example), **result}
+        {"id": example.example_id, "texts": list(example.texts), **result}
         for example, result in zip(data.examples, results, strict=True)
     ]
     return {"labels": list(data.labels), "examples": examples}
 
 
-def _texts(example: Example) -> list[str]:
-    return [text for text in (example.text_a, example.text_b) if text is not None]
-
-
 def _class_results(data: ReportData) -> list[dict[str, Any]]:
     best = np.argsort(-data.predictions, axis=1, kind="stable")[:, :_BEST]
-    results = []
-    for gold, labels, row in zip(
-        data.golds.tolist(), best.tolist(), data.predictions.tolist(), strict=True
-    ):
-        results.append(
-            {
-                "gold": gold,
-                "probability": finite(row[gold], 5),
-                "best": [[label, finite(row[label], 5)] for label in labels],
-                "outcome": "right" if labels[0] == gold else "wrong",
-            }
-        )
-    return results
+    rows = zip(data.golds.tolist(), best.tolist(), data.predictions.tolist(), strict=True)
+    return [
+        {
+            "gold": gold,
+            "probability": finite(row[gold], 5),
+            "best": [[label, finite(row[label], 5)] for label in labels],
+            "outcome": "right" if labels[0] == gold else "wrong",
+        }
+        for gold, labels, row in rows
+    ]
 
 
 def _score_results(data: ReportData) -> list[dict[str, Any]]:

@@ -34,25 +34,22 @@ def label_list(types: Iterable[str]) -> tuple[str, ...]:
     return (OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(set(types)) for mark in "BI"))
 
 
-def repair_bio(tags: Sequence[str]) -> tuple[tuple[str, ...], int]:
+def repair_bio(tags: Sequence[str]) -> tuple[str, ...]:
     """Makes every entity begin with B, also those of IOB1, which begin with I.
 
     >>> repair_bio(["O", "I-PS", "I-PS", "I-LC"])
-    (('O', 'B-PS', 'I-PS', 'B-LC'), 2)
+    ('O', 'B-PS', 'I-PS', 'B-LC')
 
     Returns:
-        The tags, and how many were changed. entities() of both are the same.
+        Tags with the same entities().
     """
     repaired: list[str] = []
-    number = 0
-    last = ""  # type of the entity that a tag would go on with
+    last = ""  # type of the entity that an I tag would continue
     for tag in tags:
         mark, _, kind = tag.partition("-")
-        is_wrong = mark == "I" and kind != last
-        repaired.append(f"B-{kind}" if is_wrong else tag)
-        number += is_wrong
+        repaired.append(f"B-{kind}" if mark == "I" and kind != last else tag)
         last = kind
-    return tuple(repaired), number
+    return tuple(repaired)
 
 
 def entities(tags: Sequence[str], strict: bool = False) -> list[Entity]:

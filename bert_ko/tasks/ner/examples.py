@@ -6,9 +6,8 @@ give words alone it is the words with one blank between them. Nothing else is no
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
@@ -18,11 +17,6 @@ from bert_ko.text_lines import open_lines, read_lines
 
 FileFormat = Literal["auto", "klue", "naver", "conll"]
 Unit = Literal["character", "word"]
-ProblemKind = Literal[
-    "ill_formed_tag",  # an I tag that continues no entity; one problem a tag
-    "repeated_id",
-    "empty_sentence",  # an id without characters
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +46,20 @@ class Sentence:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something in a file that is not as it should be, and was mended or passed over.
-
-    detail: what was found where, in one line.
-    """
-
-    kind: ProblemKind
-    sentence_id: str
-    detail: str
-
-
 @dataclass(frozen=True)
 class Dataset:
-    """A file of tagged sentences."""
+    """A file of tagged sentences; what was odd in it by kind, each with its place."""
 
     path: str
     unit: Unit
     sentences: tuple[Sentence, ...]
-    problems: tuple[Problem, ...]
+    problems: Mapping[str, Sequence[str]]
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The tag set: O, then B and I of every type that occurs, the types sorted."""
         tags = {tag for sentence in self.sentences for tag in sentence.tags}
         return label_list(tag[2:] for tag in tags if tag != OUTSIDE)
-
-    def problem_counts(self) -> dict[ProblemKind, int]:
-        """Returns how often each kind of problem was found, in the order of the file."""
-        return dict(Counter(problem.kind for problem in self.problems))
 
 
 def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
@@ -109,7 +87,7 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
         raise ValueError(f"{path} is empty; expected tagged sentences.")
     chosen = detect(path, lines) if file_format == "auto" else file_format
     unit: Unit = "character" if chosen == "klue" else "word"
-    return _Builder(path, unit).build(PARSERS[chosen](path, lines))
+    return _build(path, unit, PARSERS[chosen](path, lines))
 
 
 def read_texts(path: str) -> Iterator[Sentence]:
@@ -143,48 +121,32 @@ def plain_sentence(text: str, number: int) -> Sentence:
     return Sentence(str(number), text, tuple(starts), tuple(ends), (), number)
 
 
-@dataclass
-class _Builder:
-    """Makes sentences of the blocks of one file; gathers problems on the way."""
+def _build(path: str, unit: Unit, blocks: Iterable[Block]) -> Dataset:
+    sentences: list[Sentence] = []
+    problems: dict[str, list[str]] = {}
+    seen: set[str] = set()
 
-    path: str
-    unit: Unit
-    _problems: list[Problem] = field(default_factory=list)
+    def report(kind: str, line: int, what: str) -> None:
+        problems.setdefault(kind, []).append(f"{path}:{line}: {what}")
 
-    def build(self, blocks: Iterable[Block]) -> Dataset:
-        sentences: list[Sentence] = []
-        seen: set[str] = set()
-        for block in blocks:
-            name = block.sentence_id or str(block.line)
-            if name in seen:
-                self._report("repeated_id", name, block.line, "the id stands there again")
-            seen.add(name)
-            if block.rows:
-                sentences.append(self._sentence(block, name))
-            else:
-                self._report("empty_sentence", name, block.line, "no characters follow")
-        if not sentences:
-            raise ValueError(f"{self.path} has no sentence; expected tagged sentences.")
-        return Dataset(self.path, self.unit, tuple(sentences), tuple(self._problems))
-
-    def _report(self, kind: ProblemKind, sentence_id: str, line: int, what: str) -> None:
-        self._problems.append(Problem(kind, sentence_id, f"{self.path}:{line}: {what}"))
-
-    def _sentence(self, block: Block, name: str) -> Sentence:
-        tags, number = repair_bio([row.tag for row in block.rows])
-        changed = zip(block.rows, tags, strict=True) if number else ()
-        for row, tag in changed:
+    for block in blocks:
+        name = block.sentence_id or str(block.line)
+        if name in seen:
+            report("repeated_id", block.line, f"the id {name} is repeated")
+        seen.add(name)
+        if not block.rows:
+            report("empty_sentence", block.line, "no characters follow")
+            continue
+        tags = repair_bio([row.tag for row in block.rows])
+        for row, tag in zip(block.rows, tags, strict=True):
             if row.tag != tag:
                 what = f"{row.tag} of {row.text!r} continues no entity; read as {tag}"
-                self._report("ill_formed_tag", name, row.line, what)
-        gap = " " if self.unit == "word" else ""
+                report("ill_formed_tag", row.line, what)
+        gap = " " if unit == "word" else ""
         units = [row.text for row in block.rows]
         ends = list(accumulate(len(unit) + len(gap) for unit in units))
-        return Sentence(
-            sentence_id=name,
-            text=gap.join(units),
-            starts=tuple([0, *ends[:-1]]),
-            ends=tuple(end - len(gap) for end in ends),
-            tags=tags,
-            line=block.line,
-        )
+        starts, stops = (0, *ends[:-1]), tuple(end - len(gap) for end in ends)
+        sentences.append(Sentence(name, gap.join(units), starts, stops, tags, block.line))
+    if not sentences:
+        raise ValueError(f"{path} has no sentence; expected tagged sentences.")
+    return Dataset(path, unit, tuple(sentences), problems)

@@ -13,22 +13,18 @@ import pytest
 from bert_ko.tasks.classifier.examples import (
     Dataset,
     Example,
-    Problem,
     read_dataset,
     read_texts,
     sort_labels,
 )
-from bert_ko.tasks.classifier.forms import FORMS, find_file, table_form
+from bert_ko.tasks.classifier.forms import FORMS, table_form
+from bert_ko.tasks.labelling import find_file
 
 WriteFile = Callable[[str, str | bytes], str]
 
 KLUE_TOPICS = ["IT과학", "경제", "사회", "생활문화", "세계", "스포츠", "정치"]
 STS_HEADER = "genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2\n"
 PAWS_HEADER = "id\tsentence1\tsentence2\tlabel\n"
-
-
-def kinds(dataset: Dataset) -> list[tuple[str, str | None]]:
-    return [(problem.kind, problem.example_id) for problem in dataset.problems]
 
 
 def labels(dataset: Dataset) -> list[str | None]:
@@ -60,7 +56,7 @@ def test_read_dataset_nsmc_gives_literal_values(write_file: WriteFile) -> None:
             Example("12", " 지루하다 ", None, "0", None),
             Example("13", "", None, "1", None),
         ),
-        problems=(Problem("empty_text", "13", f"{path}:4: a text is empty"),),
+        problems={"empty_text": [f"{path}:4: a text is empty"]},
     )
 
 
@@ -73,7 +69,7 @@ def test_read_dataset_ynat_csv_reads_the_topic(write_file: WriteFile) -> None:
         Example("7", "비, 눈 온다", label="생활문화"),
         Example("8", "공 찬다", label="스포츠"),
     )
-    assert dataset.problems == ()
+    assert dataset.problems == {}
 
 
 def test_read_dataset_ynat_index_is_named_by_the_file_beside(write_file: WriteFile) -> None:
@@ -127,7 +123,7 @@ def test_read_dataset_korsts_reads_scores_and_pairs(write_file: WriteFile) -> No
         Example("2", '비가 "온다', "비가 내린다", None, 4.2),
         Example("3", "개가 뛴다", "산이 높다", None, 0.0),
     )
-    assert dataset.problems == ()  # its column id repeats, and is no id
+    assert dataset.problems == {}  # its column id repeats, and is no id
     assert dataset.label_counts() == {}
 
 
@@ -138,10 +134,11 @@ def test_read_dataset_korsts_score_out_of_range_is_counted_and_kept(
     path = write_file("sts-dev.tsv", STS_HEADER + "".join(rows))
     dataset = read_dataset(path, FORMS["korsts"], needs_labels=True)
     assert [example.score for example in dataset.examples] == [5.0, 5.1, -0.2, 0.0]
-    assert dataset.problems == (
-        Problem("score_out_of_range", "3", f"{path}:3: 5.1 is not in 0..5; kept"),
-        Problem("score_out_of_range", "4", f"{path}:4: -0.2 is not in 0..5; kept"),
-    )
+    assert dataset.problems == {
+        "score_out_of_range": [
+            f"{path}:3: 5.1 is not in 0..5; kept", f"{path}:4: -0.2 is not in 0..5; kept",
+        ]
+    }  # fmt: skip
 
 
 def test_read_dataset_paws_untranslated_rows_are_left_out_and_counted(
@@ -158,9 +155,10 @@ def test_read_dataset_paws_untranslated_rows_are_left_out_and_counted(
         Example("4", "NS 역은 크다", "역은 크다", "1"),
         Example("5", "역이다", "", "1"),
     )
-    assert kinds(dataset) == [("untranslated", "2"), ("untranslated", "3"), ("empty_text", "5")]
-    assert dataset.problems[0].detail == f"{path}:3: 'NS' for a text; left out"
-    assert dataset.problem_counts() == {"untranslated": 2, "empty_text": 1}
+    assert dataset.problems == {
+        "untranslated": [f"{path}:{line}: 'NS' for a text; left out" for line in (3, 4)],
+        "empty_text": [f"{path}:6: a text is empty"],
+    }
 
 
 def test_read_dataset_paws_of_untranslated_rows_only_is_refused(write_file: WriteFile) -> None:
@@ -172,7 +170,7 @@ def test_read_dataset_paws_of_untranslated_rows_only_is_refused(write_file: Writ
 def test_read_dataset_placeholder_of_another_task_is_a_text(write_file: WriteFile) -> None:
     path = write_file("a.tsv", "text\tlabel\nNS\t1\n")
     dataset = read_dataset(path, FORMS["tsv"], needs_labels=True)
-    assert (dataset.examples, dataset.problems) == ((Example("2", "NS", label="1"),), ())
+    assert (dataset.examples, dataset.problems) == ((Example("2", "NS", label="1"),), {})
 
 
 @pytest.mark.parametrize(
@@ -211,8 +209,9 @@ def test_read_dataset_repeated_ids_are_counted_and_kept(write_file: WriteFile) -
     path = write_file("a.tsv", "id\tdocument\tlabel\n1\t봄\t0\n2\t비\t1\n1\t눈\t0\n1\t해\t0\n")
     dataset = read_dataset(path, FORMS["nsmc"], needs_labels=True)
     assert [example.text_a for example in dataset.examples] == ["봄", "비", "눈", "해"]
-    assert kinds(dataset) == [("repeated_id", "1"), ("repeated_id", "1")]
-    assert dataset.problems[0].detail == f"{path}:4: the id '1' again; both are kept"
+    assert dataset.problems == {
+        "repeated_id": [f"{path}:{line}: the id '1' again; both are kept" for line in (4, 5)]
+    }
 
 
 def test_read_dataset_empty_id_is_the_place(write_file: WriteFile) -> None:
@@ -225,14 +224,16 @@ def test_read_dataset_blank_lines_are_counted(write_file: WriteFile) -> None:
     path = write_file("a.tsv", "id\tdocument\tlabel\n1\t봄\t0\n\n2\t비\t1\n")
     dataset = read_dataset(path, FORMS["nsmc"], needs_labels=True)
     assert len(dataset.examples) == 2
-    assert dataset.problems == (Problem("blank_line", None, f"{path}:3 is empty and passed over"),)
+    assert dataset.problems == {"blank_line": [f"{path}:3 is empty and skipped"]}
 
 
 @pytest.mark.parametrize("empty", ["", "  ", "\u3000"])
 def test_read_dataset_empty_text_is_counted_and_kept(empty: str, write_file: WriteFile) -> None:
     path = write_file("a.tsv", f"{PAWS_HEADER}1\t{empty}\t눈\t0\n2\t눈\t{empty}\t0\n")
     dataset = read_dataset(path, FORMS["paws"], needs_labels=True)
-    assert kinds(dataset) == [("empty_text", "1"), ("empty_text", "2")]
+    assert dataset.problems == {
+        "empty_text": [f"{path}:{line}: a text is empty" for line in (2, 3)]
+    }
     assert dataset.examples == (Example("1", empty, "눈", "0"), Example("2", "눈", empty, "0"))
 
 
@@ -406,10 +407,10 @@ def test_read_texts_missing_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("split", "count"), [("train", 150_000), ("dev", 10_000)])
 def test_read_dataset_real_nsmc_has_all_rows(split: Any, count: int, data_folder: Path) -> None:
-    path = find_file(str(data_folder / "nsmc"), FORMS["nsmc"], split)
+    path = find_file(str(data_folder / "nsmc"), FORMS["nsmc"].files[split], split)
     dataset = read_dataset(path, FORMS["nsmc"], needs_labels=True)
     assert len(dataset.examples) == count
-    assert dataset.problem_counts() == {}
+    assert dataset.problems == {}
     counts = dataset.label_counts()
     assert list(counts) == ["0", "1"]
     assert sum(counts.values()) == count
@@ -419,10 +420,10 @@ def test_read_dataset_real_nsmc_has_all_rows(split: Any, count: int, data_folder
 def test_read_dataset_real_ynat_has_all_rows_and_topics(
     split: Any, count: int, data_folder: Path
 ) -> None:
-    path = find_file(str(data_folder / "ynat"), FORMS["ynat"], split)
+    path = find_file(str(data_folder / "ynat"), FORMS["ynat"].files[split], split)
     dataset = read_dataset(path, FORMS["ynat"], needs_labels=True)
     assert len(dataset.examples) == count
-    assert dataset.problem_counts() == {}
+    assert dataset.problems == {}
     assert list(dataset.label_counts()) == KLUE_TOPICS
 
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bert_ko.tasks.classifier.forms import FORMS, SPLITS, Split, TaskName, find_file, table_form
+from bert_ko.tasks.classifier.forms import FORMS, SPLITS, TaskName, table_form
+from bert_ko.tasks.labelling import find_file
+from bert_ko.tasks.settings import Split
 
 
 def found(folder: Path, name: TaskName, split: Split) -> str:
-    return Path(find_file(str(folder), FORMS[name], split)).name
+    return Path(find_file(str(folder), FORMS[name].files[split], split)).name
 
 
 @pytest.mark.parametrize("name", list(FORMS))
@@ -90,7 +92,7 @@ def test_find_file_without_any_lists_the_names(tmp_path: Path) -> None:
         "ratings_test.txt, each also with .gz, .bz2, .xz, .zst."
     )
     with pytest.raises(FileNotFoundError) as caught:
-        find_file(str(tmp_path), FORMS["nsmc"], "dev")
+        find_file(str(tmp_path), FORMS["nsmc"].files["dev"], "dev")
     assert str(caught.value) == message
 
 
@@ -99,7 +101,7 @@ def test_find_file_without_the_folder_says_so(tmp_path: Path) -> None:
     for name in ("nothing", "file"):
         folder = str(tmp_path / name)
         with pytest.raises(FileNotFoundError, match=rf"--data_dir=.*/{name} is no folder\."):
-            find_file(folder, FORMS["nsmc"], "dev")
+            find_file(folder, FORMS["nsmc"].files["dev"], "dev")
 
 
 def test_find_file_glob_characters_of_a_folder_are_plain(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_find_file_glob_characters_of_a_folder_are_plain(tmp_path: Path) -> None
         (tmp_path / name).mkdir()
     (tmp_path / "자료1" / "dev.tsv").touch()
     with pytest.raises(FileNotFoundError, match="has no file for dev"):
-        find_file(str(tmp_path / "자료[1]"), FORMS["tsv"], "dev")
+        find_file(str(tmp_path / "자료[1]"), FORMS["tsv"].files["dev"], "dev")
 
 
 def test_find_file_remote_folder_is_searched() -> None:
@@ -116,9 +118,9 @@ def test_find_file_remote_folder_is_searched() -> None:
     file_system = MemoryFileSystem()
     file_system.pipe("/classifier_forms/sts-dev.tsv.gz", b"")
     try:
-        path = find_file("memory://classifier_forms", FORMS["korsts"], "dev")
+        path = find_file("memory://classifier_forms", FORMS["korsts"].files["dev"], "dev")
         assert path == "memory://classifier_forms/sts-dev.tsv.gz"
         with pytest.raises(FileNotFoundError, match=r"looked for sts-test\.tsv, each"):
-            find_file("memory://classifier_forms", FORMS["korsts"], "test")
+            find_file("memory://classifier_forms", FORMS["korsts"].files["test"], "test")
     finally:
         file_system.rm("/classifier_forms", recursive=True)

@@ -14,7 +14,6 @@ from bert_ko.tasks.ner.bio import Entity, entities, tagged_text
 from bert_ko.tasks.ner.examples import (
     Dataset,
     FileFormat,
-    Problem,
     Sentence,
     read_dataset,
     read_texts,
@@ -74,9 +73,8 @@ def units(sentence: Sentence) -> list[str]:
 def test_read_dataset_klue_gives_literal_values(file_format: FileFormat, tmp_path: Path) -> None:
     path = write(tmp_path, KLUE)
     dataset = read_dataset(path, file_format)
-    assert dataset == Dataset(path, "character", KLUE_SENTENCES, ())
+    assert dataset == Dataset(path, "character", KLUE_SENTENCES, {})
     assert dataset.labels == ("O", "B-LC", "I-LC", "B-PS", "I-PS")
-    assert dataset.problem_counts() == {}
 
 
 @pytest.mark.parametrize("file_format", ["auto", "naver"])
@@ -93,7 +91,7 @@ def test_read_dataset_naver_lines_give_literal_values(
         line=1,
     )
     second = Sentence("2", "예", (0,), (1,), ("O",), 2)
-    assert read_dataset(path, file_format) == Dataset(path, "word", (first, second), ())
+    assert read_dataset(path, file_format) == Dataset(path, "word", (first, second), {})
 
 
 @pytest.mark.parametrize("file_format", ["auto", "naver"])
@@ -105,7 +103,7 @@ def test_read_dataset_naver_rows_are_numbered_words(
     assert texts(dataset) == ["민수는 내일 모레 떠난다", "예"]
     assert tags(dataset) == ["B-PER B-DAT I-DAT O", "O"]
     assert [(s.sentence_id, s.line) for s in dataset.sentences] == [("1", 1), ("6", 6)]
-    assert dataset.problems == ()
+    assert dataset.problems == {}
 
 
 @pytest.mark.parametrize("file_format", ["auto", "conll"])
@@ -121,7 +119,7 @@ def test_read_dataset_conll_takes_first_and_last_column(
     assert dataset.sentences[0].ends == (2, 4, 7)
     assert tags(dataset) == ["B-PER O O", "B-LOC"]
     assert [(s.sentence_id, s.line) for s in dataset.sentences] == [("3", 3), ("7", 7)]
-    assert dataset.problems == ()
+    assert dataset.problems == {}
 
 
 def test_read_dataset_conll_token_with_blank_stands_between_tabs(tmp_path: Path) -> None:
@@ -142,7 +140,7 @@ def test_read_dataset_conll_bare_types_are_one_entity_each_run(tmp_path: Path) -
     content = "김 PER\n민수 PER\n와 O\n서울 LOC\n역 STATION\n역 O\n\n민수 PER\n"
     dataset = read(tmp_path, content)
     assert tags(dataset) == ["B-PER I-PER O B-LOC B-STATION O", "B-PER"]
-    assert dataset.problems == ()
+    assert dataset.problems == {}
 
 
 def test_read_dataset_iob1_is_mended_and_counted(tmp_path: Path) -> None:
@@ -150,25 +148,20 @@ def test_read_dataset_iob1_is_mended_and_counted(tmp_path: Path) -> None:
     path = write(tmp_path, content)
     dataset = read_dataset(path)
     assert tags(dataset) == ["B-PER I-PER B-PER O", "B-LOC"]
-    assert dataset.problems == (
-        Problem(
-            "ill_formed_tag", "1", f"{path}:1: I-PER of '김' continues no entity; read as B-PER"
-        ),
-        Problem(
-            "ill_formed_tag", "6", f"{path}:6: I-LOC of '서울' continues no entity; read as B-LOC"
-        ),
-    )
-    assert dataset.problem_counts() == {"ill_formed_tag": 2}
+    assert dataset.problems == {
+        "ill_formed_tag": [
+            f"{path}:1: I-PER of '김' continues no entity; read as B-PER",
+            f"{path}:6: I-LOC of '서울' continues no entity; read as B-LOC",
+        ]
+    }
     assert dataset.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 
 
-def test_read_dataset_ill_formed_tags_of_naver_name_their_sentence(tmp_path: Path) -> None:
+def test_read_dataset_ill_formed_tags_of_naver_name_their_line(tmp_path: Path) -> None:
     dataset = read(tmp_path, "예 예\tO O\n민수는 내일\tPER-I DAT-I\n")
     assert tags(dataset) == ["O O", "B-PER B-DAT"]
-    assert [(found.kind, found.sentence_id) for found in dataset.problems] == [
-        ("ill_formed_tag", "2"),
-        ("ill_formed_tag", "2"),
-    ]
+    places = [detail.split(": ")[0] for detail in dataset.problems["ill_formed_tag"]]
+    assert places == [f"{dataset.path}:2"] * 2
 
 
 def test_read_dataset_naver_usual_order_is_taken_too(tmp_path: Path) -> None:
@@ -210,20 +203,16 @@ def test_read_dataset_klue_id_without_characters_is_counted(tmp_path: Path) -> N
     path = write(tmp_path, content)
     dataset = read_dataset(path)
     assert [s.sentence_id for s in dataset.sentences] == ["a", "d"]
-    assert dataset.problems == (
-        Problem("empty_sentence", "b", f"{path}:6: no characters follow"),
-        Problem("empty_sentence", "c", f"{path}:8: no characters follow"),
-        Problem("empty_sentence", "e", f"{path}:12: no characters follow"),
-    )
+    assert dataset.problems == {
+        "empty_sentence": [f"{path}:{line}: no characters follow" for line in (6, 8, 12)]
+    }
 
 
 def test_read_dataset_repeated_id_is_counted_and_kept(tmp_path: Path) -> None:
     path = write(tmp_path, "## a\t가\n가\tO\n\n## a\t나\n나\tO\n")
     dataset = read_dataset(path)
     assert texts(dataset) == ["가", "나"]
-    assert dataset.problems == (
-        Problem("repeated_id", "a", f"{path}:4: the id stands there again"),
-    )
+    assert dataset.problems == {"repeated_id": [f"{path}:4: the id a is repeated"]}
 
 
 @pytest.mark.parametrize("content", [KLUE, NAVER, NAVER_ROWS, CONLL])
@@ -268,7 +257,7 @@ def test_read_dataset_compressed_and_remote_file_is_read(tmp_path: Path) -> None
 def test_read_dataset_auto_decides_by_content(content: str, unit: str, tmp_path: Path) -> None:
     dataset = read(tmp_path, content)
     assert dataset.unit == unit
-    assert dataset.problems == ()
+    assert dataset.problems == {}
 
 
 def test_read_dataset_auto_tells_numbers_from_tokens(tmp_path: Path) -> None:
@@ -399,7 +388,7 @@ def test_read_dataset_klue_written_is_read_back(
     dataset = read(tmp_path, content)
     assert [list(zip(units(s), s.tags, strict=True)) for s in dataset.sentences] == rows
     assert texts(dataset) == ["".join(text for text, _ in sentence) for sentence in rows]
-    assert dataset.problems == ()
+    assert dataset.problems == {}
 
 
 def test_sentence_spans_are_characters_of_the_text(tmp_path: Path) -> None:
@@ -450,7 +439,8 @@ def test_read_dataset_real_file_gives_known_counts(
     dataset = read_dataset(str(data_folder / f"{name}.tsv"))
     assert len(dataset.sentences) == sentences
     assert sum(len(entities(sentence.tags)) for sentence in dataset.sentences) == found
-    assert dataset.problem_counts() == ({"ill_formed_tag": mended} if mended else {})
+    counts = {kind: len(details) for kind, details in dataset.problems.items()}
+    assert counts == ({"ill_formed_tag": mended} if mended else {})
     gap = "" if dataset.unit == "character" else " "
     for sentence in dataset.sentences:
         assert gap.join(units(sentence)) == sentence.text

@@ -52,7 +52,7 @@ def answers(features: TagFeatures) -> tuple[npt.NDArray[np.int32], npt.NDArray[n
 
 def say(sentences: Sequence[Sentence], tokenizer: Tokenizer, length: int = 32) -> list[Tagged]:
     features = tag_features(sentences, tokenizer, length, ())
-    return tag_sentences(sentences, features, *answers(features), LABELS)
+    return tag_sentences(features, *answers(features), LABELS)
 
 
 MINSU = characters("민수가 솔내 마을에", "Pp..lllll.".replace("l", "L", 1))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bert_ko.tasks.ner.bio import Entity, from_entities
-from bert_ko.tasks.ner.examples import Dataset, Problem, Sentence
+from bert_ko.tasks.ner.examples import Dataset, Sentence
 from bert_ko.tasks.ner.report import (
     ReportData,
     render_report,
@@ -58,7 +58,7 @@ def make_dataset() -> Dataset:
         )
         for line, (name, (text, golds, _)) in enumerate(SENTENCES.items(), start=1)
     )
-    return Dataset("klue.tsv", "character", sentences, ())
+    return Dataset("klue.tsv", "character", sentences, {})
 
 
 def make_data(**more: Any) -> ReportData:
@@ -107,7 +107,7 @@ def test_report_values_of_a_sentence_with_errors() -> None:
 
 def test_report_values_words_are_spans_of_the_text() -> None:
     sentence = Sentence("1", "민수 씨는 왔다", (0, 3, 6), (2, 5, 8), ("B-PS", "I-PS", "O"), 1)
-    dataset = Dataset("x", "word", (sentence,), ())
+    dataset = Dataset("x", "word", (sentence,), {})
     tags = ("O", "I-PS", "O")  # ill-formed
     data = make_data(dataset=dataset, predictions=[tags], scores=score([sentence.tags], [tags], []))
     (value,) = report_values(data)["sentences"]
@@ -187,8 +187,7 @@ def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -
 
 
 def test_render_report_what_was_wrong_is_counted(parse: Parse) -> None:
-    problems = (Problem("ill_formed_tag", "a", "x"), Problem("ill_formed_tag", "b", "y"))
-    data = make_data(dataset=replace(make_dataset(), problems=problems))
+    data = make_data(dataset=replace(make_dataset(), problems={"ill_formed_tag": ["x", "y"]}))
     items = [item.text for item in parse(render_report(data)).by_id("scores").all("li")]
     assert items == ["2 times in the dataset: ill formed tag"]
 
@@ -196,7 +195,7 @@ def test_render_report_what_was_wrong_is_counted(parse: Parse) -> None:
 def test_render_report_no_entities_and_metrics_is_a_page(parse: Parse) -> None:
     sentence = Sentence("1", "비", (0,), (1,), ("O",), 1)
     data = make_data(
-        dataset=Dataset("x", "character", (sentence,), ()),
+        dataset=Dataset("x", "character", (sentence,), {}),
         predictions=[("O",)],
         scores=score([("O",)], [("O",)], ("O",)),
         metrics=[],
@@ -293,7 +292,7 @@ def test_browser_ten_thousand_sentences_are_listed(browser: Any) -> None:
     predictions = [outside if i % 10 == 0 else golds for i in range(10_000)]
     scores = score([golds] * 10_000, predictions, [])
     data = make_data(
-        dataset=Dataset("x", "character", sentences, ()), predictions=predictions, scores=scores
+        dataset=Dataset("x", "character", sentences, {}), predictions=predictions, scores=scores
     )
     root = browser.show(render_report(data), "filter=missed&type=LC&q=강릉&page=50")
     assert root.by_id("count").text == "981–1000 of 1,000 (10,000 in all)"
