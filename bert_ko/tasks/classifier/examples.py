@@ -1,7 +1,4 @@
-"""Texts, or pairs of texts, with the label or score that people gave them.
-
-Texts are taken as they stand in the file; nothing in them is normalised.
-"""
+"""Texts, or pairs of texts, with their gold label or score, exactly as in the file."""
 
 from __future__ import annotations
 
@@ -20,17 +17,9 @@ from bert_ko.text_lines import read_lines, source_name
 
 
 class Example(NamedTuple):
-    """A text or a pair of texts.
+    """A text or a pair of texts, with the name of its class, its score, or neither."""
 
-    example_id: what the file says, or the place in the file: its line from 1, or its index from 0
-        in a list of JSON.
-    text_a: the text, or the first text of a pair.
-    text_b: the second text; None if there are single texts.
-    label: the name of its class; None if it is unknown, and for a regression.
-    score: its number; None if it is unknown, and for a classification.
-    """
-
-    example_id: str
+    example_id: str  # or its line from 1, or its index from 0 in a list of JSON
     text_a: str
     text_b: str | None = None
     label: str | None = None
@@ -67,18 +56,18 @@ def sort_labels(labels: Iterable[str]) -> list[str]:
 
 
 def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
-    """Reads the examples of a file; what is odd in single ones is counted.
+    """Reads the examples of a file, and counts what is odd in them.
 
     Args:
-        path: See `tables.read_table`.
-        form: What the columns mean.
-        needs_labels: Whether each example must have a label or score; without it the column may be
+        path: see `tables.read_table`.
+        form: what the columns mean.
+        needs_labels: whether each example must have a label or score; otherwise the column may be
             missing and cells may be empty, as in a test file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no table; a column is missing; a label is missing where one is needed; a
-            score is not a finite number; a text of JSON is no string. The message has the place.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no table, a column or a needed label is missing, a score is not a
+            finite number, or a text of JSON is no string. The message names the place.
     """
     table = read_table(path)
     examples = _examples(table, form, needs_labels)
@@ -92,37 +81,33 @@ def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
     return Dataset(path, tuple(examples), problems)
 
 
-def read_texts(path: str, *, is_pair: bool | None = None) -> tuple[Example, ...]:
-    """Reads texts without labels: one a line, or the two of a pair with a tab between them.
-
-    An empty line is an example with an empty text, so that there are as many examples as lines.
+def read_texts(path: str, *, is_pair: bool) -> tuple[Example, ...]:
+    """Reads texts without labels, one a line, or pairs with a tab between their two texts.
 
     Args:
-        path: Local or remote, compressed or not; "-" is standard input.
-        is_pair: Whether each line must have two texts, or one; None takes both.
+        path: local or remote, compressed or not; "-" is standard input.
+        is_pair: whether each line must have two texts.
 
     Returns:
-        Examples whose ids are the numbers of their lines, from 1.
+        An example for each line, also for an empty one; its id is the number of the line, from 1.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: There is no line, a line has more or fewer texts, or is not UTF-8.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is empty, a line has more or fewer texts, or is not UTF-8.
     """
     lines = read_lines(path)
     if not lines:
         raise ValueError(f"{source_name(path)} is empty; expected a text a line.")
-    allowed = {None: (1, 2), False: (1,), True: (2,)}[is_pair]
     examples = []
     for number, line in enumerate(lines, start=1):
         texts = line.split("\t")
-        if len(texts) not in allowed:
-            wanted = {None: "one text, or two", False: "one text", True: "two texts"}[is_pair]
+        if len(texts) != 1 + is_pair:
+            wanted = "two texts" if is_pair else "one text"
             raise ValueError(
                 f"{source_name(path)}:{number}: expected {wanted} with a tab between two, "
                 f"got {len(texts)}."
             )
-        text_b = texts[1] if len(texts) == 2 else None
-        examples.append(Example(str(number), texts[0], text_b))
+        examples.append(Example(str(number), texts[0], texts[1] if is_pair else None))
     return tuple(examples)
 
 
@@ -143,14 +128,12 @@ def _examples(table: Table, form: TaskForm, needs_labels: bool) -> list[Example]
 def _find_column(
     table: Table, columns: Sequence[str], meaning: str, *, is_needed: bool = True
 ) -> str | None:
-    """Returns the first of the columns that the table has; None if it has and needs none."""
-    for column in columns:
-        if column in table.columns:
-            return column
-    if not is_needed:
-        return None
+    """Returns the first of the columns that the table has; None if none is found or needed."""
+    found = next((column for column in columns if column in table.columns), None)
+    if found is not None or not is_needed:
+        return found
     raise ValueError(
-        f"{table.path}: no column {' or '.join(map(repr, columns))} for the {meaning}; there is: "
+        f"{table.path}: no column {' or '.join(map(repr, columns))} for the {meaning}; found "
         f"{listed(table.columns) or 'nothing'}. The task tsv takes any columns: --text_column, "
         "--text_pair_column, --label_column, --id_column."
     )
@@ -196,7 +179,7 @@ def _labels(table: Table, column: str, form: TaskForm, needs_labels: bool) -> li
 
 
 def _label_names(path: str, name: str | None) -> dict[str, str] | None:
-    """Returns number to name from a file beside `path`; None if there is no such file."""
+    """Returns number to name from a file beside `path`; None if it is missing."""
     if name is None:
         return None
     names_path = os.path.join(os.path.dirname(path), name)
@@ -249,7 +232,7 @@ def _problems(
 ) -> Iterator[tuple[str, str]]:
     """Yields what is odd: its kind, and what was found where."""
     for line in table.blank_lines:
-        yield "blank_line", f"{table.place.of(line)} is empty and skipped"
+        yield "blank_line", f"{table.path}:{line} is empty and skipped"
     least, greatest = form.score_range or (-math.inf, math.inf)
     seen: set[str] = set()
     for index, example in enumerate(examples):

@@ -1,4 +1,4 @@
-"""What the files of the known tasks look like; a new task is one more entry of FORMS."""
+"""The forms of the known tasks' files; a new task is one more entry of FORMS."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class TaskForm:
-    """The columns and the files of a task.
+    """The columns and the files of a task; of several columns, the first found is read.
 
-    How a file is written (tabs, commas, JSON) is no part of it: the file's extension says that.
-    Where several columns stand, the first that the file has is read.
-
-    kind: whether the label is the name of a class or a number.
-    text_a: columns of the text, or of the first text of a pair.
-    label: columns of the label.
-    text_b: columns of the second text; none if the task has single texts.
-    example_id: columns of the id; without one the place in the file is the id.
-    files: names to look for in the data folder, in this order.
-    label_files: a label column that holds numbers, and the JSON file in the data folder that names
-        them: {"0": "name", ...}. Without that file the numbers are the labels.
-    score_range: the least and the greatest score of a regression; None if any number will do.
-    placeholder: a text that says that there is none; examples with it are left out.
+    Attributes:
+        kind: whether the label is the name of a class or a number.
+        text_a: columns of the text, or of the first text of a pair.
+        label: columns of the label.
+        text_b: columns of the second text; none for single texts.
+        example_id: columns of the id; without one the place in the file is the id.
+        files: names to look for in the data folder, in this order.
+        label_files: for a label column of numbers, the JSON file in the data folder that names
+            them: {"0": "name", ...}. Without that file the numbers are the labels.
+        score_range: least and greatest score of a regression; None for any.
+        placeholder: stands for a missing text; examples with it are left out.
     """
 
     kind: Kind
@@ -56,15 +54,7 @@ def table_form(
     label_column: str = "label",
     id_column: str | None = None,
 ) -> TaskForm:
-    """Returns the form of the user's own table (the task tsv).
-
-    Args:
-        kind: See TaskForm.
-        text_column: Of the text, or of the first text of a pair.
-        text_pair_column: Of the second text; None if there are single texts.
-        label_column: Of the label or score.
-        id_column: Of the id; None makes the place in the file the id.
-    """
+    """Returns the form of the user's own table (the task tsv); see TaskForm."""
     extensions = ("tsv", "csv", "jsonl", "json", "txt")
     return TaskForm(
         kind,
@@ -72,14 +62,12 @@ def table_form(
         text_b=() if text_pair_column is None else (text_pair_column,),
         label=(label_column,),
         example_id=() if id_column is None else (id_column,),
-        files={
-            split: tuple(f"{split}.{extension}" for extension in extensions) for split in SPLITS
-        },
+        files={split: tuple(f"{split}.{name}" for name in extensions) for split in SPLITS},
     )
 
 
 FORMS: Mapping[TaskName, TaskForm] = {
-    # Source: https://github.com/e9t/nsmc; it has no file for dev, so that one may stand for both.
+    # Source: https://github.com/e9t/nsmc; its one test file serves as dev, too.
     "nsmc": TaskForm(
         "classification",
         example_id=("id",),
@@ -105,7 +93,7 @@ FORMS: Mapping[TaskName, TaskForm] = {
         label_files={"topic_idx": "topic_dict.json"},
     ),
     # Source: https://github.com/kakaobrain/kor-nlu-datasets. Its column id counts within one
-    # genre, filename and year, so it is no id of an example.
+    # genre, filename and year: it is no id of an example.
     "korsts": TaskForm(
         "regression",
         text_a=("sentence1",),

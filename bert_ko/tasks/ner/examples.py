@@ -1,7 +1,7 @@
 """Tagged sentences as they are published: KLUE-NER, Naver's challenge, CoNLL; and plain ones.
 
-Offsets are characters of a sentence's text. KLUE's text is the one of the file; in the formats that
-give words alone it is the words with one blank between them. Nothing else is normalised.
+Offsets are characters of a sentence's text. Of formats with words, the text is the words with one
+blank between them. Nothing else is normalised.
 """
 
 from __future__ import annotations
@@ -21,25 +21,17 @@ Unit = Literal["character", "word"]
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence and its units: what carries a tag, a character or a word.
+    """A sentence and its units: what has a tag, a character or a word."""
 
-    sentence_id: what the file says, or the number of its line.
-    text: the units, with what stands between them.
-    starts: first character of each unit in the text.
-    ends: the character behind its last.
-    tags: of each unit, such as "B-PS", every entity beginning with B; none if they are unknown.
-    line: its first one in the file.
-    """
-
-    sentence_id: str
+    sentence_id: str  # or the number of its line
     text: str
-    starts: tuple[int, ...]
+    starts: tuple[int, ...]  # of each unit in the text
     ends: tuple[int, ...]
-    tags: tuple[str, ...]
-    line: int
+    tags: tuple[str, ...]  # of each unit, every entity beginning with B; none if unknown
+    line: int  # its first in the file
 
     def spans(self, tags: Sequence[str]) -> list[Entity]:
-        """Returns the entities of some tags of its units, in characters of the text."""
+        """Returns the entities of tags of its units, in characters of the text."""
         return [
             Entity(kind, self.starts[start], self.ends[end - 1])
             for kind, start, end in entities(tags)
@@ -63,7 +55,7 @@ class Dataset:
 
 
 def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
-    """Reads tagged sentences; I tags that continue no entity are mended and counted.
+    """Reads tagged sentences; I tags that continue no entity are repaired and counted.
 
     Args:
         path: UTF-8 text, local or remote, compressed or not.
@@ -71,13 +63,13 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
             TAB TAG, then an empty line. naver: lines of SENTENCE TAB TAGS, with blanks between
             them, or sentences of lines of NUMBER TAB WORD TAB TAG; tags such as PER-B or PER_B, and
             "-" for O. conll: sentences of lines that begin with a token and end with its tag,
-            tabs or blanks between the columns; the tags are IOB1, IOB2 or bare types. auto: what
-            the first lines look like.
+            tabs or blanks between the columns; the tags are IOB1, IOB2 or bare types. auto: found
+            by the first lines.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has no sentence, or a line is not of this form or not UTF-8; the message
-            names the line.
+        FileNotFoundError: the file is missing.
+        ValueError: the file has no sentence, or a line does not have this form or is not UTF-8;
+            the message names the line.
 
     Source: the files of KLUE-benchmark/KLUE (klue-ner-v1.1), naver/nlp-challenge (missions/ner) and
         the shared tasks of CoNLL 2002 and 2003.
@@ -91,18 +83,14 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
 
 
 def read_texts(path: str) -> Iterator[Sentence]:
-    """Reads sentences without tags, a line each; their units are characters.
+    """Yields a sentence without tags for each line that is not blank, as soon as it is read.
 
     Args:
         path: UTF-8 text, local or remote, compressed or not; "-" is standard input.
 
-    Yields:
-        For each line that has more than blanks, as soon as it is read, a sentence: all of the line
-        but its end; its id is the line's number.
-
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is not UTF-8, with its number.
+        FileNotFoundError: the file is missing.
+        ValueError: a line is not UTF-8.
     """
     with open_lines(path) as lines:
         for text in lines:
@@ -111,12 +99,7 @@ def read_texts(path: str) -> Iterator[Sentence]:
 
 
 def plain_sentence(text: str, number: int) -> Sentence:
-    """Returns a sentence without tags, whose units are characters.
-
-    Args:
-        text: as it is.
-        number: of its line.
-    """
+    """Returns the text of a line as a sentence without tags, whose units are characters."""
     starts, ends = range(len(text)), range(1, len(text) + 1)
     return Sentence(str(number), text, tuple(starts), tuple(ends), (), number)
 

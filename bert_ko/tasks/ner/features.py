@@ -29,10 +29,9 @@ class TagFeatures:
 
     Attributes:
         texts: the sentences.
-        stretches: their pieces; a sentence that is too long has several stretches.
+        stretches: their pieces; a long sentence has several stretches.
         owners: int32 [W], the sentence of each, ascending.
-        tag_ids: int32 [P], number of each piece's tag; 0 for [CLS], [SEP] and where tags are not
-            known.
+        tag_ids: int32 [P], number of each piece's tag; 0 for [CLS], [SEP] and where unknown.
     """
 
     texts: Sequence[Sentence]
@@ -42,7 +41,7 @@ class TagFeatures:
 
     @property
     def lengths(self) -> Ints:
-        """[W], pieces of each stretch."""
+        """int32 [W], pieces of each stretch."""
         return self.stretches.lengths
 
     def gather(self, rows: Ints, length: int, special_ids: tuple[int, int, int]) -> HostBatch:
@@ -81,7 +80,7 @@ def tag_features(
         sentences: with tags or without.
         tokenizer: of the model.
         max_seq_length: pieces of a stretch.
-        labels: all tags; none where those of the sentences do not matter.
+        labels: all tags; none to ignore those of the sentences.
     """
     numbers = {label: i for i, label in enumerate(labels)}
     encodings = [tokenizer.encode(sentence.text) for sentence in sentences]
@@ -133,7 +132,7 @@ def tag_sentences(
 def _confidences(
     sentence: Sentence, starts: Ints, ends: Ints, chances: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Each unit has that of the first piece that covers some of it; 1 where there is none."""
+    """Of the first piece that covers some of each unit; 1 where there is none."""
     first = np.searchsorted(ends, sentence.starts, side="right")
     none = np.iinfo(np.int32).max
     is_covered = np.append(starts, none)[first] < np.array(sentence.ends, np.int32)
@@ -141,18 +140,15 @@ def _confidences(
 
 
 def piece_tags(sentence: Sentence, starts: Ints, ends: Ints) -> tuple[str, ...]:
-    """The tag of each piece: that of its first unit.
+    """The tag of each piece, well-formed: that of its first unit.
 
     A piece between units, or of no character (SentencePiece has such), belongs to an entity that
-    goes on behind it, and is O else.
+    continues after it; otherwise it is O.
 
     Args:
         sentence: with tags.
-        starts: first character of each piece, ascending, [P].
-        ends: the character after its last, [P].
-
-    Returns:
-        Well-formed: every entity begins with B, and once.
+        starts: first character of each piece, ascending, int32 [P].
+        ends: the character after its last, int32 [P].
     """
     found: list[str | None] = []
     tagged = -1  # the last unit that gave a piece its tag
@@ -167,19 +163,16 @@ def piece_tags(sentence: Sentence, starts: Ints, ends: Ints) -> tuple[str, ...]:
 
 
 def unit_tags(sentence: Sentence, starts: Ints, ends: Ints, tags: Sequence[str]) -> tuple[str, ...]:
-    """The tag of each unit, from the tags of pieces.
+    """The tag of each unit, well-formed: that of the first piece that covers some of it.
 
-    A unit has the tag of the first piece that covers some of it; a unit without pieces (a blank,
-    what normalisation removes) belongs to an entity that goes on behind it.
+    A unit without pieces (a blank, what normalisation removes) belongs to an entity that continues
+    after it; otherwise it is O.
 
     Args:
         sentence: with units.
-        starts: first character of each piece, ascending, [P].
-        ends: the character after its last, [P].
-        tags: of the pieces, [P].
-
-    Returns:
-        Well-formed: every entity begins with B.
+        starts: first character of each piece, ascending, int32 [P].
+        ends: the character after its last, int32 [P].
+        tags: of the pieces, P.
     """
     found: list[str | None] = [None] * len(sentence.starts)
     for (first, last), tag in zip(_ranges(sentence, starts, ends), tags, strict=True):
@@ -190,7 +183,7 @@ def unit_tags(sentence: Sentence, starts: Ints, ends: Ints, tags: Sequence[str])
 
 
 def _ranges(sentence: Sentence, starts: Ints, ends: Ints) -> list[tuple[int, int]]:
-    """The first unit that each piece covers, and the one behind the last."""
+    """The first unit that each piece covers, and the one after the last."""
     first = np.searchsorted(sentence.ends, starts, side="right").tolist()
     last = np.searchsorted(sentence.starts, ends, side="left").tolist()
     return list(zip(first, last, strict=True))
@@ -201,15 +194,15 @@ def _inside(tag: str) -> str:
 
 
 def _filled(tags: Sequence[str | None]) -> list[str]:
-    """A gap goes on with the entity before it, if what is behind it does; else it is O."""
-    behind, rest = OUTSIDE, list[str]()  # the next tag that there is, from every place on
+    """A gap belongs to the entity before it if that continues after it; otherwise it is O."""
+    following, rest = OUTSIDE, list[str]()  # the next known tag from every place on
     for tag in reversed(tags):
-        behind = behind if tag is None else tag
-        rest.append(behind)
+        following = tag or following
+        rest.append(following)
     filled: list[str] = []
-    for tag, behind in zip(tags, reversed(rest), strict=True):
+    for tag, following in zip(tags, reversed(rest), strict=True):
         if tag is None:
             before = filled[-1] if filled else OUTSIDE
-            tag = behind if behind == _inside(before) else OUTSIDE
+            tag = following if following == _inside(before) else OUTSIDE
         filled.append(tag)
     return filled
