@@ -384,16 +384,6 @@ def test_run_labels_that_are_lost_are_those_of_the_training_file(
     )
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"labels": [1, 2]}', '{"labels": "ab"}'])
-def test_run_labels_that_are_none_are_refused(content: str, trained: Command, folder: Path) -> None:
-    path = folder / "labels.json"
-    path.write_text(content)
-    assert trained(interactive=True).error == (
-        f"{path} has no list of labels." if content != "[]" else
-        f"{path}: not a JSON object; delete it, or write to another folder."
-    )  # fmt: skip
-
-
 def test_run_converted_to_hugging_face_has_the_labels_and_back(
     classifier: Trainable, command: Command, folder: Path, tmp_path: Path
 ) -> None:
@@ -524,14 +514,6 @@ def test_run_texts_and_weights_that_do_not_do_are_refused(
     path = write_texts(tmp_path / "texts.tsv", rows)
     assert command(**trains_and(path), **flags).error == message.format(path=path)
     assert backend.configs == []
-
-
-def test_run_bytes_that_are_no_utf_8_are_refused(command: Command, tmp_path: Path) -> None:
-    path = tmp_path / "texts.tsv"
-    path.write_bytes("text\tlabel\n비가 온다\t날씨\n".encode("cp949"))
-    assert command(**trains_and(str(path))).error == (
-        f"{path}:2: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
-    )
 
 
 def test_run_labels_that_the_model_does_not_know_are_refused(

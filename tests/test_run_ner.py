@@ -405,14 +405,6 @@ def test_run_input_file_prints_tags_as_json(
     assert trained.succeed(input_file=path).records == []
 
 
-def test_run_input_file_in_cp949_names_the_line(trained: Command, tmp_path: Path) -> None:
-    path = tmp_path / "texts.txt"
-    path.write_bytes("하나\n".encode() + "둘\n".encode("cp949"))
-    assert trained(input_file=path).error == (
-        f"{path}:2: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
-    )
-
-
 def test_run_interactive_tags_what_is_typed(trained: Command) -> None:
     printed = trained.succeed(interactive=True, stdin=TYPED).out
     assert printed.split("type a sentence; Ctrl-D ends\n")[1] == (

@@ -67,13 +67,6 @@ def test_classifier_flags_scores_have_no_class_weights() -> None:
     assert make(class_weights="balanced").class_weights == "balanced"
 
 
-def test_classifier_flags_rules_of_parts_hold() -> None:
-    assert refusal(max_seq_length=1) == "--max_seq_length must be at least 3, got 1."
-    assert refusal(interactive=False) == (
-        "give --do_train, --do_eval, --do_predict, --input_file or --interactive."
-    )
-
-
 def test_classifier_flags_identity_is_what_decides_the_weights() -> None:
     names = set(output_flags(make()))
     assert {

@@ -252,13 +252,6 @@ def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> N
     assert browser.requests == ["/report.html"]
 
 
-def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -> None:
-    root = browser.show(render_report(make_data()), script="document.title += '!';")
-    assert root.all("title")[0].text == "개체명 <1>!"
-    assert root.all("img") == []
-    assert browser.requests == ["/report.html"]
-
-
 STATES = {
     "filter=right": ["right", "none"],
     "filter=right&type=PS": ["right"],
