@@ -498,7 +498,7 @@ def test_run_folder_without_the_files_is_refused(
     [
         ([("", "날씨"), (" ", "책")], {}, "{path} has no example to train on."),
         ([("비가 온다", "날씨"), ("눈이 온다", "날씨")], {},
-         "{path}: a classifier needs at least two labels, there is only 날씨."),
+         "{path}: a classifier needs at least two labels, found only 날씨."),
         (EXAMPLES, {"class_weights": "balancd"},
          "--class_weights must be balanced or weights as in 'label=2.0,other=0.5', got 'balancd'."),
         (EXAMPLES, {"class_weights": "운동=2"},

@@ -425,7 +425,7 @@ def test_run_interactive_tags_what_is_typed(trained: Command) -> None:
         ({"do_train": True, "extra_train_file": "/nowhere.tsv", "train_file": "{data}"},
          "/nowhere.tsv: No such file or directory"),
         ({"do_train": True, "train_file": "{none}"},
-         "{none} has no entity; there is nothing to learn from it."),
+         "{none} has no entity to learn from."),
         ({"do_train": True, "train_file": "{invisible}"},
          "{invisible} has no sentence with pieces to train on."),
         ({"do_train": True, "data_dir": "{empty}"},

@@ -11,8 +11,14 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.modeling.heads import Head, Metrics
-from bert_ko.tasks.batches import BatchPlan, ExampleBatches, Examples, Ints, steps_per_epoch
-from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.tasks.batches import (
+    BatchPlan,
+    ExampleBatches,
+    Examples,
+    Ints,
+    batch_lengths,
+    steps_per_epoch,
+)
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.labels import Labels

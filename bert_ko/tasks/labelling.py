@@ -187,7 +187,7 @@ class LabelTask(FineTuneTask):
         """Those of the training data; else those beside the weights, or of --train_file.
 
         Raises:
-            ValueError: there are none.
+            ValueError: they are missing.
         """
         if train is None:
             if stored := stored_labels(self.config):
@@ -272,7 +272,7 @@ def find_file(data_dir: str | None, names: Sequence[str], split: Split) -> str:
     """Returns the path of a task's file in a folder, local or remote, compressed or not.
 
     Raises:
-        FileNotFoundError: there is none; the message lists the names that were tried.
+        FileNotFoundError: it is missing; the message lists the names that were tried.
     """
     assert data_dir is not None  # LabelFlags: it is given, or the file is
     if not files.is_remote(data_dir) and not os.path.isdir(data_dir):

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, get_args
 from bert_ko.modeling.compute import Features, Model
 from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.heads import HasSpecs, model_specs
-from bert_ko.tasks.batches import BatchPlan
-from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.tasks.batches import BatchPlan, batch_lengths
 from bert_ko.training.backend import AttentionName, Precision, Predict
 from bert_ko.training.devices import load_backend
 from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model

@@ -206,7 +206,7 @@ def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
 
 
 def stored_labels(config: LabelFlags) -> Labels | None:
-    """The labels beside the weights to predict with; None if there are none."""
+    """The labels beside the weights to predict with; None if they are missing."""
     return labels_beside(weights_place(config))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bert_ko.json_files import expect, kind_of, load_json
-from bert_ko.tasks.classifier.forms import TaskForm
+from bert_ko.tasks.classifier.settings import TaskForm
 from bert_ko.tasks.classifier.tables import Table, listed, read_table
 from bert_ko.text_lines import read_lines, source_name
 

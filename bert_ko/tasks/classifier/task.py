@@ -196,7 +196,7 @@ def _training_labels(train: Dataset) -> Labels:
     labels = tuple(train.label_counts())
     if len(labels) < 2:
         raise ValueError(
-            f"{train.path}: a classifier needs at least two labels, there is only "
+            f"{train.path}: a classifier needs at least two labels, found only "
             f"{shown_list(labels)}."
         )
     return labels

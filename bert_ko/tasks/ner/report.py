@@ -77,7 +77,11 @@ def render_report(data: ReportData) -> str:
     return render_task_page(
         "tasks/ner",
         page,
-        other_scores=_other_scores(data.scores),
+        other_scores=[
+            ("Entity macro F1", f"{data.scores.macro_f1:.2f}"),
+            ("Entity F1, weighted by type", f"{data.scores.weighted_f1:.2f}"),
+            ("Right tags, percent", f"{data.scores.accuracy:.2f}"),
+        ],
         problems=dataset_problems((k, len(v)) for k, v in data.dataset.problems.items()),
         types=data.scores.by_type,
         kinds=_ERROR_LABELS,
@@ -122,14 +126,6 @@ def _headline(scores: Scores, unit: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def _other_scores(scores: Scores) -> list[tuple[str, str]]:
-    return [
-        ("Entity macro F1", f"{scores.macro_f1:.2f}"),
-        ("Entity F1, weighted by type", f"{scores.weighted_f1:.2f}"),
-        ("Right tags, percent", f"{scores.accuracy:.2f}"),
-    ]
-
-
 def _listing(sentences: Sequence[Mapping[str, Any]], types: Sequence[str]) -> Listing:
     total = len(sentences)
     kinds = Counter(
@@ -147,12 +143,10 @@ def _listing(sentences: Sequence[Mapping[str, Any]], types: Sequence[str]) -> Li
 
 
 class Error(NamedTuple):
-    """A gold and a predicted entity that lie on the same text but differ, or one without other.
+    """A gold and a predicted entity that overlap but differ, or one of them alone.
 
-    kind: type: the place is right; boundary: the type is right; both are wrong; missed: nothing was
-        predicted; spurious: there is no gold.
-    gold: None for a spurious one.
-    predicted: None for a missed one.
+    The kind says what is wrong: the type, the boundary or both; or the entity is missed (only gold)
+    or spurious (only predicted).
     """
 
     kind: ErrorKind
@@ -161,7 +155,7 @@ class Error(NamedTuple):
 
     @property
     def type(self) -> str:
-        """The type that it counts for: that of the gold, if there is one."""
+        """The type that the error counts for: of the gold entity, else of the predicted one."""
         entity = self.gold or self.predicted
         assert entity
         return entity.type
@@ -175,9 +169,9 @@ def find_errors(golds: Sequence[Entity], predicted: Sequence[Entity]) -> list[Er
         predicted: without overlaps.
 
     Returns:
-        Errors in the order of the text. Every entity that is not right on both sides has its place
-        in one of them. Where one lies on several, its own type is paired with it, else the longest
-        overlap, else the first; the others are missed or spurious.
+        Errors in the order of the text; every wrong entity is in one of them. Of several that
+        overlap it, an entity is paired with one of its own type, else with the longest overlap,
+        else with the first; the others are missed or spurious.
     """
     right = set(golds) & set(predicted)
     golds_left = [entity for entity in golds if entity not in right]

@@ -99,7 +99,7 @@ class Tagger(Labeller):
         for rows, found in predictions(features, self._predict, plan, label, "stretches"):
             columns = zip(rows, found["tag_ids"], found["probabilities"], strict=True)
             for row, ids, chances in columns:
-                first = stretches.sentence_offsets[row] + 1  # behind [CLS]
+                first = stretches.sentence_offsets[row] + 1  # after [CLS]
                 count = stretches.lengths[row] - 2
                 tag_ids[first : first + count] = ids[:count]
                 probabilities[first : first + count] = chances[:count]

@@ -166,5 +166,5 @@ class NerTask(LabelTask):
 def _training_labels(train: Dataset) -> Labels:
     labels = label_list(tag[2:] for tag in train.labels if tag != OUTSIDE)
     if len(labels) == 1:
-        raise ValueError(f"{train.path} has no entity; there is nothing to learn from it.")
+        raise ValueError(f"{train.path} has no entity to learn from.")
     return labels

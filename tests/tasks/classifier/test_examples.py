@@ -17,7 +17,7 @@ from bert_ko.tasks.classifier.examples import (
     read_texts,
     sort_labels,
 )
-from bert_ko.tasks.classifier.forms import FORMS, table_form
+from bert_ko.tasks.classifier.settings import FORMS, table_form
 from bert_ko.tasks.labelling import find_file
 
 WriteFile = Callable[[str, str | bytes], str]
