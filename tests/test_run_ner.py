@@ -29,7 +29,6 @@ from tests.fakes import (
     read_json,
     read_records,
     results,
-    row_keys,
 )
 from tests.small_data import (
     CONFIG,
@@ -254,20 +253,6 @@ def test_run_extra_sentences_are_trained_on(
     )
 
 
-def test_run_some_examples_are_drawn_the_same_for_every_seed(
-    ner: Trainable, command: Command, backend: FakeBackend, tmp_path: Path
-) -> None:
-    drawn = []
-    for output, seed in (("a", 1), ("b", 2)):
-        flags = {"output_dir": tmp_path / output, "random_seed": seed, "max_train_examples": 8}
-        printed = command.succeed(**ner.train, **flags).out
-        assert "trained on 8 of 20 (--max_train_examples)" in printed
-        batches = backend.programs[-1].batches
-        assert len(batches) == 6
-        drawn.append({key for batch in batches for key in row_keys(batch)})
-    assert len(drawn[0]) == 8 and drawn[0] == drawn[1]
-
-
 @pytest.mark.parametrize("name", ["{}.txt", "{}.conll", "klue-ner-v1.1_{}.tsv"])
 def test_run_data_dir_has_the_files_of_all_splits(
     name: str, command: Command, tmp_path: Path
@@ -420,10 +405,6 @@ def test_run_interactive_tags_what_is_typed(trained: Command) -> None:
     [
         ({"interactive": True, "crf_learning_rate_multiple": -1},
          "--crf_learning_rate_multiple must be in [0, 1e6), got -1.0."),
-        ({"interactive": True, "file_format": "xml"},
-         "--file_format must be one of auto, klue, naver, conll, got 'xml'."),
-        ({"do_train": True, "extra_train_file": "/nowhere.tsv", "train_file": "{data}"},
-         "/nowhere.tsv: No such file or directory"),
         ({"do_train": True, "train_file": "{none}"},
          "{none} has no entity to learn from."),
         ({"do_train": True, "train_file": "{invisible}"},
@@ -434,12 +415,10 @@ def test_run_interactive_tags_what_is_typed(trained: Command) -> None:
     ],
 )  # fmt: skip
 def test_run_flags_or_sentences_that_do_not_do_are_refused(
-    flags: dict[str, Any], message: str, ner: Trainable, command: Command, backend: FakeBackend,
-    tmp_path: Path,
+    flags: dict[str, Any], message: str, command: Command, backend: FakeBackend, tmp_path: Path,
 ) -> None:  # fmt: skip
     (tmp_path / "empty").mkdir()
     places = {
-        "data": ner.train["train_file"],
         "none": write_klue(tmp_path / "none.tsv", ["눈이 온다.", "비가 온다."]),
         "invisible": write_klue(tmp_path / "invisible.tsv", ["<\u200b:PS>"]),
         "empty": str(tmp_path / "empty"),

@@ -69,18 +69,10 @@ class FineTuneTask:
 
     def __init__(self, config: FineTuneFlags, model: ModelFiles):
         self.config, self.model = config, model
+        self.tokenizer: Tokenizer = model.tokenizer
+        self.fingerprint = self.tokenizer.fingerprint
         self.training: TrainingData | None = None
         self.identity: dict[str, Any] = {}
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Of the model."""
-        return self.model.tokenizer
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the tokenizer."""
-        return self.tokenizer.fingerprint
 
     @property
     def batch_sizes(self) -> Sequence[str]:

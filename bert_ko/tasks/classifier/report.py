@@ -84,7 +84,11 @@ def render_report(data: ReportData) -> str:
     if isinstance(data.scores, ClassScores):
         headline, names = _class_headline(data.scores), _CLASS_NAMES
         listing = _class_listing(values["examples"], data.labels)
-        more = _class_values(data.scores, data.labels)
+        more: dict[str, Any] = {
+            "classes": data.scores.by_class,
+            "confusions": _confusions(data.scores),
+            "drawing": draw_confusion(data.scores.confusion, data.labels),
+        }
     else:
         headline, names = _regression_headline(data.scores, len(data.examples)), _REGRESSION_NAMES
         listing = _regression_listing(values["examples"])
@@ -100,7 +104,7 @@ def report_values(data: ReportData) -> dict[str, Any]:
     Returns:
         labels, and examples. Of classes: gold, the number of the label; its probability; best, the
         likeliest labels, [number, probability], the predicted one first; outcome, right or wrong.
-        Of a regression: gold and predicted. None stands for what is not finite.
+        Of a regression: gold and predicted. None replaces what is not finite.
     """
     is_regression = isinstance(data.scores, RegressionScores)
     results = _score_results(data) if is_regression else _class_results(data)
@@ -137,16 +141,8 @@ def _class_headline(scores: ClassScores) -> list[tuple[str, str, str]]:
     return [*figures, ("Examples", f"{total:,}", labels)]
 
 
-def _class_values(scores: ClassScores, labels: Sequence[str]) -> dict[str, Any]:
-    return {
-        "classes": scores.by_class,
-        "confusions": _confusions(scores),
-        "drawing": draw_confusion(scores.confusion, labels),
-    }
-
-
 def _confusions(scores: ClassScores) -> list[tuple[int, int, int, float]]:
-    """The mistakes that are made most often: (gold, predicted, how often, percent of the gold)."""
+    """The most frequent mistakes: (gold, predicted, count, percent of the gold)."""
     wrong = scores.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]
@@ -176,18 +172,15 @@ def _class_listing(examples: Sequence[Mapping[str, Any]], labels: Sequence[str])
         counted_choice("right", "Right", outcomes["right"]),
         counted_choice("wrong", "Wrong", outcomes["wrong"]),
     ]
-    golds = Counter(example["gold"] for example in examples)
-    predicted = Counter(example["best"][0][0] for example in examples)
-    menus = [
-        _label_menu("gold", "Gold label", labels, golds),
-        _label_menu("predicted", "Predicted label", labels, predicted),
-    ]
+    numbers = {
+        ("gold", "Gold label"): Counter(example["gold"] for example in examples),
+        ("predicted", "Predicted label"): Counter(example["best"][0][0] for example in examples),
+    }
+    menus = []
+    for (name, title), counts in numbers.items():
+        choices = [counted_choice(str(i), label, counts[i]) for i, label in enumerate(labels)]
+        menus.append(Menu(name, title, [Choice("", "Any"), *choices]))
     return Listing("examples", filters, _CLASS_ORDERS, menus)
-
-
-def _label_menu(name: str, label: str, labels: Sequence[str], counts: Counter[int]) -> Menu:
-    choices = [counted_choice(str(i), text, counts[i]) for i, text in enumerate(labels)]
-    return Menu(name, label, [Choice("", "Any"), *choices])
 
 
 def _regression_listing(examples: Sequence[Mapping[str, Any]]) -> Listing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -143,28 +142,19 @@ def _csv_rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
     # Strict: an unclosed quote would make one cell of the rest of the file.
     reader = csv.reader([*ends, lines[-1]] if lines[-1] else ends, strict=True)
     first = 1
-    with _csv_field_size(len(text)):
-        try:
-            for cells in reader:
-                yield first, cells
-                first = reader.line_num + 1
-        except csv.Error as error:
-            raise ValueError(
-                f"{path}:{first}: not CSV: {error} (the row ends in line {reader.line_num}). "
-                'A cell with a comma, a quote or a line break needs quotes: "...", and a quote '
-                'in it is doubled: "".'
-            ) from None
-
-
-@contextlib.contextmanager
-def _csv_field_size(size: int) -> Iterator[None]:
-    """Allows cells of `size` characters; the csv module has one limit for all readers."""
-    before = csv.field_size_limit()
-    csv.field_size_limit(max(before, size))
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # one for all readers
     try:
-        yield
+        for cells in reader:
+            yield first, cells
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}:{first}: not CSV: {error} (the row ends in line {reader.line_num}). A cell "
+            'with a comma, a quote or a line break needs quotes: "...", and a quote in it is '
+            'doubled: "".'
+        ) from None
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(limit)
 
 
 def _read_json(path: str) -> Table:

@@ -12,6 +12,7 @@ _LOOKED_AT = 200  # lines that decide about the format
 _DOCUMENT_START = "-DOCSTART-"
 _BIO_TAG = re.compile(r"O|[BI]-\w\S*")
 _REVERSED_TAG = re.compile(r"(\w\S*?)[-_]([BI])")
+_NAVER_TAG = re.compile(rf"-|{_BIO_TAG.pattern}|{_REVERSED_TAG.pattern}")
 _BARE_TYPE = re.compile(r"[^\W\d_]\w+")
 
 
@@ -68,14 +69,10 @@ def _are_numbered(lines: list[str]) -> bool:
 
 def _is_tagged_line(line: str) -> bool:
     """Whether this is a sentence of several words, and a tag for each."""
-    words, *rest = map(_words, _tab_columns(line))
-    return (
-        len(rest) == 1
-        and 1 < len(words) == len(rest[0])
-        and all(
-            tag == "-" or _BIO_TAG.fullmatch(tag) or _REVERSED_TAG.fullmatch(tag) for tag in rest[0]
-        )
-    )
+    columns = [_words(column) for column in _tab_columns(line)]
+    if len(columns) != 2 or not 1 < len(columns[0]) == len(columns[1]):
+        return False
+    return all(map(_NAVER_TAG.fullmatch, columns[1]))
 
 
 def _parse_klue(path: str, lines: list[str]) -> Iterator[Block]:

@@ -14,7 +14,7 @@ import numpy as np
 from bert_ko.modeling.heads import TAG_TRANSITIONS, TAG_WEIGHTS, Head, TagHead
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.labelling import Labeller
-from bert_ko.tasks.ner.bio import Entity, entities, tagged_text
+from bert_ko.tasks.ner.bio import entities, tagged_text
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_features, tag_sentences
 from bert_ko.training.labels import LABELS_NAME, Labels
@@ -23,21 +23,13 @@ from bert_ko.training.model_files import TrainedModel
 
 @dataclass(frozen=True)
 class TaggedEntity:
-    """A named entity of a text.
+    """A named entity of a text, text[start:end]."""
 
-    Attributes:
-        label: its type, such as "PS".
-        text: text[start:end] of the sentence.
-        start: its first character.
-        end: the character after its last.
-        probability: the least of those of its characters or words.
-    """
-
-    label: str
+    label: str  # its type, such as "PS"
     text: str
     start: int
     end: int
-    probability: float
+    probability: float  # the least of its characters or words
 
 
 class Tagger(Labeller):
@@ -76,7 +68,7 @@ class Tagger(Labeller):
             return self.tag([texts])[0]
         sentences = [plain_sentence(text, i) for i, text in enumerate(texts)]
         found = self.compute(self.cut(sentences))
-        return [tagged_entities(s, t) for s, t in zip(sentences, found, strict=True)]
+        return [_entities(s, t) for s, t in zip(sentences, found, strict=True)]
 
     def cut(self, sentences: Sequence[Sentence]) -> TagFeatures:
         """Cuts sentences into pieces, ignoring their tags."""
@@ -112,8 +104,7 @@ class Tagger(Labeller):
         return [record(s, t) for s, t in zip(sentences, found, strict=True)]
 
 
-def tagged_entities(sentence: Sentence, tagged: Tagged) -> list[TaggedEntity]:
-    """The entities of a sentence, in characters of its text."""
+def _entities(sentence: Sentence, tagged: Tagged) -> list[TaggedEntity]:
     found = []
     for kind, first, last in entities(tagged.tags):
         start, end = sentence.starts[first], sentence.ends[last - 1]
@@ -134,22 +125,19 @@ def record(sentence: Sentence, tagged: Tagged) -> dict[str, Any]:
         "text": sentence.text,
         "tagged": tagged_text(sentence.text, sentence.spans(tagged.tags)),
         "entities": [
-            {
-                **_entity(sentence.text, Entity(found.label, found.start, found.end)),
-                "probability": round(found.probability, 6),
-            }
-            for found in tagged_entities(sentence, tagged)
+            _entity(one.label, one.text, one.start) | {"probability": round(one.probability, 6)}
+            for one in _entities(sentence, tagged)
         ],
         "tags": list(tagged.tags),
     }
     if sentence.tags:
-        values["gold"] = [_entity(sentence.text, span) for span in sentence.spans(sentence.tags)]
+        spans = sentence.spans(sentence.tags)
+        values["gold"] = [_entity(kind, sentence.text[a:b], a) for kind, a, b in spans]
     return values
 
 
-def _entity(text: str, entity: Entity) -> dict[str, Any]:
-    kind, start, end = entity
-    return {"type": kind, "text": text[start:end], "start": start, "end": end}
+def _entity(kind: str, text: str, start: int) -> dict[str, Any]:
+    return {"type": kind, "text": text, "start": start, "end": start + len(text)}
 
 
 def tagged_lines(records: Sequence[Mapping[str, Any]]) -> str:
