@@ -290,49 +290,30 @@ def test_read_dataset_auto_unknown_form_says_what_was_seen(content: str, tmp_pat
         ("klue", "가\tB-\n", ":1: the tag must be "),
         ("klue", "가\tb-PS\n", ":1: the tag must be "),
         ("auto", KLUE + "## c\t가\n가\tS-PS\n", ":15: the tag must be "),
-        (
-            "naver",
-            "가 나\tO O\n가 나\n",
-            ":2: expected SENTENCE, a tab and TAGS (Naver's form), go",
-        ),
+        ("naver", "가 나\tO O\n가 나\n", ":2: expected SENTENCE, a tab and TAGS (Naver's form)"),
         ("naver", "가 나\tO O\t1\n나\tO\n가\tO\n\n", ":1: expected NUMBER, WORD and TAG with tabs"),
         ("naver", "가\tO\n가 나\tO O\t1\n", ":2: expected SENTENCE, a tab and TAGS"),
-        (
-            "naver",
-            "가 나\tO O\n\n가 나 다\tO O\n",
-            ":3: expected a tag for each word (Naver's form), got 3 words and 2 tags.",
-        ),
+        ("naver", "가 나\tO O\n\n가 나 다\tO O\n",
+         ":3: expected a tag for each word (Naver's form), got 3 words and 2 tags."),
         ("naver", "\tO\n", ":1: expected a tag for each word"),
         ("naver", "가 나\tO PER-X\n", ":1: the tag must be O, -, TYPE-B or TYPE-I, got 'PER-X'."),
         ("naver", "가\t-B\n", ":1: the tag must be "),
-        (
-            "naver",
-            "1\t가\t-\n2\t나\n",
-            ":2: expected NUMBER, WORD and TAG with tabs (Naver's form)",
-        ),
+        ("naver", "1\t가\t-\n2\t나\n", ":2: expected NUMBER, WORD and TAG with tabs (Naver's"),
         ("naver", "1\t가\t-\nx\t나\t-\n", ":2: expected NUMBER, WORD and TAG"),
         ("naver", "1\t가\t-\n2\t\t-\n", ":2: expected NUMBER, WORD and TAG"),
         ("naver", "1\t가\tPER\n", ":1: the tag must be "),
-        (
-            "conll",
-            "가다\n",
-            ":1: expected two or more columns, from token to tag (CoNLL's form), g",
-        ),
+        ("conll", "가다\n", ":1: expected two or more columns, from token to tag (CoNLL's form)"),
         ("conll", "가다 O\n나\n", ":2: expected 2 columns, as above, from token to tag"),
         ("conll", "가다 NNG O\n나 O\n", ":2: expected 3 columns, as above"),
         ("conll", "가다\tO\n\tO\n", ":2: expected 2 columns, as above"),
-        (
-            "conll",
-            "가다 O\n나 X-PS\n",
-            ":2: the tag must be O, B-TYPE, I-TYPE or TYPE, got 'X-PS'.",
-        ),
+        ("conll", "가다 O\n나 X-PS\n", ":2: the tag must be O, B-TYPE, I-TYPE or TYPE, got"),
         ("conll", "가다 O\n나 PER-B\n", ":2: the tag must be "),
         ("conll", "가다 O\n나 PER_B\n", ":2: the tag must be "),
         ("conll", "가다 O\n나 0\n", ":2: the tag must be "),
         ("conll", "가다 O\n나 -\n", ":2: the tag must be "),
         ("conll", "가다 O\n나 o\n", ":2: the tag must be "),
     ],
-)
+)  # fmt: skip
 def test_read_dataset_wrong_line_is_named(
     file_format: FileFormat, content: str, message: str, tmp_path: Path
 ) -> None:

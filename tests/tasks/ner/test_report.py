@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bert_ko.tasks.ner.bio import Entity, from_entities
-from bert_ko.tasks.ner.examples import Dataset, Sentence
+from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence
 from bert_ko.tasks.ner.report import (
     ReportData,
     render_report,
@@ -48,14 +48,7 @@ def tags_of(text: str, spans: Spans) -> tuple[str, ...]:
 
 def make_dataset() -> Dataset:
     sentences = tuple(
-        Sentence(
-            name,
-            text,
-            tuple(range(len(text))),
-            tuple(range(1, len(text) + 1)),
-            tags_of(text, golds),
-            line,
-        )
+        replace(plain_sentence(text, line), sentence_id=name, tags=tags_of(text, golds))
         for line, (name, (text, golds, _)) in enumerate(SENTENCES.items(), start=1)
     )
     return Dataset("klue.tsv", "character", sentences, {})
@@ -279,8 +272,7 @@ def test_browser_address_chooses_sentences(browser: Any) -> None:
 def test_browser_ten_thousand_sentences_are_listed(browser: Any) -> None:
     text = "민수는 강릉에 갔다."
     golds = tags_of(text, [("PS", "민수"), ("LC", "강릉")])
-    places = tuple(range(len(text))), tuple(range(1, len(text) + 1))
-    sentences = tuple(Sentence(str(i), text, *places, golds, i + 1) for i in range(10_000))
+    sentences = tuple(replace(plain_sentence(text, i), tags=golds) for i in range(10_000))
     outside = ("O",) * len(text)
     predictions = [outside if i % 10 == 0 else golds for i in range(10_000)]
     scores = score([golds] * 10_000, predictions, [])
