@@ -12,7 +12,6 @@ from bert_ko.modeling.heads import (
     TAG_CRF,
     TAG_TRANSITIONS,
     TAG_WEIGHTS,
-    PretrainingHead,
     TagHead,
     model_specs,
 )
@@ -345,22 +344,6 @@ def test_run_training_begins_with_weights_of_other_tags(
     printed = command.succeed(do_train=True, train_file=path, **flags).out
     assert f"{len(model_specs(CONFIG))} variables loaded, 2 new, 0 not used" in printed
     assert backend.programs[0].given[0][TAG_WEIGHTS].shape == (3, 16)
-
-
-def test_run_weights_without_a_head_are_refused(
-    ner: Trainable, command: Command, tmp_path: Path
-) -> None:
-    source = tmp_path / "other"
-    save_weights(source, PretrainingHead())
-    ask = command.having(init_checkpoint=source, **ner.ask)
-    assert ask().error == (
-        f"no labels.json beside {source}; give the --train_file that the model was trained on, for "
-        "its labels."
-    )
-    assert ask(train_file=ner.train["train_file"]).error == (
-        f"--init_checkpoint: {source}/checkpoint-00000007 lacks cls/tags/output_weights, "
-        "cls/tags/output_bias; it was not trained for this task. Give --do_train."
-    )
 
 
 # Without a dataset
