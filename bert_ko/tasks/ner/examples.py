@@ -28,7 +28,6 @@ class Sentence:
     starts: tuple[int, ...]  # of each unit in the text
     ends: tuple[int, ...]
     tags: tuple[str, ...]  # of each unit, every entity beginning with B; none if unknown
-    line: int  # its first in the file
 
     def spans(self, tags: Sequence[str]) -> list[Entity]:
         """Returns the entities of tags of its units, in characters of the text."""
@@ -101,7 +100,7 @@ def read_texts(path: str) -> Iterator[Sentence]:
 def plain_sentence(text: str, number: int) -> Sentence:
     """Returns the text of a line as a sentence without tags, whose units are characters."""
     starts, ends = range(len(text)), range(1, len(text) + 1)
-    return Sentence(str(number), text, tuple(starts), tuple(ends), (), number)
+    return Sentence(str(number), text, tuple(starts), tuple(ends), ())
 
 
 def _build(path: str, unit: Unit, blocks: Iterable[Block]) -> Dataset:
@@ -129,7 +128,7 @@ def _build(path: str, unit: Unit, blocks: Iterable[Block]) -> Dataset:
         units = [row.text for row in block.rows]
         ends = list(accumulate(len(unit) + len(gap) for unit in units))
         starts, stops = (0, *ends[:-1]), tuple(end - len(gap) for end in ends)
-        sentences.append(Sentence(name, gap.join(units), starts, stops, tags, block.line))
+        sentences.append(Sentence(name, gap.join(units), starts, stops, tags))
     if not sentences:
         raise ValueError(f"{path} has no sentence; expected tagged sentences.")
     return Dataset(path, unit, tuple(sentences), problems)

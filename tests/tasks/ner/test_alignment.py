@@ -36,7 +36,7 @@ def words(text: str, tags: str) -> Sentence:
     """Args: text: with one blank between words; tags: of the words."""
     spans = [match.span() for match in re.finditer("[^ ]+", text)]
     starts, ends = (tuple(column) for column in zip(*spans, strict=True))
-    return Sentence("1", text, starts, ends, tuple(tags.split()), 1)
+    return Sentence("1", text, starts, ends, tuple(tags.split()))
 
 
 Spans = Sequence[tuple[int, int]]
@@ -265,7 +265,7 @@ def tagged(draw: st.DrawFn, is_word: bool) -> Sentence:
     spans = [match.span() for match in found]
     starts, ends = tuple(a for a, _ in spans), tuple(b for _, b in spans)
     tags = random_tags(len(spans), draw(st.randoms(use_true_random=False)))
-    return Sentence("1", text, starts, ends, tags, 1)
+    return Sentence("1", text, starts, ends, tags)
 
 
 @st.composite

@@ -33,8 +33,8 @@ CONLL = "-DOCSTART- O\n\n민수 B-PER\n는 O\n간다 O\n\n서울 B-LOC\n"
 
 KLUE_SENTENCES = (
     Sentence("a-1", "민수는 #", (0, 1, 2, 3, 4), (1, 2, 3, 4, 5),
-             ("B-PS", "I-PS", "O", "O", "O"), 3),
-    Sentence("a-2", "서울", (0, 1), (1, 2), ("B-LC", "I-LC"), 10),
+             ("B-PS", "I-PS", "O", "O", "O")),
+    Sentence("a-2", "서울", (0, 1), (1, 2), ("B-LC", "I-LC")),
 )  # fmt: skip
 
 
@@ -88,9 +88,8 @@ def test_read_dataset_naver_lines_give_literal_values(
         starts=(0, 4, 7, 10, 14),
         ends=(3, 6, 9, 13, 15),
         tags=("B-PER", "B-DAT", "I-DAT", "O", "O"),
-        line=1,
     )
-    second = Sentence("2", "예", (0,), (1,), ("O",), 2)
+    second = Sentence("2", "예", (0,), (1,), ("O",))
     assert read_dataset(path, file_format) == Dataset(path, "word", (first, second), {})
 
 
@@ -102,7 +101,7 @@ def test_read_dataset_naver_rows_are_numbered_words(
     assert dataset.unit == "word"
     assert texts(dataset) == ["민수는 내일 모레 떠난다", "예"]
     assert tags(dataset) == ["B-PER B-DAT I-DAT O", "O"]
-    assert [(s.sentence_id, s.line) for s in dataset.sentences] == [("1", 1), ("6", 6)]
+    assert [s.sentence_id for s in dataset.sentences] == ["1", "6"]
     assert dataset.problems == {}
 
 
@@ -118,7 +117,7 @@ def test_read_dataset_conll_takes_first_and_last_column(
     assert dataset.sentences[0].starts == (0, 3, 5)
     assert dataset.sentences[0].ends == (2, 4, 7)
     assert tags(dataset) == ["B-PER O O", "B-LOC"]
-    assert [(s.sentence_id, s.line) for s in dataset.sentences] == [("3", 3), ("7", 7)]
+    assert [s.sentence_id for s in dataset.sentences] == ["3", "7"]
     assert dataset.problems == {}
 
 
@@ -185,10 +184,7 @@ def test_read_dataset_klue_any_character_is_a_unit(character: str, tmp_path: Pat
 
 def test_read_dataset_klue_without_ids_takes_lines(tmp_path: Path) -> None:
     dataset = read(tmp_path, "\n가\tB-PS\n \tO\n\n## 주석\n나\tO\n")
-    assert [(s.sentence_id, s.line, s.text) for s in dataset.sentences] == [
-        ("2", 2, "가 "),
-        ("6", 6, "나"),
-    ]
+    assert [(s.sentence_id, s.text) for s in dataset.sentences] == [("2", "가 "), ("6", "나")]
     assert dataset.unit == "character"
 
 
@@ -383,9 +379,9 @@ def test_sentence_spans_are_characters_of_the_text(tmp_path: Path) -> None:
 def test_read_texts_lines_keep_their_characters(tmp_path: Path) -> None:
     content = "\ufeff 민수는  \t간다 \r\n\n \n서울\u2028\x85\ufeff\r\r\n\ufeff끝"
     assert list(read_texts(write(tmp_path, content))) == [
-        Sentence("1", " 민수는  \t간다 ", tuple(range(10)), tuple(range(1, 11)), (), 1),
-        Sentence("4", "서울\u2028\x85\ufeff\r", tuple(range(6)), tuple(range(1, 7)), (), 4),
-        Sentence("5", "\ufeff끝", (0, 1), (1, 2), (), 5),
+        Sentence("1", " 민수는  \t간다 ", tuple(range(10)), tuple(range(1, 11)), ()),
+        Sentence("4", "서울\u2028\x85\ufeff\r", tuple(range(6)), tuple(range(1, 7)), ()),
+        Sentence("5", "\ufeff끝", (0, 1), (1, 2), ()),
     ]
 
 

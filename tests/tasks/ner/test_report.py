@@ -99,7 +99,7 @@ def test_report_values_of_a_sentence_with_errors() -> None:
 
 
 def test_report_values_words_are_spans_of_the_text() -> None:
-    sentence = Sentence("1", "민수 씨는 왔다", (0, 3, 6), (2, 5, 8), ("B-PS", "I-PS", "O"), 1)
+    sentence = Sentence("1", "민수 씨는 왔다", (0, 3, 6), (2, 5, 8), ("B-PS", "I-PS", "O"))
     dataset = Dataset("x", "word", (sentence,), {})
     tags = ("O", "I-PS", "O")  # ill-formed
     data = make_data(dataset=dataset, predictions=[tags], scores=score([sentence.tags], [tags], []))
@@ -186,7 +186,7 @@ def test_render_report_what_was_wrong_is_counted(parse: Parse) -> None:
 
 
 def test_render_report_no_entities_and_metrics_is_a_page(parse: Parse) -> None:
-    sentence = Sentence("1", "비", (0,), (1,), ("O",), 1)
+    sentence = Sentence("1", "비", (0,), (1,), ("O",))
     data = make_data(
         dataset=Dataset("x", "character", (sentence,), {}),
         predictions=[("O",)],

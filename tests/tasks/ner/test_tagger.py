@@ -42,7 +42,7 @@ def test_record_of_a_tagged_sentence_has_gold_entities() -> None:
 
 
 def test_record_of_words_has_whole_words() -> None:
-    sentence = Sentence("3", "솔 내에 민수는", (0, 2, 5), (1, 4, 8), (), 3)
+    sentence = Sentence("3", "솔 내에 민수는", (0, 2, 5), (1, 4, 8), ())
     said = Tagged(("B-LC", "I-LC", "O"), np.array([0.5, 0.25, 0.125], np.float32))
     found = record(sentence, said)
     assert found["tagged"] == "<솔 내에:LC> 민수는"
