@@ -86,53 +86,33 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _header(path: str, cells: Sequence[str]) -> tuple[str, ...]:
-    columns = tuple(map(str.strip, cells))
-    if not any(columns):
-        raise ValueError(f"{path}:1: expected the names of the columns, got an empty line.")
-    return columns
-
-
-def _check_widths(table: Table, separator: str) -> Table:
-    """Returns the table, whose rows must have a cell for each column."""
-    width = len(table.columns)
-    if set(map(len, table.rows)) <= {width}:
-        return table
-    index = next(index for index, row in enumerate(table.rows) if len(row) != width)
-    raise ValueError(
-        f"{table.where(index)}: expected {width} cells with {separator}s between them "
-        f"({listed(table.columns)}), got {len(table.rows[index])}."
-    )
-
-
 def _read_tabs(path: str) -> Table:
-    lines = read_lines(path)
-    if not lines:
-        raise ValueError(f"{path} is empty; expected a line with the names of the columns.")
-    columns = _header(path, lines[0].split("\t"))
-    numbers: Sequence[int] = range(2, len(lines) + 1)
-    blank: tuple[int, ...] = ()
-    # In a table of one column, a blank line is an empty text.
-    if len(columns) > 1 and "" in lines:
-        blank = tuple(number for number in numbers if not lines[number - 1])
-        numbers = [number for number in numbers if lines[number - 1]]
-    rows = [lines[number - 1].split("\t") for number in numbers]
-    return _check_widths(Table(path, columns, rows, numbers, blank), "tab")
+    rows = [line.split("\t") if line else [] for line in read_lines(path)]
+    return _from_rows(path, list(enumerate(rows, start=1)), "tab")
 
 
 def _read_commas(path: str) -> Table:
-    text = read_text(path)
-    if not text:
+    return _from_rows(path, list(_csv_rows(path, read_text(path))), "comma")
+
+
+def _from_rows(path: str, found: list[tuple[int, list[str]]], separator: str) -> Table:
+    """Makes a table of numbered lines, whose rows must have a cell for each column."""
+    if not found:
         raise ValueError(f"{path} is empty; expected a line with the names of the columns.")
-    found = list(_csv_rows(path, text))
-    columns = _header(path, found[0][1])
-    blank: tuple[int, ...] = ()
-    if len(columns) > 1:
-        blank = tuple(number for number, cells in found[1:] if not cells)
-        found = [found[0], *((number, cells) for number, cells in found[1:] if cells)]
-    numbers = [number for number, _ in found[1:]]
-    rows = [cells or [""] for _, cells in found[1:]]
-    return _check_widths(Table(path, columns, rows, numbers, blank), "comma")
+    columns = tuple(map(str.strip, found[0][1]))
+    if not any(columns):
+        raise ValueError(f"{path}:1: expected the names of the columns, got an empty line.")
+    # In a table of one column, a blank line is an empty text.
+    rows = [(number, cells or [""]) for number, cells in found[1:] if cells or len(columns) == 1]
+    for number, cells in rows:
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"{path}:{number}: expected {len(columns)} cells with {separator}s between them "
+                f"({listed(columns)}), got {len(cells)}."
+            )
+    lines = [number for number, _ in rows]
+    blank = tuple(number for number, cells in found[1:] if not cells and len(columns) > 1)
+    return Table(path, columns, [cells for _, cells in rows], lines, blank)
 
 
 def _csv_rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
