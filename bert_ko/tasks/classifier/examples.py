@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bert_ko.json_files import expect, kind_of, load_json
 from bert_ko.tasks.classifier.settings import TaskForm
@@ -112,7 +112,9 @@ def read_texts(path: str, *, is_pair: bool) -> tuple[Example, ...]:
 
 
 def _examples(table: Table, form: TaskForm, needs_labels: bool) -> list[Example]:
-    column = _find_column(table, form.label, "label", is_needed=needs_labels)
+    column = _find_column(table, form.label)
+    if needs_labels:
+        column = _column(table, form.label, "label")
     nothing = [None] * len(table.rows)
     labels: Sequence[str | None] = nothing
     scores: Sequence[float | None] = nothing
@@ -122,15 +124,22 @@ def _examples(table: Table, form: TaskForm, needs_labels: bool) -> list[Example]
         labels = _labels(table, column, form, needs_labels)
     texts_b = _texts(table, form.text_b, "second text") if form.is_pair else nothing
     texts_a = _texts(table, form.text_a, "text")
-    return list(map(Example, _ids(table, form), texts_a, texts_b, labels, scores))
+    places = list(map(str, table.lines))
+    names = (
+        _plain_texts(table, _column(table, form.example_id, "id")) if form.example_id else places
+    )
+    ids = (name or place for name, place in zip(names, places, strict=True))
+    return list(map(Example, ids, texts_a, texts_b, labels, scores))
 
 
-def _find_column(
-    table: Table, columns: Sequence[str], meaning: str, *, is_needed: bool = True
-) -> str | None:
-    """Returns the first of the columns that the table has; None if none is found or needed."""
-    found = next((column for column in columns if column in table.columns), None)
-    if found is not None or not is_needed:
+def _find_column(table: Table, columns: Sequence[str]) -> str | None:
+    return next((column for column in columns if column in table.columns), None)
+
+
+def _column(table: Table, columns: Sequence[str], meaning: str) -> str:
+    """Returns the first of the columns that the table has, which must have one."""
+    found = _find_column(table, columns)
+    if found is not None:
         return found
     raise ValueError(
         f"{table.path}: no column {' or '.join(map(repr, columns))} for the {meaning}; found "
@@ -140,8 +149,7 @@ def _find_column(
 
 
 def _texts(table: Table, columns: Sequence[str], meaning: str) -> list[str]:
-    column = _find_column(table, columns, meaning)
-    assert column is not None
+    column = _column(table, columns, meaning)
     cells = table.cells(column)
     if set(map(type, cells)) != {str}:  # only JSON's cells can be anything else
         for index, cell in enumerate(cells):
@@ -149,22 +157,10 @@ def _texts(table: Table, columns: Sequence[str], meaning: str) -> list[str]:
     return cells
 
 
-def _ids(table: Table, form: TaskForm) -> list[str]:
-    places = map(str, table.lines)
-    if not form.example_id:
-        return list(places)
-    column = _find_column(table, form.example_id, "id")
-    assert column is not None
-    cells = enumerate(table.cells(column))
-    found = [_plain_text(cell, table, index, column) for index, cell in cells]
-    return [name or place for name, place in zip(found, places, strict=True)]
-
-
 def _labels(table: Table, column: str, form: TaskForm, needs_labels: bool) -> list[str | None]:
     names = _label_names(table.path, form.label_files.get(column))
     labels: list[str | None] = []
-    for index, cell in enumerate(table.cells(column)):
-        label = _plain_text(cell, table, index, column)
+    for index, label in enumerate(_plain_texts(table, column)):
         if not label and needs_labels:
             raise ValueError(f"{table.where(index)}: no label (column {column!r}).")
         if label and names is not None:
@@ -192,8 +188,7 @@ def _label_names(path: str, name: str | None) -> dict[str, str] | None:
 
 def _scores(table: Table, column: str, needs_labels: bool) -> list[float | None]:
     scores: list[float | None] = []
-    for index, cell in enumerate(table.cells(column)):
-        text = _plain_text(cell, table, index, column)
+    for index, text in enumerate(_plain_texts(table, column)):
         if not text and not needs_labels:
             scores.append(None)
             continue
@@ -211,16 +206,18 @@ def _scores(table: Table, column: str, needs_labels: bool) -> list[float | None]
     return scores
 
 
-def _plain_text(cell: Any, table: Table, index: int, column: str) -> str:
-    """Returns a name or a number as text without blanks around it; "" for null."""
-    if type(cell) is str:
-        return cell.strip()
-    if cell is None:
-        return ""
-    if isinstance(cell, int | float):
-        return json.dumps(cell)
-    place = f"{table.where(index)}.{column}"
-    raise ValueError(f"{place} must be a string or a number, got {kind_of(cell)}.")
+def _plain_texts(table: Table, column: str) -> Iterator[str]:
+    """Yields names or numbers as text without blanks around it; "" for null."""
+    for index, cell in enumerate(table.cells(column)):
+        if type(cell) is str:
+            yield cell.strip()
+        elif cell is None:
+            yield ""
+        elif isinstance(cell, int | float):
+            yield json.dumps(cell)
+        else:
+            place = f"{table.where(index)}.{column}"
+            raise ValueError(f"{place} must be a string or a number, got {kind_of(cell)}.")
 
 
 def _is_left_out(example: Example, form: TaskForm) -> bool:
