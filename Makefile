@@ -1,7 +1,7 @@
-# make quickstart   samples to a vocabulary, pre-training records, a tiny model and a reader
+# make quickstart   from samples/: a vocabulary, pre-training data, a tiny model and a reader
 # make test         all tests
-# make check        what a change must pass: format, lint, types, fast tests
-# make bench        the benchmarks
+# make check        required of every change: format, lint, types, fast tests
+# make bench        all CPU benchmarks; needs a corpus in BERT_KO_DATA
 # make clean-venv   removes the virtual environment
 
 PYTHON ?= python3
@@ -29,7 +29,6 @@ quickstart: $(INSTALLED)
 	    --num_train_steps=100 --num_warmup_steps=10
 	$(BIN)/python bin/run_squad --do_train --do_predict \
 	    --train_file=samples/korquad.json --predict_file=samples/korquad.json \
-	    --bert_config_file=samples/bert_config.json --vocab_file=$(QUICKSTART)/vocab \
 	    --init_checkpoint=$(QUICKSTART)/model --output_dir=$(QUICKSTART)/reader \
 	    --max_seq_length=256 --train_batch_size=8 --learning_rate=1e-3 --num_train_epochs=25
 	@ls $(QUICKSTART)/model $(QUICKSTART)/reader
@@ -44,16 +43,12 @@ check: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 bench: $(INSTALLED)
-	@if [ -e benchmarks/run_all ]; then \
-	    $(BIN)/python benchmarks/run_all; \
-	else \
-	    echo "bench: benchmarks/run_all does not exist"; \
-	fi
+	$(BIN)/python benchmarks/run_all
 
 clean-venv:
 	rm -rf $(VENV)
 
-# Made anew when the requirements or the tested versions change.
+# Rebuilt when the requirements or the pinned versions change.
 $(INSTALLED): setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bert_ko.tasks.models import ModelFlags, TrainedModel, open_model
 from common import VOCAB, corpus_files, machine, median_seconds
 from safetensors.numpy import save_file
 
 from bert_ko.data.prefetch import Prefetcher
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import encoder_specs, initial_parameters
+from bert_ko.modeling.encoder import config_from_json
+from bert_ko.modeling.heads import model_specs
+from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.features.extraction import Extractor, block_size, load_extractor
 from bert_ko.tasks.features.layout import make_layout
 from bert_ko.tasks.features.settings import FeatureSettings
@@ -32,6 +32,7 @@ from bert_ko.tasks.features.writers import open_writer
 from bert_ko.tasks.sentences import encode_blocks, join
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
+from bert_ko.training.model_files import ModelFlags, TrainedModel, open_model
 
 GOAL = 5.0
 MAX_SEQ_LENGTH = 128
@@ -55,9 +56,9 @@ def sample_lines(count: int) -> list[str]:
 def write_model(folder: Path, name: str) -> None:
     """A Hugging Face folder of random weights, with the vocabulary."""
     path = VOCAB / ("bert_config.json" if name == "base" else f"bert_config_{name}.json")
-    config = BertConfig.from_json(path.read_text(), str(path))
-    arrays = initial_parameters(encoder_specs(config), config.initializer_range, 1)
-    theirs = to_hugging_face_arrays(arrays)
+    config = config_from_json(path.read_text(), str(path))
+    arrays = initial_parameters(model_specs(config), config.initializer_range, 1)
+    theirs = to_hugging_face_arrays(config, arrays)
     save_file(
         {key: np.ascontiguousarray(value) for key, value in theirs.items()},
         folder / "model.safetensors",
@@ -111,7 +112,7 @@ def compare(name: str, arguments: argparse.Namespace) -> None:
         lines = sample_lines(arguments.sentences)
         few = lines[:: max(1, len(lines) // arguments.one_by_one)][: arguments.one_by_one]
         model = open_model(ModelFlags(init_checkpoint=str(folder)))
-        sides: dict[str, tuple[int, Callable[[], object]]] = {}
+        sides: dict[str, tuple[int, Callable[[], Any]]] = {}
         for precision in ("auto", "float32"):
             settings = FeatureSettings((-1,), "none", "float32", MAX_SEQ_LENGTH, arguments.batch)
             extractor, backend = load_extractor(model, settings, DeviceConfig(precision=precision))

@@ -34,11 +34,11 @@ CASES = {128: (256, 20), 512: (64, 76)}  # length: sequences of an update, predi
 def load_batches(folder: str, length: int, batch: int, predictions: int, count: int) -> list[Any]:
     """Real instances, decoded before the clock starts."""
     from bert_ko.data.reader import InstanceReader, ReaderConfig
-    from bert_ko.modeling.config import BertConfig
+    from bert_ko.modeling.bert import BertConfig
     from bert_ko.tasks.pretraining.settings import MaskingFlags
     from bert_ko.tasks.pretraining.shard_checks import check_shards
 
-    config = BertConfig.from_json(CONFIG.read_text(), str(CONFIG))
+    config = BertConfig(**json.loads(CONFIG.read_text()))
     data = check_shards([folder], config, str(CONFIG), length, predictions, MaskingFlags())
     reader = InstanceReader(
         ReaderConfig(
@@ -52,25 +52,24 @@ def load_batches(folder: str, length: int, batch: int, predictions: int, count: 
 def jax_steps(arguments: argparse.Namespace, batches: list[Any]) -> Callable[[int], object]:
     """Runs so many updates and waits for the last."""
     os.environ["KERAS_BACKEND"] = "jax"
-    from bert_ko.training.losses import pretraining_denominators, pretraining_loss
-
-    from bert_ko.modeling.config import BertConfig
-    from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
+    from bert_ko.modeling.bert import BertConfig
+    from bert_ko.modeling.heads import PretrainingHead, model_specs
+    from bert_ko.modeling.parameters import initial_parameters
     from bert_ko.training.backend import DeviceConfig
     from bert_ko.training.devices import load_backend
     from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 
     values = model_values(arguments)
-    config = BertConfig(**values)
+    config, head = BertConfig(**values), PretrainingHead()
     backend = load_backend(
         DeviceConfig(num_devices=1, precision="bfloat16", attention=arguments.attention)
     )
     print(backend.description, file=sys.stderr)
-    arrays = initial_parameters(pretraining_specs(config), 0.02, 1)
+    arrays = initial_parameters(model_specs(config, head), 0.02, 1)
     optimizer = OptimizerConfig(learning_rate=1e-4, num_warmup_steps=100)
-    program = backend.train_program(config, pretraining_loss, optimizer, arrays, 1)
+    program = backend.train_program(config, head, optimizer, arrays, 1)
     parts = [{key: value[None] for key, value in batch.items()} for batch in batches]
-    scalars = [pretraining_denominators(batch) for batch in batches]
+    scalars = [head.denominators(batch) for batch in batches]
 
     def run(count: int) -> object:
         result = None
@@ -151,7 +150,7 @@ def flops_per_sequence(arguments: argparse.Namespace, length: int, predictions: 
     c = model_values(arguments)
     h, i, layers = c["hidden_size"], c["intermediate_size"], c["num_hidden_layers"]
     encoder = layers * (length * (4 * h * h + 2 * h * i) + 2 * length * length * h)
-    return 3 * 2.0 * (encoder + predictions * (h * h + h * c["vocab_size"]))
+    return float(6 * (encoder + predictions * (h * h + h * c["vocab_size"])))
 
 
 def measure(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from common import VOCAB, machine, median_seconds, write_sample
@@ -34,7 +35,7 @@ def main() -> None:
         sample = write_sample(Path(folder, "sample.txt"), 2).read_text(encoding="utf-8")
     lines = [line for line in sample.split("\n") if line.strip()]
     lines = lines[:: max(1, len(lines) // arguments.sentences)][: arguments.sentences]
-    paths = {
+    paths: dict[str, Callable[[], object]] = {
         "bert_ko, ids with offsets": lambda: [ours.encode(line) for line in lines],
         "transformers, ids": lambda: theirs(lines),
         "transformers, ids with offsets": lambda: theirs(lines, return_offsets_mapping=True),

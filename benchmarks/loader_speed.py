@@ -17,7 +17,7 @@ from common import VOCAB, machine, write_sample
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.reader import InstanceReader, ReaderConfig
-from bert_ko.modeling.config import BertConfig
+from bert_ko.modeling.encoder import config_from_json
 from bert_ko.tasks.pretraining.settings import MaskingFlags
 from bert_ko.tasks.pretraining.shard_checks import check_shards
 
@@ -44,7 +44,7 @@ def make_shards(corpus: Path, folder: Path, masking: str) -> None:
 def speed(folder: Path, sequences: int) -> float:
     """Sequences a second, decoded in the background as training takes them."""
     path = VOCAB / "bert_config.json"
-    config = BertConfig.from_json(path.read_text(), str(path))
+    config = config_from_json(path.read_text(), str(path))
     data = check_shards([str(folder)], config, str(path), LENGTH, PREDICTIONS, MaskingFlags())
     reader = InstanceReader(
         ReaderConfig(

@@ -20,6 +20,7 @@ from bert_ko.data.features import instance_features
 from bert_ko.data.records import read_records
 from bert_ko.data.tfrecord import decode_example
 from bert_ko.tokenization.folder import load_tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
 
 
 def label_share(documents: list[list[int]], max_tokens: int, copies: int) -> float:
@@ -80,7 +81,7 @@ def main() -> None:
     print(f"random next: {ours:.4f}, Google's walk {share:.4f} (goal within 0.02)")
 
 
-def _count(instance: dict[str, np.ndarray], vocab: object, counts: dict[str, int]) -> None:
+def _count(instance: dict[str, np.ndarray], vocab: Vocabulary, counts: dict[str, int]) -> None:
     ids = instance["input_ids"].copy()
     used = int(instance["masked_lm_weights"].sum())
     positions = instance["masked_lm_positions"][:used].tolist()

@@ -53,23 +53,21 @@ def instances(batch: int, vocab_size: int) -> dict[str, Any]:
 
 def our_step(size: str, precision: str) -> Callable[[], object]:
     """An update of bert_ko."""
-    from bert_ko.training.losses import pretraining_denominators, pretraining_loss
-
-    from bert_ko.modeling.config import BertConfig
-    from bert_ko.modeling.parameters import initial_parameters, pretraining_specs
+    from bert_ko.modeling.bert import BertConfig
+    from bert_ko.modeling.heads import PretrainingHead, model_specs
+    from bert_ko.modeling.parameters import initial_parameters
     from bert_ko.training.backend import DeviceConfig
     from bert_ko.training.devices import load_backend
     from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 
     name, batch_size = SIZES[size]
-    path = VOCAB / name
-    config = BertConfig.from_json(path.read_text(), str(path))
+    config, head = BertConfig(**json.loads((VOCAB / name).read_text())), PretrainingHead()
     backend = load_backend(DeviceConfig(precision=precision))  # type: ignore[arg-type]
-    arrays = initial_parameters(pretraining_specs(config), config.initializer_range, 1)
+    arrays = initial_parameters(model_specs(config, head), config.initializer_range, 1)
     optimizer = OptimizerConfig(learning_rate=1e-4, num_warmup_steps=0)
-    program = backend.train_program(config, pretraining_loss, optimizer, arrays, 1)
+    program = backend.train_program(config, head, optimizer, arrays, 1)
     batch = instances(batch_size, config.vocab_size)
-    scalars = pretraining_denominators(batch)
+    scalars = head.denominators(batch)
     parts = {key: value[None] for key, value in batch.items()}
     steps = iter(range(1 << 30))
 
@@ -147,7 +145,7 @@ def flops_per_step(size: str) -> float:
     rows = batch * LENGTH
     encoder = layers * (rows * (4 * h * h + 2 * h * i) + 2 * rows * LENGTH * h)
     head = batch * PREDICTIONS * (h * h + h * c["vocab_size"])
-    return 3 * 2.0 * (encoder + head)
+    return float(6 * (encoder + head))
 
 
 def measure(size: str, side: str, steps: int) -> None:

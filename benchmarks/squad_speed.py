@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from common import DATA, VOCAB, machine
 
-from bert_ko.modeling.config import BertConfig
-from bert_ko.modeling.parameters import initial_parameters, span_specs
+from bert_ko.modeling.encoder import config_from_json
+from bert_ko.modeling.heads import SpanHead, model_specs
+from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.batches import BatchPlan, choose_lengths, epoch_batches, gather_batch
 from bert_ko.tasks.squad.examples import read_dataset
 from bert_ko.tasks.squad.features import Features, Ints, WindowConfig, build_features
@@ -25,6 +26,7 @@ from bert_ko.training.schedule import OptimizerConfig, hyperparameters
 
 GOAL = 1.25
 BATCH = 32
+HEAD = SpanHead()
 
 
 class Timed(NamedTuple):
@@ -46,17 +48,15 @@ def train(
     program: TrainProgram, features: Features, plan: BatchPlan, batches: Sequence[Ints]
 ) -> Timed:
     """Updates with these batches."""
-    from bert_ko.tasks.squad.head import SPANS
-
     optimizer = OptimizerConfig(learning_rate=3e-4, num_warmup_steps=0, name="adamw")
     losses = []
     start = time.perf_counter()
     for step, windows in enumerate(batches):
         batch = gather_batch(features, plan, windows)
-        scalars = SPANS.denominators(batch)
+        scalars = HEAD.denominators(batch)
         parts = {name: value[None] for name, value in batch.items()}
         result = program.train_step(step, parts, scalars, hyperparameters(optimizer, step))()
-        losses.append(SPANS.metrics(result)["loss"])
+        losses.append(HEAD.metrics(result)["loss"])
     windows_done = sum(map(len, batches))
     return Timed(time.perf_counter() - start, windows_done, statistics.mean(losses[-20:]))
 
@@ -74,13 +74,11 @@ def main() -> None:
     tokenizer = load_tokenizer(str(VOCAB))
     features = build_features(read_dataset(str(path)), tokenizer, WindowConfig())
     config_path = VOCAB / "bert_config_mini.json"
-    config = BertConfig.from_json(config_path.read_text(), str(config_path))
+    config = config_from_json(config_path.read_text(), str(config_path))
     backend = load_backend(DeviceConfig(precision=arguments.precision))
-    from bert_ko.tasks.squad.head import span_loss
-
-    arrays = initial_parameters(span_specs(config), config.initializer_range, 1)
+    arrays = initial_parameters(model_specs(config, HEAD), config.initializer_range, 1)
     optimizer = OptimizerConfig(learning_rate=3e-4, num_warmup_steps=0, name="adamw")
-    program = backend.train_program(config, span_loss, optimizer, dict(arrays), 1)
+    program = backend.train_program(config, HEAD, optimizer, dict(arrays), 1)
     special = (tokenizer.vocab.pad_id, tokenizer.vocab.cls_id, tokenizer.vocab.sep_id)
     plans = {
         "length buckets": BatchPlan(BATCH, special, choose_lengths(features.lengths, 384)),

@@ -69,7 +69,8 @@ def train_rust(counts: Counter[Word], size: int, alphabet: int) -> list[str]:
             show_progress=False,
         ),
     )
-    return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    ids = tokenizer.get_vocab()
+    return sorted(ids, key=ids.__getitem__)
 
 
 def measure(pieces: list[str], counts: Counter[Word]) -> str:

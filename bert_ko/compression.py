@@ -1,16 +1,16 @@
 """Decompression by a file's extension, with errors that name the file.
 
-fsspec and zstandard are imported only when a file asks for them.
+fsspec and zstandard are imported only when a file needs them.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
-# By extension, as fsspec calls them; zstd is read here, see _ZstdReader.
+# By extension, as fsspec calls them; zstd is decompressed here, see _zstd_parts.
 _NAMES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 COMPRESSIONS = tuple(_NAMES)
 
@@ -23,73 +23,73 @@ class _Reader(Protocol):
 
 
 def decompressed(path: str, raw: BinaryIO) -> BinaryIO:
-    """Returns a buffered stream of what `raw` holds, decompressed by the extension of `path`.
+    """Returns a buffered stream of the contents of `raw`, decompressed by the extension of `path`.
 
     Args:
-        path: Names the file in errors; with another extension than COMPRESSIONS, the stream gives
-            the bytes of `raw` themselves.
+        path: Names the file in errors; if its extension is not in COMPRESSIONS, the stream has the
+            bytes of `raw` themselves.
         raw: The file as it is stored; closed together with the stream.
 
     Raises:
         ValueError: A package is missing; from reads: the compressed data are damaged.
     """
+    source = _Source(raw)
+    extension = os.path.splitext(path)[1]
     try:
-        checked = _CheckedReader(path, raw)
+        if extension == ".zst":
+            import zstandard
+
+            # `zstd --long=31` writes windows of 2 GiB; the default refuses more than 128 MiB.
+            parts = _zstd_parts(source, zstandard.ZstdDecompressor(max_window_size=1 << 31))
+        elif extension in _NAMES:
+            from fsspec.compression import compr
+
+            parts = _parts(compr[_NAMES[extension]](source, mode="rb"))
+        else:
+            parts = _parts(source)
     except ImportError as error:
         raw.close()
         package = (error.name or "fsspec").split(".")[0]
         raise ValueError(f"{path} needs the package {package}: pip install {package}") from None
-    return cast(BinaryIO, io.BufferedReader(checked, _BUFFER_SIZE))
-
-
-def _decompressor(extension: str, source: _Reader) -> _Reader:
-    """Returns a reader of what `source` holds; of its own bytes for an unknown extension."""
-    if extension not in _NAMES:
-        return source
-    if extension == ".zst":
-        import zstandard
-
-        return _ZstdReader(source, zstandard)
-    from fsspec.compression import compr
-
-    reader: _Reader = compr[_NAMES[extension]](source, mode="rb")
-    return reader
+    return cast(BinaryIO, io.BufferedReader(_PartsStream(path, source, parts), _BUFFER_SIZE))
 
 
 class _Source:
     """The file as it is stored; remembers the error of the disk or the network."""
 
     def __init__(self, raw: BinaryIO):
-        self._raw = raw
+        self.raw = raw
         self.error: Exception | None = None
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._raw.read(size)
+            return self.raw.read(size)
         except Exception as error:
             self.error = error
             raise
 
 
-class _CheckedReader(io.RawIOBase):
-    """Reads decompressed bytes; errors for damaged data become ValueErrors with the file's name.
+class _PartsStream(io.RawIOBase):
+    """Reads decompressed parts; errors for damaged data become ValueErrors with the file's name.
 
-    The decompressors of fsspec depend on what is installed, and so do their errors: whatever does
-    not come from the file itself is theirs.
+    The decompressors of fsspec, and so their errors, depend on what is installed: every error that
+    does not come from the file itself is theirs.
     """
 
-    def __init__(self, path: str, raw: BinaryIO) -> None:
-        self._path = path
-        self._raw = raw
-        self._source = _Source(raw)
-        self._reader = _decompressor(os.path.splitext(path)[1], self._source)
+    def __init__(self, path: str, source: _Source, parts: Iterator[bytes]) -> None:
+        self._path, self._source, self._parts = path, source, parts
+        self._pending = io.BytesIO()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         try:
-            data = self._reader.read(len(buffer))
+            while not (data := self._pending.read(len(buffer))):
+                part = next(self._parts, None)
+                if part is None:
+                    return 0
+                self._pending = io.BytesIO(part)
         except Exception as error:
             if error is self._source.error or isinstance(error, MemoryError):
                 raise
@@ -98,45 +98,28 @@ class _CheckedReader(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        self._raw.close()
+        self._source.raw.close()
         super().close()
 
 
-class _ZstdReader:
+def _parts(reader: _Reader) -> Iterator[bytes]:
+    return iter(lambda: reader.read(_BUFFER_SIZE), b"")
+
+
+def _zstd_parts(source: _Reader, decompressor: Any) -> Iterator[bytes]:
     """Decompresses the frames of a file, one after the other.
 
-    zstandard's own stream_reader takes a frame that is cut off for the end of the file.
+    zstandard's own stream_reader mistakes a frame that is cut off for the end of the file.
+
+    Raises:
+        EOFError: The file is empty or ends inside a frame.
     """
-
-    def __init__(self, source: _Reader, zstandard: ModuleType) -> None:
-        self._source = source
-        # `zstd --long=31` writes windows of 2 GiB; the default refuses more than 128 MiB.
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._frame: Any = self._decompressor.decompressobj()
-        self._is_inside = True  # an empty file is no zstd file
-        self._pending = io.BytesIO()
-
-    def read(self, size: int, /) -> bytes:
-        """Returns up to `size` bytes, b"" at the end.
-
-        Raises:
-            EOFError: The file ends inside a frame.
-        """
-        while not (data := self._pending.read(size)):
-            chunk = self._source.read(_ZSTD_CHUNK_SIZE)
-            if not chunk and self._is_inside:
-                raise EOFError("the file ends inside a zstd frame")
-            if not chunk:
-                return b""
-            self._pending = io.BytesIO(self._decompress(chunk))
-        return data
-
-    def _decompress(self, chunk: bytes) -> bytes:
-        parts = []
+    frame: Any = None
+    while chunk := source.read(_ZSTD_CHUNK_SIZE):
         while chunk:
-            if self._frame.eof:
-                self._frame = self._decompressor.decompressobj()
-            parts.append(self._frame.decompress(chunk))
-            chunk = self._frame.unused_data if self._frame.eof else b""
-            self._is_inside = not self._frame.eof
-        return b"".join(parts)
+            if frame is None or frame.eof:
+                frame = decompressor.decompressobj()
+            yield frame.decompress(chunk)
+            chunk = frame.unused_data if frame.eof else b""
+    if frame is None or not frame.eof:
+        raise EOFError("the file ends inside a zstd frame")

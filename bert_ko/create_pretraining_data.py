@@ -25,14 +25,13 @@ from bert_ko.data.manifest import (
 )
 from bert_ko.data.masking import replacement_ids
 from bert_ko.data.pipeline import (
-    FinishedRun,
     Recipe,
     has_work_files,
-    is_intact,
     remove_work_files,
     run_pipeline,
+    table_rows,
+    totals,
 )
-from bert_ko.data.report import table_rows, totals
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.flags import output_flags, run_command
 from bert_ko.json_files import read_json, write_json
@@ -50,7 +49,7 @@ _WORK_DIR = ".create_pretraining_data"
 class CreatePretrainingDataConfig(TokenizerFlags, PipelineFlags):
     """Turns a corpus into TFRecord shards for pre-training.
 
-    Killed, it goes on where it was when the same command is run again.
+    Run again after it was killed, the same command resumes where it stopped.
     """
 
 
@@ -59,7 +58,8 @@ def run(config: CreatePretrainingDataConfig) -> None:
     shards = shard_paths(config.output_file, config.num_shards)
     manifest = manifest_path(shards)
     # A folder that is both input and output holds the manifest of an earlier run.
-    inputs = [path for path in find_files(config) if not _is_same_file(path, manifest)]
+    own = os.path.realpath(manifest)
+    inputs = [path for path in find_files(config) if os.path.realpath(path) != own]
     _refuse_own_input(inputs, shards)
     wanted = _wanted(config, inputs, shards)
     work_dir = _work_dir(config, manifest)
@@ -74,34 +74,31 @@ def run(config: CreatePretrainingDataConfig) -> None:
             remove_work_files(work_dir)
             return
         _start_or_resume(os.path.join(work_dir, "run.json"), wanted)
+        text_bytes = estimated_bytes(inputs)
+        # No more workers than there are chunks.
+        workers = config.num_workers or min(default_num_workers(), 1 + text_bytes // CHUNK_BYTES)
         make_tokenizer = partial(load_tokenizer, config.vocab_file, config)
         recipe = Recipe(config, make_tokenizer, tuple(shards), wanted.num_buckets, work_dir)
-        text_bytes = estimated_bytes(inputs)
-        workers = config.num_workers
-        if workers is None:  # no more than there are chunks for
-            workers = min(default_num_workers(), 1 + text_bytes // CHUNK_BYTES)
         finished = run_pipeline(recipe, inputs, text_bytes, workers)
-        complete = _complete(wanted, finished, manifest)
+        folder = manifest.rpartition("/")[0]
+        listed = tuple(shard.relative_to(folder) for shard in finished.shards)
+        complete = dataclasses.replace(wanted, totals=totals(finished), shards=listed)
         write_json(manifest, complete.to_dict())
         remove_work_files(work_dir)
     print(format_table(table_rows(complete.totals), (manifest, "")))
 
 
-def _is_same_file(path: str, other: str) -> bool:
-    return path == other or os.path.realpath(path) == os.path.realpath(other)
-
-
 def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
     outputs = set(map(os.path.realpath, shards))
-    taken = [path for path in inputs if os.path.realpath(path) in outputs]
-    if taken:
-        raise ValueError(
-            f"--output_file names an input file, {taken[0]}, which would be lost; choose another."
-        )
+    for path in inputs:
+        if os.path.realpath(path) in outputs:
+            raise ValueError(
+                f"--output_file names an input file, {path}, which would be lost; choose another."
+            )
 
 
 def _wanted(config: CreatePretrainingDataConfig, inputs: list[str], shards: list[str]) -> Manifest:
-    """What decides the bytes of the shards; two runs with the same one make the same."""
+    """What decides the bytes of the shards; runs with equal ones make equal shards."""
     tokenizer = load_tokenizer(config.vocab_file, config)
     special = tokenizer.config.additional_special_tokens
     return Manifest(
@@ -122,7 +119,7 @@ def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
     if config.work_dir is not None:
         if files.is_remote(config.work_dir):
             raise ValueError(f"--work_dir must be a local folder, got {config.work_dir}.")
-        # A folder of our own inside: what the user keeps beside it is never touched.
+        # Our own folder inside it, so that the user's files there are never touched.
         return os.path.join(config.work_dir, _WORK_DIR)
     if files.is_remote(manifest):
         raise ValueError(
@@ -132,15 +129,15 @@ def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
 
 
 def _read_own(manifest: str) -> dict[str, Any] | None:
-    """The content of a manifest of this command, of any version."""
+    """The content of a manifest of this command, of any version; None if there is none."""
     values = read_json(manifest)
     if values is not None and not is_manifest(values):
-        raise ValueError(f"{manifest} is not of this command; write to another folder.")
+        raise ValueError(f"{manifest} is not from this command; write to another folder.")
     return values
 
 
 def _forget(manifest: str, work_dir: str) -> None:
-    """Removes an earlier run: its shards too, which a glob would take for the new one's."""
+    """Removes an earlier run with its shards, which a glob would mix with the new ones."""
     values = _read_own(manifest)
     if values is not None and not files.is_remote(manifest):
         folder = os.path.dirname(manifest)
@@ -159,9 +156,10 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
     earlier = Manifest.from_json(values, manifest)
     compare_runs(manifest, earlier, wanted)
     listed = zip(earlier.shards, paths, strict=True)
-    damaged = [path for shard, path in listed if not is_intact(shard._replace(path=path))]
+    damaged = [path for shard, path in listed if not shard._replace(path=path).is_intact]
     if damaged:
-        print(f"making again: {', '.join(damaged)} missing or of another size", file=sys.stderr)
+        names = ", ".join(damaged)
+        print(f"making again: {names} (missing, or its size has changed)", file=sys.stderr)
     return not damaged
 
 
@@ -171,13 +169,7 @@ def _start_or_resume(path: str, wanted: Manifest) -> None:
         write_json(path, wanted.to_dict())
     else:
         compare_runs(path, Manifest.from_json(values, path), wanted)
-        print("going on where an earlier run was stopped", file=sys.stderr)
-
-
-def _complete(wanted: Manifest, finished: FinishedRun, manifest: str) -> Manifest:
-    folder = manifest.rpartition("/")[0]
-    shards = tuple(shard.relative_to(folder) for shard in finished.shards)
-    return dataclasses.replace(wanted, totals=totals(finished), shards=shards)
+        print("resuming where an earlier run was stopped", file=sys.stderr)
 
 
 def main() -> int:

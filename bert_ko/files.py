@@ -1,7 +1,7 @@
 """Paths and streams: globs, compressed and remote files, atomic writes.
 
-A path is local, or remote with a scheme ("gs://bucket/corpus.txt"); fsspec, which reads and writes
-remote ones, and filelock are imported only when they are needed.
+A path is local, or remote with a scheme ("gs://bucket/corpus.txt"). fsspec, for remote files, and
+filelock are imported only when they are needed.
 """
 
 from __future__ import annotations
@@ -12,29 +12,21 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from bert_ko.compression import COMPRESSIONS, decompressed
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
-# The errors that the one who writes a file causes, whatever else a with block does.
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# By scheme: the package that fsspec needs for it.
 _PACKAGES = {
-    "abfs": "adlfs",
-    "az": "adlfs",
-    "gcs": "gcsfs",
-    "gs": "gcsfs",
+    **dict.fromkeys(("abfs", "az"), "adlfs"),
+    **dict.fromkeys(("gcs", "gs"), "gcsfs"),
     "hf": "huggingface_hub",
-    "http": "aiohttp",
-    "https": "aiohttp",
+    **dict.fromkeys(("http", "https"), "aiohttp"),
     "s3": "s3fs",
 }
-
-
-class _RemotePath(NamedTuple):
-    file_system: Any  # fsspec.AbstractFileSystem, which has no types
-    path: str  # without the scheme
 
 
 def is_remote(path: str) -> bool:
@@ -43,14 +35,14 @@ def is_remote(path: str) -> bool:
 
 
 def expand_inputs(patterns: Sequence[str], suffixes: tuple[str, ...] | None = None) -> list[str]:
-    """Returns the files that the patterns mean.
+    """Returns the files that match the patterns.
 
     Args:
         patterns: Each a file, a glob ("**" too), a folder, or any of these on a remote file system.
-            A folder, also one that a glob finds, means all regular files below it; names that
-            begin with a dot are left out.
-        suffixes: For the files of folders: only those whose name, without the suffix of a
-            compression, ends with one of these; "" stands for a name without any.
+            A folder, also one that matches a glob, means all regular files below it, except those
+            whose path below it has a name that begins with a dot.
+        suffixes: In folders, only files whose name, without the extension of a compression, ends
+            with one of these are found; "" stands for names without an extension.
 
     Returns:
         The files in the order of the patterns, sorted within one pattern, each file once.
@@ -64,11 +56,8 @@ def expand_inputs(patterns: Sequence[str], suffixes: tuple[str, ...] | None = No
         expand = _expand_remote if is_remote(pattern) else _expand_local
         paths = expand(pattern, suffixes)
         if not paths:
-            wanted = (
-                f" (looked for names ending in {', '.join(filter(None, suffixes))})"
-                if suffixes
-                else ""
-            )
+            endings = ", ".join(filter(None, suffixes or ()))
+            wanted = f" (looked for names ending in {endings})" if suffixes else ""
             raise FileNotFoundError(f"no file matches {pattern!r}{wanted}.")
         for path in paths:
             found.setdefault(path if is_remote(path) else os.path.abspath(path), path)
@@ -79,19 +68,17 @@ def size(path: str) -> int:
     """Returns the size of a local or remote file in bytes, as stored (compressed)."""
     if not is_remote(path):
         return os.stat(path).st_size
-    remote = _remote(path)
-    remote_size = remote.file_system.size(remote.path)
+    file_system, bare_path = _remote(path)
+    remote_size = file_system.size(bare_path)
     if remote_size is None:
-        raise ValueError(f"{path}: the server does not tell the size of this file.")
+        raise ValueError(f"{path}: the server does not report the size of this file.")
     return int(remote_size)
 
 
 def fingerprint(path: str) -> dict[str, Any]:
-    """Returns what tells a file from a changed one.
+    """Returns what changes with a file: its "path", "size" in bytes and "mtime_ns".
 
-    Returns:
-        "path"; "size" in bytes; "mtime_ns", the time of its last change in nanoseconds since the
-        epoch, None for a remote file.
+    "mtime_ns" is the time of the last change in nanoseconds since the epoch, None for remote files.
     """
     if is_remote(path):
         return {"path": path, "size": size(path), "mtime_ns": None}
@@ -102,7 +89,7 @@ def fingerprint(path: str) -> dict[str, Any]:
 def require_writable_folder(path: str) -> None:
     """Creates the folder if it is missing and checks that files can be written there.
 
-    Object stores have no folders, so nothing is done for a remote path.
+    Remote paths are not checked, as object stores have no folders.
 
     Raises:
         ValueError: The path is a file, or the folder can't be created or written.
@@ -120,12 +107,10 @@ def require_writable_folder(path: str) -> None:
 
 
 def _expand_local(pattern: str, suffixes: tuple[str, ...] | None) -> list[str]:
-    if os.path.isdir(pattern):
-        return _files_below(pattern, suffixes)
-    if os.path.exists(pattern):  # a pipe of the shell, "<(...)", too
-        return [pattern]
+    # A pipe of the shell, "<(...)", exists too.
+    matches = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
     paths: list[str] = []
-    for match in sorted(glob.glob(pattern, recursive=True)):
+    for match in matches:
         paths += _files_below(match, suffixes) if os.path.isdir(match) else [match]
     return paths
 
@@ -135,7 +120,7 @@ def _files_below(folder: str, suffixes: tuple[str, ...] | None) -> list[str]:
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [os.path.join(root, name) for name in names if _is_wanted(name, suffixes)]
-    return sorted(path for path in paths if os.path.isfile(path))
+    return sorted(filter(os.path.isfile, paths))
 
 
 def _is_wanted(name: str, suffixes: tuple[str, ...] | None) -> bool:
@@ -150,18 +135,15 @@ def _is_wanted(name: str, suffixes: tuple[str, ...] | None) -> bool:
 
 def _expand_remote(pattern: str, suffixes: tuple[str, ...] | None) -> list[str]:
     file_system, path = _remote(pattern)
-    # A file is asked for first: "?" is no glob in a web address, and a page of links no folder.
-    if file_system.isfile(path):
-        paths = [path]
-    elif file_system.isdir(path):
-        paths = _remote_files_below(file_system, path, suffixes)
-    elif _GLOB_CHARACTERS.search(path):
-        paths = []
-        for match in sorted(file_system.glob(path)):
-            is_folder = file_system.isdir(match)
-            paths += _remote_files_below(file_system, match, suffixes) if is_folder else [match]
+    is_file = file_system.isfile(path)  # first: "?" is no glob in a URL, a page of links no folder
+    if is_file or file_system.isdir(path):
+        matches = [path]
     else:
-        paths = []
+        matches = sorted(file_system.glob(path)) if _GLOB_CHARACTERS.search(path) else []
+    paths: list[str] = []
+    for match in matches:
+        is_folder = not is_file and file_system.isdir(match)
+        paths += _remote_files_below(file_system, match, suffixes) if is_folder else [match]
     return [str(file_system.unstrip_protocol(path)) for path in paths]
 
 
@@ -177,8 +159,8 @@ def _remote_files_below(
     return paths
 
 
-def _remote(path: str, **options: Any) -> _RemotePath:
-    """Returns fsspec's file system for a path, and the path on it.
+def _remote(path: str, **options: Any) -> tuple[Any, str]:
+    """Returns fsspec's file system, which has no types, for a path, and the path without scheme.
 
     Raises:
         ValueError: fsspec, or the package for this scheme, is not installed.
@@ -191,20 +173,19 @@ def _remote(path: str, **options: Any) -> _RemotePath:
     try:
         file_system, bare_path = url_to_fs(path, **options)
     except ImportError as error:
-        package = _PACKAGES.get(scheme)
-        advice = f"pip install {package}" if package else str(error)
+        advice = f"pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else str(error)
         raise ValueError(f"{path} needs a package for {scheme}://: {advice}") from None
-    return _RemotePath(file_system, str(bare_path))
+    return file_system, str(bare_path)
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Opens a local or remote file for reading, decompressed by its extension.
+    """Opens a local or remote file for reading.
 
     Args:
         path: .gz, .bz2, .xz and .zst are decompressed, with all their members or frames.
 
     Returns:
-        A buffered stream; only one of a plain local file can seek.
+        A buffered stream; it can seek only in a local file that is not compressed.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -212,10 +193,10 @@ def open_binary(path: str) -> BinaryIO:
             damaged.
     """
     if is_remote(path):
-        remote = _remote(path)
+        file_system, bare_path = _remote(path)
         try:
-            # Buffered also when it is plain: fsspec's own readline is slow.
-            return decompressed(path, remote.file_system.open(remote.path, "rb"))
+            # Buffered even if it is not compressed: fsspec's own readline is slow.
+            return decompressed(path, file_system.open(bare_path, "rb"))
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} does not exist.") from None
     raw = open(path, "rb")  # noqa: SIM115 - the caller closes it
@@ -223,7 +204,7 @@ def open_binary(path: str) -> BinaryIO:
 
 
 def write_atomic(path: str, data: bytes | str) -> None:
-    """Writes a whole file: afterwards it has all of `data`, or stands as it stood before.
+    """Writes a whole file: it has all of `data` afterwards, or is unchanged after an error.
 
     Args:
         path: Local or remote; its folder must exist.
@@ -235,14 +216,16 @@ def write_atomic(path: str, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def durable_writer(path: str) -> Iterator[BinaryIO]:
-    """Opens a local file that is on the disk when the block ends; its errors have its name."""
+    """Opens a local file that is synced to the disk when the block ends; write errors name it."""
     try:
         with open(path, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        error.filename = error.filename or path
+        # Only these come from writing, whatever else the block does.
+        if error.filename is None and error.errno in _WRITE_ERRORS:
+            error.filename = path
         raise
 
 
@@ -251,8 +234,8 @@ def atomic_writer(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name only when the block ends without an error.
 
     A local file is written under a hidden name in the same folder, synced to the disk and renamed;
-    after an error nothing stays. A remote file is published when the block ends. A device or pipe,
-    such as /dev/stdout, is written directly.
+    after an error nothing is left behind. A remote file is published when the block ends. A device
+    or pipe, such as /dev/stdout, is written directly.
 
     Args:
         path: Local or remote; a local folder must exist.
@@ -265,41 +248,14 @@ def atomic_writer(path: str) -> Iterator[BinaryIO]:
         OSError: With the file's name: no permission, disk full.
     """
     if is_remote(path):
-        remote = _remote(path, skip_instance_cache=True)
-        if "file" not in remote.file_system.protocol:
-            with _remote_writer(remote) as stream:
+        # A fresh instance, because a transaction holds for all files of one.
+        file_system, bare_path = _remote(path, skip_instance_cache=True)
+        if "file" not in file_system.protocol:
+            with file_system.transaction, file_system.open(bare_path, "wb") as stream:
                 yield stream
             return
-        path = remote.path
+        path = bare_path
     with _local_writer(path) as stream:
-        yield stream
-
-
-@contextlib.contextmanager
-def lock(path: str) -> Iterator[None]:
-    """Holds a file of this name, so that no second run writes beside it.
-
-    The lock goes with the process, however it ends; the file stays.
-
-    Raises:
-        ValueError: another process holds it, or has just removed it.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        held = FileLock(path).acquire(blocking=False)
-    except Timeout:
-        folder = os.path.dirname(path)
-        message = f"another run is writing here ({folder}); wait for it or stop it."
-        raise ValueError(message) from None
-    with held:
-        yield
-
-
-@contextlib.contextmanager
-def _remote_writer(remote: _RemotePath) -> Iterator[BinaryIO]:
-    # The file system is a fresh instance: a transaction holds for all files of one instance.
-    with remote.file_system.transaction, remote.file_system.open(remote.path, "wb") as stream:
         yield stream
 
 
@@ -316,31 +272,39 @@ def _local_writer(path: str) -> Iterator[BinaryIO]:
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with durable_writer(temporary) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and _is_about(error, temporary):
+        if isinstance(error, OSError) and error.filename == temporary:
             error.filename = path
         raise
-    _sync_folder(folder)
-
-
-def _is_about(error: OSError, temporary: str) -> bool:
-    if error.filename is None:
-        return error.errno in _WRITE_ERRORS
-    return bool(error.filename == temporary)
-
-
-def _sync_folder(folder: str) -> None:
-    """Makes a rename in the folder last through a power cut."""
     with contextlib.suppress(OSError):  # some network file systems can't sync a folder
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            os.fsync(descriptor)  # so that the rename survives a power cut
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock(path: str) -> Iterator[None]:
+    """Locks a file, so that no second run writes to its folder.
+
+    The lock is released when the process ends, however it does; the file stays.
+
+    Raises:
+        ValueError: Another process holds the lock, or has just removed the file.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        held = FileLock(path).acquire(blocking=False)
+    except Timeout:
+        folder = os.path.dirname(path)
+        message = f"another run is writing here ({folder}); wait for it or stop it."
+        raise ValueError(message) from None
+    with held:
+        yield

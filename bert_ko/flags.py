@@ -17,18 +17,22 @@ Arguments (`argv`) are always without the program's name, as in `sys.argv[1:]`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import functools
+import itertools
 import math
+import operator
 import os
 import select
 import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 
 from absl import flags
 
@@ -43,61 +47,40 @@ REQUIRED: Final = object()
 
 _HELP_FLAGS = frozenset({"h", "help", "helpfull", "helpshort"})
 _HELP_WIDTH = 100
-_KINDS: dict[object, str] = {
-    str: "str",
-    int: "int",
-    float: "float",
-    bool: "bool",
-    tuple[str, ...]: "list",
-}
-_ALLOWED = {
-    "str": "text",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a comma-separated list",
-}
 
 
 class FlagError(ValueError):
     """The command line is wrong; the message is one line that says how."""
 
 
-class _Bounds(NamedTuple):
-    """Which numbers a flag may have; None sets no bound."""
+class Bounds(TypedDict, total=False):
+    """The values that a number may have; at most one lower and one upper bound."""
 
-    at_least: float | None
-    above: float | None
-    at_most: float | None
-    below: float | None
+    at_least: float
+    above: float
+    at_most: float
+    below: float
 
-    def hold(self, value: float) -> bool:
-        return not (
-            math.isnan(value)
-            or (self.at_least is not None and value < self.at_least)
-            or (self.above is not None and value <= self.above)
-            or (self.at_most is not None and value > self.at_most)
-            or (self.below is not None and value >= self.below)
-        )
 
-    def __str__(self) -> str:
-        known = [
-            (name.replace("_", " "), _bound_text(bound))
-            for name, bound in self._asdict().items()
-            if bound is not None
-        ]
-        if not known:
-            return "a number"
-        if len(known) == 1:
-            return " ".join(known[0])
-        (_, low), (_, high) = known
-        left = "[" if self.at_least is not None else "("
-        right = "]" if self.at_most is not None else ")"
-        return f"in {left}{low}, {high}{right}"
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
+}
+
+
+def _bounds_text(bounds: Mapping[str, float]) -> str:
+    """Returns bounds in words: "at least 1", "in (0, 1]"."""
+    texts = [_bound_text(bounds[name]) for name in _COMPARISONS if name in bounds]
+    if len(texts) < 2:
+        return " ".join([*bounds, *texts]).replace("_", " ") or "a number"
+    left, right = "[" if "at_least" in bounds else "(", "]" if "at_most" in bounds else ")"
+    return f"in {left}{', '.join(texts)}{right}"
 
 
 def _bound_text(bound: float) -> str:
-    """Returns a bound as people write it: 1, 0.5, 1e6, 2**31."""
+    """Returns a bound in its usual notation: 1, 0.5, 1e6, 2**31."""
     if isinstance(bound, int):
         exponent = bound.bit_length() - 1
         return f"2**{exponent}" if exponent >= 31 and bound == 1 << exponent else str(bound)
@@ -106,49 +89,59 @@ def _bound_text(bound: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """Base class of every Config: it refuses numbers that are out of their flags' bounds."""
+    """Base class of every Config; it refuses numbers outside the bounds of their flags."""
 
     def __post_init__(self) -> None:
-        """Raises: ValueError: a number is out of its bounds or NaN, by the flag's name."""
+        """Raises: ValueError: a number is out of bounds or NaN; the message names the flag."""
         for field in dataclasses.fields(self):
             value, bounds = getattr(self, field.name), field.metadata["bounds"]
-            if isinstance(value, (int, float)) and not bounds.hold(value):
-                raise ValueError(f"--{_flag_name(field)} must be {bounds}, got {value}.")
+            if not isinstance(value, (int, float)):
+                continue
+            is_within = all(_COMPARISONS[name](value, bound) for name, bound in bounds.items())
+            if math.isnan(value) or not is_within:
+                name = _flag_name(field)
+                raise ValueError(f"--{name} must be {_bounds_text(bounds)}, got {value}.")
 
     @classmethod
     def find_values(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of flags that the command line has not given, as far as files it names say them.
-
-        Args:
-            given: values by field.
-        """
+        """Returns values of flags that are not given, by field, from files that `given` names."""
         return {}
+
+
+class _Kind(NamedTuple):
+    """What the type of a flag makes of it."""
+
+    name: str  # as --help shows it
+    allowed: str  # for an error message
+    define: Callable[..., object]  # absl's function
+
+
+_KINDS: dict[object, _Kind] = {
+    str: _Kind("str", "text", flags.DEFINE_string),
+    int: _Kind("int", "an integer", flags.DEFINE_integer),
+    float: _Kind("float", "a number", flags.DEFINE_float),
+    bool: _Kind("bool", "true or false", flags.DEFINE_boolean),
+    tuple[str, ...]: _Kind("list", "a comma-separated list", flags.DEFINE_list),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class _FlagSpec:
-    """One flag: what the dataclass field and its type say."""
+    """One flag, as its dataclass field and the field's type define it."""
 
     field: str  # of the dataclass
     name: str
-    kind: str  # a value of _KINDS, or "enum"
-    choices: tuple[str, ...]  # of an enum
+    kind: _Kind
     default: Any  # or REQUIRED
     help: str
     positional: bool
     affects_output: bool
     secret: bool
-    bounds: _Bounds
+    bounds: Bounds
 
     @property
     def is_required(self) -> bool:
         return self.default is REQUIRED
-
-    @property
-    def allowed(self) -> str:
-        if self.kind == "enum":
-            return "one of " + ", ".join(self.choices)
-        return _ALLOWED[self.kind]
 
 
 def flag(
@@ -158,34 +151,25 @@ def flag(
     positional: bool = False,
     affects_output: bool = True,
     secret: bool = False,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
+    **bounds: Unpack[Bounds],
 ) -> Any:
-    """Declares a flag as a field of a command's Config.
+    """Declares a flag as a keyword-only field of a command's Config.
 
     Args:
-        default: The value without the flag; left out, the flag is required.
+        default: The value without the flag; without a default, the flag is required.
         help: What the flag does, with the unit of its value.
         positional: The field, a tuple[str, ...], takes the arguments that are not flags.
         affects_output: False for what changes no output (workers, progress): not in `output_flags`.
-        secret: The value must be printed and written nowhere; it changes no output either, and it
-            is not in the Config's repr. See `secret_flags`.
-        at_least: The smallest value of a number; `Flags` checks all four bounds.
-        above: Instead of `at_least`: the value must be larger.
-        at_most: The largest value of a number.
-        below: Instead of `at_most`: the value must be smaller.
-
-    Returns:
-        A keyword-only dataclass field.
+        secret: The value must never be printed or written. It is not in the Config's repr, and
+            it doesn't affect the output. See `secret_flags`.
+        bounds: Limits of a number, `at_least` or `above`, `at_most` or `below`; checked by `Flags`.
     """
     metadata = {
         "help": help,
         "positional": positional,
         "affects_output": affects_output and not secret,
         "secret": secret,
-        "bounds": _Bounds(at_least, above, at_most, below),
+        "bounds": bounds,
     }
     if default is REQUIRED:
         return dataclasses.field(kw_only=True, repr=not secret, metadata=metadata)
@@ -197,31 +181,31 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
 
     Args:
         config_class: A dataclass whose fields are made by `flag`.
-        argv: The arguments, without the program's name.
-
-    Returns:
-        The Config; a flag that is given twice has its last value.
+        argv: The arguments, without the program's name; the last of repeated flags counts.
 
     Raises:
         FlagError: A flag is unknown, malformed or missing, or an argument is not expected.
-        ValueError: A number is out of its bounds, or from the Config's own `__post_init__`.
+        ValueError: A number is out of bounds, or the Config's own `__post_init__` refuses it.
 
     Source: absl flags, for the syntax: `--x`, `--nox`, `--x=v`, `--x v`, `--flagfile`, `--undefok`.
     Differs: an empty value for a required flag counts as missing; empty items of lists are dropped.
     """
     specs = {spec.name: spec for spec in _flag_specs(config_class)}
-    flag_values = _define(specs.values())
-    positional_arguments = _parse_arguments(flag_values, specs, argv)
-    given = {
-        name: _given_value(flag_values[name].value)
-        for name in flag_values
-        if name in specs and flag_values[name].present
-    }
-    given.update(_take_positional(specs.values(), positional_arguments))
-    values = {specs[name].field: value for name, value in given.items()}
+    flag_values = flags.FlagValues()
+    for spec in specs.values():
+        if not spec.positional:  # the defaults stay with the dataclass
+            spec.kind.define(name=spec.name, default=None, help=spec.help, flag_values=flag_values)
+    arguments = _parse_arguments(flag_values, specs, argv)
+    values: dict[str, Any] = {}
+    for name, spec in specs.items():
+        if spec.positional:
+            values |= {spec.field: tuple(arguments)} if arguments else {}
+        elif flag_values[name].present:
+            value: Any = flag_values[name].value
+            values[spec.field] = tuple(filter(None, value)) if isinstance(value, list) else value
     if issubclass(config_class, Flags):
         values = {**config_class.find_values(values), **values}
-    _require(specs.values(), {**given, **values})
+    _require(specs.values(), values)
     return config_class(**values)
 
 
@@ -234,7 +218,7 @@ def help_text(config_class: type[C], program: str, description: str) -> str:
         blocks.append(textwrap.fill(description, _HELP_WIDTH))
     blocks.append(
         "Flags: --name=value or --name value; --name and --noname for a bool; commas in a list;\n"
-        "--flagfile=FILE reads flags from a file, one a line."
+        "--flagfile=FILE reads flags from a file, one per line."
     )
     blocks += [_flag_help(spec) for spec in specs]
     return "\n\n".join(blocks) + "\n"
@@ -243,39 +227,35 @@ def help_text(config_class: type[C], program: str, description: str) -> str:
 def run_command(
     config_class: type[C], run: Callable[[C], object], argv: Sequence[str] | None = None
 ) -> int:
-    """Parses the flags, runs the command and turns the user's errors into one line each.
+    """Parses the flags, runs the command and prints the user's errors as one line each.
 
     Args:
         config_class: The command's Config; the first paragraph of its docstring describes it.
-        run: The command; what it returns is ignored.
+        run: The command; its return value is ignored.
         argv: The arguments without the program's name; None takes them from `sys.argv`.
 
     Returns:
         The exit status: 0; 1 after an error of the user's or the machine's; 130 after Ctrl-C; 141
         when the reader of standard output has gone. Any other exception is a bug and passes.
     """
-    with running_as(_program_name(config_class)):
-        return _run(config_class, run, sys.argv[1:] if argv is None else argv)
-
-
-def _run(config_class: type[C], run: Callable[[C], object], arguments: Sequence[str]) -> int:
-    program = program_name()
-    try:
-        if _asks_for_help(arguments):
-            print(help_text(config_class, program, _description(config_class)), end="")
-        else:
-            run(parse(config_class, arguments))
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError as error:
-        if not _stdout_is_broken():
+    arguments = sys.argv[1:] if argv is None else argv
+    module = config_class.__module__
+    program = program_name() if module == "__main__" else module.rpartition(".")[2]
+    with running_as(program):
+        try:
+            if _asks_for_help(arguments):
+                print(help_text(config_class, program, _description(config_class)), end="")
+            else:
+                run(parse(config_class, arguments))
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            print(f"{program}: interrupted", file=sys.stderr)
+            return 130
+        except (ValueError, OSError, BrokenExecutor) as error:
+            if isinstance(error, BrokenPipeError) and _stdout_is_broken():
+                _silence_stdout()
+                return 141  # 128 + SIGPIPE, as the shell reports it
             return _report(error_message(error))
-        _silence_stdout()
-        return 141  # 128 + SIGPIPE, as the shell reports it
-    except (ValueError, OSError, BrokenExecutor) as error:
-        return _report(error_message(error))
     return 0
 
 
@@ -289,14 +269,14 @@ def output_flags(config: DataclassInstance) -> dict[str, Any]:
 
 
 def secret_flags(config_class: type[DataclassInstance]) -> frozenset[str]:
-    """Returns the fields whose values must be written nowhere."""
+    """Returns the fields whose values must never be written."""
     return frozenset(spec.field for spec in _flag_specs(config_class) if spec.secret)
 
 
 def _flag_specs(config_class: type[DataclassInstance]) -> list[_FlagSpec]:
     hints = typing.get_type_hints(config_class)
     specs = [_flag_spec(field, hints[field.name]) for field in dataclasses.fields(config_class)]
-    unchecked = [spec.name for spec in specs if any(b is not None for b in spec.bounds)]
+    unchecked = [spec.name for spec in specs if spec.bounds]
     if unchecked and not issubclass(config_class, Flags):
         raise TypeError(f"{config_class.__name__} must be a Flags, which checks {unchecked}.")
     return specs
@@ -305,66 +285,39 @@ def _flag_specs(config_class: type[DataclassInstance]) -> list[_FlagSpec]:
 def _flag_spec(field: dataclasses.Field[Any], hint: object) -> _FlagSpec:
     if "help" not in field.metadata:
         raise TypeError(f"Field {field.name} of a Config must be made by flag(), got {field!r}.")
-    is_required = field.default is dataclasses.MISSING
-    kind, choices = _kind(hint)
-    if not kind or (field.metadata["positional"] and kind != "list"):
-        raise TypeError(f"Flag {field.name} has a type that no flag can have: {hint!r}.")
-    return _FlagSpec(
-        field=field.name,
-        name=_flag_name(field),
-        kind=kind,
-        choices=choices,
-        default=REQUIRED if is_required else field.default,
-        **field.metadata,
-    )
+    default = REQUIRED if field.default is dataclasses.MISSING else field.default
+    kind = _kind(hint)
+    if not kind or (field.metadata["positional"] and kind.name != "list"):
+        raise TypeError(f"Flag {field.name} has an unsupported type: {hint!r}.")
+    return _FlagSpec(field.name, _flag_name(field), kind, default, **field.metadata)
 
 
 def _flag_name(field: dataclasses.Field[Any]) -> str:
     return field.name.removesuffix("_")  # from_ is --from
 
 
-def _kind(hint: object) -> tuple[str, tuple[str, ...]]:
-    """Returns the kind of flag for a type, and an enum's choices; ("", ()) if there is none."""
-    origin = typing.get_origin(hint)
+def _kind(hint: object) -> _Kind | None:
+    """Returns the kind of flag for a type; None for an unsupported type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union or origin is types.UnionType:
-        members = [member for member in typing.get_args(hint) if member is not type(None)]
-        return _kind(members[0]) if len(members) == 1 else ("", ())
-    choices = typing.get_args(hint)
-    if origin is Literal and all(isinstance(choice, str) for choice in choices):
-        return "enum", choices
-    return _KINDS.get(hint, ""), ()
-
-
-def _define(specs: typing.Iterable[_FlagSpec]) -> flags.FlagValues:
-    """Returns absl's own view of the flags; the defaults stay with the dataclass."""
-    flag_values = flags.FlagValues()
-    define: dict[str, Callable[..., object]] = {
-        "str": flags.DEFINE_string,
-        "int": flags.DEFINE_integer,
-        "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_boolean,
-        "list": flags.DEFINE_list,
-    }
-    for spec in specs:
-        if spec.positional:
-            continue
-        if spec.kind == "enum":
-            flags.DEFINE_enum(spec.name, None, spec.choices, spec.help, flag_values=flag_values)
-        else:
-            define[spec.kind](spec.name, None, spec.help, flag_values=flag_values)
-    return flag_values
+        members = [member for member in arguments if member is not type(None)]
+        return _kind(members[0]) if len(members) == 1 else None
+    if origin is Literal and all(isinstance(choice, str) for choice in arguments):
+        define = functools.partial(flags.DEFINE_enum, enum_values=arguments)
+        return _Kind("|".join(arguments), f"one of {', '.join(arguments)}", define)
+    return _KINDS.get(hint)
 
 
 def _parse_arguments(
-    flag_values: flags.FlagValues, specs: dict[str, _FlagSpec], argv: Sequence[str]
+    flag_values: flags.FlagValues, specs: Mapping[str, _FlagSpec], argv: Sequence[str]
 ) -> list[str]:
     """Lets absl parse; returns the positional arguments.
 
     Raises:
-        FlagError: In place of absl's exceptions.
+        FlagError: In place of absl's exceptions, or an argument is not expected.
     """
     try:
-        return flag_values(["", *argv])[1:]
+        arguments = flag_values(["", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
         raise FlagError(_unknown_flag_message(error.flagname, specs.values())) from None
     except flags.IllegalFlagValueError as error:
@@ -373,73 +326,51 @@ def _parse_arguments(
         name, _, value = text.removeprefix("flag --").partition("=")
         if name not in specs:
             raise FlagError(_one_line(error)) from None
-        raise FlagError(f"--{name} must be {specs[name].allowed}, got {value!r}.") from None
+        raise FlagError(f"--{name} must be {specs[name].kind.allowed}, got {value!r}.") from None
     except (flags.Error, ValueError) as error:
         raise FlagError(_one_line(error)) from None
+    if arguments and not any(spec.positional for spec in specs.values()):
+        # After "--notify_url= https://…", the argument is a secret.
+        scheme, separator, _ = arguments[0].partition("://")
+        is_secret = separator and any(spec.secret for spec in specs.values())
+        shown = f"{scheme}://..." if is_secret else arguments[0]
+        raise FlagError(
+            f"unexpected argument {shown!r}: only flags are allowed, "
+            "as --name=value, or --name and --noname for a bool."
+        )
+    return arguments
 
 
-def _unknown_flag_message(name: str, specs: typing.Iterable[_FlagSpec]) -> str:
+def _unknown_flag_message(name: str, specs: Collection[_FlagSpec]) -> str:
     known = ["flagfile", "help", "undefok"]
-    for spec in specs:
-        if not spec.positional:
-            known.append(spec.name)
-        if spec.kind == "bool":
-            known.append(f"no{spec.name}")
+    known += [spec.name for spec in specs if not spec.positional]
+    known += [f"no{spec.name}" for spec in specs if spec.kind.name == "bool"]
     closest = difflib.get_close_matches(name, known, n=1)
     advice = f"did you mean --{closest[0]}?" if closest else "--help lists the flags."
     return f"unknown flag --{name}; {advice}"
 
 
-def _given_value(value: Any) -> Any:
-    """Returns the value as the Config has it: absl's lists as tuples without empty items."""
-    return tuple(item for item in value if item) if isinstance(value, list) else value
-
-
-def _take_positional(
-    specs: typing.Iterable[_FlagSpec], arguments: list[str]
-) -> dict[str, tuple[str, ...]]:
-    if not arguments:
-        return {}
-    for spec in specs:
-        if spec.positional:
-            return {spec.name: tuple(arguments)}
-    raise FlagError(
-        f"unexpected argument {_without_secrets(arguments[0], specs)!r}: only flags are allowed, "
-        "as --name=value, or --name and --noname for a bool."
-    )
-
-
-def _without_secrets(argument: str, specs: typing.Iterable[_FlagSpec]) -> str:
-    """Cuts a URL that was meant for a flag that is secret, after "--notify_url= https://…"."""
-    scheme, separator, _ = argument.partition("://")
-    is_cut = separator and any(spec.secret for spec in specs)
-    return f"{scheme}://..." if is_cut else argument
-
-
-def _require(specs: typing.Iterable[_FlagSpec], given: dict[str, Any]) -> None:
+def _require(specs: Iterable[_FlagSpec], values: Mapping[str, Any]) -> None:
     missing = [
-        spec for spec in specs if spec.is_required and given.get(spec.name) in (None, "", ())
+        spec for spec in specs if spec.is_required and values.get(spec.field) in (None, "", ())
     ]
     if not missing:
         return
-    names = ", ".join(
-        spec.name.upper() if spec.positional else f"--{spec.name}" for spec in missing
-    )
-    got = "an empty value" if any(spec.name in given for spec in missing) else "nothing"
+    names = (spec.name.upper() if spec.positional else f"--{spec.name}" for spec in missing)
+    got = "an empty value" if any(spec.field in values for spec in missing) else "nothing"
     noun = "this" if len(missing) == 1 else "these"
-    raise FlagError(f"{names}: {noun} must be given, got {got}; see --help.")
+    raise FlagError(f"{', '.join(names)}: {noun} must be given, got {got}; see --help.")
 
 
 def _flag_help(spec: _FlagSpec) -> str:
     if spec.positional:
         name = f"{spec.name.upper()}..."
     else:
-        name = f"--[no]{spec.name}" if spec.kind == "bool" else f"--{spec.name}"
-    kind = "|".join(spec.choices) if spec.kind == "enum" else spec.kind
+        name = f"--[no]{spec.name}" if spec.kind.name == "bool" else f"--{spec.name}"
     default = "required" if spec.is_required else f"default {_default_text(spec.default)}"
     indent = " " * 6
     text = textwrap.fill(spec.help, _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent)
-    return f"  {name} ({kind}, {default})\n{text}"
+    return f"  {name} ({spec.kind.name}, {default})\n{text}"
 
 
 def _default_text(default: Any) -> str:
@@ -447,18 +378,12 @@ def _default_text(default: Any) -> str:
         return "none"
     if isinstance(default, bool):
         return str(default).lower()
-    if isinstance(default, tuple):
-        return ",".join(default)
-    return str(default) if default != "" else "''"
+    return ",".join(default) if isinstance(default, tuple) else str(default) or "''"
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
-    for argument in arguments:
-        if argument == "--":
-            return False
-        if argument.startswith("-") and argument.lstrip("-") in _HELP_FLAGS:
-            return True
-    return False
+    before = itertools.takewhile(lambda argument: argument != "--", arguments)
+    return any(item.startswith("-") and item.lstrip("-") in _HELP_FLAGS for item in before)
 
 
 def _description(config_class: type[object]) -> str:
@@ -466,11 +391,6 @@ def _description(config_class: type[object]) -> str:
     if text.startswith(f"{config_class.__name__}("):  # what dataclass writes when there is none
         return ""
     return " ".join(text.strip().split("\n\n")[0].split())
-
-
-def _program_name(config_class: type[object]) -> str:
-    module = config_class.__module__
-    return program_name() if module == "__main__" else module.rpartition(".")[2]
 
 
 def _report(message: str) -> int:
@@ -489,10 +409,9 @@ def error_message(error: Exception) -> str:
             "a worker process ended abruptly, most likely because memory ran out; use fewer "
             "workers or a machine with more memory."
         )
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return _one_line(f"{error.filename}: {error.strerror}")
     if isinstance(error, OSError) and error.strerror:
-        return _one_line(error.strerror)
+        place = "" if error.filename is None else f"{error.filename}: "
+        return _one_line(f"{place}{error.strerror}")
     return _one_line(error) or type(error).__name__
 
 
@@ -511,10 +430,8 @@ def _stdout_is_broken() -> bool:
 
 
 def _silence_stdout() -> None:
-    """Lets the interpreter's last flush of standard output write into nothing."""
-    try:
+    """Sends the interpreter's last flush of standard output to the null device."""
+    with contextlib.suppress(OSError, ValueError):  # without a file, there is nothing to flush
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
-    except (OSError, ValueError):
-        pass  # a stdout without a file has nothing to flush at exit

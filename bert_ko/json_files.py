@@ -1,4 +1,4 @@
-"""JSON files: those that commands write, and those of the user, with errors that name the place."""
+"""JSON files: those that commands write, and the user's, with errors that name the place."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _KINDS: dict[type, str] = {
 
 
 def read_json(path: str) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file.
+    """Reads a JSON object; returns None if the file is missing.
 
     Raises:
-        ValueError: the file is not a JSON object.
+        ValueError: The file is not a JSON object.
     """
     try:
         with files.open_binary(path) as stream:
@@ -54,14 +54,14 @@ def format_json(value: Any, indent: int | None = None) -> str:
 
 
 def load_json(path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Reads one JSON value: UTF-8 (or UTF-16, UTF-32), local or remote, compressed or not.
+    """Reads any JSON value in UTF-8, UTF-16 or UTF-32, local or remote, compressed or not.
 
     Args:
         path: See `files.open_binary`.
         pairs_hook: Makes the value of each object from its keys and values; None makes a dict.
 
     Raises:
-        ValueError: It is not JSON; the message has the line.
+        ValueError: The file is not JSON; the message has the line.
     """
     with files.open_binary(path) as stream:
         data = stream.read()
@@ -78,7 +78,7 @@ def load_json(path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | No
             f"{path}:{line}: not {error.encoding.upper()} text (CP949? `iconv -f cp949 -t utf-8`)."
         ) from None
     except RecursionError:
-        raise ValueError(f"{path}: not a file to use: its JSON is nested too deeply.") from None
+        raise ValueError(f"{path}: not a usable file: its JSON is nested too deeply.") from None
     except ValueError as error:  # an integer of thousands of digits
         raise ValueError(f"{path}: not JSON to use: {error}.") from None
 
@@ -89,16 +89,16 @@ def kind_of(value: object) -> str:
 
 
 def expect(value: object, kind: type[T], place: str, note: str = "") -> T:
-    """Returns the value if it is of the kind.
+    """Returns a value of `load_json` if it has the type.
 
     Args:
-        value: From `load_json`.
+        value: The value to check.
         kind: Exactly this type: true is not an integer.
-        place: Where the value stands: "train.json: data[3].paragraphs[0]".
-        note: More on the place, for the end of the message.
+        place: Where the value was found: "train.json: data[3].paragraphs[0]".
+        note: More about the place, for the end of the message.
 
     Raises:
-        ValueError: It is of another type.
+        ValueError: It has another type.
     """
     if type(value) is not kind:
         raise ValueError(f"{place} must be {_KINDS[kind]}, got {kind_of(value)}{note}.")
@@ -106,10 +106,10 @@ def expect(value: object, kind: type[T], place: str, note: str = "") -> T:
 
 
 def member(value: dict[str, Any], key: str, kind: type[T], place: str, note: str = "") -> T:
-    """Returns a member of an object; arguments and errors as for `expect`.
+    """Returns a member of an object; arguments as for `expect`.
 
     Raises:
-        ValueError: It is missing or of another type.
+        ValueError: It is missing or has another type.
     """
     if key not in value:
         found = ", ".join(list(value)[:8]) or "nothing"

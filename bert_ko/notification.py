@@ -1,17 +1,18 @@
-"""A notice to a webhook when the run of a command has ended, however it ended.
+"""Notification of a webhook when a run ends, however it ends.
 
     def main() -> int:
         return run_command(Config, notified(run))
 
-The notice is {"text": "run_squad (base): finished after 2 h 13 min; f1 90.12"}, as the incoming
-webhooks of Slack take it, and those of others that follow Slack. No webhook, however broken, fails
-a run, changes its exit status or holds it back for more than 12 seconds. Its URL is a secret: who
-has it can write there. So it stands in no message and no file, and in no notice.
+It posts {"text": "run_squad (base): finished after 2 h 13 min; f1 90.12"}, the format of Slack's
+incoming webhooks, which others have adopted. No webhook, however broken, fails a run, changes its
+exit status or delays it for more than 12 seconds. The URL is a secret, as whoever has it can post:
+it appears in no message, no file and no notification.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import os
 import signal
@@ -27,11 +28,10 @@ from bert_ko.flags import error_message
 from bert_ko.progress import program_name, warn
 
 _ATTEMPTS = 3
-_SILENCE = 3.0  # seconds that a server may say nothing
+_SILENCE = 3.0  # seconds that a server may be silent
 _PAUSE = 1.0  # seconds between two attempts
-_PATIENCE = 12.0  # seconds for all of them: a name may resolve, and a server speak, for ever
-_MAX_TEXT = 500  # characters of a notice, cut where an error says much
-_NO_SCORES: Mapping[str, float] = MappingProxyType({})
+_PATIENCE = 12.0  # seconds for all of them: resolving a name, or an answer, may never end
+_MAX_TEXT = 500  # characters of a notification; longer ones are cut
 
 
 class Notifiable(Protocol):
@@ -43,34 +43,25 @@ class Notifiable(Protocol):
 
     @property
     def output_dir(self) -> str:
-        """Folder of the run, whose last part names it in the notice."""
+        """Folder of the run; its last part names the run."""
 
 
 N = TypeVar("N", bound=Notifiable)
 
 
 class Ending(NamedTuple):
-    """What a run that has come to its end says of it.
+    """What a run reports when it ends."""
 
-    Attributes:
-        scores: the main ones by name, as the notice shows them.
-        step: updates done, where the run trained.
-        num_train_steps: updates wanted; with fewer done, --max_hours were over.
-    """
-
-    scores: Mapping[str, float] = _NO_SCORES
-    step: int = 0
-    num_train_steps: int = 0
+    scores: Mapping[str, float] = MappingProxyType({})  # the main ones, by name as shown
+    step: int = 0  # updates done, if the run trained
+    num_train_steps: int = 0  # updates wanted; if fewer are done, --max_hours was reached
 
 
 def require_notify_url(url: str) -> None:
-    """Checks a webhook without asking it.
-
-    Args:
-        url: as --notify_url has it.
+    """Checks the URL of a webhook without opening it.
 
     Raises:
-        ValueError: it is none; the message has nothing of the value.
+        ValueError: It is invalid; the message does not show it.
     """
     problem = _problem_of_url(url)
     if problem:
@@ -84,32 +75,30 @@ def _problem_of_url(url: str) -> str:
     if not url:
         return "must be a URL, got an empty value"
     if not all("!" <= character <= "~" for character in url):
-        return "must be of ASCII characters without spaces; write others as %XX"
+        return "must consist of ASCII characters without spaces; write others as %XX"
     try:
         parts = urlsplit(url)
-        _ = parts.port  # the property reads it
+        _ = parts.port  # the property parses it
     except ValueError:
-        return "has a host or a port that can not be read"
+        return "has an invalid host or port"
     if parts.scheme not in ("http", "https"):
         return "must begin with http:// or https://"
     if not parts.hostname:
         return "must have a host"
-    if "@" in parts.netloc:
-        return "must have no user name and no password"
-    return ""
+    return "must not have a user name or a password" if "@" in parts.netloc else ""
 
 
 def notified(run: Callable[[N], Ending | None]) -> Callable[[N], None]:
-    """Wraps a command so that --notify_url is told how each run ended.
+    """Wraps a command so that --notify_url is notified when the run ends.
 
     Args:
-        run: may return what to say of its end. What it raises passes, after the notice: an error
-            has failed; KeyboardInterrupt, and SystemExit with 128 + a signal, were stopped. The
+        run: Returns what to report. Its exceptions pass after the notification: KeyboardInterrupt,
+            and SystemExit with 128 + a signal, mean that it was stopped, others that it failed. The
             notes of a SystemExit say where: "at step 1,200 of 7,500".
 
     Returns:
-        The command for `run_command`. Where the run itself does not answer SIGTERM, the process
-        ends by it, as it would have without a webhook, after the notice.
+        The command for `run_command`. Unless the run itself handles SIGTERM, that signal ends the
+        process, as it does without a webhook, after the notification.
     """
 
     def run_and_notify(config: N) -> None:
@@ -129,18 +118,18 @@ def notified(run: Callable[[N], Ending | None]) -> Callable[[N], None]:
 
 
 @contextlib.contextmanager
-def _before_sigterm(tell: Callable[[SystemExit], None]) -> Iterator[None]:
-    """Tells of SIGTERM before it ends the process; where somebody handles it, nothing changes.
+def _before_sigterm(notify: Callable[[SystemExit], None]) -> Iterator[None]:
+    """Notifies before SIGTERM ends the process; a handler that is already set stays.
 
-    An exception would not do: TensorFlow swallows some, and the run would go on.
+    Raising an exception would not work: TensorFlow swallows some, and the run would continue.
     """
     process = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # the second one is not held back
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
         try:
-            if os.getpid() == process:  # and not a fork of it
-                tell(SystemExit(128 + number))
+            if os.getpid() == process:  # not a fork of it
+                notify(SystemExit(128 + number))
         finally:
             os.kill(os.getpid(), number)
 
@@ -156,43 +145,38 @@ def _before_sigterm(tell: Callable[[SystemExit], None]) -> Iterator[None]:
 
 
 def _describe(outcome: Ending | BaseException) -> tuple[str, str]:
-    """Returns how a run ended, and what else is to be said of that."""
-    return _describe_end(outcome) if isinstance(outcome, Ending) else _describe_error(outcome)
-
-
-def _describe_end(ending: Ending) -> tuple[str, str]:
-    how = "finished"
-    if ending.step < ending.num_train_steps:
-        how = f"stopped by --max_hours {at_step(ending.step, ending.num_train_steps)}"
-    scores = ", ".join(f"{name} {value:.4g}" for name, value in ending.scores.items())
-    return how, f"; {scores}" if scores else ""
-
-
-def _describe_error(error: BaseException) -> tuple[str, str]:
-    where = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted", ""
-    if isinstance(error, SystemExit):
-        if error.code == 128 + signal.SIGINT:
-            return f"interrupted{where}", ""
-        if error.code == 128 + signal.SIGTERM:
-            return f"stopped by SIGTERM{where}", ""
-        if error.code in (None, 0):
-            return "finished", ""
-        return "failed", f": exit status {error.code}"
-    if isinstance(error, (ValueError, OSError)):
-        return "failed", f": {error_message(error)}"
-    message = error_message(error) if isinstance(error, Exception) else str(error)
-    return "failed", f": {type(error).__name__}: {message}"
+    """Returns how a run ended, and details."""
+    if isinstance(outcome, Ending):
+        how = "finished"
+        if outcome.step < outcome.num_train_steps:
+            how = f"stopped by --max_hours {at_step(outcome.step, outcome.num_train_steps)}"
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in outcome.scores.items())
+        return how, f"; {scores}" if scores else ""
+    where = "".join(f" {note}" for note in getattr(outcome, "__notes__", ()))
+    match outcome:
+        case KeyboardInterrupt():
+            return "interrupted", ""
+        case SystemExit(code=code):
+            if code in (None, 0):
+                return "finished", ""
+            if code == 128 + signal.SIGINT:
+                return f"interrupted{where}", ""
+            if code == 128 + signal.SIGTERM:
+                return f"stopped by SIGTERM{where}", ""
+            return "failed", f": exit status {code}"
+        case ValueError() | OSError():
+            return "failed", f": {error_message(outcome)}"
+    message = error_message(outcome) if isinstance(outcome, Exception) else str(outcome)
+    return "failed", f": {type(outcome).__name__}: {message}"
 
 
 def at_step(step: int, num_train_steps: int) -> str:
-    """Returns where training stands: "at step 1,200 of 7,500"."""
+    """Returns the state of training: "at step 1,200 of 7,500"."""
     return f"at step {step:,} of {num_train_steps:,}"
 
 
 def _notify(config: Notifiable, start: float, outcome: Ending | BaseException) -> None:
-    """Sends a notice, or warns; whatever happens, the run ends as it would have."""
+    """Sends a notification, or warns; whatever happens, the run ends as it would have."""
     try:
         assert config.notify_url is not None
         how, detail = _describe(outcome)
@@ -203,10 +187,10 @@ def _notify(config: Notifiable, start: float, outcome: Ending | BaseException) -
     except KeyboardInterrupt:
         problem = "interrupted"
     except Exception as error:
-        problem = type(error).__name__  # its message may have the URL
+        problem = type(error).__name__  # its message may contain the URL
     if problem:
-        with contextlib.suppress(OSError, ValueError, RuntimeError):  # gone, or being written
-            warn(f"--notify_url: the webhook did not take the notice: {problem}")
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # stderr is gone or in use
+            warn(f"--notify_url: the webhook did not accept the notification: {problem}")
 
 
 def format_duration(seconds: float) -> str:
@@ -218,24 +202,22 @@ def format_duration(seconds: float) -> str:
 
 
 def _clean(text: str, secret: str) -> str:
-    """Returns a line of bounded length without the secret, in which Slack sees no mark-up.
+    """Returns one line of bounded length without the secret and without Slack's mark-up.
 
-    Source: Slack, "Formatting text for app surfaces": &, < and > are to be escaped, and <!channel>
-    would call everybody.
+    Source: Slack, "Formatting text for app surfaces": &, < and > must be escaped, and <!channel>
+    would notify everybody.
     """
     line = " ".join(text.replace(secret, "[--notify_url]").split())
     if len(line) > _MAX_TEXT:
         line = line[: _MAX_TEXT - 1] + "…"
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        line = line.replace(character, entity)
-    return line
+    return html.escape(line, quote=False)
 
 
 def _send(url: str, text: str) -> str:
-    """Posts the text; returns what went wrong, "" for nothing."""
+    """Posts the text; returns what went wrong, or ""."""
     body = json.dumps({"text": text}, ensure_ascii=False).encode("utf-8", "replace")
     problems: list[str] = []
-    # Timeouts of sockets bound neither the look-up of a name nor a server that drips.
+    # Socket timeouts limit neither the resolution of a name nor a server that drips.
     thread = threading.Thread(target=lambda: problems.append(_deliver(url, body)), daemon=True)
     thread.start()
     thread.join(_PATIENCE)
@@ -243,23 +225,22 @@ def _send(url: str, text: str) -> str:
 
 
 def _deliver(url: str, body: bytes) -> str:
-    problem, is_lasting = _post(url, body)
-    for _ in range(_ATTEMPTS - 1):
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_PAUSE if attempt else 0.0)
+        problem, is_lasting = _post(url, body)
         if not problem or is_lasting:
             break
-        time.sleep(_PAUSE)
-        problem, is_lasting = _post(url, body)
     return problem
 
 
 def _post(url: str, body: bytes) -> tuple[str, bool]:
-    """Returns what went wrong, and whether it would again; nothing of it has the URL."""
-    # Here, because --help is to answer at once.
+    """Returns what went wrong, without the URL, and whether trying again is useless."""
+    # Imported here to keep --help fast.
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class NoRedirects(HTTPRedirectHandler):
-        """What was posted would be lost on the way, and 200 be answered to a GET."""
+        """A redirect would turn the POST into a GET and drop the text, yet answer 200."""
 
         def redirect_request(self, *args: Any) -> None:
             return None
@@ -272,7 +253,7 @@ def _post(url: str, body: bytes) -> tuple[str, bool]:
     except HTTPError as error:
         error.close()
         return f"the server answered {error.code}", error.code < 500 and error.code != 429
-    except Exception as error:  # of the network, of TLS, or of what the server sent
+    except Exception as error:  # from the network, TLS, or parsing the answer
         reason = getattr(error, "reason", error)
         if isinstance(reason, TimeoutError):
             return f"no answer within {_SILENCE:g} s", False

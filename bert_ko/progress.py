@@ -1,6 +1,6 @@
-"""What a command shows of its work: progress, and tables of results.
+"""What a command shows of its work: progress, warnings and tables of results.
 
-rich, which draws both, is imported only when something is shown.
+rich, which draws bars and tables, is imported only when one is drawn.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from numbers import Real
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,121 +25,99 @@ _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
 _program = ""  # see running_as
 _MIN_BAR_WIDTH = 10  # columns
 _TABLE_WIDTH = 1 << 20  # columns; no table is ever folded
-# A rate is that of the last minutes, or of the last updates where these take longer.
+# A rate is that of the last minutes, or of the last updates if they take longer.
 _RATE_SECONDS = 300.0
 _RATE_UPDATES = 20
 
 
+@dataclass(eq=False)
 class Progress:
-    """Shows how far a piece of work has come.
+    """Shows the progress of a piece of work.
 
-    On a terminal a bar is redrawn, at most 5 times a second; what does not fit beside it goes to
+    On a terminal a bar is redrawn at most 5 times a second; facts that do not fit beside it are on
     the lines below. Elsewhere (a log, a pipe) a plain line is written at most every 30 seconds, and
     one at the end.
-
-    Args:
-        label: What is being done.
-        total: The number of units in all; None if nobody knows.
-        unit: What is counted, in the plural ("lines").
-        stream: Where to write; None is standard error.
-        initial: Units that were done before, in an earlier run; they count in no rate.
-        compiles: The first update waits for a compiler and counts in no rate.
-        clock: Returns the time in seconds.
     """
 
-    def __init__(
-        self,
-        label: str,
-        total: int | None,
-        unit: str,
-        stream: TextIO | None = None,
-        *,
-        initial: int = 0,
-        compiles: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._label = label
-        self._total = total
-        self._unit = unit
-        self._stream = sys.stderr if stream is None else stream
-        self._clock = clock
-        # A dumb terminal can't go back to draw a bar again.
+    label: str  # what is being done
+    total: int | None  # number of units; None if it is unknown
+    unit: str  # what is counted, in the plural ("lines")
+    stream: TextIO | None = None  # where to write; None is standard error
+    _: KW_ONLY
+    initial: int = 0  # units done by an earlier run; they do not count for the rate
+    compiles: bool = False  # the first update waits for a compiler; it doesn't count for the rate
+    clock: Callable[[], float] = time.monotonic  # in seconds
+
+    def __post_init__(self) -> None:
+        self._stream = sys.stderr if self.stream is None else self.stream
+        # A dumb terminal can't go back to redraw a bar.
         self._is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._interval = _TERMINAL_INTERVAL if self._is_terminal else _PLAIN_INTERVAL
-        self._done = initial
+        self._done = self.initial
         self._note = ""
         self._is_closed = False
-        self._start = self._shown = clock()
-        self._rate = _Rate(self._start, compiles)
+        self._start = self._shown = self.clock()
+        self._rate = _Rate(self._start, self.compiles)
         self._live: Live | None = None
         self._is_one_line = True
 
     def update(self, n: int = 1, note: str | None = None) -> None:
-        """Counts `n` more units as done; `note` stands in the line until the next one."""
-        now = self._clock()
-        self._done += n
+        """Counts `n` more units as done; shows `note` until the next one."""
+        now = self.clock()
         self._rate.add(n, now)
         self._note = self._note if note is None else note
-        self._show_if_due(now)
+        self._count(n, now)
 
     def skip(self, n: int) -> None:
-        """Counts `n` more units as done by an earlier run: they count in no rate."""
-        self._done += n
-        self._show_if_due(self._clock())
+        """Counts `n` more units as done by an earlier run: they do not count for the rate."""
+        self._count(n, self.clock())
 
     def close(self) -> None:
         """Shows the last state and ends the line; a second call does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            self._show(self._clock())
+            self._show(self.clock())
 
     def __enter__(self) -> Progress:
         if self._is_terminal:
             self._show(self._start)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _show_if_due(self, now: float) -> None:
+    def _count(self, n: int, now: float) -> None:
+        self._done += n
         if now - self._shown >= self._interval:
             self._shown = now
             self._show(now)
 
     def _show(self, now: float) -> None:
-        state = self._state(now)
+        facts, times = self._facts_and_times(now)
         if not self._is_terminal:
-            self._stream.write(f"{self._label}: {', '.join([*state.facts, *state.times])}\n")
-            self._stream.flush()
+            print(f"{self.label}: {facts}, {times}", file=self._stream, flush=True)
             return
-        if self._live is None:
-            self._live = _start_live(self._stream)
-        self._live.update(self._drawing(state, self._live.console.width))
+        self._live = self._live or _start_live(self._stream)
+        self._live.update(self._drawing(facts, times, self._live.console.width))
         if self._is_closed:
             self._live.stop()
         else:
             self._live.refresh()
 
-    def _state(self, now: float) -> _State:
-        if self._total is None:
-            amount = f"{self._done:,} {self._unit}"
-        else:
-            percentage = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
-            amount = f"{self._done:,}/{self._total:,} {self._unit}{percentage}"
+    def _facts_and_times(self, now: float) -> tuple[str, str]:
+        amount = f"{self._done:,} {self.unit}"
+        if self.total is not None:
+            percentage = f" ({100 * self._done / self.total:.0f} %)" if self.total else ""
+            amount = f"{self._done:,}/{self.total:,} {self.unit}{percentage}"
         rate = self._rate.average(now) if self._is_closed else self._rate.current(now)
-        facts = [amount, self._note, "" if rate is None else f"{format_rate(rate)} {self._unit}/s"]
-        times = [f"{format_seconds(now - self._start)} elapsed"]
-        if self._total is not None and rate and not self._is_closed:
-            left = max(self._total - self._done, 0) / rate
-            times.append(f"{format_seconds(left)} left")
-        return _State(list(filter(None, facts)), times)
+        facts = [amount, self._note, "" if rate is None else f"{format_rate(rate)} {self.unit}/s"]
+        times = f"{format_seconds(now - self._start)} elapsed"
+        if self.total is not None and rate and not self._is_closed:
+            left = max(self.total - self._done, 0) / rate
+            times += f", {format_seconds(left)} left"
+        return ", ".join(filter(None, facts)), times
 
-    def _drawing(self, state: _State, width: int) -> RenderableType:
+    def _drawing(self, facts: str, times: str, width: int) -> RenderableType:
         """Returns the bar between the label and the times, and the facts beside or below it."""
         from rich.cells import cell_len
         from rich.console import Group
@@ -147,82 +125,72 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        facts, times = ", ".join(state.facts), ", ".join(state.times)
-        room = width - _MIN_BAR_WIDTH - cell_len(f"{self._label}  {times}")
-        if self._total is None or room < 0:
-            return Text(f"{self._label}: {facts}, {times}", overflow="fold")
+        room = width - _MIN_BAR_WIDTH - cell_len(f"{self.label}  {times}")
+        if self.total is None or room < 0:
+            return Text(f"{self.label}: {facts}, {times}", overflow="fold")
         # Two lines stay two, so that the bar does not jump with the length of a number.
         self._is_one_line = self._is_one_line and cell_len(f" {facts}") <= room
-        bar = ProgressBar(total=self._total, completed=self._done)
+        bar = ProgressBar(total=self.total, completed=self._done)
         beside = [Text(facts), Text(times)] if self._is_one_line else [Text(times)]
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column()
         line.add_column(ratio=1)
-        line.add_row(Text(self._label), bar, *beside)
+        line.add_row(Text(self.label), bar, *beside)
         return line if self._is_one_line else Group(line, Text(facts, overflow="fold"))
 
 
-class _State(NamedTuple):
-    facts: list[str]  # how much is done, a note, the rate
-    times: list[str]
-
-
-class _Mark(NamedTuple):
-    time: float
-    done: int
-
-
 class _Rate:
-    """Units per second, without the time that a compiler takes before the first are done."""
+    """Units per second, without the time that a compiler takes before the first ones are done."""
 
     def __init__(self, start: float, compiles: bool) -> None:
-        self._start = _Mark(start, 0)
+        self._start = (start, 0)
         self._done = 0
-        self._marks: deque[_Mark] = deque([] if compiles else [self._start])
+        # (time, units done); the first one that counts, and those of the last minutes.
         self._first = None if compiles else self._start
+        self._marks = deque([] if compiles else [self._start])
 
     def add(self, n: int, now: float) -> None:
         self._done += n
-        mark, marks = _Mark(now, self._done), self._marks
+        mark, marks = (now, self._done), self._marks
         self._first = self._first or mark
-        if marks and now - marks[-1].time < _TERMINAL_INTERVAL and len(marks) > _RATE_UPDATES:
+        if marks and now - marks[-1][0] < _TERMINAL_INTERVAL and len(marks) > _RATE_UPDATES:
             return  # a few thousand marks are enough
         marks.append(mark)
-        while len(marks) > _RATE_UPDATES and now - marks[1].time >= _RATE_SECONDS:
+        while len(marks) > _RATE_UPDATES and now - marks[1][0] >= _RATE_SECONDS:
             marks.popleft()
 
     def current(self, now: float) -> float | None:
-        """Returns the rate of the last minutes, None before there is one."""
+        """Returns the rate of the last minutes; None if it is not known yet."""
         return self._since(self._marks[0], now) if self._marks else None
 
     def average(self, now: float) -> float:
-        """Returns the rate of all; with the compiler's time if there was but one update."""
+        """Returns the overall rate; after a single update, it includes the compiler's time."""
         rate = self._since(self._first, now) if self._first else None
         return rate or self._since(self._start, now) or 0.0
 
-    def _since(self, mark: _Mark, now: float) -> float | None:
-        done, seconds = self._done - mark.done, now - mark.time
+    def _since(self, mark: tuple[float, int], now: float) -> float | None:
+        done, seconds = self._done - mark[1], now - mark[0]
         return done / seconds if done > 0 and seconds > 0 else None
 
 
 @functools.lru_cache(maxsize=1)
 def _console(stream: TextIO) -> Console:
-    """Returns the one console of a stream, where one bar may stand below another."""
+    """Returns the one console of a stream, which can show one bar below another."""
     from rich.console import Console
 
     return Console(file=stream, force_terminal=True, highlight=False)
 
 
 def _start_live(stream: TextIO) -> Live:
-    """Begins an area of the terminal that is drawn again and again; what is printed goes above."""
+    """Starts an area of the terminal that is redrawn; printed text appears above it."""
     from rich.live import Live
 
-    # Within another bar, standard error is that bar's.
+    # While another bar is shown, rich replaces standard error.
     console = _console(getattr(stream, "rich_proxied_file", stream))
     live = Live(
         console=console,
         auto_refresh=False,  # no thread: the bar moves when the work does
-        redirect_stdout=sys.stdout.isatty(),  # into a file, it is no business of a terminal
+        redirect_stdout=sys.stdout.isatty(),  # a file gets it as it is
         vertical_overflow="visible",
     )
     live.start()
@@ -247,15 +215,12 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
-    """Lays out rows as an aligned table of plain text.
+    """Lays out rows as a plain text table, without a final line break.
 
     Args:
-        rows: Cells; integers get thousands separators, other numbers those and two decimals, None
-            is empty. Pass a string for any other form.
+        rows: Cells; numbers get thousands separators, and two decimals unless they are integers;
+            None is empty. Columns of numbers are aligned to the right.
         headers: One for each column.
-
-    Returns:
-        Lines without a final line break; columns of numbers are aligned to the right.
     """
     for row in rows:
         if len(row) != len(headers):
@@ -281,12 +246,10 @@ def format_table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> st
 
 
 def _cell_text(cell: object) -> str:
-    if cell is None:
-        return ""
     if _is_number(cell):
-        # An int, and a numpy integer, says so by its __index__.
+        # Only integers, those of numpy too, have an __index__.
         return f"{cell:,}" if hasattr(cell, "__index__") else f"{cell:,.2f}"
-    return str(cell)
+    return "" if cell is None else str(cell)
 
 
 def _is_number(cell: object) -> bool:
@@ -295,7 +258,7 @@ def _is_number(cell: object) -> bool:
 
 @contextlib.contextmanager
 def running_as(program: str) -> Iterator[None]:
-    """Names the program in its warnings, as long as it runs."""
+    """Sets the program's name for warnings and errors."""
     global _program
     before, _program = _program, program
     try:
@@ -305,7 +268,7 @@ def running_as(program: str) -> Iterator[None]:
 
 
 def program_name() -> str:
-    """Returns the name of the running command; else that of the script."""
+    """Returns the name of the running command, or of the script."""
     return _program or os.path.splitext(os.path.basename(sys.argv[0]))[0]
 
 

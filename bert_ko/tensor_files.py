@@ -15,30 +15,24 @@ from bert_ko import files
 Array = npt.NDArray[Any]
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_DTYPES = {
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int64": "I64",
-    "int32": "I32",
-}
+_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32"}
 
 
 def save_arrays(
     path: str, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a file, which is on the disk when this returns.
+    """Writes a file, which is synced to the disk when this returns.
 
     Args:
-        path: of the file.
-        arrays: by name; of float32, float16, bfloat16, int64 or int32, in which they are written.
-        metadata: for other readers.
+        path: The file.
+        arrays: By name; any shape; float32, float16, bfloat16, int64 or int32, which is kept.
+        metadata: For other readers.
 
     Raises:
-        OSError: it can't be written; `filename` says which.
+        OSError: It can't be written; `filename` is the path.
 
-    Differs: safetensors' own writer goes by way of a file of another name that only its owner may
-    read, and has errors that are no OSError.
+    Differs: safetensors' own writer makes a temporary file that only its owner may read, and its
+    errors are no OSErrors.
     """
     shapes = {name: (array.dtype, array.shape) for name, array in arrays.items()}
     with files.durable_writer(path) as stream:
@@ -52,52 +46,42 @@ def write_header(
     shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, ...]]],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Begins a file whose arrays are then written in this order, whole or part by part.
-
-    Args:
-        stream: open for writing.
-        shapes: type and shape of each array by name.
-        metadata: for other readers.
-    """
+    """Begins a file whose arrays are then written in the order of `shapes`, whole or in parts."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, (like, shape) in shapes.items():
         dtype = np.dtype(like)
         start, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        header[name] = {
-            "dtype": _DTYPES[dtype.name],
-            "shape": list(shape),
-            "data_offsets": [start, end],
-        }
+        kind = _DTYPES[dtype.name]
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the data are aligned
     stream.write(struct.pack("<Q", len(text)) + text)
 
 
 def write_array(stream: IO[bytes], array: Array) -> None:
-    """Writes the memory of an array, little-endian, without a copy where none is needed."""
+    """Writes the memory of an array of any shape, little-endian, without a copy if possible."""
     array = np.ascontiguousarray(array)
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     stream.write(little.reshape(-1).view(np.uint8).data)
 
 
 def load_arrays(path: str) -> dict[str, npt.NDArray[np.float32]]:
-    """Reads a safetensors file as float32.
+    """Reads a safetensors file as float32, with the shapes that it has.
 
     Raises:
-        ValueError: it is missing or damaged, or an array is not of floating-point numbers.
+        ValueError: It is missing or damaged, or an array does not have floating-point numbers.
     """
     return {name: as_float32(array, name, path) for name, array in load_tensors(path).items()}
 
 
 def load_tensors(path: str) -> dict[str, Array]:
-    """Reads a safetensors file, each array with the dtype that it has there.
+    """Reads a safetensors file, each array with its own shape and dtype.
 
     Raises:
-        ValueError: it is missing or damaged.
+        ValueError: It is missing or damaged.
     """
-    # It teaches numpy bfloat16.
-    import ml_dtypes  # noqa: F401
+    import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -109,15 +93,10 @@ def load_tensors(path: str) -> dict[str, Array]:
 
 
 def as_float32(array: Array, name: str, path: str) -> npt.NDArray[np.float32]:
-    """The same numbers in float32; exact for float16 and bfloat16.
-
-    Args:
-        array: float16, bfloat16, float32 or float64, any shape.
-        name: of the array, for the message.
-        path: of its file, for the message.
+    """Converts float16, bfloat16, float32 or float64 of any shape to float32.
 
     Raises:
-        ValueError: another dtype.
+        ValueError: The array has another dtype; the message has its name and path.
     """
     if array.dtype.name not in _FLOATS:
         raise ValueError(

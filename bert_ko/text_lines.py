@@ -1,6 +1,6 @@
 r"""Lines of UTF-8 text: files, local or remote, compressed or not, and standard input.
 
-Lines end in \n or \r\n and in nothing else; a byte order mark belongs to no line.
+Lines end in \n or \r\n and in nothing else; a byte order mark is not part of a line.
 """
 
 from __future__ import annotations
@@ -17,71 +17,62 @@ STANDARD_INPUT = "-"
 
 
 class TextLines:
-    """The lines of a stream without their ends, as they are read.
+    """Iterates over the lines of a stream, without their ends, as they are read.
 
     Attributes:
-        source: the name of the stream for messages.
-        num_lines: read so far; the number of the last line.
-        num_damaged: those of them that are not UTF-8, where U+FFFD stands for what can't be read.
+        source: The name of the stream, for messages.
+        num_lines: Lines read so far; the number of the last one.
+        num_damaged: Those of them that are not UTF-8; U+FFFD replaces what can't be decoded.
     """
 
-    def __init__(self, stream: Iterable[bytes], source: str, *, replace: bool = False) -> None:
-        """Args: stream: of bytes; source: its name; replace: take lines that are not UTF-8."""
+    def __init__(self, stream: Iterable[bytes], source: str, replace: bool) -> None:
         self._stream, self._replace = stream, replace
         self.source = source
         self.num_lines = self.num_damaged = 0
 
     def __iter__(self) -> Iterator[str]:
-        """Raises: ValueError: a line is not UTF-8, unless it is taken."""
+        """Raises: ValueError: a line is not UTF-8, and is not to be replaced."""
         for line in self._stream:
             if not self.num_lines:
                 line = line.removeprefix(codecs.BOM_UTF8)
                 if not line:
                     return
             self.num_lines += 1
-            yield self._decode(line.removesuffix(b"\n").removesuffix(b"\r"))
-
-    def _decode(self, line: bytes) -> str:
-        try:
-            return line.decode()
-        except UnicodeDecodeError:
-            if not self._replace:
-                raise _not_utf8(self.source, self.num_lines) from None
-            self.num_damaged += 1
-            return line.decode(errors="replace")
+            line = line.removesuffix(b"\n").removesuffix(b"\r")
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                if not self._replace:
+                    raise _not_utf8(self.source, self.num_lines) from None
+                self.num_damaged += 1
+                text = line.decode(errors="replace")
+            yield text
 
 
 @contextlib.contextmanager
 def open_lines(path: str, *, replace: bool = False) -> Iterator[TextLines]:
-    """Opens lines to be read one after the other.
+    """Opens a text to be read line by line.
 
     Args:
         path: See `files.open_binary`; "-" is standard input, which stays open.
-        replace: Put U+FFFD for what is not UTF-8, and count such lines; else they are refused.
+        replace: Replace bytes that are not UTF-8 with U+FFFD, and count such lines; otherwise they
+            are an error.
 
     Raises:
         FileNotFoundError: There is no such file.
     """
     with _open(path) as stream:
-        yield TextLines(stream, source_name(path), replace=replace)
+        yield TextLines(stream, source_name(path), replace)
 
 
 def read_lines(path: str) -> list[str]:
-    """Returns all lines of a text.
-
-    Args:
-        path: See `open_lines`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A line is not UTF-8; the message has its number.
-    """
+    """Returns all lines of a text; see `open_lines`."""
     with open_lines(path) as lines:
         return list(lines)
 
 
 def read_text(path: str) -> str:
-    """Returns a text with its line ends as they are; arguments and errors as for `read_lines`."""
+    """Returns a text with its line ends as they are; see `open_lines`."""
     with _open(path) as stream:
         data = stream.read()
     try:
@@ -102,5 +93,5 @@ def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
 
 
 def _not_utf8(source: str, line: int) -> ValueError:
-    # Replaced characters would be learnt and predicted from as if the user had written them.
+    # A model would learn and predict replacement characters as if the user had written them.
     return ValueError(f"{source}:{line}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`).")

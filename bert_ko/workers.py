@@ -1,7 +1,6 @@
 """Tasks over worker processes, with a bounded number in flight.
 
-Workers end with their parent, also when that is killed: a later run of the same command must not
-meet them.
+Workers end with their parent, even if it is killed, so that no later run of the command meets them.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1
-_state: Any = None
+_state: Any = None  # of this worker
 
 
 def default_num_workers() -> int:
-    """The processors that this process may use."""
+    """Returns the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class WorkerPool:
-    """Worker processes that each hold a state of their own; 1 worker is this process.
+    """Worker processes that each hold their own state; a single worker is this process.
 
-    Use as a context manager: leaving it ends the workers.
+    Leaving it as a context manager ends the workers.
     """
 
     def __init__(self, make_state: Callable[[], Any], num_workers: int):
@@ -58,38 +57,31 @@ class WorkerPool:
     def run(
         self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result]:
-        """Runs ``function(state, task)`` for every task.
+        """Runs `function(state, task)` for every task.
 
         Args:
-            function: the work; picklable, as are tasks and results.
-            tasks: read as workers become free, one ahead of each.
+            function: Picklable, as are tasks and results.
+            tasks: Read as workers become free, one ahead of each.
 
         Yields:
             Results in the order in which they are done.
 
         Raises:
-            ChildProcessError: a worker died.
-            Exception: the first that a task raised; what is done stays done.
+            ChildProcessError: A worker died.
+            Exception: The first one that a task raised; results so far stay.
         """
-        if self._executor is not None:
-            yield from self._collect(self._executor, function, iter(tasks))
+        if self._executor is None:
+            for task in tasks:
+                if self._own_state is None:
+                    self._own_state = self._make_state()
+                yield function(self._own_state, task)
             return
-        for task in tasks:
-            if self._own_state is None:
-                self._own_state = self._make_state()
-            yield function(self._own_state, task)
-
-    def _collect(
-        self,
-        executor: ProcessPoolExecutor,
-        function: Callable[[Any, Task], Result],
-        tasks: Iterator[Task],
-    ) -> Iterator[Result]:
         pending: set[Future[Result]] = set()
+        upcoming = iter(tasks)
         try:
             while True:
-                for task in itertools.islice(tasks, 2 * self._num_workers - len(pending)):
-                    pending.add(executor.submit(_work, function, task))
+                for task in itertools.islice(upcoming, 2 * self._num_workers - len(pending)):
+                    pending.add(self._executor.submit(_work, function, task))
                 if not pending:
                     return
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -104,20 +96,15 @@ class WorkerPool:
 
 def _start_worker(make_state: Callable[[], Any], parent: int) -> None:
     global _state
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C for all
-    _die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C for all
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
     _state = make_state()
 
 
 def _work(function: Callable[[Any, Task], Result], task: Task) -> Result:
     return function(_state, task)
-
-
-def _die_with_parent(parent: int) -> None:
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(1)

@@ -116,12 +116,12 @@ class Browser:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def show(self, page: str, state: str = "", script: str = "") -> Node:
-        """Opens a page, does what a user would with it, and returns what is there then.
+        """Opens a page, lets a script act as a user and returns the final document.
 
         Args:
             page: as a task wrote it.
-            state: what stands behind the # of its address.
-            script: runs after its own; the page's policy, which forbids it, is taken out.
+            state: the part of its address after #.
+            script: runs after the page's own; the policy, which forbids it, is removed.
         """
         if script:
             page = page.replace("Content-Security-Policy", "x").replace(
@@ -135,7 +135,7 @@ class Browser:
         return parse(done.stdout.decode())
 
     def list_ids(self, page: str, states: Iterable[str]) -> list[list[str]]:
-        """Opens a page and goes from state to state; returns the ids that its list has in each."""
+        """Opens a page, visits the states and returns the ids in its list for each."""
         script = f"""
           (async () => {{
             const seen = [];

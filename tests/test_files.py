@@ -1,7 +1,7 @@
 import bz2
-import contextlib
 import errno
 import gzip
+import importlib.util
 import io
 import lzma
 import os
@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -54,48 +55,34 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("gs://bucket/a.txt", True),
-        ("memory://a", True),
-        ("file:///a", True),
-        ("a/b.txt", False),
-        ("/a//b", False),
-        ("", False),
-        ("말뭉치://x", False),
-    ],
-)
-def test_is_remote_path_is_told_by_scheme(path: str, expected: bool) -> None:
-    assert files.is_remote(path) is expected
+def test_is_remote_depends_on_the_scheme() -> None:
+    assert all(map(files.is_remote, ("gs://bucket/a.txt", "memory://a", "file:///a")))
+    assert not any(map(files.is_remote, ("a/b.txt", "/a//b", "", "말뭉치://x")))
 
 
 def test_expand_inputs_file_glob_folder_keep_order_without_repeats(tmp_path: Path) -> None:
-    b, a = write(tmp_path / "b.txt"), write(tmp_path / "a.txt")
-    deep = write(tmp_path / "folder" / "AA" / "wiki_00")
-    write(tmp_path / "folder" / ".hidden")
-    write(tmp_path / "folder" / ".git" / "config")
-    patterns = [b, str(tmp_path / "*.txt"), str(tmp_path / "folder"), f"{tmp_path}/./a.txt"]
-    assert files.expand_inputs(patterns) == [b, a, deep]
-
-
-def test_expand_inputs_glob_of_folders_gives_their_files(tmp_path: Path) -> None:
-    paths = [write(tmp_path / folder / "wiki_00") for folder in ("AA", "AB")]
-    assert files.expand_inputs([str(tmp_path / "A?")]) == paths
+    b, a = write(tmp_path / "b.txt"), write(tmp_path / "a[1].txt")
+    deep = [write(tmp_path / "folder" / name / "wiki_00") for name in ("AA", "AB")]
+    for hidden in (".hidden", ".git/config"):
+        write(tmp_path / "folder" / hidden)
+    one = write(tmp_path / "a1.txt")
+    patterns = [b, a, str(tmp_path / "*.txt"), str(tmp_path / "folder"), f"{tmp_path}/./b.txt"]
+    assert files.expand_inputs(patterns) == [b, a, one, *deep]
+    assert files.expand_inputs([str(tmp_path / "folder" / "A?")]) == deep
 
 
 def test_expand_inputs_suffixes_look_through_compression(tmp_path: Path) -> None:
-    for name in ("a.txt", "b.txt.gz", "c.json", "d.json.zst", "e"):
+    for name in ("a.txt", "b.txt.gz", "c.json", "d.json.zst", "e", "f.gz"):
         write(tmp_path / name)
-    found = files.expand_inputs([str(tmp_path)], suffixes=(".txt",))
-    assert found == [str(tmp_path / "a.txt"), str(tmp_path / "b.txt.gz")]
-    assert files.expand_inputs([str(tmp_path / "e")], suffixes=(".txt",)) == [str(tmp_path / "e")]
 
+    def found(suffixes: tuple[str, ...], path: Path = tmp_path) -> list[str]:
+        return [Path(path).name for path in files.expand_inputs([str(path)], suffixes)]
 
-def test_expand_inputs_name_with_brackets_is_a_file_first(tmp_path: Path) -> None:
-    path = write(tmp_path / "a[1].txt")
-    write(tmp_path / "a1.txt")
-    assert files.expand_inputs([path]) == [path]
+    assert found((".txt",)) == ["a.txt", "b.txt.gz"]
+    assert found((".json", "")) == ["c.json", "d.json.zst", "e", "f.gz"]
+    assert found((".txt",), tmp_path / "e") == ["e"]  # it is no folder
+    with pytest.raises(FileNotFoundError, match=r"\(looked for names ending in \.xml\)\.$"):
+        found((".xml", ""), Path(write(tmp_path / "g" / "a.txt")).parent)
 
 
 @pytest.mark.parametrize("pattern", ["nothing.txt", "*.none", "", "memory://nothing/*.txt"])
@@ -108,24 +95,14 @@ def test_expand_inputs_no_match_names_pattern(
     assert repr(pattern) in str(caught.value)
 
 
-def test_expand_inputs_empty_folder_raises(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"\.txt"):
-        files.expand_inputs([str(tmp_path)], suffixes=(".txt",))
-
-
 def test_expand_inputs_remote_file_glob_folder(memory: str) -> None:
     for name in ("b.txt", "a.txt.gz", "deep/c.txt", ".x/d.txt", ".e.txt"):
         put(f"{memory}/{name}")
     full = memory.replace("memory://", "memory:///")
-    assert files.expand_inputs([f"{memory}/b.txt", f"{memory}/*.txt"]) == [
-        f"{full}/b.txt",
-        f"{full}/.e.txt",
-    ]
-    assert files.expand_inputs([memory], suffixes=(".txt",)) == [
-        f"{full}/a.txt.gz",
-        f"{full}/b.txt",
-        f"{full}/deep/c.txt",
-    ]
+    found = files.expand_inputs([f"{memory}/b.txt", f"{memory}/*.txt"])
+    assert found == [f"{full}/b.txt", f"{full}/.e.txt"]
+    found = files.expand_inputs([memory], suffixes=(".txt",))
+    assert found == [f"{full}/{name}" for name in ("a.txt.gz", "b.txt", "deep/c.txt")]
 
 
 def test_expand_inputs_file_url_glob_can_be_read(tmp_path: Path) -> None:
@@ -163,26 +140,34 @@ def test_open_binary_zstd_skippable_frame_is_skipped(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a.zst", data)) == b"hi"
 
 
+DAMAGE: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "cut off": lambda data, one: data[:-20],
+    "cut off in second member": lambda data, one: one + data[:1000],
+    "garbage": lambda data, one: b"this is no compressed file at all, it is text" * 100,
+    # Within the headers, as zstandard writes no checksums of the contents by default.
+    "overwritten": lambda data, one: data[:6] + b"\xff" * 50 + data[56:],
+}
+
+
 @pytest.mark.parametrize("extension", EXTENSIONS)
-@pytest.mark.parametrize(
-    "damage", ["cut off", "cut off in second member", "garbage", "overwritten"]
-)
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_open_binary_damaged_file_raises_with_name(
     extension: str, damage: str, tmp_path: Path
 ) -> None:
-    data = COMPRESS[extension](os.urandom(300_000))
-    if damage == "cut off":
-        data = data[:-20]
-    elif damage == "cut off in second member":
-        data = COMPRESS[extension](b"one") + data[:1000]
-    elif damage == "garbage":
-        data = b"this is no compressed file at all, it is text" * 100
-    else:
-        # Within the headers, as zstandard writes no checksums of the contents by default.
-        data = data[:6] + b"\xff" * 50 + data[56:]
+    compress = COMPRESS[extension]
+    data = DAMAGE[damage](compress(os.urandom(300_000)), compress(b"one"))
     path = write(tmp_path / f"damaged{extension}", data)
     with pytest.raises(ValueError, match=f"damaged{extension} is damaged or cut off: ."):
         read(path)
+
+
+class Broken(io.BytesIO):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise self.error
 
 
 @pytest.mark.parametrize("extension", ["", *EXTENSIONS])
@@ -190,20 +175,14 @@ def test_open_binary_damaged_file_raises_with_name(
 def test_decompressed_error_of_the_network_is_no_damage(
     kind: type[Exception], extension: str
 ) -> None:
-    class Broken(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            raise kind("the line is cut")
-
-    with decompressed(f"a{extension}", Broken()) as stream, pytest.raises(kind, match=r"^the line"):
+    broken = Broken(kind("the line is cut"))
+    with decompressed(f"a{extension}", broken) as stream, pytest.raises(kind, match=r"^the line"):
         stream.read()
 
 
 def test_decompressed_error_of_any_decompressor_names_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fast(io.BytesIO):  # another package than the standard library's, with errors of its own
-        def read(self, size: int | None = -1, /) -> bytes:
-            raise RuntimeError("bad block")
-
-    monkeypatch.setitem(compr, "gzip", lambda source, mode: Fast())
+    # Another package than the standard library's, with its own errors.
+    monkeypatch.setitem(compr, "gzip", lambda source, mode: Broken(RuntimeError("bad block")))
     with decompressed("a.gz", io.BytesIO()) as stream:
         with pytest.raises(ValueError) as caught:
             stream.read()
@@ -228,18 +207,10 @@ def test_open_binary_missing_package_says_pip_command(
         files.open_binary("gs://bucket/a.txt")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
 def test_open_binary_missing_remote_package_says_pip_command() -> None:
-    if importable("gcsfs"):
-        pytest.skip("gcsfs is installed")
     with pytest.raises(ValueError, match=r"gs://bucket/a\.txt .*pip install gcsfs$"):
         files.open_binary("gs://bucket/a.txt")
-
-
-def importable(name: str) -> bool:
-    with contextlib.suppress(ImportError):
-        __import__(name)
-        return True
-    return False
 
 
 def test_size_and_fingerprint_tell_a_changed_file(tmp_path: Path, memory: str) -> None:
@@ -253,22 +224,20 @@ def test_size_and_fingerprint_tell_a_changed_file(tmp_path: Path, memory: str) -
     assert files.fingerprint(url) == {"path": url, "size": 4, "mtime_ns": None}
 
 
-def test_write_atomic_text_and_bytes_leave_no_other_file(tmp_path: Path) -> None:
+def test_write_atomic_text_and_bytes_leave_no_other_file_and_respect_umask(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    files.write_atomic(str(path), "가나다")
+    old = os.umask(0o022)
+    try:
+        files.write_atomic(str(path), "가나다")
+    finally:
+        os.umask(old)
     assert path.read_text(encoding="utf-8") == "가나다"
+    assert path.stat().st_mode & 0o777 == 0o644
     files.write_atomic(f"file://{path}", b"new")
     assert path.read_bytes() == b"new"
     assert names(tmp_path) == ["a.txt"]
-
-
-def test_write_atomic_respects_umask(tmp_path: Path) -> None:
-    old = os.umask(0o022)
-    try:
-        files.write_atomic(str(tmp_path / "a"), b"")
-    finally:
-        os.umask(old)
-    assert os.stat(tmp_path / "a").st_mode & 0o777 == 0o644
+    files.write_atomic(os.devnull, b"x")
+    assert not os.path.isfile(os.devnull)
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
@@ -276,20 +245,13 @@ def test_atomic_writer_error_keeps_old_file(kind: type[BaseException], tmp_path:
     path = write(tmp_path / "a", "old")
     with pytest.raises(kind), files.atomic_writer(path) as stream:
         stream.write(b"half")
+        assert names(tmp_path) == [f".a.{os.getpid()}.tmp", "a"]
         raise kind
     assert (tmp_path / "a").read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
 
 
-def test_atomic_writer_error_publishes_no_remote_file(memory: str) -> None:
-    with pytest.raises(RuntimeError), files.atomic_writer(f"{memory}/a") as stream:
-        stream.write(b"half")
-        raise RuntimeError
-    with pytest.raises(FileNotFoundError):
-        files.open_binary(f"{memory}/a")
-
-
-def test_atomic_writer_two_remote_files_at_once(memory: str) -> None:
+def test_atomic_writer_remote_files_appear_when_they_are_complete(memory: str) -> None:
     with files.atomic_writer(f"{memory}/a") as a:
         a.write(b"a1")
         with files.atomic_writer(f"{memory}/b") as b:
@@ -299,47 +261,44 @@ def test_atomic_writer_two_remote_files_at_once(memory: str) -> None:
             files.open_binary(f"{memory}/a")
         a.write(b"a2")
     assert read(f"{memory}/a") == b"a1a2"
+    with pytest.raises(RuntimeError), files.atomic_writer(f"{memory}/c") as stream:
+        stream.write(b"half")
+        raise RuntimeError
+    with pytest.raises(FileNotFoundError):
+        files.open_binary(f"{memory}/c")
 
 
-def test_atomic_writer_temporary_name_is_hidden_with_pid(tmp_path: Path) -> None:
-    with files.atomic_writer(str(tmp_path / "a")):
-        assert names(tmp_path) == [f".a.{os.getpid()}.tmp"]
+def test_atomic_writer_missing_folder_or_folder_is_named(tmp_path: Path) -> None:
+    for path, kind in ((tmp_path / "none" / "a", FileNotFoundError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(kind) as caught, files.atomic_writer(str(path)):
+            pass
+        assert caught.value.filename == str(path)
 
 
-def test_atomic_writer_missing_folder_names_file(tmp_path: Path) -> None:
-    path = str(tmp_path / "none" / "a")
-    with pytest.raises(FileNotFoundError) as caught, files.atomic_writer(path):
-        pass
-    assert caught.value.filename == path
-
-
-def test_atomic_writer_on_folder_raises(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError), files.atomic_writer(str(tmp_path)):
-        pass
-
-
-def test_atomic_writer_full_disk_names_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", [files.atomic_writer, files.durable_writer])
+def test_writers_full_disk_names_file_but_other_errors_do_not(writer: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "a")
-    with pytest.raises(OSError) as caught, files.atomic_writer(path):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert caught.value.filename == path
-    assert names(tmp_path) == []
+    with writer(path) as stream:
+        stream.write(b"x")
+    assert Path(path).read_bytes() == b"x"
+    for error, filename in (
+        (OSError(errno.ENOSPC, "No space left on device"), path),
+        (BrokenPipeError(errno.EPIPE, "of another file"), None),
+    ):
+        with pytest.raises(OSError) as caught, writer(path):
+            raise error
+        assert caught.value.filename == filename
+    assert names(tmp_path) == ["a"]
 
 
-def test_atomic_writer_device_is_written_directly() -> None:
-    files.write_atomic(os.devnull, b"x")
-    assert not os.path.isfile(os.devnull)
-
-
-def test_require_writable_folder_creates_it(tmp_path: Path, memory: str) -> None:
+def test_require_writable_folder_creates_it_unless_it_is_a_file(
+    tmp_path: Path, memory: str
+) -> None:
     files.require_writable_folder(str(tmp_path / "a" / "b"))
     assert (tmp_path / "a" / "b").is_dir()
     files.require_writable_folder(str(tmp_path / "a" / "b"))
     files.require_writable_folder(f"{memory}/a")
-
-
-def test_require_writable_folder_file_raises(tmp_path: Path) -> None:
-    path = write(tmp_path / "a")
+    path = write(tmp_path / "c")
     for folder in (path, f"{path}/b"):
         with pytest.raises(ValueError, match="must be a folder"):
             files.require_writable_folder(folder)
@@ -369,7 +328,7 @@ def test_lock_second_holder_is_refused_until_the_first_ends(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, OSError, KeyboardInterrupt])
-def test_lock_error_inside_goes_through_and_frees_it(
+def test_lock_error_inside_passes_and_releases_it(
     kind: type[BaseException], tmp_path: Path
 ) -> None:
     path = str(tmp_path / "lock")
@@ -425,20 +384,3 @@ def test_lock_file_that_its_owner_has_removed_is_no_lock(
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(ValueError, match="another run is writing here"), files.lock(str(path)):
         pytest.fail("held a file that no one else would open")
-
-
-def test_expand_inputs_folder_empty_suffix_takes_names_without_extension(tmp_path: Path) -> None:
-    for name in ("wiki_00", "wiki_01.gz", "notes.md", "a.txt"):
-        (tmp_path / name).write_bytes(b"")
-    found = files.expand_inputs([str(tmp_path)], (".txt", ""))
-    assert [Path(path).name for path in found] == ["a.txt", "wiki_00", "wiki_01.gz"]
-
-
-def test_durable_writer_names_the_file_of_its_errors(tmp_path: Path) -> None:
-    path = str(tmp_path / "a")
-    with files.durable_writer(path) as stream:
-        stream.write(b"x")
-    assert Path(path).read_bytes() == b"x"
-    with pytest.raises(OSError) as error, files.durable_writer(path):
-        raise OSError(28, "No space left on device")
-    assert error.value.filename == path

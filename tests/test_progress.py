@@ -6,19 +6,13 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from bert_ko.progress import (
-    Progress,
-    format_rate,
-    format_seconds,
-    format_table,
-    running_as,
-    warn,
-)
+from bert_ko.progress import Progress, format_rate, format_seconds, format_table, running_as, warn
 
 CONTROL = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
 LOSSES = "loss 2.345, accuracy 0.4512, 45.2k tokens/s"
@@ -63,7 +57,7 @@ def draw(
 
 
 def words(text: str) -> str:
-    """Returns what stands in lines, however they are broken."""
+    """Returns text without line breaks, spaces and bars."""
     return re.sub(r"[\s━╸╺]", "", text)
 
 
@@ -80,7 +74,7 @@ def test_progress_terminal_draws_at_most_five_times_a_second() -> None:
     assert words(last) == "masking0:01elapsed1,000/2,000lines(50%),1.0klines/s"
 
 
-def test_progress_terminal_short_facts_stand_beside_the_bar() -> None:
+def test_progress_terminal_short_facts_are_beside_the_bar() -> None:
     (line,) = draw("joining", 4, n=1)
     assert re.fullmatch(
         r"joining [━╸╺]{10,} 2/4 steps \(50 %\), 0\.5 steps/s 0:04 elapsed, 0:04 left", line
@@ -88,7 +82,7 @@ def test_progress_terminal_short_facts_stand_beside_the_bar() -> None:
     assert cell_len(line) == 80
 
 
-def test_progress_terminal_long_facts_stand_below_the_bar() -> None:
+def test_progress_terminal_long_facts_are_below_the_bar() -> None:
     bar, *facts = draw("training", 1_000_000, LOSSES, 4000)
     assert re.fullmatch(r"training [━╸╺]{20,} 2:13:20 elapsed, 2:13:20 left", bar)
     assert cell_len(bar) == 80
@@ -112,14 +106,14 @@ def test_progress_terminal_of_any_width_shows_all(
         assert words(part) in found
 
 
-def test_progress_terminal_no_color_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Terminal()
-    Progress("a", 2, "lines", stream, initial=1).close()
-    assert re.search(r"\x1b\[[\d;]*m", stream.getvalue())
-    monkeypatch.setenv("NO_COLOR", "1")
-    stream = Terminal()
-    Progress("a", 2, "lines", stream, initial=1).close()
-    assert not re.search(r"\x1b\[[\d;]*m", stream.getvalue())
+def test_progress_terminal_has_colors_unless_no_color_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for has_colors in (True, False):
+        stream = Terminal()
+        Progress("a", 2, "lines", stream, initial=1).close()
+        assert bool(re.search(r"\x1b\[[\d;]*m", stream.getvalue())) == has_colors
+        monkeypatch.setenv("NO_COLOR", "1")
 
 
 def test_progress_dumb_terminal_has_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +130,7 @@ def standard_streams(stdout: io.StringIO, stderr: io.StringIO) -> Iterator[None]
         yield
 
 
-def test_progress_terminal_what_is_printed_stands_above_the_bar() -> None:
+def test_progress_terminal_printed_text_appears_above_the_bar() -> None:
     terminal = Terminal()
     with standard_streams(terminal, terminal):
         with Progress("a", 2, "lines", initial=1):
@@ -151,7 +145,7 @@ def test_progress_terminal_what_is_printed_stands_above_the_bar() -> None:
     assert last.endswith(" elapsed\nover\n")
 
 
-def test_progress_terminal_other_output_stays_where_it_goes() -> None:
+def test_progress_terminal_output_to_a_file_does_not_appear() -> None:
     terminal, file = Terminal(), io.StringIO()
     with standard_streams(file, terminal), Progress("a", 2, "lines"):
         print("result")
@@ -169,7 +163,7 @@ def test_progress_terminal_error_gives_the_streams_back() -> None:
     assert hidden < shown  # the cursor
 
 
-def test_progress_terminal_second_bar_stands_with_the_first() -> None:
+def test_progress_terminal_second_bar_appears_below_the_first() -> None:
     terminal = Terminal()
     with standard_streams(terminal, terminal), Progress("training", 2, "steps"):
         with Progress("evaluating", 3, "texts"):
@@ -179,143 +173,98 @@ def test_progress_terminal_second_bar_stands_with_the_first() -> None:
     assert re.match(r"scores\ntraining ━", terminal.states()[-2])
 
 
-def test_progress_log_has_line_every_thirty_seconds_and_at_end() -> None:
-    stream, clock = io.StringIO(), Clock()
-    with Progress("reading", 100, "files", stream, clock=clock) as progress:
-        for _ in range(61):
-            clock.now += 1
-            progress.update()
-    assert stream.getvalue().splitlines() == [
-        "reading: 30/100 files (30 %), 1.0 files/s, 0:30 elapsed, 1:10 left",
-        "reading: 60/100 files (60 %), 1.0 files/s, 1:00 elapsed, 0:40 left",
-        "reading: 61/100 files (61 %), 1.0 files/s, 1:01 elapsed",
-    ]
+class Log:
+    """A progress that writes plain lines, and its clock."""
+
+    def __init__(self, total: int | None, **options: Any) -> None:
+        self.stream, self.clock = io.StringIO(), Clock()
+        self.progress = Progress("work", total, "steps", self.stream, clock=self.clock, **options)
+
+    def update(self, seconds: float, n: int = 0, note: str | None = None) -> None:
+        self.clock.now += seconds
+        if n:
+            self.progress.update(n, note)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stream.getvalue().splitlines()
 
 
-def test_progress_unknown_total_shows_amount_only() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("reading", None, "lines", stream, clock=clock)
-    clock.now += 2
-    progress.update(9000)
-    progress.close()
-    progress.close()
-    assert stream.getvalue() == "reading: 9,000 lines, 4.5k lines/s, 0:02 elapsed\n"
-
-
-def test_progress_nothing_to_do_shows_zero() -> None:
-    stream, clock = io.StringIO(), Clock()
-    Progress("reading", 0, "lines", stream, clock=clock).close()
-    assert stream.getvalue() == "reading: 0/0 lines, 0.0 lines/s, 0:00 elapsed\n"
-
-
-def test_progress_initial_units_are_done_but_in_no_rate() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("training", 1000, "steps", stream, initial=900, clock=clock)
-    clock.now += 30
-    progress.update(30)
-    clock.now += 10
-    progress.update(20)
-    progress.close()
-    assert stream.getvalue().splitlines() == [
-        "training: 930/1,000 steps (93 %), 1.0 steps/s, 0:30 elapsed, 1:10 left",
-        "training: 950/1,000 steps (95 %), 1.2 steps/s, 0:40 elapsed",
-    ]
-
-
-def test_progress_initial_alone_is_shown_without_a_rate() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("training", 10, "steps", stream, initial=10, clock=clock)
-    clock.now += 5
-    progress.close()
-    assert stream.getvalue() == "training: 10/10 steps (100 %), 0.0 steps/s, 0:05 elapsed\n"
+@pytest.mark.parametrize(
+    ("total", "options", "updates", "lines"),
+    [
+        (0, {}, [], ["0/0 steps, 0.0 steps/s, 0:00 elapsed"]),
+        (None, {}, [(2, 9000)], ["9,000 steps, 4.5k steps/s, 0:02 elapsed"]),
+        (100, {}, [(1, 1)] * 61, [
+            "30/100 steps (30 %), 1.0 steps/s, 0:30 elapsed, 1:10 left",
+            "60/100 steps (60 %), 1.0 steps/s, 1:00 elapsed, 0:40 left",
+            "61/100 steps (61 %), 1.0 steps/s, 1:01 elapsed",
+        ]),
+        (1000, {"initial": 900}, [(30, 30), (10, 20)], [
+            "930/1,000 steps (93 %), 1.0 steps/s, 0:30 elapsed, 1:10 left",
+            "950/1,000 steps (95 %), 1.2 steps/s, 0:40 elapsed",
+        ]),
+        (10, {"initial": 10}, [(5, 0)], ["10/10 steps (100 %), 0.0 steps/s, 0:05 elapsed"]),
+        (1000, {"initial": 100, "compiles": True}, [(300, 10), *[(10, 10)] * 3, (10, 0)], [
+            "110/1,000 steps (11 %), 5:00 elapsed",
+            "140/1,000 steps (14 %), 1.0 steps/s, 5:30 elapsed, 14:20 left",
+            "140/1,000 steps (14 %), 0.8 steps/s, 5:40 elapsed",
+        ]),
+        (5, {"compiles": True}, [(10, 5)], ["5/5 steps (100 %), 0.5 steps/s, 0:10 elapsed"]),
+        (None, {}, [(30, 30, note) for note in (None, "손실 9.5", None, "손실 8", "")], [
+            "30 steps, 1.0 steps/s, 0:30 elapsed",
+            "60 steps, 손실 9.5, 1.0 steps/s, 1:00 elapsed",
+            "90 steps, 손실 9.5, 1.0 steps/s, 1:30 elapsed",
+            "120 steps, 손실 8, 1.0 steps/s, 2:00 elapsed",
+            "150 steps, 1.0 steps/s, 2:30 elapsed",
+            "150 steps, 1.0 steps/s, 2:30 elapsed",
+        ]),
+    ],
+)  # fmt: skip
+def test_progress_log_has_a_line_every_thirty_seconds_and_at_the_end(
+    total: int | None, options: dict[str, Any], updates: list[Any], lines: list[str]
+) -> None:
+    log = Log(total, **options)
+    for update in updates:
+        log.update(*update)
+    log.progress.close()
+    log.progress.close()
+    assert log.lines == [f"work: {line}" for line in lines]
 
 
 def test_progress_skipped_units_are_done_but_in_no_rate() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("tokenizing", 1000, "B", stream, clock=clock)
-    progress.skip(500)
-    clock.now += 30
-    progress.update(30)
-    assert stream.getvalue() == "tokenizing: 530/1,000 B (53 %), 1.0 B/s, 0:30 elapsed, 7:50 left\n"
+    log = Log(1000)
+    log.progress.skip(500)
+    log.update(30, 30)
+    assert log.lines == ["work: 530/1,000 steps (53 %), 1.0 steps/s, 0:30 elapsed, 7:50 left"]
 
 
-def test_progress_compilation_is_in_no_rate() -> None:
-    stream, clock = io.StringIO(), Clock()
-    with Progress(
-        "training", 1000, "steps", stream, initial=100, compiles=True, clock=clock
-    ) as progress:
-        clock.now += 300
-        progress.update(10)
-        for _ in range(3):
-            clock.now += 10
-            progress.update(10)
-        clock.now += 10
-    assert stream.getvalue().splitlines() == [
-        "training: 110/1,000 steps (11 %), 5:00 elapsed",
-        "training: 140/1,000 steps (14 %), 1.0 steps/s, 5:30 elapsed, 14:20 left",
-        "training: 140/1,000 steps (14 %), 0.8 steps/s, 5:40 elapsed",
-    ]
-
-
-def test_progress_compilation_alone_has_the_rate_of_all() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("predicting", 5, "texts", stream, compiles=True, clock=clock)
-    clock.now += 10
-    progress.update(5)
-    progress.close()
-    assert stream.getvalue() == "predicting: 5/5 texts (100 %), 0.5 texts/s, 0:10 elapsed\n"
-
-
-def test_progress_time_left_is_that_of_the_last_minutes() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("building", 100_000, "lines", stream, clock=clock)
+def test_progress_time_left_depends_on_the_last_minutes() -> None:
+    log = Log(100_000)
     for seconds in (100, 1):  # slow at first: a hundred seconds for each hundred
         for _ in range(400):
-            clock.now += seconds
-            progress.update(100)
-    assert stream.getvalue().splitlines()[-1].endswith(" 100 lines/s, 11:13:10 elapsed, 3:30 left")
-    progress.close()
-    assert ", 2.0 lines/s, " in stream.getvalue().splitlines()[-1]
+            log.update(seconds, 100)
+    assert log.lines[-1].endswith(" 100 steps/s, 11:13:10 elapsed, 3:30 left")
+    log.progress.close()
+    assert ", 2.0 steps/s, " in log.lines[-1]
 
 
-def test_progress_time_left_of_long_units_is_that_of_the_last_twenty() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("building", 100, "buckets", stream, clock=clock)
+def test_progress_time_left_of_long_units_depends_on_the_last_twenty() -> None:
+    log = Log(100)
     for _ in range(25):  # two workers end at about the same time
-        clock.now += 3600
-        progress.update()
-        progress.update()
-    hours = re.findall(r"(\d+):\d+:\d+ left", stream.getvalue())
-    assert hours[-1] in ("25", "26", "27")  # 51 buckets, two in an hour
-
-
-def test_progress_note_stands_until_the_next_one() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = Progress("training", None, "steps", stream, clock=clock)
-    for note in (None, "손실 9.5", None, "손실 8", ""):
-        clock.now += 30
-        progress.update(30, note)
-    assert stream.getvalue().splitlines() == [
-        "training: 30 steps, 1.0 steps/s, 0:30 elapsed",
-        "training: 60 steps, 손실 9.5, 1.0 steps/s, 1:00 elapsed",
-        "training: 90 steps, 손실 9.5, 1.0 steps/s, 1:30 elapsed",
-        "training: 120 steps, 손실 8, 1.0 steps/s, 2:00 elapsed",
-        "training: 150 steps, 1.0 steps/s, 2:30 elapsed",
-    ]
+        log.update(3600, 1)
+        log.update(0, 1)
+    hours = re.findall(r"(\d+):\d+:\d+ left", log.stream.getvalue())
+    assert hours[-1] in ("25", "26", "27")  # 51 units, two in an hour
 
 
 @pytest.mark.parametrize(
     ("rate", "text"),
     [
-        (0, "0.0"),
-        (9.94, "9.9"),
-        (9.96, "10"),
-        (999.6, "1.0k"),
-        (4512, "4.5k"),
-        (999_960, "1.0M"),
-        (2.3e6, "2.3M"),
+        (0, "0.0"), (9.94, "9.9"), (9.96, "10"), (999.6, "1.0k"), (4512, "4.5k"),
+        (999_960, "1.0M"), (2.3e6, "2.3M"),
     ],
-)
+)  # fmt: skip
 def test_format_rate_is_short(rate: float, text: str) -> None:
     assert format_rate(rate) == text
 
@@ -352,16 +301,10 @@ def test_format_table_long_cells_are_whole(monkeypatch: pytest.MonkeyPatch) -> N
     assert format_table([["가" * 500, "끝"]], ["a", "b"]).splitlines()[2] == f"{'가' * 500}  끝"
 
 
-def test_format_table_numpy_numbers_and_bools() -> None:
+def test_format_table_other_cells() -> None:
     rows = [[np.int64(1000), np.float32(0.5), True]]
     assert format_table(rows, ["a", "b", "c"]).splitlines()[2] == "1,000  0.50  True"
-
-
-def test_format_table_no_rows_has_headers_only() -> None:
     assert format_table([], ["a", "bc"]) == "a  bc\n-  --"
-
-
-def test_format_table_ragged_row_raises() -> None:
     with pytest.raises(ValueError, match="2 cells, got 1"):
         format_table([["a"]], ["a", "b"])
 

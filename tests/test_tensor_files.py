@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_ko.tensor_files import load_arrays, save_arrays, write_array, write_header
+from bert_ko.tensor_files import load_arrays, load_tensors, save_arrays, write_array, write_header
 
 ARRAYS: dict[str, Any] = {
     "float32": np.array([[1, 2, 3]], np.float32),
@@ -25,7 +25,7 @@ ARRAYS: dict[str, Any] = {
 def test_save_arrays_are_read_back_in_their_own_types(tmp_path: Path) -> None:
     path = str(tmp_path / "a")
     save_arrays(path, ARRAYS, {"format": "pt"})
-    for found in (load_file(path), load_arrays(path)):
+    for found in (load_file(path), load_tensors(path)):
         assert found.keys() == ARRAYS.keys()
         for name, array in ARRAYS.items():
             assert found[name].dtype == array.dtype.newbyteorder("=")

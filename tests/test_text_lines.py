@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bert_ko.text_lines import open_lines, read_lines, read_text, source_name
+from bert_ko.text_lines import open_lines, read_lines, read_text
 
 Write = Callable[[bytes], str]
 NOT_UTF8 = "not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
@@ -20,12 +20,6 @@ def write(tmp_path: Path) -> Write:
         return str(path)
 
     return write
-
-
-def type_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> io.BytesIO:
-    stream = io.BytesIO(content)
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=stream))
-    return stream
 
 
 @pytest.mark.parametrize(
@@ -51,14 +45,11 @@ def test_read_lines_only_line_feeds_end_a_line(
     assert read_lines(write(content)) == lines
 
 
-def test_read_lines_compressed_file_is_read(tmp_path: Path) -> None:
+def test_read_compressed_text_keeps_line_ends_if_wanted(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
-    path.write_bytes(gzip.compress("봄\n눈\n".encode()))
-    assert read_lines(str(path)) == ["봄", "눈"]
-
-
-def test_read_text_keeps_line_ends(write: Write) -> None:
-    assert read_text(write("\ufeff봄\r\n\n눈".encode())) == "봄\r\n\n눈"
+    path.write_bytes(gzip.compress("\ufeff봄\r\n\n눈".encode()))
+    assert read_lines(str(path)) == ["봄", "", "눈"]
+    assert read_text(str(path)) == "봄\r\n\n눈"
 
 
 @pytest.mark.parametrize("read", [read_lines, read_text])
@@ -72,7 +63,8 @@ def test_read_other_encoding_names_the_line(read: Callable[[str], object], write
 def test_open_lines_standard_input_is_read_line_by_line_and_stays_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stream = type_in(monkeypatch, "봄\n눈\n".encode() + b"\xb0\xa1\n")
+    stream = io.BytesIO("봄\n눈\n".encode() + b"\xb0\xa1\n")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=stream))
     with open_lines("-") as lines:
         texts = iter(lines)
         assert [next(texts), next(texts)] == ["봄", "눈"]
@@ -89,10 +81,6 @@ def test_open_lines_replace_counts_what_is_damaged(write: Write) -> None:
     assert (lines.num_lines, lines.num_damaged) == (3, 1)
 
 
-def test_open_lines_missing_file_raises(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), open_lines(str(tmp_path / "a")):
-        pass
-
-
-def test_source_name_says_standard_input() -> None:
-    assert [source_name("a"), source_name("-")] == ["a", "standard input"]
+def test_read_lines_missing_file_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_lines(str(tmp_path / "a"))

@@ -763,7 +763,7 @@ def test_notice_that_nobody_takes_changes_nothing(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     ended = train.succeed(output_dir=tmp_path, notify_url=f"http://127.0.0.1:1/{SECRET}")
     assert weights(tmp_path) == weights(finished)
-    assert ended.warnings[0].startswith("--notify_url: the webhook did not take the notice: Conn")
+    assert "the webhook did not accept the notification: Connection" in ended.warnings[0]
     assert SECRET not in ended.err + ended.out
 
 

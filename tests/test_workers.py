@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 class State:
-    """What a worker holds: which process made it, and how many tasks it has had."""
+    """A worker's state: the process that made it, and the number of its tasks."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -46,6 +46,7 @@ def test_default_num_workers_is_what_the_process_may_use() -> None:
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_run_all_tasks_are_done_once_with_one_state_a_worker(num_workers: int) -> None:
     with WorkerPool(State, num_workers) as pool:
+        assert list(pool.run(square, [])) == []
         found = list(pool.run(square, range(20))) + list(pool.run(square, range(20, 30)))
     assert sorted(value for value, _, _ in found) == [i * i for i in range(30)]
     pids = {pid for _, pid, _ in found}
@@ -72,12 +73,6 @@ def test_run_tasks_are_read_as_workers_become_free(num_workers: int) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_run_without_tasks_has_no_result(num_workers: int) -> None:
-    with WorkerPool(State, num_workers) as pool:
-        assert list(pool.run(square, [])) == []
-
-
-@pytest.mark.parametrize("num_workers", [1, 2])
 def test_run_task_that_raises_raises_the_same(num_workers: int) -> None:
     with (
         pytest.raises(ValueError, match=r"^작업 3이 잘못되었다$"),
@@ -101,7 +96,7 @@ def test_exit_ends_the_workers() -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process does anything; one that nobody has asked about since it died does not."""
+    """Whether a process is alive; a zombie is not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -131,15 +126,11 @@ def test_workers_end_with_their_parent_however_it_ends(
 ) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT, encoding="utf-8")
-    parent = subprocess.Popen(
-        [sys.executable, str(script)],
-        cwd=REPOSITORY,
+    with subprocess.Popen(
+        [sys.executable, str(script)], cwd=REPOSITORY, text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with parent:
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as parent:  # fmt: skip
         assert parent.stdout is not None
         pids = list(map(int, parent.stdout.readline().split()))
         assert pids and all(map(is_running, pids))

@@ -24,25 +24,18 @@ _HEAD = struct.Struct("<8sQ")
 
 
 class Bucket(NamedTuple):
-    """The documents of one bucket.
+    """The n pieces, S sentences and D documents of one bucket."""
 
-    Attributes:
-        pieces: uint32 [n], ids with start bits.
-        sentence_offsets: int64 [S + 1], where each sentence begins in ``pieces``.
-        document_offsets: int64 [D + 1], where each document begins in ``sentence_offsets``.
-        duplicates: documents dropped because the bucket holds the same text already.
-    """
-
-    pieces: npt.NDArray[np.uint32]
-    sentence_offsets: npt.NDArray[np.int64]
-    document_offsets: npt.NDArray[np.int64]
-    duplicates: int
+    pieces: npt.NDArray[np.uint32]  # [n], ids with start bits
+    sentence_offsets: npt.NDArray[np.int64]  # [S + 1], where each sentence begins in ``pieces``
+    document_offsets: npt.NDArray[np.int64]  # [D + 1], where each begins in ``sentence_offsets``
+    duplicates: int  # documents dropped because the bucket has the same text already
 
 
 def choose_num_buckets(text_bytes: int, num_shards: int, bucket_bytes: int) -> int:
     """How many buckets a corpus is spread over; depends on sizes alone.
 
-    A small corpus is one bucket, whose instances go round-robin over the shards as with Google's
+    A small corpus is one bucket, whose instances go round-robin to the shards as in Google's
     script. A larger one has a multiple of the shards, so that shards are equally large, unless
     there are many more shards than buckets.
     """
@@ -55,15 +48,10 @@ def choose_num_buckets(text_bytes: int, num_shards: int, bucket_bytes: int) -> i
 def assign_buckets(
     documents: EncodedDocuments, chunk: int, num_buckets: int, seed: int, by_content: bool
 ) -> npt.NDArray[np.int64]:
-    """Bucket of each document, int64 [D], by a hash keyed with the seed.
+    """Bucket of each document of a chunk, int64 [D], by a hash keyed with the seed.
 
-    Args:
-        documents: of one chunk.
-        chunk: its number.
-        num_buckets: how many there are.
-        seed: the run's random seed.
-        by_content: equal texts meet in one bucket; else places in the corpus are hashed, so that a
-            text that is repeated a million times spreads evenly.
+    With ``by_content`` equal texts meet in one bucket; else places in the corpus are hashed, so
+    that a text that is repeated a million times spreads evenly.
     """
     key = struct.pack("<q", seed)
     if by_content:
@@ -79,18 +67,18 @@ def write_spill(
 ) -> None:
     """Writes one chunk, atomically."""
     order = np.argsort(buckets, kind="stable")
+    owner, document_lengths = buckets[order], documents.document_lengths[order]
     sentences = _take_ranges(documents.document_lengths, order)
-    pieces = _take_ranges(documents.sentence_lengths, sentences)
+    sentence_owner = np.repeat(owner, document_lengths)
+    sentence_lengths = documents.sentence_lengths[sentences]
+    counts = (
+        np.bincount(owner, minlength=num_buckets),
+        np.bincount(sentence_owner, minlength=num_buckets),
+        np.bincount(sentence_owner, sentence_lengths, num_buckets),
+    )
     # Cumulated documents, sentences and pieces before each bucket: int64 [num_buckets + 1, 3].
     index = np.zeros((num_buckets + 1, 3), np.int64)
-    owner = buckets[order]
-    sentence_owner = np.repeat(owner, documents.document_lengths[order])
-    piece_counts = documents.sentence_lengths[sentences]
-    index[1:, 0] = np.cumsum(np.bincount(owner, minlength=num_buckets))
-    index[1:, 1] = np.cumsum(np.bincount(sentence_owner, minlength=num_buckets))
-    index[1:, 2] = np.cumsum(np.bincount(sentence_owner, piece_counts, num_buckets)).astype(
-        np.int64
-    )
+    index[1:] = np.cumsum(counts, axis=1).T
     notes = {"counts": dict(documents.notes.counts), "examples": documents.notes.examples}
     header = json.dumps(notes, ensure_ascii=False).encode()
     with files.atomic_writer(path) as file:
@@ -98,9 +86,9 @@ def write_spill(
         file.write(header)
         file.write(index.tobytes())
         file.write(documents.digests[order].tobytes())
-        file.write(documents.document_lengths[order].tobytes())
-        file.write(piece_counts.tobytes())
-        file.write(documents.pieces[pieces].tobytes())
+        file.write(document_lengths.tobytes())
+        file.write(sentence_lengths.tobytes())
+        file.write(documents.pieces[_take_ranges(documents.sentence_lengths, sentences)].tobytes())
 
 
 def read_spill_notes(path: str) -> dict[str, Any]:
@@ -111,32 +99,21 @@ def read_spill_notes(path: str) -> dict[str, Any]:
     return notes
 
 
-class _Slice(NamedTuple):
-    digests: npt.NDArray[np.uint8]
-    document_lengths: npt.NDArray[np.int32]
-    sentence_lengths: npt.NDArray[np.int32]
-    pieces: npt.NDArray[np.uint32]
-
-
 def read_bucket(
     paths: Sequence[str], bucket: int, num_buckets: int, drop_duplicates: bool
 ) -> Bucket:
-    """Gathers one bucket from all spill files.
+    """Gathers one bucket from all spill files, which are in the order of their chunks.
 
-    Args:
-        paths: spill files in the order of their chunks.
-        bucket: its number.
-        num_buckets: as they were written.
-        drop_duplicates: keep only the first of equal texts.
+    With ``drop_duplicates`` it keeps only the first of equal texts.
     """
     slices = [_read_slice(path, bucket, num_buckets) for path in paths]
-    digests, document_lengths, sentence_lengths, pieces = (
-        np.concatenate(arrays) for arrays in zip(*slices, strict=True)
+    digests, document_lengths, sentence_lengths, pieces = map(
+        np.concatenate, zip(*slices, strict=True)
     )
     del slices
     duplicates = 0
     if drop_duplicates and len(digests):
-        _, first = np.unique(digests.view("V16").ravel(), return_index=True)
+        _, first = np.unique(digests, return_index=True)
         duplicates = len(digests) - len(first)
         if duplicates:
             kept = np.sort(first)
@@ -146,7 +123,8 @@ def read_bucket(
     return Bucket(pieces, _offsets(sentence_lengths), _offsets(document_lengths), duplicates)
 
 
-def _read_slice(path: str, bucket: int, num_buckets: int) -> _Slice:
+def _read_slice(path: str, bucket: int, num_buckets: int) -> list[npt.NDArray[Any]]:
+    """Digests, document lengths, sentence lengths and pieces of a bucket in one chunk."""
     with open(path, "rb") as file:
         magic, header_size = _HEAD.unpack(file.read(_HEAD.size))
         assert magic == _MAGIC
@@ -156,25 +134,19 @@ def _read_slice(path: str, bucket: int, num_buckets: int) -> _Slice:
         totals = np.fromfile(file, np.int64, 3)
         base += 24 * (num_buckets + 1)
         arrays: list[npt.NDArray[Any]] = []
-        for column, dtype, width in (
-            (0, np.uint8, 16),
-            (0, np.int32, 1),
-            (1, np.int32, 1),
-            (2, np.uint32, 1),
-        ):
-            item = np.dtype(dtype).itemsize * width
-            file.seek(base + int(begin[column]) * item)
-            count = int(end[column] - begin[column]) * width
+        for column, dtype in ((0, "V16"), (0, np.int32), (1, np.int32), (2, np.uint32)):
+            size = np.dtype(dtype).itemsize
+            file.seek(base + int(begin[column]) * size)
+            count = int(end[column] - begin[column])
             arrays.append(np.fromfile(file, dtype, count))
             if len(arrays[-1]) != count:
                 raise ValueError(f"{path}: cut off; delete it and run the command again.")
-            base += int(totals[column]) * item
-    digests, document_lengths, sentence_lengths, pieces = arrays
-    return _Slice(digests.reshape(-1, 16), document_lengths, sentence_lengths, pieces)
+            base += int(totals[column]) * size
+    return arrays
 
 
 def spill_path(work_dir: str, chunk: int) -> str:
-    """Where the documents of a chunk lie."""
+    """The file of the documents of a chunk."""
     return os.path.join(work_dir, f"chunk-{chunk:06d}.spill")
 
 
@@ -187,7 +159,7 @@ def _offsets(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
 def _take_ranges(
     lengths: npt.NDArray[np.int32], chosen: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Indexes of all items of the chosen ranges, when ranges of these lengths lie side by side.
+    """Indexes of all items of the chosen ranges; ranges of these lengths follow one another.
 
     >>> _take_ranges(np.array([2, 1, 3]), np.array([2, 0])).tolist()
     [3, 4, 5, 0, 1]

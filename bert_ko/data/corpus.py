@@ -7,7 +7,6 @@ the chunk size alone, so that any number of workers sees the same chunks.
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,18 +14,17 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
 
 from bert_ko import files
+from bert_ko.compression import COMPRESSIONS
 from bert_ko.flags import Flags, flag
 
 InputFormat = Literal["auto", "text", "jsonl", "csv", "tsv"]
 CHUNK_BYTES = 1 << 20
-# A document without a blank line is cut when it is longer than this many chunks.
-_MAX_DOCUMENT_CHUNKS = 1
 _SUFFIXES = {
     ".txt": "text", ".text": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".csv": "csv", ".tsv": "tsv",
 }  # fmt: skip
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
-# As csv.reader has it: a quote opens a field at its beginning only, elsewhere it is a character.
+# As in csv.reader: a quote opens a field only at its beginning; elsewhere it is a character.
 _QUOTED_OR_LINE_END = re.compile(rb'(?:\A|(?<=[,\r\n]))"(?:[^"]++|"")*+(?:"|\Z)|(\n)')
 
 
@@ -36,13 +34,13 @@ class CorpusFlags(Flags):
 
     input_file: tuple[str, ...] = flag(
         help="Corpus: files, globs, folders or remote paths (gs://, s3://), separated by commas; "
-        "plain or .gz, .bz2, .xz, .zst. Text has a sentence a line and a blank line between "
-        "documents."
+        "plain or .gz, .bz2, .xz, .zst. Text has one sentence per line and a blank line "
+        "between documents."
     )
     input_format: InputFormat = flag(
         "auto",
-        help="Form of the files; auto goes by the extension: .txt or none is text. Of a folder, "
-        "auto takes the files whose extension it knows, or that have none.",
+        help="Format of the files; auto goes by the extension: .txt or none is text. In a folder, "
+        "auto reads the files whose extension it knows, or that have none.",
     )
     text_field: tuple[str, ...] = flag(
         (),
@@ -56,6 +54,11 @@ class CorpusFlags(Flags):
     strict: bool = flag(
         False, help="Stop at invalid UTF-8 or a bad record instead of replacing and counting it."
     )
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields that hold the text."""
+        return self.text_field or ("text",)
 
 
 class Part(NamedTuple):
@@ -93,15 +96,12 @@ def find_files(config: CorpusFlags) -> list[str]:
 def read_chunks(
     paths: Sequence[str], config: CorpusFlags, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[Chunk]:
-    """Reads the files once, in order.
+    """Reads the files of find_files once, in order; each chunk has at least one part.
 
     Args:
-        paths: files of find_files.
-        config: the form of the files.
+        paths: the files.
+        config: their format.
         chunk_bytes: size of a chunk; larger where a document is, smaller at the end.
-
-    Yields:
-        Chunks with at least one part.
 
     Raises:
         ValueError: a damaged file, or a CSV file without the named column.
@@ -120,22 +120,21 @@ def read_chunks(
 
 
 def choose_chunk_bytes(text_bytes: int) -> int:
-    """Chunk size for a corpus: small, so that workers end together; larger for very large ones."""
+    """Small, so that all workers end together; larger for a very large corpus."""
     return min(16 * CHUNK_BYTES, max(CHUNK_BYTES, text_bytes // 8192))
 
 
 def estimated_bytes(paths: Sequence[str]) -> int:
     """Bytes of text in the files; compressed ones are counted four times."""
-    return sum(
-        files.size(p) * (4 if p.endswith((".gz", ".bz2", ".xz", ".zst")) else 1) for p in paths
-    )
+    return sum(files.size(path) * (4 if path.endswith(COMPRESSIONS) else 1) for path in paths)
 
 
 def _format_of(path: str, config: CorpusFlags) -> str:
     if config.input_format != "auto":
         return config.input_format
-    base = re.sub(r"\.(gz|bz2|xz|zst)$", "", path)
-    return _SUFFIXES.get(os.path.splitext(base)[1].lower(), "text")
+    stem, extension = os.path.splitext(path)
+    extension = os.path.splitext(stem)[1] if extension in COMPRESSIONS else extension
+    return _SUFFIXES.get(extension.lower(), "text")
 
 
 def _read_parts(path: str, config: CorpusFlags, chunk_bytes: int) -> Iterator[Part]:
@@ -144,8 +143,7 @@ def _read_parts(path: str, config: CorpusFlags, chunk_bytes: int) -> Iterator[Pa
         line = 1
         columns: tuple[str, ...] = ()
         if kind in ("csv", "tsv"):
-            header = stream.readline()
-            columns = _columns(header, kind, path, config)
+            columns = _columns(stream.readline(), kind, path, config)
             line += 1
         for data in _read_blocks(stream, _CUTS[kind], chunk_bytes):
             yield Part(path, kind, line, columns, data)
@@ -153,7 +151,7 @@ def _read_parts(path: str, config: CorpusFlags, chunk_bytes: int) -> Iterator[Pa
 
 
 def _read_blocks(
-    stream: BinaryIO, find_cut: Callable[[bytes, bool], int], chunk_bytes: int
+    stream: BinaryIO, find_cut: Callable[[bytes], int], chunk_bytes: int
 ) -> Iterator[bytes]:
     rest: list[bytes] = []
     held, wanted = 0, chunk_bytes
@@ -163,7 +161,7 @@ def _read_blocks(
         if held < wanted:
             continue
         data = b"".join(rest)
-        cut = find_cut(data, held >= _MAX_DOCUMENT_CHUNKS * chunk_bytes)
+        cut = find_cut(data)
         if cut:
             yield data[:cut]
         # Without a place to cut twice as much is read, so that a huge record takes linear time.
@@ -173,34 +171,28 @@ def _read_blocks(
         yield b"".join(rest)
 
 
-def _cut_text(data: bytes, must: bool) -> int:
+def _cut_text(data: bytes) -> int:
     """End of the last whole document; of the last line where a document is too long."""
     cut = data.rfind(b"\n\n") + 2
     if cut > 1:
         return cut
     for match in _BLANK_LINE.finditer(data):
         cut = match.end()
-    if cut > 1:
-        return cut
-    return (data.rfind(b"\n") + 1 or _last_character_start(data)) if must else 0
+    return cut if cut > 1 else data.rfind(b"\n") + 1 or _last_character_start(data)
 
 
-def _cut_lines(data: bytes, must: bool) -> int:
+def _cut_lines(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
-def _cut_csv(data: bytes, must: bool) -> int:
+def _cut_csv(data: bytes) -> int:
     """End of the last record; a line break inside quotes ends none."""
-    ends = (match.end(1) for match in _QUOTED_OR_LINE_END.finditer(data))
-    return max(0, max(ends, default=0))
+    return max(0, max((match.end(1) for match in _QUOTED_OR_LINE_END.finditer(data)), default=0))
 
 
-_CUTS: dict[str, Callable[[bytes, bool], int]] = {
-    "text": _cut_text,
-    "jsonl": _cut_lines,
-    "csv": _cut_csv,
-    "tsv": _cut_lines,
-}
+_CUTS: dict[str, Callable[[bytes], int]] = {
+    "text": _cut_text, "jsonl": _cut_lines, "csv": _cut_csv, "tsv": _cut_lines,
+}  # fmt: skip
 
 
 def _last_character_start(data: bytes) -> int:
@@ -208,23 +200,16 @@ def _last_character_start(data: bytes) -> int:
     for cut in range(len(data) - 1, len(data) - 5, -1):
         if cut <= 0 or data[cut] & 0xC0 != 0x80:
             return max(cut, 0)
-    return len(data)  # no UTF-8
+    return len(data)  # not UTF-8
 
 
 def _columns(header: bytes, kind: str, path: str, config: CorpusFlags) -> tuple[str, ...]:
     text = header.decode("utf-8-sig", "replace").rstrip("\r\n")
-    columns = (
-        tuple(text.split("\t")) if kind == "tsv" else tuple(next(csv.reader(io.StringIO(text)), ()))
-    )
-    for name in text_fields(config):
+    columns = tuple(text.split("\t") if kind == "tsv" else next(csv.reader([text]), ()))
+    for name in config.text_fields:
         if name not in columns:
             raise ValueError(
                 f"{path}:1: no column {name!r}; "
                 f"--text_field must name one of: {', '.join(columns)}."
             )
     return columns
-
-
-def text_fields(config: CorpusFlags) -> tuple[str, ...]:
-    """The fields that hold the text."""
-    return config.text_field or ("text",)

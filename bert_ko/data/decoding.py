@@ -25,29 +25,23 @@ _MAX_ID = 2**31 - 1
 
 
 class _OtherFormError(Exception):
-    """The records are valid perhaps, but not alike; they are decoded one by one."""
+    """The records may be valid, but are not alike; they are decoded one by one."""
 
 
 class ExampleDecoder:
     """Decodes batches of tf.train.Examples of one schema."""
 
     def __init__(self, specs: Sequence[FeatureSpec], names: FeatureNames = "v1"):
-        """Args: specs: the features; names: how they are called inside the records."""
+        """Args: specs: the features; names: what they are called inside the records."""
         self._specs, self._names = tuple(specs), names
         self._by_key = {file_name(spec.name, names).encode(): spec for spec in specs}
 
     def decode(self, records: Sequence[bytes]) -> dict[str, npt.NDArray[Any]]:
-        """Decodes records.
-
-        Args:
-            records: serialised tf.train.Examples, n >= 1.
-
-        Returns:
-            int32 or float32 [n, L] by Google's names.
+        """Decodes n >= 1 serialised tf.train.Examples to int32 or float32 arrays [n, L].
 
         Raises:
-            DamagedRecordError: a record that is not of the schema, with its index; or an integer
-                below 0 or from 2 ** 31 on.
+            DamagedRecordError: a record that does not fit the schema, or an integer below 0 or
+                from 2 ** 31 on.
         """
         try:
             return self._decode_alike(records)
@@ -71,7 +65,7 @@ class ExampleDecoder:
                 start = key_start + key_size
                 for tag in (0x12, _FLOATS if spec.dtype == "float32" else _INTS, 0x0A):
                     start, size = _enter(data, start, tag)
-                    _require_equal(start + size, after)  # nothing stands behind the list
+                    _require_equal(start + size, after)  # nothing follows the list
                 arrays[spec.name] = _values(content, data, start, size, spec)
             cursor = after
         _require_equal(cursor, ends)
@@ -91,7 +85,7 @@ class ExampleDecoder:
 
 
 class DamagedRecordError(ValueError):
-    """A record that can't be decoded: its index among those given, and the reason."""
+    """A record that can't be decoded: its index in the batch, and the reason."""
 
     def __init__(self, index: int, reason: str):
         super().__init__(reason)
@@ -113,7 +107,7 @@ def _require_equal(ours: Ints, theirs: Ints) -> None:
 
 
 def _enter(data: Bytes, cursor: Ints, tag: int) -> tuple[Ints, Ints]:
-    """Where the content of a length-delimited field begins, and its size."""
+    """Where the content of a length-delimited field begins, and its size: int64 [n] each."""
     if (data[cursor] != tag).any():
         raise _OtherFormError
     cursor = cursor + 1
@@ -166,7 +160,7 @@ def _varints(packed: Bytes, size: Ints, length: int) -> npt.NDArray[np.int32]:
     """The values of all records, one after another."""
     last = np.flatnonzero(packed < 128).astype(np.int32)
     row_ends = np.cumsum(size) - 1
-    # Each record must have as many values, the last ending where the record does.
+    # Each record must have ``length`` values, the last ending where the record does.
     if len(last) != length * len(size) or (last[length - 1 :: length] != row_ends).any():
         raise _OtherFormError
     first = np.empty_like(last)

@@ -1,7 +1,4 @@
-"""The schema of an instance, written once for writer and reader.
-
-Legend: B batch, L max_seq_length, P max_predictions_per_seq.
-"""
+"""The schema of an instance, written once for writer and reader."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import numpy.typing as npt
 
 FeatureNames = Literal["v1", "v2"]
 NextSentence = Literal["nsp", "sop", "none"]
-# One array [B, length] for every feature.
-FeatureArrays = Mapping[str, npt.NDArray[Any]]
+FeatureArrays = Mapping[str, npt.NDArray[Any]]  # [batch, length] each
 
 _V2_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
 
@@ -31,29 +27,19 @@ def instance_features(
 ) -> tuple[FeatureSpec, ...]:
     """The features of a pre-training instance under Google's (v1) names.
 
-    Args:
-        max_seq_length: pieces of a sequence, special tokens included.
-        max_predictions_per_seq: masked pieces of a sequence at most.
-        dynamic_masking: unmasked instances that carry word numbers (1, 2, …; 0 for special tokens
-            and padding) of both units instead of masked positions.
+    With dynamic_masking instances are unmasked and carry the word numbers of both units (1, 2, …;
+    0 for special tokens and padding) instead of masked positions.
     """
-    sequence = tuple(
-        FeatureSpec(name, "int64", max_seq_length)
-        for name in ("input_ids", "input_mask", "segment_ids")
-    )
-    label = (FeatureSpec("next_sentence_labels", "int64", 1),)
-    if dynamic_masking:
-        words = ("morpheme_ids", "eojeol_ids")
-        return (
-            sequence + tuple(FeatureSpec(name, "int64", max_seq_length) for name in words) + label
-        )
-    return (
-        *sequence,
-        FeatureSpec("masked_lm_positions", "int64", max_predictions_per_seq),
-        FeatureSpec("masked_lm_ids", "int64", max_predictions_per_seq),
-        FeatureSpec("masked_lm_weights", "float32", max_predictions_per_seq),
-        *label,
-    )
+    sequence = ["input_ids", "input_mask", "segment_ids"]
+    sequence += ["morpheme_ids", "eojeol_ids"] if dynamic_masking else []
+    specs = [FeatureSpec(name, "int64", max_seq_length) for name in sequence]
+    if not dynamic_masking:
+        specs += [
+            FeatureSpec("masked_lm_positions", "int64", max_predictions_per_seq),
+            FeatureSpec("masked_lm_ids", "int64", max_predictions_per_seq),
+            FeatureSpec("masked_lm_weights", "float32", max_predictions_per_seq),
+        ]
+    return (*specs, FeatureSpec("next_sentence_labels", "int64", 1))
 
 
 def file_name(feature: str, names: FeatureNames) -> str:

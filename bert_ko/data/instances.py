@@ -1,4 +1,4 @@
-"""Which sentences make an instance: planned for all documents of a bucket side by side.
+"""Which sentences make an instance, and its pieces as id matrices.
 
 Google's script walks through one document after another. Here every document, in every copy, takes
 one step at a time, all in one numpy operation: a plan is rows of offsets, no pieces are moved.
@@ -15,29 +15,23 @@ import numpy.typing as npt
 
 from bert_ko.data.buckets import Bucket
 from bert_ko.data.features import NextSentence
+from bert_ko.tokenization.encoder import EOJEOL_START, ID_MASK, MORPHEME_START
 from bert_ko.tokenization.truncation import truncated_lengths
+from bert_ko.tokenization.vocabulary import Vocabulary
 
 Offsets = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 class Plan(NamedTuple):
-    """Instances as two ranges of a bucket's pieces; each array has one item an instance.
+    """Instances as two ranges of a bucket's pieces; each array is [B]."""
 
-    Attributes:
-        a_start: first piece of the first segment.
-        a_length: its pieces.
-        b_start: first piece of the second segment.
-        b_length: its pieces, 0 where there is one segment alone.
-        label: next_sentence_labels: 1 where the second segment is random (sop: swapped).
-        truncated: pieces cut off to fit the length.
-    """
-
-    a_start: Offsets
+    a_start: Offsets  # first piece of the first segment
     a_length: Offsets
-    b_start: Offsets
-    b_length: Offsets
-    label: Offsets
-    truncated: Offsets
+    b_start: Offsets  # first piece of the second segment
+    b_length: Offsets  # 0 where there is only one segment
+    label: Offsets  # next_sentence_labels: 1 where the second segment is random (sop: swapped)
+    truncated: Offsets  # pieces cut off to fit the length
 
     @property
     def size(self) -> int:
@@ -62,14 +56,11 @@ def plan_instances(
     Args:
         bucket: its documents.
         next_sentence: nsp: the second segment follows or comes from another document; sop: two
-            following segments in order or swapped; none: one segment.
+            consecutive segments in order or swapped; none: one segment.
         max_seq_length: L.
         short_seq_prob: share of documents cut to a random shorter length.
         copies: how often each document is walked through (dupe_factor).
-        rng: its state alone decides the draws.
-
-    Returns:
-        The plan in random order.
+        rng: its state alone decides the draws, and the order of the plan, which is random.
 
     Source: create_instances_from_document of google-research/bert.
 
@@ -85,18 +76,14 @@ def plan_instances(
     while len(walk.cursor):
         found.append(step(walk))
         walk.drop_finished()
-    empty = np.empty(0, np.int64)
-    plan = (
-        Plan(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
-        if found
-        else (Plan(*[empty] * 6))
-    )
+    columns = zip(*found, strict=True) if found else [[np.empty(0, np.int64)]] * 6
+    plan = Plan(*map(np.concatenate, columns))
     plan = truncate_pairs(plan.rows(plan.a_length > 0), walk.max_tokens, rng)
     return plan.rows(rng.permutation(plan.size))
 
 
 class _Walk:
-    """Documents (in all copies) that are not finished, and where each stands.
+    """Documents (in all copies) that are not finished, and where each one is.
 
     cursor, target, document: one item each; sentence offsets are global to the bucket.
     """
@@ -234,3 +221,50 @@ def truncate_pairs(plan: Plan, max_tokens: int, rng: np.random.Generator) -> Pla
         b_length=b_length,
         truncated=cut_a + cut_b,
     )
+
+
+class Sequences(NamedTuple):
+    """A batch of unmasked sequences, ``[CLS] A [SEP] B [SEP] [PAD] …``; each array is [B, L]."""
+
+    input_ids: npt.NDArray[np.int32]
+    input_mask: Flags  # false at padding
+    segment_ids: Flags  # true at the second segment
+    is_piece: Flags  # false at special tokens and padding
+    morpheme_starts: Flags  # first piece of each morpheme in its segment
+    eojeol_starts: Flags
+
+
+def build_sequences(
+    pieces: npt.NDArray[np.uint32], plan: Plan, max_seq_length: int, vocab: Vocabulary
+) -> Sequences:
+    """Gathers the pieces of B planned instances from those of their bucket, uint32 [n]."""
+    rows = np.arange(plan.size)
+    column = np.arange(max_seq_length, dtype=np.int32)[None]
+    first_sep = (plan.a_length + 1).astype(np.int32)
+    last_sep = first_sep + np.where(plan.b_length > 0, plan.b_length + 1, 0).astype(np.int32)
+    in_mask = column <= last_sep[:, None]
+    is_piece = in_mask.copy()
+    for place in (0, first_sep, last_sep):
+        is_piece[rows, place] = False
+    a_shift = (plan.a_start - 1).astype(np.int32)
+    b_shift = (plan.b_start - first_sep - 1).astype(np.int32)
+    in_a = column < first_sep[:, None]
+    source = np.where(in_a, a_shift[:, None], b_shift[:, None]) + column
+    packed = np.where(is_piece, pieces.take(source, mode="clip"), np.uint32(vocab.pad_id))
+    ids = (packed & np.uint32(ID_MASK)).astype(np.int32)
+    ids[:, 0] = vocab.cls_id
+    ids[rows, first_sep] = ids[rows, last_sep] = vocab.sep_id
+    starts = []
+    for bit in (MORPHEME_START, EOJEOL_START):
+        found = (packed & np.uint32(bit)).astype(np.bool_)
+        # A word that truncation has cut begins at the edge of its segment.
+        for place in (1, np.minimum(first_sep + 1, max_seq_length - 1)):
+            found[rows, place] = is_piece[rows, place]
+        starts.append(found)
+    in_b = in_mask & (column > first_sep[:, None])
+    return Sequences(ids, in_mask, in_b, is_piece, *starts)
+
+
+def word_ids(starts: Flags, is_piece: Flags) -> npt.NDArray[np.int32]:
+    """Number of each piece's word in its sequence, from 1; 0 elsewhere: int32 [B, L]."""
+    return np.where(is_piece, np.cumsum(starts, axis=1, dtype=np.int32), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
@@ -18,9 +18,10 @@ from bert_ko.data.settings import InstanceFlags
 from bert_ko.json_files import expect, read_json
 
 T = TypeVar("T")
+Row = TypeVar("Row", "Shard", "InputFile")
 
 MANIFEST_NAME = "manifest.json"
-# Flags without which shards can't be read; they can without the others.
+# Flags without which shards can't be read; the others may be missing.
 _NEEDED_FLAGS = (
     "max_seq_length", "max_predictions_per_seq", "masking", "next_sentence", "feature_names",
     "masked_lm_prob", "do_whole_word_mask", "whole_word_unit", "max_ngram_size", "replace_unit",
@@ -29,11 +30,9 @@ _SHARDED = re.compile(r"(?P<name>.+)@(?P<shards>\d+)")
 
 
 def shard_paths(output_file: Sequence[str], num_shards: int | None) -> list[str]:
-    """Names of the shards.
+    """Names of the shards, from paths as in Google's list or one ``name@64``.
 
-    Args:
-        output_file: paths as Google's list, or one ``name@64``.
-        num_shards: the same as ``@``, for a single name.
+    ``num_shards`` means the same as ``@``, for a single name.
 
     Raises:
         ValueError: the two contradict each other, or a name repeats.
@@ -60,25 +59,26 @@ def shard_paths(output_file: Sequence[str], num_shards: int | None) -> list[str]
 
 
 def manifest_path(shards: Sequence[str]) -> str:
-    """The manifest stands beside the first shard."""
+    """The manifest is beside the first shard."""
     folder = shards[0].rpartition("/")[0]
     return f"{folder}/{MANIFEST_NAME}" if folder else MANIFEST_NAME
 
 
 class Shard(NamedTuple):
-    """A complete file of records.
+    """A complete file of records."""
 
-    Attributes:
-        path: the file; in a manifest, relative to the manifest's folder where it can be.
-        records: how many it holds.
-        bytes: size of the file.
-        crc32c: of its bytes, in hexadecimal, as object stores show it.
-    """
-
-    path: str
+    path: str  # in a manifest relative to the manifest's folder where it can be
     records: int
     bytes: int
-    crc32c: str
+    crc32c: str  # of the file's bytes, in hexadecimal, as object stores show it
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the file exists with the size that was written."""
+        try:
+            return files.size(self.path) == self.bytes
+        except FileNotFoundError:
+            return False
 
     def relative_to(self, folder: str) -> Shard:
         """The shard as the manifest of a folder lists it."""
@@ -88,13 +88,7 @@ class Shard(NamedTuple):
 
 
 class InputFile(NamedTuple):
-    """A file of the corpus as it was read; see ``files.fingerprint``.
-
-    Attributes:
-        path: the file.
-        size: in bytes.
-        mtime_ns: time of its last change, in nanoseconds since the epoch; None for a remote file.
-    """
+    """A file of the corpus as it was read; see ``files.fingerprint``."""
 
     path: str
     size: int
@@ -105,55 +99,39 @@ class InputFile(NamedTuple):
 class Manifest:
     """What decides the bytes of shards and, once they are complete, what they hold.
 
-    The work folder of a run that is still going on has one too, without totals and shards.
-
-    Attributes:
-        format: version of the shards.
-        flags: all that affect the output, by name; ``instances`` has those that readers need.
-        tokenizer_fingerprint: of the tokenizer.
-        tokenizer: its settings, for people to read.
-        vocab_size: pieces of its vocabulary.
-        mask_id: id of [MASK]; None in static shards of format 1.
-        replacement_ranges: ids that may replace a masked piece, as (first, last) pairs.
-        inputs: the corpus.
-        num_buckets: parts that its documents were dealt to.
-        totals: see ``report.totals``.
-        shards: none while the run is going on.
+    The work folder of an unfinished run has one too, without totals and shards.
     """
 
-    format: int
-    flags: Mapping[str, Any]
+    format: int  # version of the shards
+    flags: Mapping[str, Any]  # all that affect the output; ``instances`` has those readers need
     tokenizer_fingerprint: str
-    tokenizer: Mapping[str, Any]
+    tokenizer: Mapping[str, Any]  # its settings, which are not read again
     vocab_size: int
-    mask_id: int | None
-    replacement_ranges: tuple[tuple[int, int], ...]
+    mask_id: int | None  # id of [MASK]; None in static shards of format 1
+    replacement_ranges: tuple[tuple[int, int], ...]  # see reader.DynamicMasking
     inputs: tuple[InputFile, ...]
     num_buckets: int
-    totals: Mapping[str, Any] = field(default_factory=dict)
+    totals: Mapping[str, Any] = field(default_factory=dict)  # see pipeline.totals
     shards: tuple[Shard, ...] = ()
 
     @cached_property
     def instances(self) -> InstanceFlags:
-        """How the instances were made; a flag that their version did not have is at its default."""
+        """How the instances were made; a flag that an older version lacked is at its default."""
         names = get_type_hints(InstanceFlags)
         return InstanceFlags(**{name: self.flags[name] for name in names if name in self.flags})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], path: str) -> Manifest:
-        """Reads manifest.json, or run.json of a work folder.
-
-        Args:
-            values: the content of the file; keys that are not known are ignored.
-            path: its name, for messages.
+        """Reads the content of manifest.json, or of a work folder's run.json; ignores other keys.
 
         Raises:
-            ValueError: a key is missing or has a value that can't be used.
+            ValueError: a key is missing or has an unusable value; names ``path``.
         """
         flags = _get(values, "flags", dict, path)
         _check_flags(flags, path)
         # Format 1 had no ids for masking.
         has_ids = "mask_id" in values or flags["masking"] == "dynamic"
+        is_complete = "shards" in values
         manifest = cls(
             format=_get(values, "format", int, path),
             flags=flags,
@@ -162,10 +140,10 @@ class Manifest:
             vocab_size=_get(values, "vocab_size", int, path),
             mask_id=_get(values, "mask_id", int, path) if has_ids else None,
             replacement_ranges=_ranges(values, path) if has_ids else (),
-            inputs=_inputs(values, path),
+            inputs=_rows(InputFile, values, "inputs", path),
             num_buckets=_get(values, "num_buckets", int, path),
-            totals=_get(values, "totals", dict, path) if "shards" in values else {},
-            shards=listed_shards(values, path) if "shards" in values else (),
+            totals=_get(values, "totals", dict, path) if is_complete else {},
+            shards=listed_shards(values, path) if is_complete else (),
         )
         try:
             assert manifest.instances
@@ -185,43 +163,29 @@ class Manifest:
 
 
 def is_manifest(values: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is a manifest of this command, and not a file that is called so too."""
+    """Whether a JSON object is a manifest of this command, and not another file of that name."""
     return {"format", "tokenizer_fingerprint", "shards"} <= values.keys()
 
 
 def listed_shards(values: Mapping[str, Any], path: str) -> tuple[Shard, ...]:
     """The shards of a manifest of any version; see ``Manifest.from_json``."""
-    return tuple(
-        Shard(
-            path=_get(entry, "path", str, path, place),
-            records=_get(entry, "records", int, path, place),
-            bytes=_get(entry, "bytes", int, path, place),
-            crc32c=_get(entry, "crc32c", str, path, place),
-        )
-        for place, entry in _entries(values, "shards", path)
-    )
+    return _rows(Shard, values, "shards", path)
 
 
-def _inputs(values: Mapping[str, Any], path: str) -> tuple[InputFile, ...]:
-    return tuple(
-        InputFile(
-            path=_get(entry, "path", str, path, place),
-            size=_get(entry, "size", int, path, place),
-            mtime_ns=_get(entry, "mtime_ns", int, path, place)
-            if entry.get("mtime_ns") is not None
-            else None,
-        )
-        for place, entry in _entries(values, "inputs", path)
-    )
-
-
-def _entries(
-    values: Mapping[str, Any], key: str, path: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the objects of a list, each with the prefix of its keys."""
+def _rows(row: type[Row], values: Mapping[str, Any], key: str, path: str) -> tuple[Row, ...]:
+    """The objects of a list; only a value whose type allows None may be null or missing."""
+    rows = []
     for index, entry in enumerate(_get(values, key, list, path)):
-        place = f"{key}[{index}]"
-        yield f"{place}.", expect(entry, dict, f"{path}: {place}")
+        expect(entry, dict, f"{path}: {key}[{index}]")
+        fields = {}
+        for name, hint in get_type_hints(row).items():
+            kind, *optional = get_args(hint) or [hint]
+            if not optional or entry.get(name) is not None:
+                fields[name] = _get(entry, name, kind, path, f"{key}[{index}].")
+            else:
+                fields[name] = None
+        rows.append(row(**fields))
+    return tuple(rows)
 
 
 def _ranges(values: Mapping[str, Any], path: str) -> tuple[tuple[int, int], ...]:
@@ -257,16 +221,14 @@ def _get(values: Mapping[str, Any], key: str, kind: type[T], path: str, prefix: 
 
 
 def compare_runs(path: str, earlier: Manifest, wanted: Manifest) -> None:
-    """Compares the run that a file tells of with the one that is wanted now.
+    """Compares the run that a file describes with the one that is wanted now.
 
     Raises:
         ValueError: they differ; names what and how.
     """
-    differences = []
-    for name in sorted({*wanted.flags, *earlier.flags}):
-        before, now = earlier.flags.get(name), wanted.flags.get(name)
-        if before != now:
-            differences.append(f"--{name} was {before}, now {now}")
+    flags = {*wanted.flags, *earlier.flags}
+    changes = [(name, earlier.flags.get(name), wanted.flags.get(name)) for name in sorted(flags)]
+    differences = [f"--{name} was {old}, now {new}" for name, old, new in changes if old != new]
     if not differences:
         if earlier.tokenizer_fingerprint != wanted.tokenizer_fingerprint:
             differences.append("the vocabulary or its tokenizer_config.json has changed")
@@ -282,7 +244,7 @@ def compare_runs(path: str, earlier: Manifest, wanted: Manifest) -> None:
 
 
 def id_ranges(ids: npt.NDArray[np.int32]) -> tuple[tuple[int, int], ...]:
-    """Ascending ids [N] as pairs of the first and the last of each run.
+    """Ascending ids [N] as the first and the last of each run of consecutive ones.
 
     >>> id_ranges(np.array([5, 6, 7, 9], np.int32))
     ((5, 7), (9, 9))
@@ -292,27 +254,21 @@ def id_ranges(ids: npt.NDArray[np.int32]) -> tuple[tuple[int, int], ...]:
 
 
 class ManifestShard(NamedTuple):
-    """A shard to read, and what is known of it.
-
-    Attributes:
-        path: the file.
-        manifest_path: where its manifest would stand.
-        manifest: None where there is none, as with shards of Google's script.
-    """
+    """A shard to read, and what is known of it."""
 
     path: str
-    manifest_path: str
-    manifest: Manifest | None
+    manifest_path: str  # where its manifest is or would be
+    manifest: Manifest | None  # None for shards of Google's script
 
 
 def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
-    """Finds what the manifests beside the shards say of them.
+    """Finds what the manifests beside the shards say about them.
 
-    A manifest stands beside the first shard of its run and may list files of other folders: these
-    are known where a shard of its own folder is read, too.
+    A manifest is beside the first shard of its run and may list files of other folders: these are
+    known if a shard of its own folder is read, too.
 
     Raises:
-        ValueError: a manifest can't be used, or a shard has not the size that it says.
+        ValueError: a manifest is unusable, or a shard's size differs from what it says.
     """
     manifests: dict[str, Manifest] = {}
     sizes: dict[tuple[str, str], int] = {}  # bytes by manifest and file
@@ -330,22 +286,18 @@ def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
         if where is None:
             shards.append(ManifestShard(path, beside, None))
             continue
-        _check_size(path, sizes[where, location], where)
+        size, wanted = files.size(path), sizes[where, location]
+        if size != wanted:
+            raise ValueError(
+                f"{path} has {size:,} bytes, but {where} says {wanted:,}: it is cut off or from a "
+                "different run. Copy it again, or make the shards again."
+            )
         shards.append(ManifestShard(path, where, manifests[where]))
     return shards
 
 
-def _check_size(path: str, wanted: int, where: str) -> None:
-    size = files.size(path)
-    if size != wanted:
-        raise ValueError(
-            f"{path} has {size:,} bytes, but {where} says {wanted:,}: it is cut off or of another "
-            "run. Copy it again, or make the shards again."
-        )
-
-
 def _location(path: str, folder: str) -> str:
-    """Tells whether two names, perhaps relative to a folder, mean the same file."""
+    """A name, perhaps relative to a folder, as that by which the same file is always found."""
     if not files.is_remote(path) and folder:
         path = f"{folder}/{path}"
     return path if files.is_remote(path) else os.path.abspath(path)

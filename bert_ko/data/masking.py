@@ -24,37 +24,22 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """How targets are drawn.
+    """How targets are drawn."""
 
-    Attributes:
-        masked_lm_prob: share of the sequence's pieces to predict, in (0, 1).
-        max_predictions_per_seq: P, at most so many pieces.
-        max_ngram_size: longest run of words masked together; n has weight 1/n.
-        replace_by_word: 80/10/10 is drawn for a word as a whole instead of for each piece.
-    """
-
-    masked_lm_prob: float = 0.15
-    max_predictions_per_seq: int = 20
-    max_ngram_size: int = 1
-    replace_by_word: bool = False
+    masked_lm_prob: float = 0.15  # share of a sequence's pieces to predict, in (0, 1)
+    max_predictions_per_seq: int = 20  # P, the most pieces
+    max_ngram_size: int = 1  # longest run of words masked together; n has weight 1/n
+    replace_by_word: bool = False  # 80/10/10 is drawn for a whole word instead of for each piece
 
 
 class MaskedBatch(NamedTuple):
-    """Masked sequences and their targets.
+    """Masked sequences and their targets."""
 
-    Attributes:
-        input_ids: int32 [B, L], masked.
-        positions: int32 [B, P], ascending, 0 after the last.
-        ids: int32 [B, P], the original pieces, 0 after the last.
-        weights: float32 [B, P], 1 at a target, 0 after the last.
-        is_masked: bool [B, L], the targets.
-    """
-
-    input_ids: npt.NDArray[np.int32]
-    positions: npt.NDArray[np.int32]
-    ids: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float32]
-    is_masked: Flags
+    input_ids: npt.NDArray[np.int32]  # [B, L], masked
+    positions: npt.NDArray[np.int32]  # [B, P], ascending, 0 after the last
+    ids: npt.NDArray[np.int32]  # [B, P], the original pieces, 0 after the last
+    weights: npt.NDArray[np.float32]  # [B, P], 1 at a target, 0 after the last
+    is_masked: Flags  # [B, L], the targets
 
     def features(self) -> dict[str, npt.NDArray[Any]]:
         """The features by Google's names."""
@@ -82,11 +67,7 @@ class _Words(NamedTuple):
 def replacement_ids(
     vocab: Vocabulary, additional_special_tokens: Collection[str] = ()
 ) -> npt.NDArray[np.int32]:
-    """Ids that may stand for a masked piece at random.
-
-    Args:
-        vocab: the pieces.
-        additional_special_tokens: of the tokenizer's config.
+    """Ids that may randomly replace a masked piece, int32 [N].
 
     Differs: Google draws from the whole vocabulary; special and unused tokens are left out here.
     """
@@ -107,11 +88,11 @@ def mask_tokens(
 
     Args:
         input_ids: int32 [B, L].
-        is_piece: bool [B, L], what may be masked.
+        is_piece: bool [B, L], true at what may be masked.
         word_starts: bool [B, L], first piece of each word; a word ends at the next start or where
-            is_piece ends. All of is_piece, to mask single pieces.
+            is_piece ends. Pass is_piece itself to mask single pieces.
         mask_id: id of [MASK].
-        replacements: of replacement_ids.
+        replacements: int32 [N], from replacement_ids.
         config: how targets are drawn.
         rng: its state alone decides the draws.
 
@@ -119,8 +100,9 @@ def mask_tokens(
         budget is skipped; 80 % [MASK], 10 % unchanged, 10 % random.
     """
     words = _find_words(is_piece, word_starts)
-    # Google counts [CLS] and [SEP] in: two or three more than there are pieces.
-    tokens = np.count_nonzero(is_piece, axis=1) + _special_tokens(is_piece)
+    # Google counts [CLS] and the [SEP] of each segment, too; a segment begins where is_piece rises.
+    segments = np.count_nonzero(is_piece[:, 1:] & ~is_piece[:, :-1], axis=1)
+    tokens = np.count_nonzero(is_piece, axis=1) + 1 + segments
     budget = np.clip(
         np.rint(tokens * config.masked_lm_prob).astype(np.int64), 1, config.max_predictions_per_seq
     )
@@ -131,11 +113,8 @@ def mask_tokens(
     masked_ids.ravel()[flat] = _replace(labels, flat, words, mask_id, replacements, config, rng)
     is_masked = np.zeros(is_piece.shape, np.bool_)
     is_masked.ravel()[flat] = True
-    return MaskedBatch(
-        masked_ids,
-        *_pad_targets(flat, labels, is_masked, config.max_predictions_per_seq),
-        is_masked,
-    )
+    targets = _pad_targets(flat, labels, is_masked, config.max_predictions_per_seq)
+    return MaskedBatch(masked_ids, *targets, is_masked)
 
 
 def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
@@ -144,12 +123,6 @@ def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
     ends = np.cumsum(length)
     first = np.repeat(words.first_piece[chosen] - (ends - length), length)
     return first + np.arange(len(first))
-
-
-def _special_tokens(is_piece: Flags) -> Ints:
-    """[CLS] and one [SEP] a segment: rises of is_piece, and one more."""
-    rises = is_piece[:, 1:] & ~is_piece[:, :-1]
-    return np.asarray(1 + np.count_nonzero(rises, axis=1))
 
 
 def _find_words(is_piece: Flags, word_starts: Flags) -> _Words:
@@ -169,14 +142,7 @@ def _find_words(is_piece: Flags, word_starts: Flags) -> _Words:
 def _choose_words(
     words: _Words, budget: Ints, max_ngram_size: int, rng: np.random.Generator
 ) -> Ints:
-    """Numbers of the chosen words.
-
-    Args:
-        words: W words.
-        budget: int64 [B], pieces to mask in each row.
-        max_ngram_size: longest run.
-        rng: draws the order of the words and the size of each run.
-    """
+    """Numbers of the chosen words, ascending; ``budget`` int64 [B] are pieces to mask in a row."""
     order = np.arange(len(words.length))
     used = np.zeros(len(order), np.bool_)
     weights = np.cumsum(1.0 / np.arange(1, max_ngram_size + 1))
@@ -250,7 +216,7 @@ def _replace(
     config: MaskingConfig,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int32]:
-    """What stands in the input for each target."""
+    """What the input has in place of each target."""
     if config.replace_by_word:
         word = np.searchsorted(words.first_piece, flat, "right") - 1
         draw = rng.random(len(words.length))[word]

@@ -12,9 +12,9 @@ import functools
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.data import buckets
@@ -29,24 +29,30 @@ from bert_ko.tokenization.encoder import LineEncoder
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.workers import WorkerPool
 
+T = TypeVar("T")
+
+_DROPPED = {
+    "duplicate_documents": "duplicate documents",
+    "lines_without_text": "lines of invisible characters alone",
+    "empty_records": "records without text",
+    "bad_records": "bad records",
+    "truncated_pieces": "pieces cut off to fit the length",
+}
+_MENDED = {
+    "invalid_utf8_lines": "lines with invalid UTF-8, replaced (CP949? `iconv -f cp949 -t utf-8`)",
+    "long_lines_cut": "lines too long, cut into several sentences",
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the tasks of a run need to know; picklable.
-
-    Attributes:
-        flags: what decides the instances.
-        make_tokenizer: opens the tokenizer in a worker.
-        shards: files to write.
-        num_buckets: of choose_num_buckets.
-        work_dir: local folder of spill files, parts and what is done.
-    """
+    """What the tasks of a run need to know; picklable."""
 
     flags: PipelineFlags
-    make_tokenizer: Callable[[], Tokenizer]
-    shards: tuple[str, ...]
-    num_buckets: int
-    work_dir: str
+    make_tokenizer: Callable[[], Tokenizer]  # opens the tokenizer in a worker
+    shards: tuple[str, ...]  # files to write
+    num_buckets: int  # of choose_num_buckets
+    work_dir: str  # local folder of spill files, parts and records of what is done
 
     def path(self, name: str) -> str:
         """A file of the work folder."""
@@ -57,11 +63,9 @@ class Recipe:
         """Whether a shard is joined from the parts of several buckets."""
         return self.num_buckets > len(self.shards)
 
-    def bucket_files(self, bucket: int) -> list[str]:
-        """The files that a bucket's instances are written to."""
-        if self.joins:
-            return [self.path(f"part-{bucket:05d}.tfrecord")]
-        return list(self.shards[bucket :: self.num_buckets])
+    def spills(self, num_chunks: int) -> list[str]:
+        """The spill files of the chunks."""
+        return [buckets.spill_path(self.work_dir, chunk) for chunk in range(num_chunks)]
 
 
 class FinishedRun(NamedTuple):
@@ -75,7 +79,7 @@ class FinishedRun(NamedTuple):
 def run_pipeline(
     recipe: Recipe, inputs: Sequence[str], text_bytes: int, num_workers: int
 ) -> FinishedRun:
-    """Makes all shards, going on where an earlier run of the same recipe was stopped.
+    """Makes all shards, resuming where an earlier run of the same recipe was stopped.
 
     Args:
         recipe: what to do.
@@ -84,7 +88,7 @@ def run_pipeline(
         num_workers: processes.
 
     Raises:
-        ValueError: the corpus holds no document, or no instance comes out of it.
+        ValueError: the corpus has no documents, or they make no instances.
     """
     _remove_temporary(recipe)
     with WorkerPool(functools.partial(_Worker, recipe), num_workers) as pool:
@@ -116,7 +120,7 @@ class _Worker:
 
 
 def _tokenize_all(pool: WorkerPool, recipe: Recipe, inputs: Sequence[str], text_bytes: int) -> int:
-    """Returns the number of chunks; a file says so when all are tokenized."""
+    """Returns the number of chunks; chunks.json has it once all are tokenized."""
     done_path = recipe.path("chunks.json")
     done = read_json(done_path)
     if done is not None:
@@ -142,14 +146,11 @@ def _tokenize_all(pool: WorkerPool, recipe: Recipe, inputs: Sequence[str], text_
 def _tokenize(worker: _Worker, chunk: Chunk) -> int:
     recipe, flags = worker.recipe, worker.recipe.flags
     documents = encode_documents(chunk, flags, worker.tokenizer, worker.encoder)
-    owners = buckets.assign_buckets(
-        documents,
-        chunk.number,
-        recipe.num_buckets,
-        flags.random_seed,
-        flags.drop_duplicate_documents,
-    )
     path = buckets.spill_path(recipe.work_dir, chunk.number)
+    owners = buckets.assign_buckets(
+        documents, chunk.number, recipe.num_buckets, flags.random_seed,
+        flags.drop_duplicate_documents,
+    )  # fmt: skip
     buckets.write_spill(path, documents, owners, recipe.num_buckets)
     return chunk.size
 
@@ -157,66 +158,64 @@ def _tokenize(worker: _Worker, chunk: Chunk) -> int:
 def _read_notes(recipe: Recipe, num_chunks: int) -> tuple[Counter[str], dict[str, list[str]]]:
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    for chunk in range(num_chunks):
-        notes = buckets.read_spill_notes(buckets.spill_path(recipe.work_dir, chunk))
+    for path in recipe.spills(num_chunks):
+        notes = buckets.read_spill_notes(path)
         counts.update(notes["counts"])
         for what, places in notes["examples"].items():
             examples[what] = (examples.get(what, []) + places)[:5]
     return counts, examples
 
 
-class _BuildTask(NamedTuple):
-    bucket: int
-    num_chunks: int
+def _run_missing(
+    pool: WorkerPool,
+    stage: tuple[str, str],
+    work: Callable[[_Worker, Any], tuple[int, T]],
+    results: list[T | None],
+    make_task: Callable[[int], Any],
+) -> list[T]:
+    """Runs the tasks of a stage (its name and unit) that have no result; returns all in order."""
+    missing = [number for number, result in enumerate(results) if result is None]
+    name, unit = stage
+    done = len(results) - len(missing)
+    with Progress(name, len(results), unit, initial=done) as progress:
+        for number, result in pool.run(work, map(make_task, missing)):
+            results[number] = result
+            progress.update()
+    return [result for result in results if result is not None]
 
 
 def _build_all(pool: WorkerPool, recipe: Recipe, num_chunks: int) -> list[Built]:
     """Returns what was built of each bucket, in order."""
-    built = {bucket: _done_build(recipe, bucket) for bucket in range(recipe.num_buckets)}
-    missing = [_BuildTask(bucket, num_chunks) for bucket, one in built.items() if one is None]
-    done = recipe.num_buckets - len(missing)
-    with Progress("building", recipe.num_buckets, "buckets", initial=done) as progress:
-        for bucket, one in pool.run(_build, missing):
-            built[bucket] = one
-            progress.update()
-    return [one for _, one in sorted(built.items()) if one is not None]
-
-
-def _build(worker: _Worker, task: _BuildTask) -> tuple[int, Built]:
-    recipe, flags = worker.recipe, worker.recipe.flags
-    spills = [buckets.spill_path(recipe.work_dir, chunk) for chunk in range(task.num_chunks)]
-    bucket = buckets.read_bucket(
-        spills, task.bucket, recipe.num_buckets, flags.drop_duplicate_documents
+    built = [_done_build(recipe, bucket) for bucket in range(recipe.num_buckets)]
+    return _run_missing(
+        pool, ("building", "buckets"), _build, built, lambda bucket: (bucket, num_chunks)
     )
-    paths = recipe.bucket_files(task.bucket)
-    built = build_bucket(bucket, task.bucket, paths, flags, worker.tokenizer)
+
+
+def _build(worker: _Worker, task: tuple[int, int]) -> tuple[int, Built]:
+    """Builds one bucket of the documents of all chunks: the task is (bucket, number of chunks)."""
+    (number, num_chunks), recipe, flags = task, worker.recipe, worker.recipe.flags
+    bucket = buckets.read_bucket(
+        recipe.spills(num_chunks), number, recipe.num_buckets, flags.drop_duplicate_documents
+    )
+    paths = recipe.shards[number :: recipe.num_buckets]
+    if recipe.joins:
+        paths = (recipe.path(f"part-{number:05d}.tfrecord"),)
+    built = build_bucket(bucket, number, paths, flags, worker.tokenizer)
     record = {"shards": [shard._asdict() for shard in built.shards], "counts": built.counts}
-    write_json(recipe.path(f"built-{task.bucket:05d}.json"), record)
-    return task.bucket, built
+    write_json(recipe.path(f"built-{number:05d}.json"), record)
+    return number, built
 
 
 def _done_build(recipe: Recipe, bucket: int) -> Built | None:
-    """What an earlier run built of a bucket, if its files still stand."""
+    """What an earlier run built of a bucket, if its files are still there."""
     record = read_json(recipe.path(f"built-{bucket:05d}.json"))
     if record is None:
         return None
     built = Built(tuple(Shard(**shard) for shard in record["shards"]), record["counts"])
     if recipe.joins and _done_join(recipe, bucket % len(recipe.shards)) is not None:
         return built
-    return built if all(map(is_intact, built.shards)) else None
-
-
-def is_intact(shard: Shard) -> bool:
-    """Whether a shard's file is there with the size that was written."""
-    try:
-        return files.size(shard.path) == shard.bytes
-    except FileNotFoundError:
-        return False
-
-
-class _JoinTask(NamedTuple):
-    shard: int
-    parts: tuple[Shard, ...]
+    return built if all(shard.is_intact for shard in built.shards) else None
 
 
 def _join_all(pool: WorkerPool, recipe: Recipe, built: Sequence[Built]) -> list[Shard]:
@@ -225,42 +224,35 @@ def _join_all(pool: WorkerPool, recipe: Recipe, built: Sequence[Built]) -> list[
         by_path = {shard.path: shard for one in built for shard in one.shards}
         return [by_path[path] for path in recipe.shards]
     count = len(recipe.shards)
-    joined = {shard: _done_join(recipe, shard) for shard in range(count)}
-    missing = [
-        _JoinTask(shard, tuple(one.shards[0] for one in built[shard::count]))
-        for shard, one in joined.items()
-        if one is None
-    ]
-    with Progress("joining", count, "shards", initial=count - len(missing)) as progress:
-        for shard, one in pool.run(_join, missing):
-            joined[shard] = one
-            progress.update()
-    return [one for _, one in sorted(joined.items()) if one is not None]
+    joined = [_done_join(recipe, shard) for shard in range(count)]
+    return _run_missing(
+        pool, ("joining", "shards"), _join, joined,
+        lambda shard: (shard, [one.shards[0] for one in built[shard::count]]),
+    )  # fmt: skip
 
 
-def _join(worker: _Worker, task: _JoinTask) -> tuple[int, Shard]:
-    recipe = worker.recipe
-    shard = join_parts(task.parts, recipe.shards[task.shard])
-    write_json(recipe.path(f"joined-{task.shard:05d}.json"), shard._asdict())
-    for part in task.parts:
+def _join(worker: _Worker, task: tuple[int, list[Shard]]) -> tuple[int, Shard]:
+    """Joins one shard: the task is its number and its parts."""
+    (number, parts), recipe = task, worker.recipe
+    shard = join_parts(parts, recipe.shards[number])
+    write_json(recipe.path(f"joined-{number:05d}.json"), shard._asdict())
+    for part in parts:
         os.unlink(part.path)
-    return task.shard, shard
+    return number, shard
 
 
 def _done_join(recipe: Recipe, number: int) -> Shard | None:
     record = read_json(recipe.path(f"joined-{number:05d}.json"))
-    shard = None if record is None else Shard(**record)
-    return shard if shard is not None and is_intact(shard) else None
+    return shard if record is not None and (shard := Shard(**record)).is_intact else None
 
 
 def _remove_temporary(recipe: Recipe) -> None:
     """Removes what a killed run was writing under temporary names."""
     finals = (*recipe.shards, manifest_path(recipe.shards))
     local = [path for path in finals if not files.is_remote(path)]
-    for path in [*local, recipe.path("*")]:
-        folder, name = os.path.split(path)
-        name = name if path not in local else glob.escape(name)
-        for temporary in glob.glob(os.path.join(glob.escape(folder), f".{name}.*.tmp")):
+    work_files = os.path.join(glob.escape(recipe.work_dir), "*")
+    for folder, name in map(os.path.split, [*map(glob.escape, local), work_files]):
+        for temporary in glob.glob(os.path.join(folder, f".{name}.*.tmp")):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
 
@@ -279,7 +271,7 @@ def has_work_files(work_dir: str) -> bool:
 
 
 def remove_work_files(work_dir: str) -> None:
-    """Removes the files that runs leave in the work folder, and the folder if it is empty then."""
+    """Removes the files that runs leave in the work folder, and the folder if it is then empty."""
     names = ("chunk-*.spill", "part-*.tfrecord", "built-*.json", "joined-*.json", "chunks.json",
              "run.json", "lock", ".*.tmp")  # fmt: skip
     for name in names:
@@ -287,3 +279,50 @@ def remove_work_files(work_dir: str) -> None:
             os.unlink(path)
     with contextlib.suppress(OSError):
         os.rmdir(work_dir)
+
+
+def totals(finished: FinishedRun) -> dict[str, Any]:
+    """Sums and shares (of 1) for the manifest."""
+    counts = finished.counts
+    shares = {
+        "unknown_share": _share(counts, "unknown_pieces", "pieces"),
+        "padding_share": 1 - _share(counts, "used_cells", "cells"),
+        "positive_label_share": _share(counts, "positive_labels", "instances"),
+    }
+    if "masked_pieces" in counts:
+        for unit in ("pieces", "morphemes", "eojeols"):
+            shares[f"masked_{unit}_share"] = _share(counts, f"masked_{unit}", f"instance_{unit}")
+    names = ("documents", "sentences", "morphemes", "pieces", "instances", "instance_pieces")
+    return {
+        **{name: counts[name] for name in names},
+        **{name: round(share, 6) for name, share in shares.items()},
+        "dropped": {name: counts[name] for name in _DROPPED},
+        "mended": {name: counts[name] for name in _MENDED},
+        "examples": {what: places for what, places in sorted(finished.examples.items()) if places},
+    }
+
+
+def _share(counts: Mapping[str, int], part: str, whole: str) -> float:
+    return counts[part] / max(1, counts[whole])
+
+
+def table_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The totals of a manifest as names and values, without what did not happen."""
+    names = ("documents", "sentences", "morphemes", "pieces", "instances")
+    rows = [(name, f"{values[name]:,}") for name in names]
+    shares = {
+        "unknown_share": "[UNK] among pieces",
+        "padding_share": "padding",
+        "masked_pieces_share": "pieces masked",
+        "masked_morphemes_share": "morphemes masked, in whole or part",
+        "masked_eojeols_share": "eojeols masked, in whole or part",
+        "positive_label_share": "next_sentence_labels of 1",
+    }
+    rows += [(text, f"{values[name]:.2%}") for name, text in shares.items() if name in values]
+    for kind, texts in (("dropped", _DROPPED), ("mended", _MENDED)):
+        for name, text in texts.items():
+            if values[kind][name]:
+                places = ", ".join(values["examples"].get(name, [])[:2])
+                text = f"{text} ({places} …)" if places else text
+                rows.append((text, f"{values[kind][name]:,}"))
+    return rows

@@ -5,10 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+_END = object()
 
 
 class Prefetcher(Generic[Item]):
@@ -16,8 +16,6 @@ class Prefetcher(Generic[Item]):
 
     The thread ends, and a generator is closed, when the items or the block end.
     """
-
-    _END = object()
 
     def __init__(self, items: Iterator[Item], ahead: int = 8):
         """Args: items; ahead: how many may wait."""
@@ -30,12 +28,7 @@ class Prefetcher(Generic[Item]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._is_closed.set()
         self._thread.join()
 
@@ -43,11 +36,11 @@ class Prefetcher(Generic[Item]):
         assert self._thread.ident is not None, "a Prefetcher is a context manager"
         while not self._is_closed.is_set():
             item = self._queue.get()
-            if item is self._END or isinstance(item, BaseException):
-                self._is_closed.set()  # nothing will come any more
+            if item is _END or isinstance(item, BaseException):
+                self._is_closed.set()  # nothing more will come
             if isinstance(item, BaseException):
                 raise item
-            if item is not self._END:
+            if item is not _END:
                 yield item
 
     def _fill(self) -> None:
@@ -55,21 +48,17 @@ class Prefetcher(Generic[Item]):
             for item in self._items:
                 if not self._put(item):
                     break
-            self._close_items()
-            self._put(self._END)
-        except BaseException as error:  # raised again where the items are taken
+            if isinstance(self._items, Generator):
+                self._items.close()  # its files are closed now, not when it is collected
+            self._put(_END)
+        except BaseException as error:  # raised again in the thread that reads the items
             self._put(error)
-
-    def _close_items(self) -> None:
-        """Lets a generator close its files now, not when it is collected."""
-        if isinstance(self._items, Generator):
-            self._items.close()
 
     def _put(self, item: Any) -> bool:
         while not self._is_closed.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
+                return True
             except queue.Full:
-                continue
-            return True
+                pass
         return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bert_ko.data.decoding import DamagedRecordError, ExampleDecoder
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskingConfig, mask_tokens
-from bert_ko.data.record_windows import Position, RecordWindow, RecordWindowReader
+from bert_ko.data.records import Position, RecordWindow, RecordWindowReader
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Records decoded and masked together. Masks are drawn for a chunk: another number, other masks.
@@ -24,35 +24,24 @@ _CHUNK = 1024
 
 
 class ShardSource(NamedTuple):
-    """A shard to train on.
-
-    Attributes:
-        path: the file.
-        next_sentence_weight: 0 where its next_sentence_labels mean nothing.
-    """
+    """A shard to train on."""
 
     path: str
-    next_sentence_weight: float = 1.0
+    next_sentence_weight: float = 1.0  # 0 if its next_sentence_labels mean nothing
 
 
 @dataclass(frozen=True)
 class DynamicMasking:
-    """How unmasked shards are masked when they are read.
+    """How unmasked shards are masked when they are read."""
 
-    Attributes:
-        unit: what a word is; a piece alone without whole words.
-        config: shares and n-grams.
-        mask_id: id of [MASK].
-        replacement_ranges: ids that may stand for a masked piece, as (first, last) pairs.
-    """
-
-    unit: str  # piece, morpheme or eojeol
+    unit: Literal["piece", "morpheme", "eojeol"]  # what is masked as a whole
     config: MaskingConfig
     mask_id: int
+    # Ids that may replace a masked piece, as (first, last) pairs.
     replacement_ranges: tuple[tuple[int, int], ...]
 
     def replacements(self) -> npt.NDArray[np.int32]:
-        """The ids one by one."""
+        """The replacement ids one by one, int32 [N]."""
         return np.concatenate(
             [np.arange(first, last + 1, dtype=np.int32) for first, last in self.replacement_ranges]
         )
@@ -60,31 +49,18 @@ class DynamicMasking:
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """What is read, and in which order.
+    """What is read, and in which order."""
 
-    Attributes:
-        shards: at least one.
-        batch_size: B.
-        max_seq_length: L.
-        max_predictions_per_seq: P.
-        vocab_size: ids must be below it.
-        feature_names: how the features are called inside the records.
-        masking: None for shards with masked_lm_* features.
-        seed: of the order and of dynamic masks.
-        shuffle_buffer_size: records of a window; 0 reads shard after shard in order.
-        interleave: shards that stand open at once.
-    """
-
-    shards: tuple[ShardSource, ...]
-    batch_size: int
-    max_seq_length: int
-    max_predictions_per_seq: int
-    vocab_size: int
+    shards: tuple[ShardSource, ...]  # at least one
+    batch_size: int  # B
+    max_seq_length: int  # L
+    max_predictions_per_seq: int  # P
+    vocab_size: int  # ids must be below it
     feature_names: FeatureNames = "v1"
-    masking: DynamicMasking | None = None
-    seed: int = 0
-    shuffle_buffer_size: int = 16384
-    interleave: int = 16
+    masking: DynamicMasking | None = None  # None for shards with masked_lm_* features
+    seed: int = 0  # of the order and of dynamic masks
+    shuffle_buffer_size: int = 16384  # records of a window; 0 reads shard after shard in order
+    interleave: int = 16  # shards that are open at once
 
     def __post_init__(self) -> None:
         assert self.shards and self.batch_size > 0
@@ -92,25 +68,17 @@ class ReaderConfig:
 
 
 class RecordBatch(NamedTuple):
-    """A batch, and where the next one begins.
+    """A batch, and where the next one begins."""
 
-    Attributes:
-        features: arrays [B, ...] by Google's names, and next_sentence_weights float32 [B].
-        position: for ``InstanceReader``, as values for JSON.
-        shards: int32 [B], the shard of each sequence; -1 for padding.
-        records: int64 [B], its record there.
-        epoch: of the last sequence, from 0.
-    """
-
-    features: Arrays
-    position: dict[str, Any]
-    shards: npt.NDArray[np.int32]
-    records: npt.NDArray[np.int64]
-    epoch: int
+    features: Arrays  # [B, ...] by Google's names, and next_sentence_weights float32 [B]
+    position: dict[str, Any]  # for InstanceReader, as values for JSON
+    shards: npt.NDArray[np.int32]  # [B], the shard of each sequence; -1 for padding
+    records: npt.NDArray[np.int64]  # [B], its record there
+    epoch: int  # of the last sequence, from 0
 
 
 class _Part(NamedTuple):
-    """Sequences of a batch; see there."""
+    """Some sequences of a batch."""
 
     features: Arrays
     shards: npt.NDArray[np.int32]
@@ -125,7 +93,7 @@ class InstanceReader:
     """Reads batches, epoch after epoch; each call begins at the same position."""
 
     def __init__(self, config: ReaderConfig, position: dict[str, Any] | None = None):
-        """Args: config; position: of the batch after which to go on."""
+        """Args: config; position: of the batch after which to resume."""
         self._config = config
         specs = instance_features(
             config.max_seq_length, config.max_predictions_per_seq, config.masking is not None
@@ -137,14 +105,14 @@ class InstanceReader:
 
     def batches(self) -> Iterator[RecordBatch]:
         """Batches without end; one may hold the end of an epoch and the beginning of the next."""
-        yield from self._batches(epochs=None)
+        return self._batches(epochs=None)
 
     def one_epoch(self) -> Iterator[RecordBatch]:
         """The batches of one pass; the last is filled up with padding of weight 0."""
-        yield from self._batches(epochs=1)
+        return self._batches(epochs=1)
 
     def place(self, batch: RecordBatch) -> str:
-        """Names the first records of a batch, for a message."""
+        """Names the first records of a batch in a sentence for a message."""
         first = zip(batch.shards[:3].tolist(), batch.records[:3].tolist(), strict=True)
         places = "; ".join(self._place(shard, record) for shard, record in first)
         return f"Its batch of {len(batch.shards)} begins with {places}"
@@ -180,14 +148,12 @@ class InstanceReader:
                 for start in range(first, len(window.records), _CHUNK):
                     part = self._decode(window, start, begin)
                     skip = max(0, begin.used - start)
-                    yield (
-                        part.take(slice(skip, None)),
-                        dataclasses.replace(begin, used=start + skip),
-                    )
+                    begins = dataclasses.replace(begin, used=start + skip)
+                    yield part.take(slice(skip, None)), begins
                 begin = windows.position
 
     def _decode(self, window: RecordWindow, start: int, position: Position) -> _Part:
-        """The chunk that begins at a place of the window."""
+        """Decodes and masks the chunk that begins at record ``start`` of the window."""
         here = slice(start, start + _CHUNK)
         shards, numbers = window.shards[here], window.numbers[here]
         try:
@@ -206,17 +172,14 @@ class InstanceReader:
         return _Part(features, shards, numbers)
 
     def _check_ids(
-        self,
-        ids: npt.NDArray[Any],
-        shards: npt.NDArray[np.int32],
-        numbers: npt.NDArray[np.int64],
+        self, ids: npt.NDArray[Any], shards: npt.NDArray[Any], numbers: npt.NDArray[Any]
     ) -> None:
         if int(ids.max(initial=0)) < self._config.vocab_size:
             return
         row = int(np.flatnonzero((ids >= self._config.vocab_size).any(axis=1))[0])
         raise ValueError(
             f"{self._place(shards[row], numbers[row])}: piece id {int(ids[row].max())}, but "
-            f"vocab_size is {self._config.vocab_size} in the bert_config; take the config of the "
+            f"vocab_size is {self._config.vocab_size} in the bert_config; use the config of the "
             "vocabulary that the shards were made with."
         )
 
@@ -234,14 +197,9 @@ class InstanceReader:
             starts = is_piece.copy()
             starts[:, 1:] &= words[:, 1:] != words[:, :-1]
         masked = mask_tokens(
-            features["input_ids"],
-            is_piece,
-            starts,
-            masking.mask_id,
-            self._replacements,
-            masking.config,
-            rng,
-        )
+            features["input_ids"], is_piece, starts, masking.mask_id, self._replacements,
+            masking.config, rng,
+        )  # fmt: skip
         return {**features, **masked.features()}
 
 

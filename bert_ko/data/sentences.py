@@ -13,17 +13,7 @@ MAX_QUOTED_CHARS = 300
 # How far back the rules look for the word before an end mark.
 _WINDOW_CHARS = 24
 
-_BRACKETS = {
-    ")": "(",
-    "]": "[",
-    "}": "{",
-    "）": "（",
-    "》": "《",
-    "〉": "〈",
-    "】": "【",
-    "」": "「",
-    "』": "『",
-}
+_BRACKETS = dict(zip(")]}）》〉】」』", "([{（《〈【「『", strict=True))
 _CLOSING = {**_BRACKETS, "”": "“", "’": "‘"}
 
 # The line breaks of str.splitlines.
@@ -74,7 +64,7 @@ _FINAL_ENDING = re.compile(
 )
 _ADDRESS = re.compile(r"://|www\.|@")
 
-# What goes on with the sentence after an end mark: "갔다." 라고, 뭐? 라는.
+# What continues the sentence after an end mark: "갔다." 라고, 뭐? 라는.
 _GOES_ON = re.compile(r"\s*(?:이?라(?:고|는|며|면서|던)|(?:이?라|란|고|며|면서|는|은|을|를)(?!\S))")
 _GOES_ON_AFTER_CLOSING = re.compile(
     r"\s*(?:(?:하고|하며|하는|하던|등|등의|및|와|과)(?!\S)|했|하였)"
@@ -84,13 +74,7 @@ _ELLIPSIS = re.compile(r"\.{2,}|[.…]*…[.…]*")
 
 
 def split_sentences(text: str) -> list[str]:
-    """Splits a text into its sentences.
-
-    Args:
-        text: any Unicode string.
-
-    Returns:
-        The sentences in order, without white space at their ends; none is empty.
+    """Splits a text into its sentences, without white space at their ends; none is empty.
 
     Differs: the splitters of kss and of Kiwi look at morphemes; this one knows marks and a handful
         of endings, and so leaves sentences without end marks together.
@@ -99,18 +83,12 @@ def split_sentences(text: str) -> list[str]:
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Finds the sentences of a text as character offsets.
+    """Finds the sentences of a text as ascending ``(start, end)`` character offsets.
 
     A sentence ends at a line break, and at end marks (with the closing marks after them) before
     white space. It does not end inside quotes or brackets, nor after list numbers, dates, initials
-    and abbreviations.
-
-    Args:
-        text: any Unicode string.
-
-    Returns:
-        Ascending `(start, end)` pairs, so that `text[start:end]` is a sentence without white space
-        at its ends. They do not overlap and cover every character that is not white space.
+    and abbreviations. The spans do not overlap and cover every character that is not white space;
+    none has white space at its ends.
     """
     spans = []
     for match in _LINE.finditer(text):
@@ -126,7 +104,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _line_ends(line: str) -> Iterator[int]:
-    """Yields where sentences end inside a line; the end of the line itself is left to the caller.
+    """Yields where sentences end inside a line, without the end of the line itself.
 
     Every piece between two ends has a letter or a digit: faces and lone marks stay with a sentence.
     """
@@ -157,9 +135,9 @@ def _line_ends(line: str) -> Iterator[int]:
 
 
 def _quoted_spans(line: str) -> list[tuple[int, int]]:
-    """Finds what stands in quotes or brackets, as ascending spans that do not overlap.
+    """Finds quotes and brackets with their marks, as ascending spans that do not overlap.
 
-    A span holds its marks. Spans inside or across others are merged with them.
+    Spans inside or across others are merged with them.
     """
     opened: dict[str, list[int]] = {}
     found = []
@@ -185,12 +163,9 @@ def _quoted_spans(line: str) -> list[tuple[int, int]]:
 
 
 def _is_aside(line: str, start: int, opening: int | None) -> bool:
-    """Says if the brackets just closed, e.g. "(정말?)" or "《누구?》", are a part of a sentence.
+    """Whether brackets that close at the end mark, as in "(정말?)", are a part of the sentence.
 
-    Args:
-        line: the line.
-        start: where the sentence starts.
-        opening: where the quotes or brackets opened that close at the end mark, if any do.
+    The sentence begins at ``start``; ``opening`` is where such quotes or brackets opened, if any.
     """
     if opening is None or line[opening] not in _BRACKETS.values():
         return False
@@ -198,7 +173,7 @@ def _is_aside(line: str, start: int, opening: int | None) -> bool:
 
 
 def _is_end(line: str, start: int, match: re.Match[str]) -> bool:
-    """Says if the end marks of a match end the sentence that starts at `start`."""
+    """Whether the end marks of a match end the sentence that begins at ``start``."""
     marks, closing = match.groups()
     end = match.end()
     # Within the sentence, so that a sentence split off is judged as it was in its line.
@@ -217,7 +192,7 @@ def _is_end(line: str, start: int, match: re.Match[str]) -> bool:
 
 
 def _is_end_without_space(before: str, following: str) -> bool:
-    """Says if end marks right before a character, without a space, end a sentence."""
+    """Whether end marks right before a character, without a space, end a sentence."""
     if not "가" <= following <= "힣" or not _FINAL_ENDING.search(before[-6:]):
         return False
     return not _ADDRESS.search(_last_word(before))

@@ -18,21 +18,18 @@ class InstanceFlags(Flags):
     max_seq_length: int = flag(
         128, help="Pieces of a sequence, [CLS] and [SEP] included.", at_least=8
     )
-    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.", at_least=1)
+    max_predictions_per_seq: int = flag(20, help="Most masked pieces of a sequence.", at_least=1)
     masked_lm_prob: float = flag(
         0.15, help="Share of the pieces of a sequence to mask, in (0, 1).", above=0, below=1
     )
     short_seq_prob: float = flag(
-        0.1,
+        0.1, at_least=0, at_most=1,
         help="Share of documents cut into sequences of a random shorter length, in [0, 1].",
-        at_least=0,
-        at_most=1,
-    )
+    )  # fmt: skip
     dupe_factor: int = flag(
-        10,
+        10, at_least=1,
         help="Copies of the corpus, each with other pairs and masks; dynamic masking makes one.",
-        at_least=1,
-    )
+    )  # fmt: skip
     random_seed: int = flag(
         12345, help="Seed of every random choice, in [0, 2**63).", at_least=0, below=1 << 63
     )
@@ -45,8 +42,8 @@ class InstanceFlags(Flags):
     )
     replace_unit: Literal["piece", "word"] = flag(
         "piece",
-        help="80 % [MASK], 10 % unchanged, 10 % random is drawn for each piece (as Google) "
-        "or for each word.",
+        help="Whether 80 % [MASK], 10 % unchanged, 10 % random is drawn for each piece (as by "
+        "Google) or for each word.",
     )
     masking: Literal["static", "dynamic"] = flag(
         "static",
@@ -76,11 +73,9 @@ class InstanceFlags(Flags):
     @property
     def masking_config(self) -> MaskingConfig:
         """How static targets are drawn."""
+        by_word = self.replace_unit == "word"
         return MaskingConfig(
-            self.masked_lm_prob,
-            self.max_predictions_per_seq,
-            self.max_ngram_size,
-            self.replace_unit == "word",
+            self.masked_lm_prob, self.max_predictions_per_seq, self.max_ngram_size, by_word
         )
 
 
@@ -97,17 +92,14 @@ class PipelineFlags(CorpusFlags, InstanceFlags):
         False, help="Keep only the first of documents with exactly the same text."
     )
     num_workers: int | None = flag(
-        None,
+        None, affects_output=False, at_least=1,
         help="Worker processes; the output never depends on it. Default: all processors.",
-        affects_output=False,
-        at_least=1,
-    )
+    )  # fmt: skip
     work_dir: str | None = flag(
-        None,
+        None, affects_output=False,
         help="Local folder for intermediate files, about as large as the output when there "
         "are few shards, else about as large as the text. Default: beside the output.",
-        affects_output=False,
-    )
+    )  # fmt: skip
     overwrite: bool = flag(
         False, help="Replace what an earlier run with other flags left.", affects_output=False
     )

@@ -10,13 +10,20 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 
 from bert_ko import files
 from bert_ko.data.buckets import Bucket
-from bert_ko.data.instances import Plan, plan_instances
+from bert_ko.data.instances import (
+    Flags,
+    Plan,
+    Sequences,
+    build_sequences,
+    plan_instances,
+    word_ids,
+)
 from bert_ko.data.manifest import Shard
 from bert_ko.data.masking import mask_tokens, replacement_ids
-from bert_ko.data.sequences import Flags, Sequences, as_features, build_sequences, word_ids
 from bert_ko.data.settings import InstanceFlags
 from bert_ko.data.tfrecord import ExampleEncoder
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -69,14 +76,9 @@ def _shard_writer(path: str) -> Iterator[tuple[BinaryIO, _Sums]]:
 def build_bucket(
     bucket: Bucket, number: int, paths: Sequence[str], flags: InstanceFlags, tokenizer: Tokenizer
 ) -> Built:
-    """Makes the instances of a bucket and writes them round-robin to its files.
+    """Makes the instances of a bucket and writes them round-robin to its files, each atomically.
 
-    Args:
-        bucket: its documents.
-        number: of the bucket; keys the random draws.
-        paths: files to write, each atomically.
-        flags: what an instance is.
-        tokenizer: what the documents were tokenized with.
+    The number of the bucket keys the random draws.
     """
     rng = np.random.default_rng([flags.random_seed, number, 0])
     plan = plan_instances(
@@ -122,41 +124,31 @@ class _Builder:
             rows = plan.rows(slice(start, start + self._rows))
             yield self._encoder.encode(self._features(rows, rng)).data.data
 
-    def _features(self, plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
+    def _features(self, plan: Plan, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
         flags = self._flags
         sequences = build_sequences(self._bucket.pieces, plan, flags.max_seq_length, self._vocab)
-        features = as_features(sequences)
-        features["next_sentence_labels"] = plan.label[:, None]
+        features: dict[str, npt.NDArray[Any]] = {
+            "input_ids": sequences.input_ids,
+            "input_mask": sequences.input_mask.view(np.uint8),
+            "segment_ids": sequences.segment_ids.view(np.uint8),
+            "next_sentence_labels": plan.label[:, None],
+        }
+        word_starts = {"morpheme": sequences.morpheme_starts, "eojeol": sequences.eojeol_starts}
         self._count(plan, sequences)
         if flags.masking == "dynamic":
-            features["morpheme_ids"] = word_ids(sequences.morpheme_starts, sequences.is_piece)
-            features["eojeol_ids"] = word_ids(sequences.eojeol_starts, sequences.is_piece)
+            for unit, starts in word_starts.items():
+                features[f"{unit}_ids"] = word_ids(starts, sequences.is_piece)
             return features
+        whole = word_starts[flags.whole_word_unit]
         masked = mask_tokens(
-            sequences.input_ids,
-            sequences.is_piece,
-            self._word_starts(sequences),
-            self._vocab.mask_id,
-            self._replacements,
-            flags.masking_config,
-            rng,
-        )
+            sequences.input_ids, sequences.is_piece,
+            whole if flags.do_whole_word_mask else sequences.is_piece,
+            self._vocab.mask_id, self._replacements, flags.masking_config, rng,
+        )  # fmt: skip
         self.counts["masked_pieces"] += int(masked.weights.sum())
-        for unit, starts in (
-            ("morphemes", sequences.morpheme_starts),
-            ("eojeols", sequences.eojeol_starts),
-        ):
-            self.counts[f"masked_{unit}"] += _words_touched(starts, masked.is_masked)
+        for unit, starts in word_starts.items():
+            self.counts[f"masked_{unit}s"] += _words_touched(starts, masked.is_masked)
         return {**features, **masked.features()}
-
-    def _word_starts(self, sequences: Sequences) -> Flags:
-        if not self._flags.do_whole_word_mask:
-            return sequences.is_piece
-        return (
-            sequences.morpheme_starts
-            if self._flags.whole_word_unit == "morpheme"
-            else sequences.eojeol_starts
-        )
 
     def _count(self, plan: Plan, sequences: Sequences) -> None:
         for name, value in (

@@ -1,10 +1,9 @@
-"""Counting the words of a corpus, and measuring what a vocabulary does to one."""
+"""Counts the words of a corpus, and measures how a vocabulary cuts it into pieces."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -20,32 +19,14 @@ from bert_ko.tokenization.vocabulary_training import Word
 from bert_ko.workers import WorkerPool
 
 
-@dataclass(frozen=True)
-class VocabularyReport:
-    """What a vocabulary does to a text.
-
-    Attributes:
-        pieces: in all.
-        unknown: [UNK] among them.
-        morphemes: words before WordPiece (eojeols with sentencepiece).
-        eojeols: words between white space.
-        whole_morphemes: morphemes that are one known piece.
-    """
+class VocabularyReport(NamedTuple):
+    """How a vocabulary cuts a text into pieces."""
 
     pieces: int = 0
-    unknown: int = 0
-    morphemes: int = 0
-    eojeols: int = 0
-    whole_morphemes: int = 0
-
-    def __add__(self, other: VocabularyReport) -> VocabularyReport:
-        return VocabularyReport(
-            self.pieces + other.pieces,
-            self.unknown + other.unknown,
-            self.morphemes + other.morphemes,
-            self.eojeols + other.eojeols,
-            self.whole_morphemes + other.whole_morphemes,
-        )
+    unknown: int = 0  # [UNK] among them
+    morphemes: int = 0  # words before WordPiece (eojeols with sentencepiece)
+    eojeols: int = 0  # words between white space
+    whole_morphemes: int = 0  # morphemes that are one known piece
 
 
 class _Worker:
@@ -68,7 +49,7 @@ def count_words(
 
     Args:
         chunks: of the corpus.
-        config: form of the corpus.
+        config: its format.
         make_tokenizer: opens the tokenizer in each worker; its vocabulary is not used.
         total_bytes: for the progress line, if known.
         num_workers: processes; the counts do not depend on it.
@@ -108,7 +89,7 @@ def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word]]:
 def read_sentences(
     chunks: Iterable[Chunk], config: CorpusFlags, tokenizer: Tokenizer
 ) -> Iterator[str]:
-    """Normalised sentences one after another."""
+    """The normalised sentences of all chunks."""
     for chunk in chunks:
         for document in read_documents(chunk, config, tokenizer, Notes()):
             yield from document
@@ -122,7 +103,7 @@ def measure_vocabulary(
 ) -> VocabularyReport:
     """Tokenizes a corpus and counts."""
     with WorkerPool(partial(_Worker, make_tokenizer, config), num_workers) as pool:
-        return sum(pool.run(_measure_chunk, chunks), VocabularyReport())
+        return VocabularyReport(*map(sum, zip(*pool.run(_measure_chunk, chunks), strict=True)))
 
 
 def _measure_chunk(worker: _Worker, chunk: Chunk) -> VocabularyReport:
@@ -141,7 +122,7 @@ def _measure_chunk(worker: _Worker, chunk: Chunk) -> VocabularyReport:
 
 
 class SyllableReport(NamedTuple):
-    """Hangul syllables that have no piece of their own."""
+    """Hangul syllables without a piece of their own."""
 
     missing_modern: int  # of all 11,172
     missing_common: list[str]  # of the 2,350 of KS X 1001
@@ -150,15 +131,11 @@ class SyllableReport(NamedTuple):
 def missing_syllables(tokenizer: Tokenizer) -> SyllableReport:
     """Syllables that a vocabulary cannot spell, at the start of a word or inside one."""
     vocab = tokenizer.vocab
-    syllables = map(chr, range(0xAC00, 0xD7A4))
     missing = [
-        s for s in syllables if not (s in vocab or f"##{s}" in vocab or f"\u2581{s}" in vocab)
+        syllable
+        for syllable in map(chr, range(0xAC00, 0xD7A4))
+        if not (syllable in vocab or f"##{syllable}" in vocab or f"\u2581{syllable}" in vocab)
     ]
-    return SyllableReport(len(missing), [s for s in missing if _is_common(s)])
-
-
-def _is_common(syllable: str) -> bool:
-    try:
-        return len(syllable.encode("euc_kr")) == 2
-    except UnicodeEncodeError:
-        return False
+    # Only the common ones have two bytes in EUC-KR.
+    common = [syllable for syllable in missing if len(syllable.encode("euc_kr", "ignore")) == 2]
+    return SyllableReport(len(missing), common)

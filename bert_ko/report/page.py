@@ -1,6 +1,6 @@
-"""Pages that show a task's results: one HTML file each, without network and without other files.
+"""Pages that show a task's results: one HTML file each, which needs no network or other files.
 
-Templates make the markup and escape all text; a page makes sense without its script.
+Templates make the markup and escape all text; a page is useful without its script.
 """
 
 from __future__ import annotations
@@ -25,79 +25,49 @@ if TYPE_CHECKING:
 
 _PACKAGE = "bert_ko"
 _BASE = "report/templates/page"
-# Neither HTML nor UTF-8 can hold them all, and nobody can see them.
+# Invisible, and some of them not allowed in HTML or UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 class Choice(NamedTuple):
-    """An option of a menu.
+    """An option of a menu."""
 
-    Attributes:
-        value: passed to the script.
-        label: shown to the reader.
-    """
-
-    value: str
+    value: str  # for the script
     label: str
 
 
 class Menu(NamedTuple):
-    """One more menu of a list.
+    """One more menu of a list."""
 
-    Attributes:
-        name: of its choice in the page's address and for the script; not "filter", "order", "q"
-            or "page".
-        label: shown to the reader.
-        choices: the first one lets all through; its value is "".
-    """
-
-    name: str
+    name: str  # in the page's address and for the script; not "filter", "order", "q" or "page"
     label: str
-    choices: Sequence[Choice]
+    choices: Sequence[Choice]  # the first one, with the value "", lets everything through
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A list that `showList` of page.js fills, with its search, menus and pages.
+    """A list that `showList` of page.js fills, with its search, menus and pages."""
 
-    Attributes:
-        noun: what is listed, in the plural; the id of the section.
-        filters: the first one shows all.
-        orders: the first one is the order of the data.
-        menus: further filters.
-    """
-
-    noun: str
-    filters: Sequence[Choice]
-    orders: Sequence[Choice]
-    menus: Sequence[Menu] = ()
+    noun: str  # what is listed, in the plural; the id of the section
+    filters: Sequence[Choice]  # the first one shows everything
+    orders: Sequence[Choice]  # the first one is the order of the data
+    menus: Sequence[Menu] = ()  # more filters
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the pages of all tasks show.
-
-    Attributes:
-        title: of the page.
-        headline: the figures that are seen first: (name, value, a note or "").
-        facts: of the run, in order: name and value.
-        seeds: (seed, scores) of runs that differ in their seed alone.
-        score_names: scores of the table of seeds, and what the reader is shown.
-        curves: of training; empty for none.
-        listing: the list, which the script fills.
-        data: for JSON, with finite numbers alone; the script reads it with `readData("data")`.
-    """
+    """What the pages of all tasks show."""
 
     title: str
-    headline: Sequence[tuple[str, str, str]]
-    facts: Sequence[tuple[str, str]]
-    seeds: Sequence[tuple[int, Mapping[str, float]]]
-    score_names: Mapping[str, str]
+    headline: Sequence[tuple[str, str, str]]  # the main figures: name, value, a note or ""
+    facts: Sequence[tuple[str, str]]  # of the run: name and value
+    seeds: Sequence[tuple[int, Mapping[str, float]]]  # scores of runs that differ only in the seed
+    score_names: Mapping[str, str]  # scores of the table of seeds, and their labels
     curves: Sequence[Figure]
     listing: Listing
-    data: Any
+    data: Any  # JSON without NaN or infinity, for `readData("data")` of the script
 
     def seed_summary(self) -> list[tuple[str, list[float]]]:
         """Returns the mean and, of several seeds, the standard deviation of each score."""
@@ -109,12 +79,12 @@ class Page:
 
 
 def render_task_page(folder: str, page: Page, **values: Any) -> str:
-    """Renders the page of a task.
+    """Renders report.html, with report.css and report.js, of a task's folder in the package.
 
     Args:
-        folder: of the task in the package, with report.html, report.css and report.js.
-        page: what the pages of all tasks show.
-        values: for the template.
+        folder: Path in the package.
+        page: What the pages of all tasks show.
+        values: For the template.
     """
     style, script = (_read(f"{folder}/report.{kind}") for kind in ("css", "js"))
     return render_page(page, f"{folder}/report.html", style=style, script=script, **values)
@@ -126,12 +96,11 @@ def render_page(
     """Renders a page.
 
     Args:
-        page: what the pages of all tasks show.
-        template: extends page.html.
-        style: CSS that follows what all pages share.
-        script: JavaScript that follows what all pages share; no other runs: neither another script
-            nor an attribute of an element.
-        values: for the template.
+        page: What the pages of all tasks show.
+        template: Extends page.html.
+        style: CSS after that of all pages.
+        script: JavaScript after that of all pages; the page's policy lets no other run.
+        values: For the template.
     """
     from markupsafe import Markup
 
@@ -148,19 +117,14 @@ def render_page(
 
 
 def render(template: str, **values: Any) -> str:
-    """Renders a template.
-
-    Args:
-        template: its path in the package.
-        values: by the names that it uses.
-    """
+    """Renders a template, named by its path in the package."""
     return environment().get_template(template).render(values)
 
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Returns the environment of all templates, which are named by their path in the package."""
-    import jinja2  # takes a while, and --help needs no page
+    """Returns the environment of all templates."""
+    import jinja2  # slow to import, and --help needs no page
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(_PACKAGE, ""),
@@ -176,7 +140,7 @@ def environment() -> jinja2.Environment:
 
 
 def _printable(value: Any) -> Any:
-    r"""Shows what can't be seen or written in text as Python does: \x00, \ud800."""
+    r"""Escapes invisible and unencodable characters of text as Python does: \x00, \ud800."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
@@ -187,11 +151,11 @@ def _read(name: str) -> str:
 
 
 def script_json(value: Any) -> markupsafe.Markup:
-    """Returns JSON that can stand in a script element.
+    """Returns JSON for a script element.
 
     Args:
-        value: with finite numbers alone. Lone surrogates, which no file and no address can hold,
-            become U+FFFD, one for one, so that offsets stay right.
+        value: Without NaN or infinity. Lone surrogates, which no file or URL can hold, become
+            U+FFFD, one for one, so that offsets stay right.
     """
     from markupsafe import Markup
 
@@ -200,19 +164,15 @@ def script_json(value: Any) -> markupsafe.Markup:
 
 
 def finite(value: float, digits: int) -> float | None:
-    """Returns a number rounded for JSON, which knows neither NaN nor infinity: they become None."""
+    """Rounds a number for JSON, in which NaN and infinity become None."""
     return round(value, digits) if math.isfinite(value) else None
 
 
 def counted_choice(value: str, label: str, count: int) -> Choice:
-    """Returns an option of a menu that says how many items it shows."""
+    """Returns an option of a menu with the number of items that it shows."""
     return Choice(value, f"{label} ({count:,})")
 
 
 def dataset_problems(counts: Iterable[tuple[str, int]]) -> list[tuple[int, str]]:
-    """Returns what was wrong in a dataset, for a list of problems: (how often, what).
-
-    Args:
-        counts: kinds of problems and how often each was found.
-    """
+    """Returns the problems of a dataset for the macro `problems`: (how often, what)."""
     return [(count, f"times in the dataset: {kind.replace('_', ' ')}") for kind, count in counts]

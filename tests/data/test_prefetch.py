@@ -75,14 +75,6 @@ def test_prefetcher_left_early_ends_its_thread_and_closes_the_generator(taken: i
     assert list(items) == []
 
 
-def test_prefetcher_error_of_the_consumer_goes_through() -> None:
-    before = threading.active_count()
-    with pytest.raises(RuntimeError, match="mine"), Prefetcher(numbered(10**9, [])) as items:
-        for _ in items:
-            raise RuntimeError("mine")
-    assert threading.active_count() == before
-
-
 def test_prefetcher_iterator_that_is_no_generator_is_left_as_it_is() -> None:
     items = iter(range(10**6))
     with Prefetcher(items, 2) as ahead:

@@ -69,19 +69,6 @@ def test_shard_reader_small_records_are_read_in_order(
     assert list(read_records(path)) == SMALL
 
 
-def test_shard_reader_position_is_literal(tmp_path: Path) -> None:
-    with ShardReader(write(tmp_path / "a.gz", SMALL)) as reader:
-        assert (reader.offset, reader.record) == (0, 0)
-        assert reader.read(2) == SMALL[:2]
-        assert (reader.offset, reader.record) == (FRAME + 3 + FRAME, 2)
-        assert reader.read(0) == []
-        assert reader.read(9) == SMALL[2:]
-        end = (5 * FRAME + 3 + 54 + 200 + 1, 5)
-        assert (reader.offset, reader.record) == end
-        assert reader.read(9) == []
-        assert (reader.offset, reader.record) == end
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.binary(max_size=150), max_size=12),
@@ -91,13 +78,9 @@ def test_shard_reader_position_is_literal(tmp_path: Path) -> None:
     st.integers(1, 100),
 )
 def test_shard_reader_resumed_anywhere_gives_the_rest(
-    tmp_path_factory: pytest.TempPathFactory,
-    bodies: list[bytes],
-    count: int,
-    stop: int,
-    extension: str,
-    block: int,
-) -> None:
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], count: int, stop: int,
+    extension: str, block: int,
+) -> None:  # fmt: skip
     path = write(tmp_path_factory.getbasetemp() / f"resumed{extension}", bodies)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
@@ -105,7 +88,7 @@ def test_shard_reader_resumed_anywhere_gives_the_rest(
             begin = first.read(stop)
             again = ShardReader(path, first.offset, first.record)
             assert read_all(again, count) == bodies[stop:]
-            # The one that was not stopped goes on, closed in between or not.
+            # The first reader continues, closed in between or not.
             first.close()
             middle = first.read(1)
             rest = read_all(first, count)
@@ -125,13 +108,6 @@ def test_shard_reader_records_around_a_block_are_whole(extension: str, tmp_path:
     assert read_all(ShardReader(path, offset, 3), 100) == bodies[3:]
 
 
-def test_shard_reader_many_small_records_fill_several_blocks(tmp_path: Path) -> None:
-    bodies = [b"%d" % i * (i % 50) for i in range(20_000)]
-    path = write(tmp_path / "a", bodies)
-    assert os.path.getsize(path) > 2 * BLOCK
-    assert read_all(ShardReader(path), 1000) == bodies
-
-
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_shard_reader_remote_file_is_resumed(extension: str) -> None:
     path = f"memory://{uuid.uuid4().hex}/a{extension}"
@@ -140,13 +116,6 @@ def test_shard_reader_remote_file_is_resumed(extension: str) -> None:
         reader.read(2)
         place = reader.offset, reader.record
     assert read_all(ShardReader(path, *place), 2) == SMALL[2:]
-
-
-@pytest.mark.parametrize("extension", ["", ".gz"])
-def test_shard_reader_no_records_gives_none(extension: str, tmp_path: Path) -> None:
-    path = write(tmp_path / f"a{extension}", [])
-    assert read_all(ShardReader(path), 5) == []
-    assert list(read_records(path)) == []
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
@@ -256,20 +225,10 @@ def test_read_records_compressed_any_flipped_bit_is_named_or_harmless(
     assert harmless <= 12
 
 
-def test_shard_reader_damage_behind_the_position_is_not_seen(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    data = bytearray(Path(write(path, SMALL)).read_bytes())
-    data[13] ^= 1
-    path.write_bytes(data)
-    assert read_all(ShardReader(str(path), FRAME + 3, 1), 9) == SMALL[1:]
-    with pytest.raises(ValueError, match="record 0: its checksum is wrong"):
-        list(read_records(str(path)))
-
-
 def test_read_records_no_tfrecord_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("그냥 글일 뿐이다.\n" * 3, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"a\.txt: record 0: .* this is no TFRecord file"):
+    with pytest.raises(ValueError, match=r"a\.txt: record 0: .* this is not a TFRecord file"):
         list(read_records(str(path)))
 
 
@@ -278,5 +237,7 @@ def test_read_records_enormous_size_is_refused_before_it_is_read(tmp_path: Path)
     head = struct.pack("<Q", MAX_RECORD_BYTES + 1)
     head += struct.pack("<I", masked_checksum(head))
     path.write_bytes(frame(b"1") + head)
-    with pytest.raises(ValueError, match="record 1: 1,073,741,825 bytes is no instance"):
+    with pytest.raises(
+        ValueError, match="record 1: 1,073,741,825 bytes are too many for an instance"
+    ):
         list(read_records(str(path)))

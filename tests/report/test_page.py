@@ -1,4 +1,4 @@
-"""What the pages of all tasks share: markup, data, the list; the list in a browser."""
+"""What the pages of all tasks share: markup, data, and the list, in a browser too."""
 
 import base64
 import configparser
@@ -15,16 +15,8 @@ from typing import Any
 import jinja2
 import pytest
 
-from bert_ko.report.page import (
-    Choice,
-    Listing,
-    Menu,
-    Page,
-    environment,
-    finite,
-    render_page,
-    script_json,
-)
+from bert_ko.report import page
+from bert_ko.report.page import Choice, Listing, Menu, environment, finite, script_json
 
 ROOT = Path(__file__).parents[2]
 NASTY = "</script><img src=x onerror=\"document.title='가'\">&amp;<!--\u2028\u2029'"
@@ -32,19 +24,10 @@ Parse = Callable[[str], Any]
 
 
 def a_page(listing: Listing | None = None, data: Any = None, script: str = "") -> str:
-    return render_page(
-        Page(
-            title=NASTY,
-            headline=[("F1", "1", NASTY)],
-            facts=[(NASTY, NASTY)],
-            seeds=[],
-            score_names={},
-            curves=[],
-            listing=listing or Listing("texts", [], []),
-            data=data,
-        ),
-        script=script,
-    )
+    listing = listing or Listing("texts", [], [])
+    headline, facts = [("F1", "1", NASTY)], [(NASTY, NASTY)]
+    content = page.Page(NASTY, headline, facts, [], {}, [], listing, data)
+    return page.render_page(content, script=script)
 
 
 def expand(expression: str, **values: Any) -> str:
@@ -59,11 +42,8 @@ def test_render_text_is_escaped_in_elements_and_attributes(parse: Parse) -> None
     assert (option.attributes, option.text) == ({"value": NASTY}, NASTY)
 
 
-def test_render_unprintable_text_is_shown() -> None:
+def test_render_unprintable_text_is_shown_and_unknown_name_raises() -> None:
     assert expand("text", text="\ud83d \x00\r\x85\t가😀") == "\\ud83d \\x00\\r\\x85\t가😀"
-
-
-def test_render_unknown_name_raises() -> None:
     with pytest.raises(jinja2.UndefinedError, match="'text' is undefined"):
         expand("text")
 
@@ -77,31 +57,27 @@ def test_reports_import_libraries_when_they_are_rendered_only() -> None:
     assert {"jinja2", "markupsafe", "sklearn", "scipy"}.isdisjoint(done.stdout.split())
 
 
+def template_files(*kinds: str) -> set[Path]:
+    return {path for kind in kinds for path in (ROOT / "bert_ko").rglob(f"*.{kind}")}
+
+
 def test_setup_cfg_installs_templates() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    patterns = {
-        folder / pattern.strip()
-        for package, value in setup["options.package_data"].items()
-        for folder in (
-            [path.parent for path in (ROOT / "bert_ko").rglob("__init__.py")]
-            if package == "*"
-            else [ROOT / package.replace(".", "/")]
-        )
-        for pattern in value.split(",")
-    }
-    installed = {path for pattern in patterns for path in pattern.parent.glob(pattern.name)}
-    files = {
+    packages = [path.parent for path in (ROOT / "bert_ko").rglob("__init__.py")]
+    installed = {
         path
-        for kind in ("css", "html", "js", "svg")
-        for path in (ROOT / "bert_ko").rglob(f"*.{kind}")
+        for package, value in setup["options.package_data"].items()
+        for folder in (packages if package == "*" else [ROOT / package.replace(".", "/")])
+        for pattern in value.split(",")
+        for path in folder.glob(pattern.strip())
     }
+    files = template_files("css", "html", "js", "svg")
     assert files and files <= installed
 
 
-@pytest.mark.parametrize("kind", ["css", "js"])
-def test_styles_and_scripts_do_not_end_themselves(kind: str) -> None:
-    for path in (ROOT / "bert_ko").rglob(f"*.{kind}"):
+def test_styles_and_scripts_do_not_end_themselves() -> None:
+    for path in template_files("css", "js"):
         assert not re.search("</s(tyle|cript)", path.read_text(encoding="utf-8"), re.IGNORECASE)
 
 
@@ -122,13 +98,10 @@ def test_table_has_scopes_and_numbers_at_the_right(parse: Parse) -> None:
     assert root.all("caption")[0].text == root.all("div")[0].attributes["aria-label"] == "점수"
 
 
-def test_count_state_is_an_address(parse: Parse) -> None:
+def test_count_links_to_what_was_counted(parse: Parse) -> None:
     (data,) = parse(expand("parts.count(1234, gold='가&', type='P S')")).all("data")
     assert (data.attributes, data.text) == ({"value": "1234"}, "1,234")
     assert data.all("a")[0].attributes == {"href": "#gold=%EA%B0%80%26&type=P+S"}
-
-
-def test_count_nothing_counted_is_no_link(parse: Parse) -> None:
     (data,) = parse(expand("parts.count(0, filter='wrong')")).all("data")
     assert (data.attributes, data.children) == ({"value": "0"}, ["0"])
 
@@ -148,11 +121,8 @@ def test_problems_has_what_occurs(parse: Parse) -> None:
     assert parse(expand("parts.problems([(0, 'z')])")).all("ul") == []
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(0.12345, 0.123), (math.nan, None), (-math.inf, None)]
-)
-def test_finite_is_a_number_of_json(value: float, expected: float | None) -> None:
-    assert finite(value, 3) == expected
+def test_finite_is_a_number_of_json() -> None:
+    assert [finite(value, 3) for value in (0.12345, math.nan, -math.inf)] == [0.123, None, None]
 
 
 @pytest.mark.parametrize("text", [NASTY, "😀", "]]>", "\x00\x7f\\u003c", "<!--<script>"])
@@ -165,20 +135,17 @@ def test_script_json_any_text_comes_back(text: str, parse: Parse) -> None:
     assert json.loads(script.text) == {text: [text]}
 
 
-def test_script_json_lone_surrogates_are_replaced_one_for_one() -> None:
+def test_script_json_surrogates_are_replaced_one_for_one_and_nan_raises() -> None:
     made = script_json(["\ud800가", "\ud83d\ude00"])  # two of them are no emoji
     assert json.loads(made) == ["\ufffd가", "\ufffd\ufffd"]
-
-
-def test_script_json_nan_raises() -> None:
     with pytest.raises(ValueError, match="JSON"):
         script_json(math.nan)
 
 
-def test_render_page_is_well_formed_and_has_one_title(parse: Parse) -> None:
-    page = a_page()
-    root = parse(page)
-    assert page.startswith("<!doctype html>\n<html")
+def test_render_page_is_well_formed_and_text_makes_no_elements(parse: Parse) -> None:
+    made = a_page()
+    root = parse(made)
+    assert made.startswith("<!doctype html>\n<html")
     assert root.all("html")[0].attributes == {"lang": "en"}
     assert root.all("title")[0].text == root.all("h1")[0].text == NASTY
     assert [(link.attributes["href"], link.text) for link in root.all("a")] == [
@@ -187,12 +154,7 @@ def test_render_page_is_well_formed_and_has_one_title(parse: Parse) -> None:
     assert [heading.text for heading in root.by_id("texts").all("h2")] == ["Texts"]
     assert root.by_id("scores").all("dd", "note")[0].text == NASTY
     assert root.by_id("run").all("dl", "facts")[0].text == 2 * NASTY
-
-
-def test_render_page_text_makes_no_elements(parse: Parse) -> None:
-    root = parse(a_page())
-    assert root.all("img") == []
-    assert len(root.all("script")) == 2
+    assert (len(root.all("img")), len(root.all("script"))) == (0, 2)
 
 
 def test_render_page_names_no_address_of_the_network(parse: Parse) -> None:
@@ -317,11 +279,8 @@ def test_listing_controls_change_what_is_shown_and_the_address(browser: Any) -> 
     """
     root = browser.show(list_page(), script=script)
     assert shown(root) == ["글 49", "글 47", "글 45", "글 43", "글 41"]
-    assert root.all("title")[0].text == ("21–40 of 50#page=2 #filter=odd&order=size&q=%EA%B8%80+4")
-    assert ["disabled" in root.by_id(name).attributes for name in ("previous", "next")] == [
-        True,
-        True,
-    ]
+    assert root.all("title")[0].text == "21–40 of 50#page=2 #filter=odd&order=size&q=%EA%B8%80+4"
+    assert all("disabled" in root.by_id(name).attributes for name in ("previous", "next"))
 
 
 MENU_SCRIPT = """
@@ -338,12 +297,7 @@ showList({
 
 def menu_page() -> str:
     items = [
-        {
-            "id": str(i),
-            "kind": "odd" if i % 2 else "even",
-            "text": f"글{i % 3}",
-            "size": "ab"[i > 5],
-        }
+        {"id": str(i), "kind": ("even", "odd")[i % 2], "text": f"글{i % 3}", "size": "ab"[i > 5]}
         for i in range(12)
     ]
     items[3]["id"] = "A 1&<b>"

@@ -153,7 +153,7 @@ def test_open_model_files_that_do_not_fit_are_refused_with_the_numbers(tmp_path:
     short = write_config(tmp_path / "short.json", max_position_embeddings=39)
     assert refusal(flags(tmp_path, vocab_file=vocab, bert_config_file=short)) == (
         "--max_seq_length=40, but the model has 39 positions (max_position_embeddings in "
-        f"{short}); lower the flag."
+        f"{short}); lower it."
     )
 
 

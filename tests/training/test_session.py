@@ -320,7 +320,7 @@ def test_run_session_steps_are_whole_and_at_least_1(
         (
             {"max_seq_length": 21},
             "--max_seq_length=21, but the model has 20 positions (max_position_embeddings in "
-            "{folder}/model.json); lower the flag.",
+            "{folder}/model.json); lower it.",
         ),
         (
             {"do_train": False},
