@@ -384,16 +384,6 @@ def test_run_labels_that_are_lost_are_those_of_the_training_file(
     )
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"labels": [1, 2]}', '{"labels": "ab"}'])
-def test_run_labels_that_are_none_are_refused(content: str, trained: Command, folder: Path) -> None:
-    path = folder / "labels.json"
-    path.write_text(content)
-    assert trained(interactive=True).error == (
-        f"{path} has no list of labels." if content != "[]" else
-        f"{path}: not a JSON object; delete it, or write to another folder."
-    )  # fmt: skip
-
-
 def test_run_converted_to_hugging_face_has_the_labels_and_back(
     classifier: Trainable, command: Command, folder: Path, tmp_path: Path
 ) -> None:
@@ -470,11 +460,6 @@ def test_run_interactive_answers_what_is_typed(trained: Command) -> None:
          "--eval_every_steps needs --eval_file, or --data_dir."),
         ({"interactive": True, "task_name": "nsmc", "text_column": "x"},
          "--text_column is for --task_name=tsv; the columns of nsmc are known."),
-        ({"interactive": True, "task_name": "korsts", "class_weights": "balanced"},
-         "--class_weights: a regression has no classes."),
-        ({"interactive": True, "max_seq_length": 2}, "--max_seq_length must be at least 3, got 2."),
-        ({"interactive": True, "task_name": "sst"},
-         "--task_name must be one of nsmc, ynat, korsts, paws, tsv, got 'sst'."),
     ],
 )  # fmt: skip
 def test_run_flags_that_make_no_sense_are_refused(
@@ -484,22 +469,11 @@ def test_run_flags_that_make_no_sense_are_refused(
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("action", "split", "names"),
-    [
-        ("train", "train", "ratings_train.txt"),
-        ("eval", "dev", "ratings_dev.txt, ratings_test.txt"),
-        ("predict", "test", "ratings_test.txt, ratings_dev.txt"),
-    ],
-)
-def test_run_folder_without_the_files_is_refused(
-    action: str, split: str, names: str, command: Command, folder: Path, tmp_path: Path
-) -> None:
+def test_run_folder_without_the_files_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    flags = {f"do_{action}": True, "data_dir": tmp_path / "data", "task_name": "nsmc"}
-    assert command(**flags).error == (
-        f"--data_dir={tmp_path}/data has no file for {split}; looked for {names}, each also with "
-        ".gz, .bz2, .xz, .zst."
+    assert command(do_train=True, data_dir=tmp_path / "data", task_name="nsmc").error == (
+        f"--data_dir={tmp_path}/data has no file for train; looked for ratings_train.txt, each "
+        "also with .gz, .bz2, .xz, .zst."
     )
 
 
@@ -508,13 +482,9 @@ def test_run_folder_without_the_files_is_refused(
     [
         ([("", "날씨"), (" ", "책")], {}, "{path} has no example to train on."),
         ([("비가 온다", "날씨"), ("눈이 온다", "날씨")], {},
-         "{path}: a classifier needs at least two labels, there is only 날씨."),
-        (EXAMPLES, {"class_weights": "balancd"},
-         "--class_weights must be balanced or weights as in 'label=2.0,other=0.5', got 'balancd'."),
+         "{path}: a classifier needs at least two labels, found only 날씨."),
         (EXAMPLES, {"class_weights": "운동=2"},
          "--class_weights names the label '운동'; the labels are 날씨, 음식, 책."),
-        (EXAMPLES, {"class_weights": "책=0"},
-         "--class_weights: the weight of '책' must be a positive number, got '0'."),
     ],
 )  # fmt: skip
 def test_run_texts_and_weights_that_do_not_do_are_refused(
@@ -524,14 +494,6 @@ def test_run_texts_and_weights_that_do_not_do_are_refused(
     path = write_texts(tmp_path / "texts.tsv", rows)
     assert command(**trains_and(path), **flags).error == message.format(path=path)
     assert backend.configs == []
-
-
-def test_run_bytes_that_are_no_utf_8_are_refused(command: Command, tmp_path: Path) -> None:
-    path = tmp_path / "texts.tsv"
-    path.write_bytes("text\tlabel\n비가 온다\t날씨\n".encode("cp949"))
-    assert command(**trains_and(str(path))).error == (
-        f"{path}:2: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
-    )
 
 
 def test_run_labels_that_the_model_does_not_know_are_refused(

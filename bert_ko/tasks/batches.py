@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +18,10 @@ from bert_ko.progress import Progress
 
 Ints = npt.NDArray[np.int32]
 INPUTS = ("input_ids", "input_mask", "segment_ids")
+_COUNT = 8  # each further length is compiled once
+_MULTIPLE = 16
+_FEATURE_COUNT, _FEATURE_MULTIPLE = 12, 8  # of lengths that are compiled only where that pays
+_STEP = 64  # between the lengths of batches whose examples are not yet known
 
 
 class Examples(Protocol):
@@ -25,7 +29,7 @@ class Examples(Protocol):
 
     @property
     def lengths(self) -> Ints:
-        """[N], pieces of each example with its special tokens."""
+        """int32 [N], pieces of each example with its special tokens."""
 
     def gather(self, rows: Ints, length: int, special_ids: tuple[int, int, int]) -> HostBatch:
         """The arrays of examples.
@@ -57,18 +61,18 @@ class BatchPlan:
     seed: int = 0
 
     def length(self, longest: int) -> int:
-        """L, of a batch with an example of so many pieces."""
+        """L of a batch whose longest example has this many pieces."""
         return next(length for length in self.lengths if length >= longest)
 
 
 def epoch_batches(lengths: Ints, plan: BatchPlan, epoch: int) -> list[Ints]:
-    """The examples of each batch of an epoch, every example once.
+    """The examples of each batch of an epoch (from 0), every example once.
 
-    Examples of a bucket are shuffled and cut into batches; what is left over goes to the next
-    longer bucket, and the batches are shuffled. The last may be short.
+    The examples of a bucket are shuffled and cut into batches; the rest moves on to the next
+    longer bucket, and the batches are shuffled. One may be short.
 
     Args:
-        lengths: pieces of all examples, [N].
+        lengths: pieces of all examples, int32 [N].
         plan: how batches are made.
         epoch: from 0.
     """
@@ -88,7 +92,7 @@ def epoch_batches(lengths: Ints, plan: BatchPlan, epoch: int) -> list[Ints]:
 
 
 def sorted_batches(lengths: Ints, batch_size: int) -> list[Ints]:
-    """Every example once for prediction, the longest first."""
+    """Every example once for prediction, the longest first; lengths are int32 [N]."""
     return _cut(np.argsort(-lengths, kind="stable").astype(np.int32), batch_size)
 
 
@@ -105,12 +109,12 @@ def gather_batch(examples: Examples, plan: BatchPlan, rows: Ints) -> HostBatch:
     """The arrays of a batch.
 
     Args:
-        examples: of which some are taken.
+        examples: all of them.
         plan: how batches are made.
-        rows: their numbers; fewer than batch_size are filled up with the first, of weight 0.
+        rows: of the batch; fewer than batch_size are filled up with the first, of weight 0.
 
     Returns:
-        What ``examples`` gather, and example_weights float32 [B].
+        What ``examples`` gather, and example_weights, float32 [B].
     """
     missing = plan.batch_size - len(rows)
     weights = np.ones(plan.batch_size, np.float32)
@@ -129,7 +133,7 @@ def predictions(
     noun: str = "examples",
     inputs: Sequence[str] = INPUTS,
 ) -> Iterator[tuple[Ints, HostBatch]]:
-    """What a model says of examples, batch by batch.
+    """What a model predicts for examples, batch by batch.
 
     Args:
         examples: all of them.
@@ -137,16 +141,14 @@ def predictions(
         plan: how batches are made.
         label: of a progress line; None shows none.
         noun: what the examples are called there.
-        inputs: which of the arrays that examples gather the model takes.
+        inputs: which of the gathered arrays the model takes.
 
     Yields:
-        Numbers of examples, and as many rows of the arrays.
+        Numbers of examples, and their rows of the arrays.
     """
-    with contextlib.ExitStack() as stack:
-        progress = None
-        if label is not None:
-            total = len(examples.lengths)
-            progress = stack.enter_context(Progress(label, total, noun, compiles=True))
+    total = len(examples.lengths)
+    line = Progress(label, total, noun, compiles=True) if label is not None else None
+    with line or contextlib.nullcontext() as progress:
         for rows in sorted_batches(examples.lengths, plan.batch_size):
             batch = gather_batch(examples, plan, rows)
             found = predict({name: batch[name] for name in inputs})
@@ -156,19 +158,12 @@ def predictions(
 
 
 class ExampleBatch(NamedTuple):
-    """A batch to train on.
+    """A batch to train on."""
 
-    Attributes:
-        features: see ``gather_batch``.
-        position: of the next batch, as values for JSON.
-        epoch: of this one, from 0.
-        rows: numbers of its examples, without filling.
-    """
-
-    features: HostBatch
-    position: dict[str, Any]
-    epoch: int
-    rows: Ints
+    features: HostBatch  # see ``gather_batch``
+    position: dict[str, Any]  # of the next batch, as values for JSON
+    epoch: int  # from 0
+    rows: Ints  # its examples, without those that fill it up
 
 
 class ExampleBatches:
@@ -186,8 +181,8 @@ class ExampleBatches:
         Args:
             examples: all of them.
             plan: how batches are made.
-            describe: names examples by their numbers, for a message: "the questions a, b, c".
-            position: of the batch to begin with, from the one before it; None for the first.
+            describe: names examples by their numbers: "the questions a, b, c".
+            position: of the first batch, from the batch before it; None for the start.
         """
         self._examples, self._plan, self._describe = examples, plan, describe
         self._begin = (position["epoch"], position["batch"]) if position else (0, 0)
@@ -210,21 +205,78 @@ class ExampleBatches:
         return f"Its batch of {len(batch.rows)} begins with {first}"
 
 
-def batch_source(
-    examples: Examples, plan: BatchPlan, describe: Callable[[Ints], str]
-) -> Callable[[int, dict[str, Any] | None], ExampleBatches]:
-    """What a task takes its batches from.
+def choose_lengths(
+    lengths: Ints, max_length: int, count: int = _COUNT, multiple: int = _MULTIPLE
+) -> tuple[int, ...]:
+    """The lengths with the least padding, if each example is padded to the next of them.
 
     Args:
-        examples: to train on.
-        plan: how batches are made, with any seed.
-        describe: see ``ExampleBatches``.
+        lengths: pieces of each example, int32 [N], none above max_length.
+        max_length: of the model's input.
+        count: of lengths at most.
+        multiple: all lengths but max_length are multiples of it.
 
     Returns:
-        From the seed of a run, and where its data goes on.
+        Ascending; max_length alone if there are no examples.
+
+    >>> choose_lengths(np.array([3, 3, 3, 20, 21, 64], np.int32), 64, count=2, multiple=8)
+    (24, 64)
     """
+    tops = np.minimum(-(-lengths // multiple) * multiple, max_length)
+    values, counts = np.unique(tops, return_counts=True)
+    if not len(values):
+        return (max_length,)
+    up_to = np.concatenate([[0], np.cumsum(counts)])
+    # padded[j]: the least pieces for the examples of values up to j, which is the last length; each
+    # round allows one length more.
+    padded = up_to[1:] * values
+    ends = np.zeros((1, len(values)), np.int64)
+    for _ in range(min(count, len(values)) - 1):
+        # [i, j]: examples up to value i as before, those above it, up to j, padded to j.
+        total = padded[:, None] + (up_to[None, 1:] - up_to[1:, None]) * values[None]
+        total[np.tril_indices(len(values), -1)] = np.iinfo(np.int64).max
+        ends = np.concatenate([ends, total.argmin(axis=0)[None]])
+        padded = total.min(axis=0)
+    chosen, last = [], len(values) - 1
+    for previous in reversed(ends):
+        chosen.append(int(values[last]))
+        last = int(previous[last])
+    return tuple(sorted(set(chosen)))
 
-    def source(seed: int, position: dict[str, Any] | None) -> ExampleBatches:
-        return ExampleBatches(examples, replace(plan, seed=seed), describe, position)
 
-    return source
+def batch_lengths(
+    max_seq_length: int, length_buckets: bool, lengths: Ints | None
+) -> tuple[int, ...]:
+    """The lengths to which examples are padded.
+
+    Args:
+        max_seq_length: of the longest example.
+        length_buckets: whether there may be several.
+        lengths: pieces of all examples, int32 [N]; None where they are not yet known.
+    """
+    if not length_buckets:
+        return (max_seq_length,)
+    if lengths is None:
+        return (*range(_STEP, max_seq_length, _STEP), max_seq_length)
+    return choose_lengths(lengths, max_seq_length)
+
+
+def lengths_worth_compiling(
+    lengths: Ints, max_seq_length: int, pieces_per_compilation: float
+) -> tuple[int, ...]:
+    """The lengths that save more padding than it costs to compile them.
+
+    Args:
+        lengths: pieces of a sample of the examples, int32 [N].
+        max_seq_length: of the longest of all.
+        pieces_per_compilation: padding that one more compiled length must save.
+    """
+    found: tuple[int, ...] = ()
+    padded = np.inf
+    for count in range(1, _FEATURE_COUNT + 1):
+        chosen = choose_lengths(lengths, max_seq_length, count, _FEATURE_MULTIPLE)
+        pieces = np.take(chosen, np.searchsorted(chosen, lengths)).sum()
+        if padded - pieces <= pieces_per_compilation:
+            break
+        found, padded = chosen, pieces
+    return tuple(sorted({*found, max_seq_length}))

@@ -6,16 +6,24 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
-from bert_ko.tasks.batches import BatchPlan, ExampleBatches, Examples, Ints, steps_per_epoch
-from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.tasks.batches import (
+    BatchPlan,
+    ExampleBatches,
+    Examples,
+    Ints,
+    batch_lengths,
+    steps_per_epoch,
+)
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.session import SeedScores, Task
 
 Reported = TypeVar("Reported", bound=Any)
+Report = Callable[[SeedScores], str]
 
 
 class TrainingData(NamedTuple):
@@ -24,6 +32,23 @@ class TrainingData(NamedTuple):
     path: str  # the file
     examples: Examples  # of the file, cut into pieces
     describe: Callable[[Ints], str]  # by their numbers, for messages: "the questions a, b, c"
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What every report shows.
+
+    Attributes:
+        title: of the page.
+        facts: of the run, in order: name and value.
+        metrics: records of metrics.jsonl.
+        seeds: (seed, scores) of runs that differ in their seed alone.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    metrics: Sequence[Mapping[str, Any]]
+    seeds: SeedScores
 
 
 class FineTuneTask(Task):
@@ -60,18 +85,10 @@ class FineTuneTask(Task):
         return steps_per_epoch(len(self.training.examples.lengths), self.config.train_batch_size)
 
     def plan(self, batch_size: int, lengths: Ints | None) -> BatchPlan:
-        """How examples are put into batches.
-
-        Args:
-            batch_size: examples of a batch.
-            lengths: pieces of all examples; None where they are not known yet.
-        """
+        """How examples are batched whose pieces are int32 [N]; None where they are unknown."""
         config = self.config
-        return BatchPlan(
-            batch_size,
-            self.tokenizer.vocab.special_ids,
-            batch_lengths(config.max_seq_length, config.length_buckets, lengths),
-        )
+        padded = batch_lengths(config.max_seq_length, config.length_buckets, lengths)
+        return BatchPlan(batch_size, self.tokenizer.vocab.special_ids, padded)
 
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> ExampleBatches:
         """See Task."""
@@ -85,8 +102,8 @@ class FineTuneTask(Task):
         """What every report says of the run.
 
         Args:
-            step: updates that the model has seen.
-            seconds: that the predictions took.
+            step: of the weights.
+            seconds: that prediction took.
         """
         config, model = self.config, self.model.config
         begun = "random weights" if config.do_train else "see run.json of the run"
@@ -100,14 +117,12 @@ class FineTuneTask(Task):
         ]
 
 
-def reporter(
-    data: Reported, render: Callable[[Reported], str], noun: str
-) -> Callable[[SeedScores], str]:
+def reporter(data: Reported, render: Callable[[Reported], str], noun: str) -> Report:
     """Makes ``Results.report``.
 
     Args:
-        data: what the page shows, with the fields facts and seeds.
-        render: makes the page.
+        data: a ReportData.
+        render: makes the page of it.
         noun: what the page lists: "questions".
     """
 

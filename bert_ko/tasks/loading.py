@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, get_args
 
 from bert_ko.modeling.heads import PredictingHead, model_specs
-from bert_ko.tasks.batches import BatchPlan
-from bert_ko.tasks.lengths import batch_lengths
+from bert_ko.tasks.batches import BatchPlan, batch_lengths
 from bert_ko.training.backend import AttentionName, Precision, Predict
 from bert_ko.training.devices import load_backend
 from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model

@@ -27,15 +27,17 @@ PIECE_COLUMNS = ("input_ids", "segment_ids", "starts", "ends", "eojeol_ids", "mo
 class Sentences:
     """Sentences as the model gets them, one after another.
 
+    The columns are int32 [P]; places and words of [CLS] and [SEP] are -1.
+
     Attributes:
         sentence_offsets: int64 [S + 1]; a sentence's pieces are those from one to the next.
         input_ids: with [CLS] and [SEP].
         segment_ids: 1 for the second sentence of a pair.
-        starts: first character of a piece in its line; -1 for [CLS] and [SEP].
-        ends: the character after its last; -1 for [CLS] and [SEP].
-        eojeol_ids: number of the eojeol in the line; -1 for [CLS] and [SEP].
-        morpheme_ids: number of the morpheme in the line; -1 for [CLS] and [SEP].
-        num_cut: how many did not fit into the model.
+        starts: first character of a piece in its line.
+        ends: the character after its last.
+        eojeol_ids: number of the eojeol in the line.
+        morpheme_ids: number of the morpheme in the line.
+        num_cut: sentences that did not fit into the model.
     """
 
     sentence_offsets: npt.NDArray[np.int64]
@@ -57,7 +59,7 @@ class Sentences:
 
     @property
     def lengths(self) -> Ints:
-        """Pieces of each sentence."""
+        """Pieces of each sentence, int32 [S]."""
         return np.diff(self.sentence_offsets).astype(np.int32)
 
     def gather(
@@ -66,7 +68,7 @@ class Sentences:
         """The arrays of a batch.
 
         Args:
-            rows: numbers of sentences, [B].
+            rows: numbers of sentences, int32 [B].
             length: L, at least the pieces of the longest of them.
             special_ids: of [PAD], [CLS] and [SEP].
 
@@ -83,7 +85,7 @@ class Sentences:
     def places(
         self, rows: Ints, length: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Where a batch has its pieces from: places in the columns, and which are no padding."""
+        """Places [B, L] in the columns of a batch's pieces, and which of them are no padding."""
         column = np.arange(length)
         mask = column < self.lengths[rows][:, None]  # [B, L]
         return np.where(mask, self.sentence_offsets[rows][:, None] + column, 0), mask
@@ -94,19 +96,14 @@ class Sentences:
 
 
 class BlockSize(NamedTuple):
-    """When a block is full.
-
-    Attributes:
-        sentences: at most.
-        pieces: at most, but for a single longer sentence.
-    """
+    """The most sentences and pieces of a block; a single sentence may have more pieces."""
 
     sentences: int
     pieces: int
 
 
 class _Rows:
-    """What a block is collected in."""
+    """A block while it is collected."""
 
     def __init__(self) -> None:
         self.ends = [0]
@@ -140,7 +137,7 @@ def encode_blocks(
         size: of a block.
 
     Yields:
-        Blocks, none of them empty, in the order of the lines.
+        Blocks that are not empty, in the order of the lines.
     """
     rows = _Rows()
     for line in lines:
@@ -194,19 +191,17 @@ def encode_stretches(
     rows, owners = _Rows(), list[int]()
     for number, encoding in enumerate(encodings):
         for start, end in _stretches(encoding.eojeol_ids, max_seq_length - 2):
-            columns: dict[str, list[int]] = {name: [] for name in PIECE_COLUMNS}
-            part = slice(start, end)
-            _add(columns, [vocab.cls_id], 0, *[[NOWHERE]] * 4)
-            places = (encoding.starts, encoding.ends, encoding.eojeol_ids, encoding.morpheme_ids)
-            _add(columns, encoding.ids[part], 0, *(values[part] for values in places))
-            _add(columns, [vocab.sep_id], 0, *[[NOWHERE]] * 4)
+            columns = _new_columns(vocab.cls_id)
+            places = (values[start:end] for values in _places(encoding))
+            _add(columns, encoding.ids[start:end], 0, *places)
+            _add(columns, [vocab.sep_id], 0)
             rows.add(columns, is_cut=False)
             owners.append(number)
     return rows.sentences(), np.array(owners, np.int32)
 
 
 def _stretches(eojeol_ids: list[int], limit: int) -> Iterator[tuple[int, int]]:
-    """First piece of each stretch, and the one behind its last.
+    """The first piece of each stretch, and the one after its last.
 
     >>> list(_stretches([0, 0, 1, 1, 1, 2], 4)), list(_stretches([0, 0, 0], 2))
     ([(0, 2), (2, 6)], [(0, 2), (2, 3)])
@@ -226,51 +221,45 @@ def _stretches(eojeol_ids: list[int], limit: int) -> Iterator[tuple[int, int]]:
 def _encode(
     texts: list[tuple[str, int]], tokenizer: Tokenizer, max_seq_length: int
 ) -> tuple[dict[str, list[int]], bool]:
-    """The columns of one or two texts with the places where they begin; whether they were cut."""
-    segments = []
+    """The columns of one or two texts with their first characters, and whether they were cut."""
+    segments: list[tuple[Encoding, tuple[int, int, int, int]]] = []
     eojeols = morphemes = 0
-    for text, start in texts:
+    for number, (text, start) in enumerate(texts):
         encoding = tokenizer.encode(text)
-        segments.append(_Segment(encoding, start, eojeols, morphemes))
+        if number == 0 or len(encoding):  # a second text without pieces is ignored, as in Google's
+            segments.append((encoding, (start, start, eojeols, morphemes)))
         eojeols += encoding.eojeol_ids[-1] + 1 if len(encoding) else 0
         morphemes += encoding.morpheme_ids[-1] + 1 if len(encoding) else 0
-    # A second sentence without a piece is none, as in Google's code.
-    segments = [s for number, s in enumerate(segments) if number == 0 or len(s.encoding)]
-    counts = [len(segment.encoding) for segment in segments]
+    counts = [len(encoding) for encoding, _ in segments]
     limit = max_seq_length - 1 - len(segments)
     kept = truncated_lengths(counts[0], counts[1] if len(counts) > 1 else 0, limit)
-    cls_id, sep_id = tokenizer.vocab.cls_id, tokenizer.vocab.sep_id
-    columns: dict[str, list[int]] = {name: [] for name in PIECE_COLUMNS}
-    _add(columns, [cls_id], 0, *[[NOWHERE]] * 4)
-    for number, (segment, count) in enumerate(zip(segments, kept, strict=False)):
+    columns = _new_columns(tokenizer.vocab.cls_id)
+    for number, ((encoding, shifts), count) in enumerate(zip(segments, kept, strict=False)):
         if number and not count:
             break
-        _add(columns, segment.encoding.ids[:count], number, *segment.places(count))
-        _add(columns, [sep_id], number, *[[NOWHERE]] * 4)
+        places = [
+            [value + shift for value in values[:count]]
+            for values, shift in zip(_places(encoding), shifts, strict=True)
+        ]
+        _add(columns, encoding.ids[:count], number, *places)
+        _add(columns, [tokenizer.vocab.sep_id], number)
     return columns, sum(kept) < sum(counts)
 
 
-class _Segment(NamedTuple):
-    """A sentence of a line, what stands before it, and the words before it."""
+def _places(encoding: Encoding) -> tuple[list[int], ...]:
+    return encoding.starts, encoding.ends, encoding.eojeol_ids, encoding.morpheme_ids
 
-    encoding: Encoding
-    start: int
-    eojeols: int
-    morphemes: int
 
-    def places(self, count: int) -> list[list[int]]:
-        """Starts, ends, eojeol_ids and morpheme_ids of the first pieces."""
-        found = (
-            (self.encoding.starts, self.start),
-            (self.encoding.ends, self.start),
-            (self.encoding.eojeol_ids, self.eojeols),
-            (self.encoding.morpheme_ids, self.morphemes),
-        )
-        return [[value + shift for value in values[:count]] for values, shift in found]
+def _new_columns(cls_id: int) -> dict[str, list[int]]:
+    columns: dict[str, list[int]] = {name: [] for name in PIECE_COLUMNS}
+    _add(columns, [cls_id], 0)
+    return columns
 
 
 def _add(columns: dict[str, list[int]], ids: list[int], segment: int, *places: list[int]) -> None:
-    for name, values in zip(PIECE_COLUMNS, (ids, [segment] * len(ids), *places), strict=True):
+    """Adds pieces; those of a special token have no places."""
+    found = places or [[NOWHERE]] * 4
+    for name, values in zip(PIECE_COLUMNS, (ids, [segment] * len(ids), *found), strict=True):
         columns[name] += values
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from bert_ko.training.model_files import remembered_flags, weight_places
 from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.settings import TrainFlags
 
+Split = Literal["train", "dev", "test"]
 _DRAW = 12345  # seed of which examples are drawn
 
 
@@ -26,7 +27,7 @@ class FineTuneFlags(TrainFlags):
 
     warmup_flag = "--warmup_proportion"
     needs_tokenizer = True
-    # What a trained model is used with, where the command line does not say otherwise.
+    # Flags whose default is the value that a trained model was trained with.
     remembered: ClassVar[tuple[str, ...]] = ("max_seq_length",)
 
     vocab_file: str | None = flag(
@@ -44,7 +45,7 @@ class FineTuneFlags(TrainFlags):
         affects_output=False,
     )
     interactive: bool = flag(
-        False, help="Try a model: type a text, and see what it says.", affects_output=False
+        False, help="Try a model: type a text, and see its answer.", affects_output=False
     )
     do_predict: bool = flag(False, help="Predict.", affects_output=False)
     predict_batch_size: int = flag(
@@ -95,7 +96,7 @@ class FineTuneFlags(TrainFlags):
 
     @classmethod
     def find_values(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """See Flags: a trained model knows what it was trained with."""
+        """See Flags: a trained model's flags are those that it was trained with."""
         if given.get("do_train") or given.get("oracle") or "output_dir" not in given:
             return {}
         names = ("output_dir", "random_seed", "num_seeds")
@@ -119,12 +120,12 @@ class FineTuneFlags(TrainFlags):
 
     @property
     def is_trial(self) -> bool:
-        """Whether a model is tried on texts that are in no dataset."""
+        """Whether a model is tried on texts without labels."""
         return self.interactive or self.input_file is not None
 
     @property
     def evaluates_in_training(self) -> bool:
-        """Whether held-out data are needed before the end."""
+        """Whether held-out data are needed during training."""
         return self.do_train and self.eval_every_steps is not None
 
     def optimizer_config(self, steps_per_epoch: int, num_hidden_layers: int) -> OptimizerConfig:
@@ -191,17 +192,12 @@ class LabelFlags(FineTuneFlags):
 
     @property
     def evaluates(self) -> bool:
-        """Whether labels are compared, at the end or while it is trained."""
+        """Whether labels are compared, at the end or during training."""
         return self.do_eval or self.evaluates_in_training
 
 
 def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
-    """Which examples are trained on, ascending.
-
-    Args:
-        config: flags.
-        count: of the examples that there are.
-    """
+    """Which of ``count`` examples are trained on, int64, ascending."""
     wanted = config.max_train_examples
     if wanted is None or wanted >= count:
         return np.arange(count)
@@ -210,17 +206,17 @@ def draw_examples(config: LabelFlags, count: int) -> npt.NDArray[np.int64]:
 
 
 def stored_labels(config: LabelFlags) -> Labels | None:
-    """The labels beside the weights to predict with; None where there are none."""
+    """The labels beside the weights to predict with; None if they are missing."""
     return labels_beside(weights_place(config))
 
 
 def weights_place(config: FineTuneFlags) -> str:
-    """Where the weights to predict with are: the folder of the run, or --init_checkpoint."""
+    """The place of the weights to predict with: the folder of the run, or --init_checkpoint."""
     return weight_places(config.folder(config.random_seed), config.init_checkpoint)[0]
 
 
 def no_labels_error(config: LabelFlags) -> ValueError:
-    """What to say where the labels of a model are not known."""
+    """The error of a model whose labels are unknown."""
     return ValueError(
         f"no {LABELS_NAME} beside {weights_place(config)}; give the --train_file that the model "
         "was trained on, for its labels."

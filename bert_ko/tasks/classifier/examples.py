@@ -1,7 +1,4 @@
-"""Texts, or pairs of texts, with the label or score that people gave them.
-
-Texts are taken as they stand in the file; nothing in them is normalised.
-"""
+"""Texts, or pairs of texts, with their gold label or score, exactly as in the file."""
 
 from __future__ import annotations
 
@@ -9,75 +6,43 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from bert_ko.json_files import expect, kind_of, load_json
-from bert_ko.tasks.classifier.forms import TaskForm
-from bert_ko.tasks.classifier.tables import (
-    Table,
-    listed,
-    read_table,
-)
+from bert_ko.tasks.classifier.settings import TaskForm
+from bert_ko.tasks.classifier.tables import Table, listed, read_table
 from bert_ko.text_lines import read_lines, source_name
-
-ProblemKind = Literal[
-    "blank_line",
-    "empty_text",
-    "repeated_id",
-    "score_out_of_range",
-    "untranslated",  # the only one whose example is left out
-]
 
 
 class Example(NamedTuple):
-    """A text or a pair of texts.
+    """A text or a pair of texts, with the name of its class, its score, or neither."""
 
-    example_id: what the file says, or the place in the file: its line from 1, or its index from 0
-        in a list of JSON.
-    text_a: the text, or the first text of a pair.
-    text_b: the second text; None if there are single texts.
-    label: the name of its class; None if it is unknown, and for a regression.
-    score: its number; None if it is unknown, and for a classification.
-    """
-
-    example_id: str
+    example_id: str  # or its line from 1, or its index from 0 in a list of JSON
     text_a: str
     text_b: str | None = None
     label: str | None = None
     score: float | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something in a file that is not as it should be, and was passed over.
-
-    example_id: None for what belongs to no example.
-    detail: what was found where, in one line.
-    """
-
-    kind: ProblemKind
-    example_id: str | None
-    detail: str
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """One, or the two of a pair."""
+        return (self.text_a,) if self.text_b is None else (self.text_a, self.text_b)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A file of examples, in its order."""
+    """A file of examples, in its order; what is odd in it by kind, each with its place."""
 
     path: str
     examples: tuple[Example, ...]
-    problems: tuple[Problem, ...]
+    problems: Mapping[str, Sequence[str]]
 
     def label_counts(self) -> dict[str, int]:
         """Returns the number of examples of each label, as `sort_labels` orders them."""
         counts = Counter(example.label for example in self.examples if example.label is not None)
         return {label: counts[label] for label in sort_labels(counts)}
-
-    def problem_counts(self) -> dict[ProblemKind, int]:
-        """Returns how often each kind of problem was found, in the order of `problems`."""
-        return dict(Counter(problem.kind for problem in self.problems))
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
@@ -91,69 +56,65 @@ def sort_labels(labels: Iterable[str]) -> list[str]:
 
 
 def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
-    """Reads the examples of a file; what is odd in single ones is counted.
+    """Reads the examples of a file, and counts what is odd in them.
 
     Args:
-        path: See `tables.read_table`.
-        form: What the columns mean.
-        needs_labels: Whether each example must have a label or score; without it the column may be
+        path: see `tables.read_table`.
+        form: what the columns mean.
+        needs_labels: whether each example must have a label or score; otherwise the column may be
             missing and cells may be empty, as in a test file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no table; a column is missing; a label is missing where one is needed; a
-            score is not a finite number; a text of JSON is no string. The message has the place.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no table, a column or a needed label is missing, a score is not a
+            finite number, or a text of JSON is no string. The message names the place.
     """
     table = read_table(path)
     examples = _examples(table, form, needs_labels)
-    problems = [
-        Problem("blank_line", None, f"{table.place.of(line)} is empty and passed over")
-        for line in table.blank_lines
-    ]
-    problems += _problems(table, examples, form)
+    problems: dict[str, list[str]] = {}
+    for kind, detail in _problems(table, examples, form):
+        problems.setdefault(kind, []).append(detail)
     if form.placeholder is not None:
-        examples = [example for example in examples if form.placeholder not in _texts_of(example)]
+        examples = [example for example in examples if not _is_left_out(example, form)]
         if not examples:
             raise ValueError(f"{path} has no example: a text of each is {form.placeholder!r}.")
-    return Dataset(path, tuple(examples), tuple(problems))
+    return Dataset(path, tuple(examples), problems)
 
 
-def read_texts(path: str, *, is_pair: bool | None = None) -> tuple[Example, ...]:
-    """Reads texts without labels: one a line, or the two of a pair with a tab between them.
-
-    An empty line is an example with an empty text, so that there are as many examples as lines.
+def read_texts(path: str, *, is_pair: bool) -> tuple[Example, ...]:
+    """Reads texts without labels, one a line, or pairs with a tab between their two texts.
 
     Args:
-        path: Local or remote, compressed or not; "-" is standard input.
-        is_pair: Whether each line must have two texts, or one; None takes both.
+        path: local or remote, compressed or not; "-" is standard input.
+        is_pair: whether each line must have two texts.
 
     Returns:
-        Examples whose ids are the numbers of their lines, from 1.
+        An example for each line, also for an empty one; its id is the number of the line, from 1.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: There is no line, a line has more or fewer texts, or is not UTF-8.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is empty, a line has more or fewer texts, or is not UTF-8.
     """
     lines = read_lines(path)
     if not lines:
         raise ValueError(f"{source_name(path)} is empty; expected a text a line.")
-    allowed = {None: (1, 2), False: (1,), True: (2,)}[is_pair]
     examples = []
     for number, line in enumerate(lines, start=1):
         texts = line.split("\t")
-        if len(texts) not in allowed:
-            wanted = {None: "one text, or two", False: "one text", True: "two texts"}[is_pair]
+        if len(texts) != 1 + is_pair:
+            wanted = "two texts" if is_pair else "one text"
             raise ValueError(
                 f"{source_name(path)}:{number}: expected {wanted} with a tab between two, "
                 f"got {len(texts)}."
             )
-        text_b = texts[1] if len(texts) == 2 else None
-        examples.append(Example(str(number), texts[0], text_b))
+        examples.append(Example(str(number), texts[0], texts[1] if is_pair else None))
     return tuple(examples)
 
 
 def _examples(table: Table, form: TaskForm, needs_labels: bool) -> list[Example]:
-    column = _find_column(table, form.label, "label", is_needed=needs_labels)
+    column = _find_column(table, form.label)
+    if needs_labels:
+        column = _column(table, form.label, "label")
     nothing = [None] * len(table.rows)
     labels: Sequence[str | None] = nothing
     scores: Sequence[float | None] = nothing
@@ -163,28 +124,32 @@ def _examples(table: Table, form: TaskForm, needs_labels: bool) -> list[Example]
         labels = _labels(table, column, form, needs_labels)
     texts_b = _texts(table, form.text_b, "second text") if form.is_pair else nothing
     texts_a = _texts(table, form.text_a, "text")
-    return list(map(Example, _ids(table, form), texts_a, texts_b, labels, scores))
+    places = list(map(str, table.lines))
+    names = (
+        _plain_texts(table, _column(table, form.example_id, "id")) if form.example_id else places
+    )
+    ids = (name or place for name, place in zip(names, places, strict=True))
+    return list(map(Example, ids, texts_a, texts_b, labels, scores))
 
 
-def _find_column(
-    table: Table, columns: Sequence[str], meaning: str, *, is_needed: bool = True
-) -> str | None:
-    """Returns the first of the columns that the table has; None if it has and needs none."""
-    for column in columns:
-        if column in table.columns:
-            return column
-    if not is_needed:
-        return None
+def _find_column(table: Table, columns: Sequence[str]) -> str | None:
+    return next((column for column in columns if column in table.columns), None)
+
+
+def _column(table: Table, columns: Sequence[str], meaning: str) -> str:
+    """Returns the first of the columns that the table has, which must have one."""
+    found = _find_column(table, columns)
+    if found is not None:
+        return found
     raise ValueError(
-        f"{table.path}: no column {' or '.join(map(repr, columns))} for the {meaning}; there is: "
+        f"{table.path}: no column {' or '.join(map(repr, columns))} for the {meaning}; found "
         f"{listed(table.columns) or 'nothing'}. The task tsv takes any columns: --text_column, "
         "--text_pair_column, --label_column, --id_column."
     )
 
 
 def _texts(table: Table, columns: Sequence[str], meaning: str) -> list[str]:
-    column = _find_column(table, columns, meaning)
-    assert column is not None
+    column = _column(table, columns, meaning)
     cells = table.cells(column)
     if set(map(type, cells)) != {str}:  # only JSON's cells can be anything else
         for index, cell in enumerate(cells):
@@ -192,22 +157,10 @@ def _texts(table: Table, columns: Sequence[str], meaning: str) -> list[str]:
     return cells
 
 
-def _ids(table: Table, form: TaskForm) -> list[str]:
-    places = map(str, table.lines)
-    if not form.example_id:
-        return list(places)
-    column = _find_column(table, form.example_id, "id")
-    assert column is not None
-    cells = enumerate(table.cells(column))
-    found = [_plain_text(cell, table, index, column) for index, cell in cells]
-    return [name or place for name, place in zip(found, places, strict=True)]
-
-
 def _labels(table: Table, column: str, form: TaskForm, needs_labels: bool) -> list[str | None]:
     names = _label_names(table.path, form.label_files.get(column))
     labels: list[str | None] = []
-    for index, cell in enumerate(table.cells(column)):
-        label = _plain_text(cell, table, index, column)
+    for index, label in enumerate(_plain_texts(table, column)):
         if not label and needs_labels:
             raise ValueError(f"{table.where(index)}: no label (column {column!r}).")
         if label and names is not None:
@@ -222,7 +175,7 @@ def _labels(table: Table, column: str, form: TaskForm, needs_labels: bool) -> li
 
 
 def _label_names(path: str, name: str | None) -> dict[str, str] | None:
-    """Returns number to name from a file beside `path`; None if there is no such file."""
+    """Returns number to name from a file beside `path`; None if it is missing."""
     if name is None:
         return None
     names_path = os.path.join(os.path.dirname(path), name)
@@ -235,8 +188,7 @@ def _label_names(path: str, name: str | None) -> dict[str, str] | None:
 
 def _scores(table: Table, column: str, needs_labels: bool) -> list[float | None]:
     scores: list[float | None] = []
-    for index, cell in enumerate(table.cells(column)):
-        text = _plain_text(cell, table, index, column)
+    for index, text in enumerate(_plain_texts(table, column)):
         if not text and not needs_labels:
             scores.append(None)
             continue
@@ -254,37 +206,43 @@ def _scores(table: Table, column: str, needs_labels: bool) -> list[float | None]
     return scores
 
 
-def _plain_text(cell: Any, table: Table, index: int, column: str) -> str:
-    """Returns a name or a number as text without blanks around it; "" for null."""
-    if type(cell) is str:
-        return cell.strip()
-    if cell is None:
-        return ""
-    if isinstance(cell, int | float):
-        return json.dumps(cell)
-    place = f"{table.where(index)}.{column}"
-    raise ValueError(f"{place} must be a string or a number, got {kind_of(cell)}.")
+def _plain_texts(table: Table, column: str) -> Iterator[str]:
+    """Yields names or numbers as text without blanks around it; "" for null."""
+    for index, cell in enumerate(table.cells(column)):
+        if type(cell) is str:
+            yield cell.strip()
+        elif cell is None:
+            yield ""
+        elif isinstance(cell, int | float):
+            yield json.dumps(cell)
+        else:
+            place = f"{table.where(index)}.{column}"
+            raise ValueError(f"{place} must be a string or a number, got {kind_of(cell)}.")
 
 
-def _texts_of(example: Example) -> tuple[str, ...]:
-    texts = (example.text_a, example.text_b)
-    return tuple(text.strip() for text in texts if text is not None)
+def _is_left_out(example: Example, form: TaskForm) -> bool:
+    return any(text.strip() == form.placeholder for text in example.texts)
 
 
-def _problems(table: Table, examples: Sequence[Example], form: TaskForm) -> Iterator[Problem]:
+def _problems(
+    table: Table, examples: Sequence[Example], form: TaskForm
+) -> Iterator[tuple[str, str]]:
+    """Yields what is odd: its kind, and what was found where."""
+    for line in table.blank_lines:
+        yield "blank_line", f"{table.path}:{line} is empty and skipped"
     least, greatest = form.score_range or (-math.inf, math.inf)
     seen: set[str] = set()
     for index, example in enumerate(examples):
-        example_id, text_a, text_b, _, score = example
-        if not text_a.strip() or (text_b is not None and not text_b.strip()):
-            yield Problem("empty_text", example_id, f"{table.where(index)}: a text is empty")
-        if form.placeholder is not None and form.placeholder in _texts_of(example):
-            detail = f"{table.where(index)}: {form.placeholder!r} for a text; left out"
-            yield Problem("untranslated", example_id, detail)
-        if example_id in seen:
-            detail = f"{table.where(index)}: the id {example_id!r} again; both are kept"
-            yield Problem("repeated_id", example_id, detail)
-        seen.add(example_id)
+        place, score = table.where(index), example.score
+        if not all(map(str.strip, example.texts)):
+            yield "empty_text", f"{place}: a text is empty"
+        if _is_left_out(example, form):
+            yield "untranslated", f"{place}: {form.placeholder!r} for a text; left out"
+        if example.example_id in seen:
+            yield "repeated_id", f"{place}: the id {example.example_id!r} again; both are kept"
+        seen.add(example.example_id)
         if score is not None and not least <= score <= greatest:
-            detail = f"{table.where(index)}: {score:g} is not in {least:g}..{greatest:g}; kept"
-            yield Problem("score_out_of_range", example_id, detail)
+            yield (
+                "score_out_of_range",
+                f"{place}: {score:g} is not in {least:g}..{greatest:g}; kept",
+            )

@@ -25,28 +25,33 @@ class ClassFeatures:
     """Examples as the model gets them.
 
     Attributes:
+        texts: the N examples.
         sentences: their pieces.
-        targets: [N], the number of the label, int32, or the score, float32; 0 where it is not
-            known.
-        weights: float32 [N], what each counts in the loss.
+        targets: [N], the number of the label, int32, or the score, float32; 0 where unknown.
+        weights: float32 [N], of each in the loss.
     """
 
+    texts: Sequence[Example]
     sentences: Sentences
     targets: Ints | Floats
     weights: Floats
 
     @property
     def lengths(self) -> Ints:
-        """[N], pieces of each example."""
+        """int32 [N], pieces of each example."""
         return self.sentences.lengths
 
     def gather(self, rows: Ints, length: int, special_ids: tuple[int, int, int]) -> HostBatch:
-        """The inputs of examples, their targets and label_weights; see ``batches.Examples``."""
+        """The inputs of examples, their targets and label_weights [B]; see ``batches.Examples``."""
         return {
             **self.sentences.gather(rows, length, special_ids),
             "targets": self.targets[rows],
             "label_weights": self.weights[rows],
         }
+
+    def describe(self, rows: Ints) -> str:
+        """Names examples by their numbers, for a message."""
+        return f"the examples {', '.join(self.texts[row].example_id for row in rows)}"
 
 
 def class_features(
@@ -63,21 +68,20 @@ def class_features(
         tokenizer: of the model.
         max_seq_length: pieces of a text or pair; what is longer is cut.
         labels: names of the classes; none for scores.
-        label_weights: what an example of each class weighs; none for 1.
+        label_weights: of an example of each class in the loss; none for 1.
+
+    Raises:
+        KeyError: an example's label is not among the labels.
     """
     texts = ((example.text_a, example.text_b) for example in examples)
     sentences = encode_texts(texts, tokenizer, max_seq_length)
+    weights = np.ones(len(examples), np.float32)
     if not labels:
         scores = np.array([example.score or 0.0 for example in examples], np.float32)
-        return ClassFeatures(sentences, scores, np.ones(len(examples), np.float32))
-    targets = label_numbers(examples, labels)
-    weights = np.array(label_weights or [1.0] * len(labels), np.float32)[targets]
-    return ClassFeatures(sentences, targets, weights)
-
-
-def label_numbers(examples: Sequence[Example], labels: Sequence[str]) -> Ints:
-    """Places of the examples' labels in the list, [N]; 0 for those without."""
-    places = {label: i for i, label in enumerate(labels)}
-    return np.array(
-        [0 if example.label is None else places[example.label] for example in examples], np.int32
-    )
+        return ClassFeatures(examples, sentences, scores, weights)
+    numbers = {label: i for i, label in enumerate(labels)}
+    found = [0 if example.label is None else numbers[example.label] for example in examples]
+    targets = np.array(found, np.int32)
+    if label_weights:
+        weights = np.array(label_weights, np.float32)[targets]
+    return ClassFeatures(examples, sentences, targets, weights)

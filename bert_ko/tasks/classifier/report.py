@@ -23,6 +23,7 @@ from bert_ko.report.page import (
     finite,
     render_task_page,
 )
+from bert_ko.tasks import fine_tuning
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.scores import ClassScores, Floats, Ints, RegressionScores
 
@@ -59,43 +60,35 @@ _CURVES = {
 
 
 @dataclass(frozen=True)
-class ReportData:
+class ReportData(fine_tuning.ReportData):
     """What a report shows.
 
     Attributes:
-        title: of the page.
-        facts: of the run, in order: name and value.
         examples: N, in the order of the file.
         labels: K names; none for a regression.
         golds: [N], the number of the label, or the score.
         predictions: float32, probabilities [N, K], or scores [N].
         scores: of them.
-        metrics: records of metrics.jsonl.
-        seeds: (seed, scores) of runs that differ in their seed alone.
     """
 
-    title: str
-    facts: Sequence[tuple[str, str]]
     examples: Sequence[Example]
     labels: Sequence[str]
     golds: Ints | Floats
     predictions: Floats
     scores: ClassScores | RegressionScores
-    metrics: Sequence[Mapping[str, Any]]
-    seeds: Sequence[tuple[int, Mapping[str, float]]]
 
 
 def render_report(data: ReportData) -> str:
-    """Returns the report as HTML.
-
-    Args:
-        data: what it shows.
-    """
+    """Returns the report as HTML."""
     values = report_values(data)
     if isinstance(data.scores, ClassScores):
         headline, names = _class_headline(data.scores), _CLASS_NAMES
         listing = _class_listing(values["examples"], data.labels)
-        more = _class_values(data.scores, data.labels)
+        more: dict[str, Any] = {
+            "classes": data.scores.by_class,
+            "confusions": _confusions(data.scores),
+            "drawing": draw_confusion(data.scores.confusion, data.labels),
+        }
     else:
         headline, names = _regression_headline(data.scores, len(data.examples)), _REGRESSION_NAMES
         listing = _regression_listing(values["examples"])
@@ -108,42 +101,32 @@ def render_report(data: ReportData) -> str:
 def report_values(data: ReportData) -> dict[str, Any]:
     """Returns what the script of the page lists.
 
-    Args:
-        data: what the report shows.
-
     Returns:
         labels, and examples. Of classes: gold, the number of the label; its probability; best, the
         likeliest labels, [number, probability], the predicted one first; outcome, right or wrong.
-        Of a regression: gold and predicted. None stands for what is not finite.
+        Of a regression: gold and predicted. None replaces what is not finite.
     """
     is_regression = isinstance(data.scores, RegressionScores)
     results = _score_results(data) if is_regression else _class_results(data)
     examples = [
-        {"id": example.example_id, "texts": _texts(example), **result}
+        {"id": example.example_id, "texts": list(example.texts), **result}
         for example, result in zip(data.examples, results, strict=True)
     ]
     return {"labels": list(data.labels), "examples": examples}
 
 
-def _texts(example: Example) -> list[str]:
-    return [text for text in (example.text_a, example.text_b) if text is not None]
-
-
 def _class_results(data: ReportData) -> list[dict[str, Any]]:
     best = np.argsort(-data.predictions, axis=1, kind="stable")[:, :_BEST]
-    results = []
-    for gold, labels, row in zip(
-        data.golds.tolist(), best.tolist(), data.predictions.tolist(), strict=True
-    ):
-        results.append(
-            {
-                "gold": gold,
-                "probability": finite(row[gold], 5),
-                "best": [[label, finite(row[label], 5)] for label in labels],
-                "outcome": "right" if labels[0] == gold else "wrong",
-            }
-        )
-    return results
+    rows = zip(data.golds.tolist(), best.tolist(), data.predictions.tolist(), strict=True)
+    return [
+        {
+            "gold": gold,
+            "probability": finite(row[gold], 5),
+            "best": [[label, finite(row[label], 5)] for label in labels],
+            "outcome": "right" if labels[0] == gold else "wrong",
+        }
+        for gold, labels, row in rows
+    ]
 
 
 def _score_results(data: ReportData) -> list[dict[str, Any]]:
@@ -158,16 +141,8 @@ def _class_headline(scores: ClassScores) -> list[tuple[str, str, str]]:
     return [*figures, ("Examples", f"{total:,}", labels)]
 
 
-def _class_values(scores: ClassScores, labels: Sequence[str]) -> dict[str, Any]:
-    return {
-        "classes": scores.by_class,
-        "confusions": _confusions(scores),
-        "drawing": draw_confusion(scores.confusion, labels),
-    }
-
-
 def _confusions(scores: ClassScores) -> list[tuple[int, int, int, float]]:
-    """The mistakes that are made most often: (gold, predicted, how often, percent of the gold)."""
+    """The most frequent mistakes: (gold, predicted, count, percent of the gold)."""
     wrong = scores.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]
@@ -197,18 +172,15 @@ def _class_listing(examples: Sequence[Mapping[str, Any]], labels: Sequence[str])
         counted_choice("right", "Right", outcomes["right"]),
         counted_choice("wrong", "Wrong", outcomes["wrong"]),
     ]
-    golds = Counter(example["gold"] for example in examples)
-    predicted = Counter(example["best"][0][0] for example in examples)
-    menus = [
-        _label_menu("gold", "Gold label", labels, golds),
-        _label_menu("predicted", "Predicted label", labels, predicted),
-    ]
+    numbers = {
+        ("gold", "Gold label"): Counter(example["gold"] for example in examples),
+        ("predicted", "Predicted label"): Counter(example["best"][0][0] for example in examples),
+    }
+    menus = []
+    for (name, title), counts in numbers.items():
+        choices = [counted_choice(str(i), label, counts[i]) for i, label in enumerate(labels)]
+        menus.append(Menu(name, title, [Choice("", "Any"), *choices]))
     return Listing("examples", filters, _CLASS_ORDERS, menus)
-
-
-def _label_menu(name: str, label: str, labels: Sequence[str], counts: Counter[int]) -> Menu:
-    choices = [counted_choice(str(i), text, counts[i]) for i, text in enumerate(labels)]
-    return Menu(name, label, [Choice("", "Any"), *choices])
 
 
 def _regression_listing(examples: Sequence[Mapping[str, Any]]) -> Listing:

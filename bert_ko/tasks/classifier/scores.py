@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,35 +21,30 @@ Floats = npt.NDArray[np.floating[Any]]
 BALANCED = "balanced"
 
 
-@dataclass(frozen=True)
-class ClassScore:
-    """Of one class.
-
-    precision, recall, f1: in percent; 0 where nothing stands below the line.
-    support: the number of examples of the class.
-    predicted: the number of examples that were given the class.
-    """
+class ClassScore(NamedTuple):
+    """Scores of one class in percent, 0 where undefined, and numbers of examples."""
 
     label: str
     precision: float
     recall: float
     f1: float
-    support: int
+    support: int  # gold examples
     predicted: int
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Of a file of predicted classes; all in percent, 0 if there is no example.
+    """Of predicted classes; all in percent, 0 without examples.
 
-    accuracy: examples that were given their class.
-    macro_f1: the mean of the F1 of the classes that occur, among the golds or the predictions.
-    micro_f1: F1 over all decisions, which is the accuracy where each example has one class.
-    weighted_f1: the mean of the F1 weighted by support.
-    mcc: Matthews' correlation coefficient, from -100 to 100; 0 where it is not defined, as when all
-        golds or all predictions are the same.
-    by_class: the K classes, in the order of the labels, those that do not occur too.
-    confusion: int64 [K, K]; rows are the golds, columns the predictions.
+    Attributes:
+        accuracy: correct examples.
+        macro_f1: mean of the F1 of the classes that occur, among the golds or the predictions.
+        micro_f1: F1 over all decisions, which is the accuracy where each example has one class.
+        weighted_f1: mean of the F1, weighted by support.
+        mcc: Matthews' correlation coefficient, from -100 to 100; 0 where it is undefined, as when
+            all golds or all predictions are the same.
+        by_class: all K classes, in the order of the labels.
+        confusion: int64 [K, K]; rows are the golds, columns the predictions.
     """
 
     accuracy: float
@@ -61,20 +56,13 @@ class ClassScores:
     confusion: npt.NDArray[np.int64]
 
     def summary(self) -> dict[str, float]:
-        """Returns the scores of the whole by name, in percent."""
+        """Returns the scores over all classes by name, in percent."""
         names = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc")
         return {name: getattr(self, name) for name in names}
 
 
-@dataclass(frozen=True)
-class RegressionScores:
-    """Of a file of predicted numbers.
-
-    pearson, spearman: correlations in percent, from -100 to 100; 0 where they are not defined: all
-        golds or all predictions are the same, or there is no example.
-    mse: mean squared error, in the unit of the scores squared.
-    mae: mean absolute error, in the unit of the scores.
-    """
+class RegressionScores(NamedTuple):
+    """Of predicted numbers: correlations in percent, 0 where undefined, and mean errors."""
 
     pearson: float
     spearman: float
@@ -83,39 +71,37 @@ class RegressionScores:
 
     def summary(self) -> dict[str, float]:
         """Returns the scores by name."""
-        return asdict(self)
+        return self._asdict()
 
 
 def score_classes(golds: Ints, predictions: Ints, labels: Sequence[str]) -> ClassScores:
     """Scores predicted classes.
 
     Args:
-        golds: [N], in [0, K).
-        predictions: [N], in [0, K).
+        golds: integers [N], in [0, K).
+        predictions: the same.
         labels: K names, two or more.
 
     Source: scikit-learn, with zero_division=0; macro_f1 and weighted_f1 are those of its f1_score.
     """
-    from sklearn import metrics  # takes a second, and --help needs no score
+    from sklearn import metrics  # takes a second to import
 
     assert golds.shape == predictions.shape and golds.ndim == 1
     numbers = np.arange(len(labels))
     assert np.isin([golds, predictions], numbers).all()
     if not len(golds):
         nothing = tuple(ClassScore(label, 0.0, 0.0, 0.0, 0, 0) for label in labels)
-        confusion = np.zeros((len(labels), len(labels)), np.int64)
-        return ClassScores(0.0, 0.0, 0.0, 0.0, 0.0, nothing, confusion)
+        empty = np.zeros((len(labels), len(labels)), np.int64)
+        return ClassScores(0.0, 0.0, 0.0, 0.0, 0.0, nothing, empty)
     confusion = metrics.confusion_matrix(golds, predictions, labels=numbers)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = (
-        100 * values
-        for values in metrics.precision_recall_fscore_support(
-            golds, predictions, labels=numbers, zero_division=0
-        )[:3]
+    found = metrics.precision_recall_fscore_support(
+        golds, predictions, labels=numbers, zero_division=0
     )
+    precision, recall, f1 = (100 * values for values in found[:3])
     occurs = support + predicted > 0
     accuracy = 100 * float(metrics.accuracy_score(golds, predictions))
-    rows = zip(labels, precision, recall, f1, support, predicted, strict=True)
+    columns = (values.tolist() for values in (precision, recall, f1, support, predicted))
     return ClassScores(
         accuracy=accuracy,
         macro_f1=float(f1 @ occurs / occurs.sum()),
@@ -123,10 +109,7 @@ def score_classes(golds: Ints, predictions: Ints, labels: Sequence[str]) -> Clas
         weighted_f1=float(f1 @ support / support.sum()),
         # Of a single class scikit-learn's would be 0 with a warning.
         mcc=100 * float(metrics.matthews_corrcoef(golds, predictions)) if occurs.sum() > 1 else 0.0,
-        by_class=tuple(
-            ClassScore(label, float(p), float(r), float(f), int(n), int(m))
-            for label, p, r, f, n, m in rows
-        ),
+        by_class=tuple(map(ClassScore, labels, *columns)),
         confusion=confusion,
     )
 
@@ -135,11 +118,11 @@ def score_values(golds: Floats, predictions: Floats) -> RegressionScores:
     """Scores predicted numbers.
 
     Args:
-        golds: [N], finite.
-        predictions: [N].
+        golds: floats [N], finite.
+        predictions: floats [N].
 
     Raises:
-        ValueError: A prediction is not a finite number.
+        ValueError: a prediction is not a finite number.
 
     Source: scipy's pearsonr and rankdata.
     """
@@ -150,8 +133,8 @@ def score_values(golds: Floats, predictions: Floats) -> RegressionScores:
     num_bad = int((~np.isfinite(found)).sum())
     if num_bad:
         raise ValueError(
-            f"{num_bad:,} of {len(found):,} predictions are no finite numbers: training has "
-            "gone astray; try a smaller --learning_rate."
+            f"{num_bad:,} of {len(found):,} predictions are not finite numbers: training "
+            "diverged; try a smaller --learning_rate."
         )
     errors = found - wanted
     return RegressionScores(
@@ -163,28 +146,25 @@ def score_values(golds: Floats, predictions: Floats) -> RegressionScores:
 
 
 def format_classes(scores: ClassScores) -> str:
-    """Returns a table of the scores of the classes, in percent, and how many there are."""
-    rows = [list(asdict(score).values()) for score in scores.by_class]
+    """Returns a table of the scores of the classes, in percent, and numbers of examples."""
+    rows: list[list[object]] = [list(score) for score in scores.by_class]
     return format_table(rows, ["label", "precision", "recall", "F1", "support", "predicted"])
 
 
 def class_weights(
     mode: str, labels: Sequence[str], counts: Sequence[int]
 ) -> npt.NDArray[np.float64]:
-    """Returns what an example of each class counts in training.
+    """Returns the weight of each class in the loss, positive, float64 [K].
 
     Args:
         mode: "balanced": N / (K * count), so that all classes weigh the same; a class without
-            examples counts 1, and not among the K. Or weights by label, "label=2.0,other=0.5",
-            where the labels that are not named count 1.
+            examples has weight 1 and does not count in K. Or weights by label,
+            "label=2.0,other=0.5"; the other labels have weight 1.
         labels: K names.
-        counts: [K], examples of each in training.
-
-    Returns:
-        [K], positive.
+        counts: of each label's examples in training.
 
     Raises:
-        ValueError: It is neither, a label is unknown or stands there twice, or a weight is not a
+        ValueError: the mode is neither, a label is unknown or repeated, or a weight is not a
             positive number; the message begins with the flag.
 
     Source: scikit-learn's compute_class_weight for "balanced".
@@ -192,10 +172,10 @@ def class_weights(
     if mode == BALANCED:
         from sklearn.utils.class_weight import compute_class_weight
 
-        there = np.flatnonzero(counts)
+        present = np.flatnonzero(counts)
         golds = np.repeat(np.arange(len(labels)), counts)
         weights = np.ones(len(labels))
-        weights[there] = compute_class_weight(BALANCED, classes=there, y=golds)
+        weights[present] = compute_class_weight(BALANCED, classes=present, y=golds)
         return weights
     given: dict[str, float] = {}
     for item in mode.split(","):

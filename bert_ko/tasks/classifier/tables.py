@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -17,44 +16,34 @@ _MAX_SHOWN = 8  # names of columns in a message
 _MAX_NAME_LENGTH = 30
 
 
-class Place(NamedTuple):
-    """What stands around a line's number where a message says where something is."""
-
-    before: str  # "train.tsv:" or "train.json: data["
-    after: str = ""
-
-    def of(self, line: int) -> str:
-        """Returns the place of a line (or of a member of a list)."""
-        return f"{self.before}{line}{self.after}"
-
-
 class Table(NamedTuple):
     """A file's rows.
 
-    path: of the file.
-    columns: names of the columns; of JSON, all keys in the order of the file.
-    rows: a cell for each column: text, or a value of JSON; None where an object has no such key.
-    lines: where each row stands: its line from 1, or in a list of JSON its index from 0.
-    place: makes a place for messages of one of `lines`.
-    blank_lines: lines without anything, which are no rows.
+    Attributes:
+        path: the file.
+        columns: names of the columns; of JSON, all keys in the order of the file.
+        rows: a cell for each column: text, or a value of JSON; None for a missing key.
+        lines: the line of each row, from 1, or its index in a list of JSON, from 0.
+        blank_lines: empty lines, which are no rows.
+        list_name: of a list of JSON: "data" or ""; None for other files.
     """
 
     path: str
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
     lines: Sequence[int]
-    place: Place
     blank_lines: tuple[int, ...] = ()
+    list_name: str | None = None
 
     def where(self, index: int) -> str:
-        """Returns the place of a row for a message."""
-        return self.place.of(self.lines[index])
+        """Returns the place of a row for a message: "train.tsv:7" or "train.json: data[5]"."""
+        return _place(self.path, self.lines[index], self.list_name)
 
     def cells(self, column: str) -> list[Any]:
-        """Returns a column, which must be there.
+        """Returns a column of the table.
 
         Raises:
-            ValueError: Two columns have this name.
+            ValueError: two columns have this name.
         """
         if self.columns.count(column) > 1:
             raise ValueError(f"{self.path}: two columns have the name {column!r}.")
@@ -66,16 +55,16 @@ def read_table(path: str) -> Table:
     """Reads a table whose columns have names.
 
     Args:
-        path: Local or remote, compressed or not. Its extension says what it is. .tsv and .txt: a
+        path: local or remote, compressed or not; its extension tells the form. .tsv and .txt: a
             row a line, tabs between the cells, quotes are plain characters. .csv: RFC 4180, with
             commas and line breaks inside quotes. .jsonl: an object a line. .json: a list of
             objects, or an object with such a list as "data". The first line of .tsv, .txt and .csv
             has the names of the columns.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is none of these, not UTF-8, empty or without a row, or a row has more or
-            fewer cells than there are columns; the message has the line.
+        FileNotFoundError: the file is missing.
+        ValueError: the file has none of these forms, is not UTF-8, has no row, or a row has more
+            or fewer cells than there are columns; the message names the line.
     """
     stem, extension = os.path.splitext(path)
     if extension in COMPRESSIONS:
@@ -97,84 +86,55 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _header(path: str, cells: Sequence[str]) -> tuple[str, ...]:
-    columns = tuple(cell.strip() for cell in cells)
-    if not any(columns):
-        raise ValueError(f"{path}:1: expected the names of the columns, got an empty line.")
-    return columns
-
-
-def _check_widths(table: Table, separator: str) -> Table:
-    """Returns the table if each row has a cell for each column."""
-    width = len(table.columns)
-    if set(map(len, table.rows)) <= {width}:
-        return table
-    index = next(index for index, row in enumerate(table.rows) if len(row) != width)
-    raise ValueError(
-        f"{table.where(index)}: expected {width} cells with {separator}s between them "
-        f"({listed(table.columns)}), got {len(table.rows[index])}."
-    )
-
-
 def _read_tabs(path: str) -> Table:
-    lines = read_lines(path)
-    if not lines:
-        raise ValueError(f"{path} is empty; expected a line with the names of the columns.")
-    columns = _header(path, lines[0].split("\t"))
-    numbers: Sequence[int] = range(2, len(lines) + 1)
-    blank: tuple[int, ...] = ()
-    # A blank line of a single column is a row: a text that is empty.
-    if len(columns) > 1 and "" in lines:
-        blank = tuple(number for number in numbers if not lines[number - 1])
-        numbers = [number for number in numbers if lines[number - 1]]
-    rows = [lines[number - 1].split("\t") for number in numbers]
-    return _check_widths(Table(path, columns, rows, numbers, Place(f"{path}:"), blank), "tab")
+    rows = [line.split("\t") if line else [] for line in read_lines(path)]
+    return _from_rows(path, list(enumerate(rows, start=1)), "tab")
 
 
 def _read_commas(path: str) -> Table:
-    text = read_text(path)
-    if not text:
+    return _from_rows(path, list(_csv_rows(path, read_text(path))), "comma")
+
+
+def _from_rows(path: str, found: list[tuple[int, list[str]]], separator: str) -> Table:
+    """Makes a table of numbered lines, whose rows must have a cell for each column."""
+    if not found:
         raise ValueError(f"{path} is empty; expected a line with the names of the columns.")
-    found = list(_csv_rows(path, text))
-    columns = _header(path, found[0][1])
-    blank: tuple[int, ...] = ()
-    if len(columns) > 1:
-        blank = tuple(number for number, cells in found[1:] if not cells)
-        found = [found[0], *((number, cells) for number, cells in found[1:] if cells)]
-    numbers = [number for number, _ in found[1:]]
-    rows = [cells or [""] for _, cells in found[1:]]
-    return _check_widths(Table(path, columns, rows, numbers, Place(f"{path}:"), blank), "comma")
+    columns = tuple(map(str.strip, found[0][1]))
+    if not any(columns):
+        raise ValueError(f"{path}:1: expected the names of the columns, got an empty line.")
+    # In a table of one column, a blank line is an empty text.
+    rows = [(number, cells or [""]) for number, cells in found[1:] if cells or len(columns) == 1]
+    for number, cells in rows:
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"{path}:{number}: expected {len(columns)} cells with {separator}s between them "
+                f"({listed(columns)}), got {len(cells)}."
+            )
+    lines = [number for number, _ in rows]
+    blank = tuple(number for number, cells in found[1:] if not cells and len(columns) > 1)
+    return Table(path, columns, [cells for _, cells in rows], lines, blank)
 
 
 def _csv_rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields each row with the line that it begins in."""
+    """Yields each row with its first line."""
     lines = text.split("\n")
     ends = [line + "\n" for line in lines[:-1]]
-    # Strict: a quote that nothing closes would make one cell of the rest of the file.
+    # Strict: an unclosed quote would make one cell of the rest of the file.
     reader = csv.reader([*ends, lines[-1]] if lines[-1] else ends, strict=True)
     first = 1
-    with _csv_field_size(len(text)):
-        try:
-            for cells in reader:
-                yield first, cells
-                first = reader.line_num + 1
-        except csv.Error as error:
-            raise ValueError(
-                f"{path}:{first}: not CSV: {error} (the row goes to line {reader.line_num}). "
-                'A cell with a comma, a quote or a line break stands in quotes: "...", and a '
-                'quote in it is doubled: "".'
-            ) from None
-
-
-@contextlib.contextmanager
-def _csv_field_size(size: int) -> Iterator[None]:
-    """Lets a cell have `size` characters; the module's limit, 131,072, is one for all readers."""
-    before = csv.field_size_limit()
-    csv.field_size_limit(max(before, size))
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # one for all readers
     try:
-        yield
+        for cells in reader:
+            yield first, cells
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}:{first}: not CSV: {error} (the row ends in line {reader.line_num}). A cell "
+            'with a comma, a quote or a line break needs quotes: "...", and a quote in it is '
+            'doubled: "".'
+        ) from None
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(limit)
 
 
 def _read_json(path: str) -> Table:
@@ -182,13 +142,13 @@ def _read_json(path: str) -> Table:
     if type(value) is dict:
         key = "data"
         if key not in value:
-            there = listed(list(value)) or "nothing"
+            found = listed(list(value)) or "nothing"
             raise ValueError(
-                f'{path}: expected a list, or an object with one as "data"; there is: {there}.'
+                f'{path}: expected a list, or an object with one as "data"; found {found}.'
             )
         value = value[key]
     items = expect(value, list, f"{path}: {key or 'top level'}")
-    return _from_objects(path, items, range(len(items)), Place(f"{path}: {key}[", "]"))
+    return _from_objects(path, items, range(len(items)), (), key)
 
 
 def _read_json_lines(path: str) -> Table:
@@ -202,16 +162,25 @@ def _read_json_lines(path: str) -> Table:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{number}: not JSON: {error}.") from None
         numbers.append(number)
-    table = _from_objects(path, values, numbers, Place(f"{path}:"))
-    return table._replace(blank_lines=tuple(blank))
+    return _from_objects(path, values, numbers, tuple(blank), None)
 
 
-def _from_objects(path: str, values: Sequence[Any], lines: Sequence[int], place: Place) -> Table:
+def _from_objects(
+    path: str,
+    values: Sequence[Any],
+    lines: Sequence[int],
+    blank: tuple[int, ...],
+    list_name: str | None,
+) -> Table:
     for line, value in zip(lines, values, strict=True):
-        expect(value, dict, place.of(line))
+        expect(value, dict, _place(path, line, list_name))
     columns = tuple(dict.fromkeys(key for value in values for key in value))
     rows = [[value.get(column) for column in columns] for value in values]
-    return Table(path, columns, rows, lines, place)
+    return Table(path, columns, rows, lines, blank, list_name)
+
+
+def _place(path: str, line: int, list_name: str | None) -> str:
+    return f"{path}:{line}" if list_name is None else f"{path}: {list_name}[{line}]"
 
 
 _READERS: dict[str, Callable[[str], Table]] = {

@@ -20,8 +20,13 @@ from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.heads import HostBatch, model_specs
 from bert_ko.modeling.ops import ops
 from bert_ko.modeling.parameters import count_parameters
-from bert_ko.tasks.batches import INPUTS, BatchPlan, predictions
-from bert_ko.tasks.lengths import batch_lengths, lengths_worth_compiling
+from bert_ko.tasks.batches import (
+    INPUTS,
+    BatchPlan,
+    batch_lengths,
+    lengths_worth_compiling,
+    predictions,
+)
 from bert_ko.tasks.sentences import NOWHERE, BlockSize, Ints, Sentences
 from bert_ko.training.backend import Backend, DeviceConfig, OutputFunction, Predict
 from bert_ko.training.devices import load_backend

@@ -1,6 +1,6 @@
-"""Tags of the BIO form, and the entities that they mean.
+"""BIO tags, and the entities that they mean.
 
-A tag is "O", "B-TYPE" (an entity begins) or "I-TYPE" (it goes on). A unit is what carries a tag: a
+A tag is "O", "B-TYPE" (an entity begins) or "I-TYPE" (it continues). A unit is what has a tag: a
 character or a word.
 """
 
@@ -13,12 +13,7 @@ OUTSIDE = "O"
 
 
 class Entity(NamedTuple):
-    """A named thing.
-
-    type: such as "PS".
-    start: its first unit (or character, where that is said).
-    end: the one behind its last.
-    """
+    """A named entity: its type, such as "PS", its first unit, and the one after its last."""
 
     type: str
     start: int
@@ -26,7 +21,7 @@ class Entity(NamedTuple):
 
 
 def label_list(types: Iterable[str]) -> tuple[str, ...]:
-    """Returns the tags of some types: O, then both of each type, the types sorted.
+    """Returns the tags of types: O, then both tags of each type, the types sorted.
 
     >>> label_list(["PS", "LC"])
     ('O', 'B-LC', 'I-LC', 'B-PS', 'I-PS')
@@ -34,43 +29,39 @@ def label_list(types: Iterable[str]) -> tuple[str, ...]:
     return (OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(set(types)) for mark in "BI"))
 
 
-def repair_bio(tags: Sequence[str]) -> tuple[tuple[str, ...], int]:
+def repair_bio(tags: Sequence[str]) -> tuple[str, ...]:
     """Makes every entity begin with B, also those of IOB1, which begin with I.
 
     >>> repair_bio(["O", "I-PS", "I-PS", "I-LC"])
-    (('O', 'B-PS', 'I-PS', 'B-LC'), 2)
+    ('O', 'B-PS', 'I-PS', 'B-LC')
 
     Returns:
-        The tags, and how many were changed. entities() of both are the same.
+        Tags with the same entities().
     """
     repaired: list[str] = []
-    number = 0
-    last = ""  # type of the entity that a tag would go on with
+    last = ""  # type of the entity that an I tag would continue
     for tag in tags:
         mark, _, kind = tag.partition("-")
-        is_wrong = mark == "I" and kind != last
-        repaired.append(f"B-{kind}" if is_wrong else tag)
-        number += is_wrong
+        repaired.append(f"B-{kind}" if mark == "I" and kind != last else tag)
         last = kind
-    return tuple(repaired), number
+    return tuple(repaired)
 
 
 def entities(tags: Sequence[str], strict: bool = False) -> list[Entity]:
-    """Returns what the tags mean, in the order of the units.
+    """Returns the entities of tags, in the order of the units.
 
     >>> entities(["B-PS", "I-PS", "I-LC", "O"])
     [Entity(type='PS', start=0, end=2), Entity(type='LC', start=2, end=3)]
 
     Args:
         tags: of the units of one sentence.
-        strict: whether an I tag that continues no entity is passed over; otherwise it begins an
-            entity.
+        strict: whether an I tag that continues no entity is ignored; otherwise it begins one.
 
     Source: get_entities of seqeval 1.2.2, which follows conlleval; strict, its mode="strict" with
         scheme=IOB2.
     """
     found: list[Entity] = []
-    kind, start = "", 0  # of the entity that is open; no type where there is none
+    kind, start = "", 0  # of the open entity
     for i, tag in enumerate(tags):
         mark, _, new = tag.partition("-")
         if mark == "I" and new == kind:
@@ -91,7 +82,7 @@ def from_entities(found: Iterable[Entity], length: int) -> tuple[str, ...]:
         length: units of the sentence.
 
     Raises:
-        ValueError: an entity is empty, outside of the sentence, or covers a part of another one.
+        ValueError: an entity is empty, outside of the sentence, or overlaps another one.
     """
     tags = [OUTSIDE] * length
     last = 0
@@ -114,8 +105,7 @@ def tagged_text(text: str, spans: Iterable[Entity]) -> str:
     '<세종:PS>은 왕이다.'
 
     Args:
-        text: as it is; KLUE has no escapes, so that a text with "<", ":" or ">" of its own
-            can be looked at but not always be read back.
+        text: may contain "<", ":" and ">", which KLUE does not escape.
         spans: in characters, in any order, without overlaps.
     """
     parts: list[str] = []

@@ -1,14 +1,13 @@
 """Tagged sentences as they are published: KLUE-NER, Naver's challenge, CoNLL; and plain ones.
 
-Offsets are characters of a sentence's text. KLUE's text is the one of the file; in the formats that
-give words alone it is the words with one blank between them. Nothing else is normalised.
+Offsets are characters of a sentence's text. Of formats with words, the text is the words with one
+blank between them. Nothing else is normalised.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
@@ -18,60 +17,34 @@ from bert_ko.text_lines import open_lines, read_lines
 
 FileFormat = Literal["auto", "klue", "naver", "conll"]
 Unit = Literal["character", "word"]
-ProblemKind = Literal[
-    "ill_formed_tag",  # an I tag that continues no entity; one problem a tag
-    "repeated_id",
-    "empty_sentence",  # an id without characters
-]
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence and its units: what carries a tag, a character or a word.
+    """A sentence and its units: what has a tag, a character or a word."""
 
-    sentence_id: what the file says, or the number of its line.
-    text: the units, with what stands between them.
-    starts: first character of each unit in the text.
-    ends: the character behind its last.
-    tags: of each unit, such as "B-PS", every entity beginning with B; none if they are unknown.
-    line: its first one in the file.
-    """
-
-    sentence_id: str
+    sentence_id: str  # or the number of its line
     text: str
-    starts: tuple[int, ...]
+    starts: tuple[int, ...]  # of each unit in the text
     ends: tuple[int, ...]
-    tags: tuple[str, ...]
-    line: int
+    tags: tuple[str, ...]  # of each unit, every entity beginning with B; none if unknown
 
     def spans(self, tags: Sequence[str]) -> list[Entity]:
-        """Returns the entities of some tags of its units, in characters of the text."""
+        """Returns the entities of tags of its units, in characters of the text."""
         return [
             Entity(kind, self.starts[start], self.ends[end - 1])
             for kind, start, end in entities(tags)
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something in a file that is not as it should be, and was mended or passed over.
-
-    detail: what was found where, in one line.
-    """
-
-    kind: ProblemKind
-    sentence_id: str
-    detail: str
-
-
 @dataclass(frozen=True)
 class Dataset:
-    """A file of tagged sentences."""
+    """A file of tagged sentences; what was odd in it by kind, each with its place."""
 
     path: str
     unit: Unit
     sentences: tuple[Sentence, ...]
-    problems: tuple[Problem, ...]
+    problems: Mapping[str, Sequence[str]]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,13 +52,9 @@ class Dataset:
         tags = {tag for sentence in self.sentences for tag in sentence.tags}
         return label_list(tag[2:] for tag in tags if tag != OUTSIDE)
 
-    def problem_counts(self) -> dict[ProblemKind, int]:
-        """Returns how often each kind of problem was found, in the order of the file."""
-        return dict(Counter(problem.kind for problem in self.problems))
-
 
 def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
-    """Reads tagged sentences; I tags that continue no entity are mended and counted.
+    """Reads tagged sentences; I tags that continue no entity are repaired and counted.
 
     Args:
         path: UTF-8 text, local or remote, compressed or not.
@@ -93,13 +62,13 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
             TAB TAG, then an empty line. naver: lines of SENTENCE TAB TAGS, with blanks between
             them, or sentences of lines of NUMBER TAB WORD TAB TAG; tags such as PER-B or PER_B, and
             "-" for O. conll: sentences of lines that begin with a token and end with its tag,
-            tabs or blanks between the columns; the tags are IOB1, IOB2 or bare types. auto: what
-            the first lines look like.
+            tabs or blanks between the columns; the tags are IOB1, IOB2 or bare types. auto: found
+            by the first lines.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has no sentence, or a line is not of this form or not UTF-8; the message
-            names the line.
+        FileNotFoundError: the file is missing.
+        ValueError: the file has no sentence, or a line does not have this form or is not UTF-8;
+            the message names the line.
 
     Source: the files of KLUE-benchmark/KLUE (klue-ner-v1.1), naver/nlp-challenge (missions/ner) and
         the shared tasks of CoNLL 2002 and 2003.
@@ -109,22 +78,18 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
         raise ValueError(f"{path} is empty; expected tagged sentences.")
     chosen = detect(path, lines) if file_format == "auto" else file_format
     unit: Unit = "character" if chosen == "klue" else "word"
-    return _Builder(path, unit).build(PARSERS[chosen](path, lines))
+    return _build(path, unit, PARSERS[chosen](path, lines))
 
 
 def read_texts(path: str) -> Iterator[Sentence]:
-    """Reads sentences without tags, a line each; their units are characters.
+    """Yields a sentence without tags for each line that is not blank, as soon as it is read.
 
     Args:
         path: UTF-8 text, local or remote, compressed or not; "-" is standard input.
 
-    Yields:
-        For each line that has more than blanks, as soon as it is read, a sentence: all of the line
-        but its end; its id is the line's number.
-
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is not UTF-8, with its number.
+        FileNotFoundError: the file is missing.
+        ValueError: a line is not UTF-8.
     """
     with open_lines(path) as lines:
         for text in lines:
@@ -133,58 +98,37 @@ def read_texts(path: str) -> Iterator[Sentence]:
 
 
 def plain_sentence(text: str, number: int) -> Sentence:
-    """Returns a sentence without tags, whose units are characters.
-
-    Args:
-        text: as it is.
-        number: of its line.
-    """
+    """Returns the text of a line as a sentence without tags, whose units are characters."""
     starts, ends = range(len(text)), range(1, len(text) + 1)
-    return Sentence(str(number), text, tuple(starts), tuple(ends), (), number)
+    return Sentence(str(number), text, tuple(starts), tuple(ends), ())
 
 
-@dataclass
-class _Builder:
-    """Makes sentences of the blocks of one file; gathers problems on the way."""
+def _build(path: str, unit: Unit, blocks: Iterable[Block]) -> Dataset:
+    sentences: list[Sentence] = []
+    problems: dict[str, list[str]] = {}
+    seen: set[str] = set()
 
-    path: str
-    unit: Unit
-    _problems: list[Problem] = field(default_factory=list)
+    def report(kind: str, line: int, what: str) -> None:
+        problems.setdefault(kind, []).append(f"{path}:{line}: {what}")
 
-    def build(self, blocks: Iterable[Block]) -> Dataset:
-        sentences: list[Sentence] = []
-        seen: set[str] = set()
-        for block in blocks:
-            name = block.sentence_id or str(block.line)
-            if name in seen:
-                self._report("repeated_id", name, block.line, "the id stands there again")
-            seen.add(name)
-            if block.rows:
-                sentences.append(self._sentence(block, name))
-            else:
-                self._report("empty_sentence", name, block.line, "no characters follow")
-        if not sentences:
-            raise ValueError(f"{self.path} has no sentence; expected tagged sentences.")
-        return Dataset(self.path, self.unit, tuple(sentences), tuple(self._problems))
-
-    def _report(self, kind: ProblemKind, sentence_id: str, line: int, what: str) -> None:
-        self._problems.append(Problem(kind, sentence_id, f"{self.path}:{line}: {what}"))
-
-    def _sentence(self, block: Block, name: str) -> Sentence:
-        tags, number = repair_bio([row.tag for row in block.rows])
-        changed = zip(block.rows, tags, strict=True) if number else ()
-        for row, tag in changed:
+    for block in blocks:
+        name = block.sentence_id or str(block.line)
+        if name in seen:
+            report("repeated_id", block.line, f"the id {name} is repeated")
+        seen.add(name)
+        if not block.rows:
+            report("empty_sentence", block.line, "no characters follow")
+            continue
+        tags = repair_bio([row.tag for row in block.rows])
+        for row, tag in zip(block.rows, tags, strict=True):
             if row.tag != tag:
                 what = f"{row.tag} of {row.text!r} continues no entity; read as {tag}"
-                self._report("ill_formed_tag", name, row.line, what)
-        gap = " " if self.unit == "word" else ""
+                report("ill_formed_tag", row.line, what)
+        gap = " " if unit == "word" else ""
         units = [row.text for row in block.rows]
         ends = list(accumulate(len(unit) + len(gap) for unit in units))
-        return Sentence(
-            sentence_id=name,
-            text=gap.join(units),
-            starts=tuple([0, *ends[:-1]]),
-            ends=tuple(end - len(gap) for end in ends),
-            tags=tags,
-            line=block.line,
-        )
+        starts, stops = (0, *ends[:-1]), tuple(end - len(gap) for end in ends)
+        sentences.append(Sentence(name, gap.join(units), starts, stops, tags))
+    if not sentences:
+        raise ValueError(f"{path} has no sentence; expected tagged sentences.")
+    return Dataset(path, unit, tuple(sentences), problems)

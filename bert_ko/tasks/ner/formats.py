@@ -12,11 +12,12 @@ _LOOKED_AT = 200  # lines that decide about the format
 _DOCUMENT_START = "-DOCSTART-"
 _BIO_TAG = re.compile(r"O|[BI]-\w\S*")
 _REVERSED_TAG = re.compile(r"(\w\S*?)[-_]([BI])")
+_NAVER_TAG = re.compile(rf"-|{_BIO_TAG.pattern}|{_REVERSED_TAG.pattern}")
 _BARE_TYPE = re.compile(r"[^\W\d_]\w+")
 
 
 class Row(NamedTuple):
-    """A unit as it stands in a line."""
+    """A unit with its tag, and the number of its line."""
 
     text: str
     tag: str
@@ -24,7 +25,7 @@ class Row(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A sentence as it stands in a file; sentence_id is "" if the file gives none."""
+    """A sentence of a file; sentence_id is "" if the file gives none."""
 
     sentence_id: str
     line: int
@@ -35,17 +36,17 @@ Parser = Callable[[str, list[str]], Iterator[Block]]
 
 
 def detect(path: str, lines: list[str]) -> KnownFormat:
-    """Returns the format that the first lines of a file have.
+    """Returns the format of a file by its first lines.
 
     Raises:
-        ValueError: they look like none of them.
+        ValueError: they have none of the formats.
     """
     rows = [line for line in lines if line.strip()][:_LOOKED_AT]
     if rows[0].startswith(("##", _DOCUMENT_START)):
         return "klue" if rows[0].startswith("##") else "conll"
     if _are_numbered(lines) or any(_is_tagged_line(row) for row in rows):
         return "naver"
-    # Words of one syllable are many, but not so many one after the other.
+    # A single word of one syllable is common, a column of nothing else is not.
     if all(row[1:2] == "\t" and "\t" not in row[2:].rstrip() for row in rows if row[:2] != "##"):
         return "klue"
     columns = [_columns(row) for row in rows]
@@ -68,44 +69,33 @@ def _are_numbered(lines: list[str]) -> bool:
 
 def _is_tagged_line(line: str) -> bool:
     """Whether this is a sentence of several words, and a tag for each."""
-    columns = _tab_columns(line)
-    if len(columns) != 2:
+    columns = [_words(column) for column in _tab_columns(line)]
+    if len(columns) != 2 or not 1 < len(columns[0]) == len(columns[1]):
         return False
-    words, tags = _words(columns[0]), _words(columns[1])
-    return 1 < len(words) == len(tags) and all(
-        tag == "-" or _BIO_TAG.fullmatch(tag) or _REVERSED_TAG.fullmatch(tag) for tag in tags
-    )
+    return all(map(_NAVER_TAG.fullmatch, columns[1]))
 
 
 def _parse_klue(path: str, lines: list[str]) -> Iterator[Block]:
     sentence_id, start, rows = "", 0, list[Row]()
     is_head = True  # comments there may have a tab, but are no sentence
     for number, line in enumerate([*lines, ""], start=1):
-        if line.startswith("##"):
-            name, tab, _ = line[2:].partition("\t")
-            if not tab:
-                continue
+        name, tab, _ = line[2:].partition("\t") if line.startswith("##") else ("", "", "")
+        is_end = not line.strip(" \t") and not line.startswith(" \t")  # a blank without a tag
+        if tab or is_end:
             if rows or (start and not is_head):
                 yield Block(sentence_id, start, rows)
-                rows = []
-            sentence_id, start = name.strip(), number
-        elif not line.strip(" \t") and not line.startswith(" \t"):  # a blank without a tag
-            if rows or (start and not is_head):
-                yield Block(sentence_id, start, rows)
-            sentence_id, start, rows = "", 0, []
-        else:
+            sentence_id, start, rows = name.strip(), number if tab else 0, []
+        elif not line.startswith("##"):
             is_head = False
             start = start or number
-            rows.append(_klue_row(path, line, number))
-
-
-def _klue_row(path: str, line: str, number: int) -> Row:
-    tag = line[2:].strip()
-    if line[1:2] != "\t" or not tag or "\t" in tag:
-        raise ValueError(
-            f"{path}:{number}: expected CHARACTER, a tab and TAG (KLUE's form), got {line[:60]!r}."
-        )
-    return Row(line[0], _bio_tag(tag, f"{path}:{number}"), number)
+            place, tag = f"{path}:{number}", line[2:].strip()
+            if line[1:2] != "\t" or not tag or "\t" in tag:
+                raise ValueError(
+                    f"{place}: expected CHARACTER, a tab and TAG (KLUE's form), got {line[:60]!r}."
+                )
+            if not _BIO_TAG.fullmatch(tag):
+                raise ValueError(f"{place}: the tag must be O, B-TYPE or I-TYPE, got {tag!r}.")
+            rows.append(Row(line[0], tag, number))
 
 
 def _parse_naver(path: str, lines: list[str]) -> Iterator[Block]:
@@ -194,24 +184,18 @@ def _words(text: str) -> list[str]:
     return [word for word in text.split(" ") if word]  # not split(): a word may have U+00A0
 
 
-def _bio_tag(tag: str, place: str) -> str:
-    if not _BIO_TAG.fullmatch(tag):
-        raise ValueError(f"{place}: the tag must be O, B-TYPE or I-TYPE, got {tag!r}.")
-    return tag
-
-
 def _naver_tag(tag: str, place: str) -> str:
     if tag == "-":
         return "O"
     if match := _REVERSED_TAG.fullmatch(tag):
         return f"{match[2]}-{match[1]}"
-    if not _BIO_TAG.fullmatch(tag):  # the usual order is clear enough
+    if not _BIO_TAG.fullmatch(tag):  # the usual order is accepted
         raise ValueError(f"{place}: the tag must be O, -, TYPE-B or TYPE-I, got {tag!r}.")
     return tag
 
 
 def _conll_tag(tag: str, last: str, place: str) -> str:
-    """Args: last: what stands at the unit before, "" if there is none."""
+    """Args: last: the tag in the line before, "" at the start of a sentence."""
     if _BIO_TAG.fullmatch(tag):
         return tag
     if _REVERSED_TAG.fullmatch(tag) or not _BARE_TYPE.fullmatch(tag):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from bert_ko.report.curves import metric_curves
 from bert_ko.report.page import (
@@ -17,9 +17,12 @@ from bert_ko.report.page import (
     dataset_problems,
     render_task_page,
 )
-from bert_ko.tasks.ner.errors import ErrorKind, find_errors
+from bert_ko.tasks import fine_tuning
+from bert_ko.tasks.ner.bio import Entity
 from bert_ko.tasks.ner.examples import Dataset
 from bert_ko.tasks.ner.scores import Scores
+
+ErrorKind = Literal["type", "boundary", "both", "missed", "spurious"]
 
 _SCORE_NAMES = {
     "f1": "Entity F1",
@@ -48,34 +51,16 @@ _CURVES = {
 
 
 @dataclass(frozen=True)
-class ReportData:
-    """What a report shows.
+class ReportData(fine_tuning.ReportData):
+    """What a report shows: sentences with gold tags, predicted tags of their units, and scores."""
 
-    Attributes:
-        title: of the page.
-        facts: of the run, in order: name and value.
-        dataset: sentences with gold tags.
-        predictions: tags of the units of each sentence.
-        scores: of them.
-        metrics: records of metrics.jsonl.
-        seeds: (seed, scores) of runs that differ in their seed alone, in percent.
-    """
-
-    title: str
-    facts: Sequence[tuple[str, str]]
     dataset: Dataset
     predictions: Sequence[tuple[str, ...]]
     scores: Scores
-    metrics: Sequence[Mapping[str, Any]]
-    seeds: Sequence[tuple[int, Mapping[str, float]]]
 
 
 def render_report(data: ReportData) -> str:
-    """Returns the report as HTML.
-
-    Args:
-        data: what it shows.
-    """
+    """Returns the report as HTML."""
     values = report_values(data)
     sentences = values["sentences"]
     page = Page(
@@ -92,8 +77,12 @@ def render_report(data: ReportData) -> str:
     return render_task_page(
         "tasks/ner",
         page,
-        other_scores=_other_scores(data.scores),
-        problems=dataset_problems(data.dataset.problem_counts().items()),
+        other_scores=[
+            ("Entity macro F1", f"{data.scores.macro_f1:.2f}"),
+            ("Entity F1, weighted by type", f"{data.scores.weighted_f1:.2f}"),
+            ("Right tags, percent", f"{data.scores.accuracy:.2f}"),
+        ],
+        problems=dataset_problems((k, len(v)) for k, v in data.dataset.problems.items()),
         types=data.scores.by_type,
         kinds=_ERROR_LABELS,
         errors=Counter(errors),
@@ -104,11 +93,8 @@ def render_report(data: ReportData) -> str:
 def report_values(data: ReportData) -> dict[str, Any]:
     """Returns what the script of the page lists.
 
-    Args:
-        data: what the report shows.
-
     Returns:
-        kinds, what people read of each kind of error, and sentences. An entity is [type, start,
+        kinds, the labels of each kind of error, and sentences. An entity is [type, start,
         end] in characters of the text, an error its kind, type, gold and predicted entity or None.
     """
     sentences = []
@@ -122,13 +108,8 @@ def report_values(data: ReportData) -> dict[str, Any]:
                 "golds": golds,
                 "predicted": predicted,
                 "errors": [
-                    {
-                        "kind": error.kind,
-                        "type": error.type,
-                        "gold": error.gold,
-                        "predicted": error.predicted,
-                    }
-                    for error in errors
+                    {"kind": e.kind, "type": e.type, "gold": e.gold, "predicted": e.predicted}
+                    for e in errors
                 ],
             }
         )
@@ -142,14 +123,6 @@ def _headline(scores: Scores, unit: str) -> list[tuple[str, str, str]]:
         ("KLUE's character macro F1", f"{scores.klue_char_macro_f1:.2f}", "mean over the tags"),
         ("KLUE's entity macro F1", f"{scores.klue_entity_macro_f1:.2f}", "mean over the types"),
         ("Sentences", f"{scores.num_sentences:,}", f"{scores.num_units:,} {unit}s"),
-    ]
-
-
-def _other_scores(scores: Scores) -> list[tuple[str, str]]:
-    return [
-        ("Entity macro F1", f"{scores.macro_f1:.2f}"),
-        ("Entity F1, weighted by type", f"{scores.weighted_f1:.2f}"),
-        ("Right tags, percent", f"{scores.accuracy:.2f}"),
     ]
 
 
@@ -167,3 +140,70 @@ def _listing(sentences: Sequence[Mapping[str, Any]], types: Sequence[str]) -> Li
     ]
     menu = Menu("type", "Type", [Choice("", "Any"), *(Choice(type, type) for type in types)])
     return Listing("sentences", filters, _ORDERS, [menu])
+
+
+class Error(NamedTuple):
+    """A gold and a predicted entity that overlap but differ, or one of them alone.
+
+    The kind says what is wrong: the type, the boundary or both; or the entity is missed (only gold)
+    or spurious (only predicted).
+    """
+
+    kind: ErrorKind
+    gold: Entity | None
+    predicted: Entity | None
+
+    @property
+    def type(self) -> str:
+        """The type that the error counts for: of the gold entity, else of the predicted one."""
+        entity = self.gold or self.predicted
+        assert entity
+        return entity.type
+
+
+def find_errors(golds: Sequence[Entity], predicted: Sequence[Entity]) -> list[Error]:
+    """Compares the entities of a sentence.
+
+    Args:
+        golds: without overlaps.
+        predicted: without overlaps.
+
+    Returns:
+        Errors in the order of the text; every wrong entity is in one of them. Of several that
+        overlap it, an entity is paired with one of its own type, else with the longest overlap,
+        else with the first; the others are missed or spurious.
+    """
+    right = set(golds) & set(predicted)
+    golds_left = [entity for entity in golds if entity not in right]
+    predicted_left = [entity for entity in predicted if entity not in right]
+    pairs = [(gold, found) for gold in golds_left for found in predicted_left]
+    errors: list[Error] = []
+    for gold, found in sorted(filter(_overlap, pairs), key=_closeness):
+        if gold in golds_left and found in predicted_left:
+            golds_left.remove(gold)
+            predicted_left.remove(found)
+            errors.append(Error(_kind(gold, found), gold, found))
+    errors += [Error("missed", gold, None) for gold in golds_left]
+    errors += [Error("spurious", None, found) for found in predicted_left]
+    return sorted(errors, key=_start)
+
+
+def _overlap(pair: tuple[Entity, Entity]) -> int:
+    gold, found = pair
+    return max(0, min(gold.end, found.end) - max(gold.start, found.start))
+
+
+def _closeness(pair: tuple[Entity, Entity]) -> tuple[bool, int, int, int]:
+    gold, found = pair
+    return (gold.type != found.type, -_overlap(pair), gold.start, found.start)
+
+
+def _kind(gold: Entity, found: Entity) -> ErrorKind:
+    if gold[1:] == found[1:]:
+        return "type"
+    return "boundary" if gold.type == found.type else "both"
+
+
+def _start(error: Error) -> tuple[int, int]:
+    starts = [entity.start for entity in (error.gold, error.predicted) if entity]
+    return min(starts), max(starts)

@@ -11,14 +11,15 @@ from bert_ko.tasks.settings import LabelFlags
 
 @dataclass(frozen=True)
 class NerFlags(LabelFlags):
-    """Formats, and how tags hang together."""
+    """Formats of files, and the CRF."""
 
     remembered = ("max_seq_length", "use_crf")
 
     file_format: FileFormat = flag(
         "auto",
         help="Of the files: klue, a character and its tag a line; naver, SENTENCE tab TAGS, or "
-        "number, word and tag a line; conll, a token and its tag a line. auto looks.",
+        "number, word and tag a line; conll, a token and its tag a line; auto, any of them, found "
+        "by the first lines.",
         affects_output=False,
     )
     extra_train_file: tuple[str, ...] = flag(

@@ -3,223 +3,169 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from bert_ko import files
-from bert_ko.json_files import format_json
-from bert_ko.modeling.heads import TAG_CRF, Metrics, TagHead
-from bert_ko.tasks.batches import Ints
-from bert_ko.tasks.fine_tuning import (
-    FineTuneTask,
-    TrainingData,
-    file_identities,
-    file_identity,
-    reporter,
-)
-from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence, read_texts
+from bert_ko.display import shown_list
+from bert_ko.modeling.heads import TAG_CRF, TagHead
+from bert_ko.progress import warn
+from bert_ko.tasks.fine_tuning import Report, file_identity, reporter
+from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
+from bert_ko.tasks.ner.bio import OUTSIDE, label_list
+from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence, read_dataset, read_texts
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_features
-from bert_ko.tasks.ner.reading import (
-    find_labels,
-    read_split,
-    read_training,
-    refuse_other_crf,
-    warn_of_other_tags,
-)
 from bert_ko.tasks.ner.report import ReportData, render_report
 from bert_ko.tasks.ner.scores import Scores, format_types, score, score_values
 from bert_ko.tasks.ner.settings import NerFlags
-from bert_ko.tasks.ner.tagger import Tagger, record
+from bert_ko.tasks.ner.tagger import Tagger, tagged_lines
+from bert_ko.tasks.settings import Split, draw_examples, weights_place
 from bert_ko.training.labels import Labels
-from bert_ko.training.metrics import METRICS_NAME, read_metrics
-from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.session import Results, Trained
+from bert_ko.training.model_files import ModelFiles, remembered_flags
 
-EVALUATED_NAME = "eval_predictions"
-PREDICTED_NAME = "test_predictions"
+# In --data_dir, in this order: names for files cut by hand, and those that KLUE publishes.
+_NAMES = ("{}.tsv", "{}.txt", "{}.conll", "klue-ner-v1.1_{}.tsv", "klue-ner-v1_{}.tsv")
 
 
-class Texts(NamedTuple):
-    """A file of sentences, cut into pieces."""
-
-    dataset: Dataset
-    features: TagFeatures
-
-    def describe(self, rows: Ints) -> str:
-        """Names the sentences of stretches by their numbers."""
-        owners = self.features.owners[rows]
-        return f"the sentences {', '.join(self.dataset.sentences[i].sentence_id for i in owners)}"
-
-
-class NerTask(FineTuneTask):
+class NerTask(LabelTask):
     """Tags of named entities; see training.session.Task."""
 
     config: NerFlags
-    labels: Labels
     main_metric = "f1"
     tokenized = "the sentences are cut with"
+    labeller = Tagger
+    noun = "sentences"
+    found = "entities"
+    prompt = "a sentence"
 
     def __init__(self, config: NerFlags, model: ModelFiles):
-        """Reads and cuts the files that a command line needs.
+        """See LabelTask.
 
         Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: a file is of another form, no tags are known, or the weights are another
-                head's.
+            ValueError: the weights were trained with a CRF and are used without one, or the other
+                way round, which would give other tags without any error.
         """
+        place = weights_place(config)
+        used_crf = remembered_flags(place).get("use_crf", config.use_crf)
+        if not config.do_train and used_crf != config.use_crf:
+            how, what = ("with", "give") if used_crf else ("without", "leave out")
+            raise ValueError(f"{place} was trained {how} --use_crf; {what} the flag.")
         super().__init__(config, model)
-        if not config.do_train:
-            refuse_other_crf(config)
-        train = read_training(config) if config.do_train else None
-        evaluation = read_split(config, "dev") if config.evaluates else None
-        test = read_split(config, "test") if config.do_predict else None
-        self.labels = find_labels(config, train)
-        self.head = TagHead(self.labels, config.use_crf)
         self.rate_multiples = ((TAG_CRF, config.crf_learning_rate_multiple),)
-        warn_of_other_tags(evaluation, self.labels)
-        if train is not None:
-            texts = self._cut(train, self.labels)
-            if not len(texts.features.lengths):
-                raise ValueError(f"{train.path} has no sentence with pieces to train on.")
-            self.training = TrainingData(train.path, texts.features, texts.describe)
-        self._evaluated = self._cut(evaluation) if evaluation is not None else None
-        self._predicted = self._cut(test) if test is not None else None
-        decides = evaluation is not None and config.eval_every_steps is not None
-        self.identity = {
-            **file_identities(
-                {
-                    "train_file": train.path if train else None,
-                    "eval_file": evaluation.path if evaluation and decides else None,
-                }
-            ),
-            "extra_train_file": [file_identity(path) for path in config.extra_train_file],
-        }
+        extra = list(map(file_identity, config.extra_train_file))
+        self.identity = {**self.identity, "extra_train_file": extra}
 
-    @property
-    def batch_sizes(self) -> Sequence[str]:
-        """Flags of the batches that are predicted."""
-        found = ["eval_batch_size"] if self.config.evaluates else []
-        return [*found, *super().batch_sizes]
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether ``finish`` has anything to do."""
-        config = self.config
-        return config.do_eval or config.do_predict or config.is_trial
-
-    def _cut(self, dataset: Dataset, labels: Labels = ()) -> Texts:
-        length = self.config.max_seq_length
-        return Texts(dataset, tag_features(dataset.sentences, self.tokenizer, length, labels))
-
-    def _tagger(self, model: Trained) -> Tagger:
-        config = self.config
-        plan = self.plan(config.predict_batch_size, None)
-        return Tagger(self.tokenizer, self.labels, config.max_seq_length, plan, model.predict)
-
-    def _tag(
-        self, tagger: Tagger, texts: Texts, batch_size: int, label: str | None = None
-    ) -> list[Tagged]:
-        plan = self.plan(batch_size, texts.features.lengths)
-        return tagger.compute(texts.dataset.sentences, texts.features, plan, label)
-
-    def evaluate(self, model: Trained) -> Metrics:
-        """See Task."""
-        assert self._evaluated is not None
-        found = self._tag(self._tagger(model), self._evaluated, self.config.eval_batch_size)
-        return _result_values(self._score(self._evaluated, found))
-
-    def finish(self, model: Trained, folder: str, step: int) -> Results | None:
-        """See Task."""
-        config, tagger = self.config, self._tagger(model)
-        if self._predicted is not None:
-            self._predict_and_write(tagger, self._predicted, folder)
-        results = None
-        if config.do_eval and self._evaluated is not None:
-            results = self._report(tagger, self._evaluated, folder, step)
-        if config.input_file is not None:
-            sentences = list(read_texts(config.input_file))
-            for found in _records(tagger, sentences):
-                print(format_json(found))
-        if config.interactive:
-            _converse(tagger, sys.stdin)
-        return results
-
-    def _score(self, texts: Texts, found: Sequence[Tagged]) -> Scores:
-        golds = [sentence.tags for sentence in texts.dataset.sentences]
-        labels = dict.fromkeys([*self.labels, *texts.dataset.labels])
-        return score(golds, [tagged.tags for tagged in found], list(labels))
-
-    def _report(self, tagger: Tagger, texts: Texts, folder: str, step: int) -> Results:
-        """Evaluates, and writes predictions."""
-        start = time.perf_counter()
-        found = self._tag(tagger, texts, self.config.eval_batch_size, "evaluating")
-        seconds = time.perf_counter() - start
-        scores = self._score(texts, found)
-        sentences = texts.dataset.sentences
-        write_tagged(os.path.join(folder, EVALUATED_NAME), sentences, found)
-        print(format_types(scores))
-        print(f"{len(sentences):,} sentences in {seconds:.1f} s")
-        data = ReportData(
-            title=f"{os.path.basename(texts.dataset.path)}: entities of {os.path.abspath(folder)}",
-            facts=[
-                ("sentences", texts.dataset.path),
-                *self.run_facts(step, seconds),
-                ("CRF", "yes" if self.config.use_crf else "no"),
-            ],
-            dataset=texts.dataset,
-            predictions=[tagged.tags for tagged in found],
-            scores=scores,
-            metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
-            seeds=(),
+    def read_file(self, split: Split, path: str | None) -> Dataset:
+        """See LabelTask."""
+        names = [name.format(split) for name in _NAMES]
+        path = path or find_file(self.config.data_dir, names, split)
+        dataset = read_dataset(path, self.config.file_format)
+        count = sum(tag.startswith("B-") for one in dataset.sentences for tag in one.tags)
+        print(
+            f"{path}: {len(dataset.sentences):,} sentences, {count:,} entities, "
+            f"a tag a {dataset.unit}",
+            flush=True,
         )
-        return Results(_result_values(scores), reporter(data, render_report, "sentences"))
+        warn_of_problems(dataset)
+        if split == "test":
+            untagged = [replace(sentence, tags=()) for sentence in dataset.sentences]
+            return replace(dataset, sentences=tuple(untagged))
+        return dataset
 
-    def _predict_and_write(self, tagger: Tagger, texts: Texts, folder: str) -> None:
-        """Writes test_predictions.txt and test_predictions.jsonl."""
-        found = self._tag(tagger, texts, self.config.predict_batch_size, "predicting")
-        path = os.path.join(folder, PREDICTED_NAME)
-        untagged = [replace(sentence, tags=()) for sentence in texts.dataset.sentences]
-        write_tagged(path, untagged, found)
-        print(f"{len(found):,} sentences predicted: {path}.jsonl, {path}.txt")
+    def read_training(self) -> Dataset:
+        """Reads --train_file and --extra_train_file, or as many sentences as are wanted."""
+        first: Dataset = super().read_training()
+        sentences = list(first.sentences)
+        for path in self.config.extra_train_file:
+            other = self.read_file("train", path)
+            if other.unit != first.unit:
+                raise ValueError(
+                    f"--extra_train_file: {path} has a tag a {other.unit}, but {first.path} a tag "
+                    f"a {first.unit}."
+                )
+            missing = sorted({tag[2:] for tag in first.labels} - {tag[2:] for tag in other.labels})
+            if missing:
+                warn(
+                    f"{path} has no entity of type {', '.join(missing)}: what {first.path} calls "
+                    "so is O there, or another type",
+                )
+            sentences += other.sentences
+        chosen = draw_examples(self.config, len(sentences))
+        if len(chosen) < len(sentences):
+            print(f"trained on {len(chosen):,} of {len(sentences):,} (--max_train_examples)")
+        return replace(first, sentences=tuple(sentences[i] for i in chosen), problems={})
+
+    def read_texts(self, path: str) -> Sequence[Sentence]:
+        """See LabelTask."""
+        return list(read_texts(path))
+
+    def set_labels(self, train: Dataset | None, evaluation: Dataset | None) -> None:
+        """See LabelTask."""
+        self.labels = self.find_labels(train, _training_labels)
+        others = [label for label in self.labels if not re.fullmatch(r"O|[BI]-.+", label)]
+        if others:
+            raise ValueError(
+                f"the labels of {weights_place(self.config)} must be O, B-TYPE or I-TYPE, got "
+                f"{shown_list(others, 3)}; give weights that were trained for tags."
+            )
+        self.head = TagHead(self.labels, self.config.use_crf)
+        others = [
+            tag for tag in (evaluation.labels if evaluation else ()) if tag not in self.labels
+        ]
+        if evaluation is not None and others:
+            warn(
+                f"{evaluation.path}: the model does not know the tags {shown_list(others)}; it "
+                "never predicts them",
+            )
+
+    def cut(self, dataset: Dataset, is_training: bool = False) -> TagFeatures:
+        """See LabelTask."""
+        labels = self.labels if is_training else ()
+        length = self.config.max_seq_length
+        features = tag_features(dataset.sentences, self.tokenizer, length, labels)
+        if is_training and not len(features.lengths):
+            raise ValueError(f"{dataset.path} has no sentence with pieces to train on.")
+        return features
+
+    def score(self, texts: Texts, found: Sequence[Tagged]) -> tuple[Scores, dict[str, float]]:
+        """See LabelTask; scores are in percent."""
+        golds = [sentence.tags for sentence in texts.dataset.sentences]
+        labels = list(dict.fromkeys([*self.labels, *texts.dataset.labels]))
+        scores = score(golds, [tagged.tags for tagged in found], labels)
+        return scores, {**score_values(scores), "total": float(scores.num_sentences)}
+
+    def write(self, folder: str, split: str, records: Sequence[Any], found: Any) -> str:
+        """Writes the records, and the tagged sentences as text."""
+        path = os.path.join(folder, f"{split}_predictions.txt")
+        files.write_atomic(path, tagged_lines(records))
+        return f"{super().write(folder, split, records, found)}, {path}"
+
+    def report(
+        self,
+        texts: Texts,
+        found: Sequence[Tagged],
+        scores: Scores,
+        folder: str,
+        shared: dict[str, Any],
+    ) -> Report:
+        """See LabelTask."""
+        print(format_types(scores))
+        shared["facts"].append(("CRF", "yes" if self.config.use_crf else "no"))
+        predictions = [tagged.tags for tagged in found]
+        data = ReportData(**shared, dataset=texts.dataset, predictions=predictions, scores=scores)
+        return reporter(data, render_report, self.noun)
+
+    def answer(self, labeller: Tagger, text: str) -> str:
+        """See LabelTask."""
+        sentences = [plain_sentence(text, 1)]
+        found = labeller.compute(labeller.cut(sentences))
+        return f"→ {labeller.records(sentences, found)[0]['tagged']}"
 
 
-def _result_values(scores: Scores) -> dict[str, float]:
-    """The numbers of eval_results.txt, in percent."""
-    return {**score_values(scores), "total": float(scores.num_sentences)}
-
-
-def write_tagged(path: str, sentences: Sequence[Sentence], found: Sequence[Tagged]) -> None:
-    """Writes what a model says of sentences.
-
-    Args:
-        path: without extension: .txt gets a line for each sentence, its id, a tab and the tagged
-            text; .jsonl the records.
-        sentences: with their tags, where these are known.
-        found: of each.
-    """
-    records = [record(s, t) for s, t in zip(sentences, found, strict=True)]
-    lines = "".join(f"{r['id']}\t{_on_one_line(r['tagged'])}\n" for r in records)
-    files.write_atomic(f"{path}.txt", lines)
-    files.write_atomic(f"{path}.jsonl", "".join(format_json(r) + "\n" for r in records))
-
-
-def _on_one_line(text: str) -> str:
-    return text.replace("\r", " ").replace("\n", " ")
-
-
-def _records(tagger: Tagger, sentences: Sequence[Sentence]) -> list[dict[str, Any]]:
-    found = tagger.compute(sentences, tagger.cut(sentences))
-    return [record(s, t) for s, t in zip(sentences, found, strict=True)]
-
-
-def _converse(tagger: Tagger, lines: Iterable[str]) -> None:
-    """Prints the entities of what is typed."""
-    print("type a sentence; Ctrl-D ends", flush=True)
-    for number, line in enumerate(lines, start=1):
-        text = line.rstrip("\r\n")
-        if text.strip():
-            (found,) = _records(tagger, [plain_sentence(text, number)])
-            print(f"→ {found['tagged']}", flush=True)
+def _training_labels(train: Dataset) -> Labels:
+    labels = label_list(tag[2:] for tag in train.labels if tag != OUTSIDE)
+    if len(labels) == 1:
+        raise ValueError(f"{train.path} has no entity to learn from.")
+    return labels

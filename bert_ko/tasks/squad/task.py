@@ -89,7 +89,7 @@ class SquadTask(FineTuneTask):
     def begin(self, folder: str) -> None:
         """See Task."""
         write_problems(self.config.output_dir, self._parts.values())
-        if self._endings is not None:
+        if self._endings is not None and self.config.train_file is not None:
             learnt = {"file": file_identity(self.config.train_file), "endings": self._endings}
             for place in {self.config.output_dir, folder}:
                 write_json(os.path.join(place, ENDINGS_NAME), learnt)
@@ -107,7 +107,7 @@ class SquadTask(FineTuneTask):
 
     @property
     def is_asked(self) -> bool:
-        """Whether ``finish`` has anything to do."""
+        """See Task."""
         return self.config.do_predict or self.config.is_trial
 
     def _reader(self, model: Trained, features: Features | None) -> Reader:

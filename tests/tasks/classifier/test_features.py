@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bert_ko.tasks.classifier.examples import Example
-from bert_ko.tasks.classifier.features import class_features, label_numbers
+from bert_ko.tasks.classifier.features import class_features
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
@@ -76,7 +76,6 @@ def test_class_features_nothing_is_empty(tiny: Tokenizer) -> None:
     assert found.lengths.shape == found.targets.shape == found.weights.shape == (0,)
 
 
-def test_label_numbers_are_places_in_the_list() -> None:
-    assert label_numbers(EXAMPLES, ("다", "나", "가")).tolist() == [1, 2, 0, 1, 0]
+def test_class_features_unknown_label_is_an_error(tiny: Tokenizer) -> None:
     with pytest.raises(KeyError):
-        label_numbers(EXAMPLES, ("가", "나"))
+        class_features(EXAMPLES, tiny, 7, ("가", "나"))

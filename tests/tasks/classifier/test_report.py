@@ -301,13 +301,6 @@ def test_browser_items_are_right_and_injected_script_is_inert(browser: Any) -> N
     assert browser.requests == ["/report.html"]
 
 
-def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -> None:
-    root = browser.show(render_report(make_data()), script="document.title += '!';")
-    assert root.all("title")[0].text == "분류 <1>!"
-    assert root.all("img") == []
-    assert browser.requests == ["/report.html"]
-
-
 CLASS_STATES = {
     "filter=wrong": ["b", "c", "d"],
     "filter=right": ["a", "e"],
@@ -360,19 +353,3 @@ def test_browser_regression_shows_differences(browser: Any) -> None:
         "Gold4Predicted4.25Difference+0.25",
         "Gold3Predicted3Difference0",
     ]
-
-
-def test_browser_ten_thousand_examples_are_listed(browser: Any) -> None:
-    golds = np.arange(10_000) % 4
-    found = (golds + (np.arange(10_000) % 10 == 0)) % 4
-    probabilities = np.full((10_000, 4), 0.1, np.float32)
-    probabilities[np.arange(10_000), found] = 0.7
-    data = make_data(
-        examples=[Example(str(i), f"{i}번째 글이다.") for i in range(10_000)],
-        golds=golds,
-        predictions=probabilities,
-        scores=score_classes(golds, found, LABELS),
-    )
-    root = browser.show(render_report(data), "filter=wrong&q=번째&page=50")
-    assert root.by_id("count").text == "981–1000 of 1,000 (10,000 in all)"
-    assert ids(root)[-1] == "9990"

@@ -155,7 +155,7 @@ def test_score_values_of_32_bits_are_counted_in_64() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_score_values_prediction_that_is_no_number_is_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match=r"1 of 2 predictions are no finite numbers: .*_rate\."):
+    with pytest.raises(ValueError, match=r"1 of 2 predictions are not finite numbers: .*_rate\."):
         valued([1.0, 2.0], [1.0, bad])
 
 

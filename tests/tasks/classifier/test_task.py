@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.bert import BertConfig
-from bert_ko.modeling.heads import ClassHead, ScoreHead
+from bert_ko.modeling.heads import ClassHead
 from bert_ko.progress import program_name
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.classifier.features import ClassFeatures
@@ -94,26 +94,6 @@ def test_classifier_task_reads_what_is_needed_and_nothing_else(
     assert (task.labels, task.head) == (("9", "10"), ClassHead(2))
 
 
-def test_classifier_task_training_gives_labels_by_their_numbers(tmp_path: Path) -> None:
-    write(tmp_path)
-    (tmp_path / "run").mkdir()
-    write_labels(str(tmp_path / "run"), ("of", "another", "run"))
-    task = make_task(tmp_path, do_train=True)
-    assert task.labels == ("9", "10")
-    assert training(task).targets.tolist() == [1, 0, 1, 0, 1]
-
-
-def test_classifier_task_class_weights_are_those_of_the_examples(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path)
-    task = make_task(tmp_path, do_train=True, class_weights="balanced")
-    # 2 and 3 of 5.
-    wanted = [5 / 6, 1.25, 5 / 6, 1.25, 5 / 6]
-    assert training(task).weights.tolist() == pytest.approx(wanted)
-    assert "class weights: 9 1.25, 10 0.833\n" in capsys.readouterr().out
-
-
 def test_classifier_task_class_weights_count_what_is_drawn(tmp_path: Path) -> None:
     write(tmp_path, train=ROWS["train"] + "나무 나무\t10\n" * 20)
     values: dict[str, Any] = {"max_train_examples": 6, "class_weights": "balanced"}
@@ -124,37 +104,6 @@ def test_classifier_task_class_weights_count_what_is_drawn(tmp_path: Path) -> No
         for target in numbers:
             of_class = features.weights[features.targets == target]
             assert of_class.sum() == pytest.approx(6 / len(numbers))
-
-
-def test_classifier_task_regression_has_no_labels(tmp_path: Path) -> None:
-    write(tmp_path)
-    task = make_task(tmp_path, do_train=True, task_type="regression")
-    assert (task.labels, task.head, task.main_metric) == ((), ScoreHead(), "pearson")
-    assert training(task).targets.tolist() == [10, 9, 10, 9, 10]
-
-
-def test_classifier_task_problems_are_counted_with_their_places(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path, train=ROWS["train"] + "\t9\n" * 5)
-    assert len(training(make_task(tmp_path, do_train=True)).targets) == 5
-    places = ", ".join(f"{tmp_path}/train.tsv:{line}: a text is empty" for line in (7, 8, 9))
-    assert capsys.readouterr().err == (
-        f"{WARNING} empty_text: 5 ({places} and 2 more)\n"
-        f"{WARNING} {tmp_path}/train.tsv: 5 examples without a text are not trained "
-        "on\n"
-    )
-
-
-def test_classifier_task_texts_that_are_cut_are_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path)
-    assert training(make_task(tmp_path, do_train=True, max_seq_length=3)).lengths.max() == 3
-    assert capsys.readouterr().err == (
-        f"{WARNING} {tmp_path}/train.tsv: 3 examples are longer than "
-        "--max_seq_length=3 pieces, and are cut\n"
-    )
 
 
 def test_plan_is_for_the_texts_or_for_any(tmp_path: Path) -> None:
@@ -179,46 +128,6 @@ def test_classifier_task_labels_stand_beside_the_weights_or_in_the_training_file
     (tmp_path / "run").mkdir()
     write_labels(str(tmp_path / "run"), ("나", "가"))
     assert make_task(tmp_path, interactive=True).labels == ("나", "가")  # as the weights have them
-
-
-def test_classifier_task_labels_that_are_not_known_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, dev="숲\t9\n숲\t11\n숲\t8\n")
-    message = f"{tmp_path}/dev.tsv: the model does not know the labels 8, 11; it knows 9, 10."
-    assert refusal(tmp_path, do_train=True, do_eval=True) == message
-    assert refusal(tmp_path, do_eval=True) == message
-    # Labels of what is predicted are not looked at.
-    write(tmp_path, test="숲\t11\n")
-    assert make_task(tmp_path, do_predict=True).labels == ("9", "10")
-
-
-def test_classifier_task_one_label_is_none(tmp_path: Path) -> None:
-    write(tmp_path, train="숲\t9\n나무\t9\n")
-    message = f"{tmp_path}/train.tsv: a classifier needs at least two labels, there is only 9."
-    assert refusal(tmp_path, do_train=True) == message
-    assert refusal(tmp_path, do_predict=True) == message
-    assert make_task(tmp_path, do_train=True, task_type="regression").labels == ()
-
-
-def test_classifier_task_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
-    write(tmp_path, train="\t9\n \t10\n")
-    message = f"{tmp_path}/train.tsv has no example to train on."
-    assert refusal(tmp_path, do_train=True) == message
-
-
-def test_classifier_task_other_kind_of_model_is_refused(tmp_path: Path) -> None:
-    write(tmp_path)
-    (tmp_path / "run").mkdir()
-    write_labels(str(tmp_path / "run"), ("9", "10"))
-    assert refusal(tmp_path, do_eval=True, task_type="regression") == (
-        f"the model of {tmp_path}/run is for 2 labels, not for a score; give its --task_name or "
-        "--task_type."
-    )
-    write_labels(str(tmp_path / "run"), ())
-    assert refusal(tmp_path, do_eval=True) == (
-        f"the model of {tmp_path}/run is for a score, not for labels; give its --task_name or "
-        "--task_type."
-    )
-    assert make_task(tmp_path, do_eval=True, task_type="regression").labels == ()
 
 
 # What a trained model does
@@ -300,15 +209,6 @@ def test_finish_evaluated_texts_are_written_and_reported(run: Path) -> None:
     assert "of the first seed" in results.report([(5, results.values), (6, results.values)])
 
 
-def test_finish_scores_have_no_confusion(run: Path) -> None:
-    task = make_task(run, do_train=True, do_eval=True, task_type="regression")
-    task.finish(SCORING, str(run / "run"), 7)
-    assert not (run / "run" / "confusion_matrix.svg").exists()
-    assert lines(run / "run" / "eval_predictions.jsonl")[2] == {
-        "id": "4", "text": "나무는", "gold": 10.0, "score": 2.0,
-    }  # fmt: skip
-
-
 def test_finish_predicted_texts_are_written_without_labels(run: Path, capsys: Captured) -> None:
     write(run, test="나무 \u2028\t11\n숲\t\n")
     assert make_task(run, do_predict=True).finish(TRAINED, str(run / "run"), 7) is None
@@ -333,16 +233,6 @@ def typed(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Any:
     return say
 
 
-def test_finish_what_is_typed_is_answered(typed: Any) -> None:
-    assert typed("\n \t \n나무\t나무\n나무\r\n\t숲\n숲") == [
-        "type a text; Ctrl-D ends",
-        "expected a text",
-        "→ 10 0.750, 9 0.250",
-        "expected a text",
-        "→ 9 0.750, 10 0.250",
-    ]
-
-
 def test_finish_typed_pairs_have_a_tab(typed: Any) -> None:
     wanted = "two texts, a tab between them"
     assert typed("나무\t숲\n숲\n\n나무\t숲\t나무\n숲\t", text_pair_column="b") == [
@@ -357,31 +247,3 @@ def test_finish_typed_pairs_have_a_tab(typed: Any) -> None:
 def test_finish_typed_text_has_a_score(run: Path, typed: Any) -> None:
     write_labels(str(run / "run"), ())
     assert typed("나무 숲\n", SCORING, task_type="regression")[1:] == ["→ 2.000"]
-
-
-def test_finish_file_is_printed_as_json_before_what_is_typed(run: Path, typed: Any) -> None:
-    path = run / "texts.txt"
-    path.write_text("\ufeff숲\n\n나무", encoding="utf-8")
-    *printed, prompt, said = typed("나무\n", input_file=str(path))
-    assert [json.loads(line)["label"] for line in printed] == ["9", "10", "10"]
-    assert printed[0].startswith('{"id": "1", "text": "숲", "label": "9", "probability": 0.75')
-    assert (prompt, said) == ("type a text; Ctrl-D ends", "→ 10 0.750, 9 0.250")
-
-
-@pytest.mark.parametrize(
-    ("content", "pair", "message"),
-    [
-        ("", None, "{} is empty; expected a text a line."),
-        ("가\n나\t가\n", None, "{}:2: expected one text with a tab between two, got 2."),
-        ("가\t나\n나\n", "b", "{}:2: expected two texts with a tab between two, got 1."),
-    ],
-)
-def test_finish_file_that_is_none_is_an_error(
-    content: str, pair: str | None, message: str, run: Path
-) -> None:
-    path = run / "texts.txt"
-    path.write_text(content, encoding="utf-8")
-    task = make_task(run, input_file=str(path), text_pair_column=pair)
-    with pytest.raises(ValueError) as error:
-        task.finish(TRAINED, str(run / "run"), 0)
-    assert str(error.value) == message.format(path)

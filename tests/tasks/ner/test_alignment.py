@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_ko.tasks.ner.alignment import piece_tags, unit_tags
 from bert_ko.tasks.ner.bio import Entity, entities, from_entities, repair_bio
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence, read_dataset
+from bert_ko.tasks.ner.features import piece_tags, unit_tags
 from bert_ko.tasks.ner.scores import score
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer
@@ -36,7 +36,7 @@ def words(text: str, tags: str) -> Sentence:
     """Args: text: with one blank between words; tags: of the words."""
     spans = [match.span() for match in re.finditer("[^ ]+", text)]
     starts, ends = (tuple(column) for column in zip(*spans, strict=True))
-    return Sentence("1", text, starts, ends, tuple(tags.split()), 1)
+    return Sentence("1", text, starts, ends, tuple(tags.split()))
 
 
 Spans = Sequence[tuple[int, int]]
@@ -254,7 +254,7 @@ TEXTS = st.text(
 
 
 def random_tags(length: int, draw: random.Random) -> tuple[str, ...]:
-    return repair_bio([draw.choice(LABELS) for _ in range(length)])[0]
+    return repair_bio([draw.choice(LABELS) for _ in range(length)])
 
 
 @st.composite
@@ -265,7 +265,7 @@ def tagged(draw: st.DrawFn, is_word: bool) -> Sentence:
     spans = [match.span() for match in found]
     starts, ends = tuple(a for a, _ in spans), tuple(b for _, b in spans)
     tags = random_tags(len(spans), draw(st.randoms(use_true_random=False)))
-    return Sentence("1", text, starts, ends, tags, 1)
+    return Sentence("1", text, starts, ends, tags)
 
 
 @st.composite
@@ -279,12 +279,12 @@ def spans_of(draw: st.DrawFn, length: int) -> Spans:
 def test_tags_are_always_well_formed(sentence: Sentence, data: st.DataObject) -> None:
     spans = data.draw(spans_of(len(sentence.text)))
     of_pieces = piece_tags(sentence, *columns(spans))
-    assert len(of_pieces) == len(spans) and repair_bio(of_pieces) == (of_pieces, 0)
+    assert len(of_pieces) == len(spans) and repair_bio(of_pieces) == of_pieces
     anything = data.draw(
         st.lists(st.sampled_from(LABELS), min_size=len(spans), max_size=len(spans))
     )
     of_units = unit_tags(sentence, *columns(spans), anything)
-    assert len(of_units) == len(sentence.starts) and repair_bio(of_units) == (of_units, 0)
+    assert len(of_units) == len(sentence.starts) and repair_bio(of_units) == of_units
 
 
 @given(st.booleans().flatmap(lambda is_word: tagged(is_word)), st.data())
@@ -326,7 +326,7 @@ def test_tags_come_back_from_a_tokenizer_that_cuts_between_entities(
     encoding = tokenizer.encode(sentence.text)
     spans = list(zip(encoding.starts, encoding.ends, strict=True))
     found = unit_tags(sentence, *columns(spans), piece_tags(sentence, *columns(spans)))
-    assert repair_bio(found) == (found, 0)
+    assert repair_bio(found) == found
     for start, end in spans:
         if len({tag[2:] for tag in sentence.tags[start:end]}) == 1:
             kinds = {tag[2:] for tag in found[start:end]}

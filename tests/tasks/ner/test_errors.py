@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_ko.tasks.ner.bio import Entity, entities
-from bert_ko.tasks.ner.errors import Error, find_errors
+from bert_ko.tasks.ner.report import Error, find_errors
 from bert_ko.tasks.ner.scores import score
 
 PS = Entity("PS", 2, 5)

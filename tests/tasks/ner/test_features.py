@@ -33,13 +33,13 @@ def characters(text: str, tags: str = "") -> Sentence:
     """Args: tags: a letter for each character: . is O, capitals begin an entity."""
     names = {".": "O", "P": "B-PS", "p": "I-PS", "L": "B-LC", "l": "I-LC"}
     starts, ends = tuple(range(len(text))), tuple(range(1, len(text) + 1))
-    return Sentence("1", text, starts, ends, tuple(names[tag] for tag in tags), 1)
+    return Sentence("1", text, starts, ends, tuple(names[tag] for tag in tags))
 
 
 def words(text: str, tags: str = "") -> Sentence:
     starts = [i for i, char in enumerate(text) if char != " " and text[i - 1 : i] in ("", " ")]
     ends = [start + len(text[start:].split(" ")[0]) for start in starts]
-    return Sentence("1", text, tuple(starts), tuple(ends), tuple(tags.split()), 1)
+    return Sentence("1", text, tuple(starts), tuple(ends), tuple(tags.split()))
 
 
 def answers(features: TagFeatures) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -52,7 +52,7 @@ def answers(features: TagFeatures) -> tuple[npt.NDArray[np.int32], npt.NDArray[n
 
 def say(sentences: Sequence[Sentence], tokenizer: Tokenizer, length: int = 32) -> list[Tagged]:
     features = tag_features(sentences, tokenizer, length, ())
-    return tag_sentences(sentences, features, *answers(features), LABELS)
+    return tag_sentences(features, *answers(features), LABELS)
 
 
 MINSU = characters("민수가 솔내 마을에", "Pp..lllll.".replace("l", "L", 1))

@@ -57,16 +57,12 @@ def test_score_small_case_gives_literal_values() -> None:
         num_sentences=2,
         num_units=6,
     )
-    assert list(score_values(found).values()) == [
-        found.precision,
-        found.recall,
-        found.f1,
-        found.macro_f1,
-        found.weighted_f1,
-        found.klue_entity_macro_f1,
-        found.klue_char_macro_f1,
-        found.accuracy,
-    ]
+    assert score_values(found) == {
+        name: getattr(found, name) for name in (
+            "precision", "recall", "f1", "macro_f1", "weighted_f1", "klue_entity_macro_f1",
+            "klue_char_macro_f1", "accuracy",
+        )
+    }  # fmt: skip
 
 
 def test_score_entity_that_begins_with_i_counts_unless_strict() -> None:

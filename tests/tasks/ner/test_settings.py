@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import pytest
-
-from bert_ko.flags import FlagError, output_flags, parse
+from bert_ko.flags import output_flags, parse
 from bert_ko.tasks.ner.settings import NerFlags
 
 REQUIRED: dict[str, Any] = {"vocab_file": "v", "bert_config_file": "c", "output_dir": "o"}
@@ -28,29 +26,6 @@ def test_ner_flags_are_read_from_a_command_line() -> None:
     )  # fmt: skip
     assert (flags.file_format, flags.extra_train_file) == ("naver", ("a", "b"))
     assert (flags.use_crf, flags.crf_learning_rate_multiple) == (True, 0.0)
-
-
-@pytest.mark.parametrize("value", ["-1", "1e6", "nan", "inf"])
-def test_ner_flags_crf_rate_out_of_range_is_refused(value: str) -> None:
-    with pytest.raises(ValueError) as error:
-        NerFlags(**REQUIRED, interactive=True, crf_learning_rate_multiple=float(value))
-    assert str(error.value) == (
-        f"--crf_learning_rate_multiple must be in [0, 1e6), got {float(value)}."
-    )
-
-
-def test_ner_flags_unknown_format_is_refused() -> None:
-    with pytest.raises(FlagError) as error:
-        parse(NerFlags, [*ARGUMENTS, "--file_format=json"])
-    assert str(error.value).splitlines()[0] == (
-        "--file_format must be one of auto, klue, naver, conll, got 'json'."
-    )
-
-
-def test_ner_flags_rules_of_parts_hold() -> None:
-    with pytest.raises(ValueError) as error:
-        NerFlags(**REQUIRED, interactive=True, max_seq_length=2)
-    assert str(error.value) == "--max_seq_length must be at least 3, got 2."
 
 
 def test_ner_flags_identity_is_what_decides_the_weights() -> None:

@@ -1,8 +1,6 @@
-"""What a tagger says of texts, as values and as files."""
+"""What a tagger predicts, as values and as lines."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,7 @@ import pytest
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence
 from bert_ko.tasks.ner.features import Tagged
-from bert_ko.tasks.ner.tagger import TaggedEntity, Tagger, record
-from bert_ko.tasks.ner.task import write_tagged
+from bert_ko.tasks.ner.tagger import TaggedEntity, Tagger, record, tagged_lines
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -45,7 +42,7 @@ def test_record_of_a_tagged_sentence_has_gold_entities() -> None:
 
 
 def test_record_of_words_has_whole_words() -> None:
-    sentence = Sentence("3", "솔 내에 민수는", (0, 2, 5), (1, 4, 8), (), 3)
+    sentence = Sentence("3", "솔 내에 민수는", (0, 2, 5), (1, 4, 8), ())
     said = Tagged(("B-LC", "I-LC", "O"), np.array([0.5, 0.25, 0.125], np.float32))
     found = record(sentence, said)
     assert found["tagged"] == "<솔 내에:LC> 민수는"
@@ -59,24 +56,12 @@ def test_record_of_nothing() -> None:
     assert found == {"id": "1", "text": "", "tagged": "", "entities": [], "tags": []}
 
 
-def test_write_tagged_writes_lines_and_records(tmp_path: Path) -> None:
-    # KLUE's characters may be anything: a line of the file stays a line.
+def test_tagged_lines_are_one_for_each_record() -> None:
+    # KLUE's characters may be anything: a line of the file remains one line.
     broken = plain_sentence("가\n나\r\u2028", 2)
     nothing = Tagged(("O",) * 5, np.ones(5, np.float32))
-    write_tagged(str(tmp_path / "x"), [MINSU, broken], [SAID, nothing])
-    text = (tmp_path / "x.txt").read_bytes().decode()
-    assert text.split("\n") == [
-        "a-7\t<민수:PS>는 <솔 내:LC>에", "2\t가 나 \u2028", ""
-    ]  # fmt: skip
-    lines = (tmp_path / "x.jsonl").read_bytes().decode().split("\n")
-    assert json.loads(lines[0]) == record(MINSU, SAID)
-    assert json.loads(lines[1])["text"] == "가\n나\r\u2028" and lines[2:] == [""]
-
-
-def test_write_tagged_needs_an_answer_for_each_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="zip"):
-        write_tagged(str(tmp_path / "x"), [MINSU, MINSU], [SAID])
-    assert list(tmp_path.iterdir()) == []
+    records = [record(MINSU, SAID), record(broken, nothing)]
+    assert tagged_lines(records) == "a-7\t<민수:PS>는 <솔 내:LC>에\n2\t가 나 \u2028\n"
 
 
 PIECES = [*SPECIAL_TOKENS, "가", "나", "다", "##나", "##다"]
@@ -103,12 +88,14 @@ def test_compute_gives_each_piece_its_own_answer(batch_size: int, max_seq_length
     texts = ["가 나 다 가 나", "", "다", "가나 다", "나 가다 가", "다 다"]
     sentences = [plain_sentence(text, number) for number, text in enumerate(texts)]
     tagger = make_tagger(batch_size, max_seq_length)
-    found = tagger.compute(sentences, tagger.cut(sentences))
+    found = tagger.compute(tagger.cut(sentences))
     assert [" ".join(tagged.tags) for tagged in found] == [
         "B-LC O O O B-PS O B-LC O O", "", "B-PS", "B-LC I-LC O B-PS", "O O B-LC B-PS O B-LC",
         "B-PS O B-PS",
     ]  # fmt: skip
     assert found[3].confidences.tolist() == [0.625, 1, 1, 0.875]
+    with pytest.raises(ValueError, match="zip"):
+        tagger.records(sentences[:-1], found)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 9])

@@ -105,40 +105,6 @@ def test_ner_task_format_of_the_files_may_be_said(tmp_path: Path, capsys: Captur
     )
 
 
-def test_ner_task_says_what_was_read(tmp_path: Path, capsys: Captured) -> None:
-    path = write(tmp_path / "a.tsv", PERSON, "## 2\t\n", "서\tI-LC\n")
-    make_task(tmp_path, do_train=True, train_file=path)
-    captured = capsys.readouterr()
-    assert captured.out == f"{path}: 2 sentences, 2 entities, a tag a character\n"
-    lines = captured.err.splitlines()
-    assert [line.split(" (")[0] for line in lines] == [
-        f"{WARNING} empty_sentence: 1", f"{WARNING} ill_formed_tag: 1"
-    ]  # fmt: skip
-
-
-def test_ner_task_more_sentences_come_behind_the_others(tmp_path: Path, capsys: Captured) -> None:
-    paths = [write(tmp_path / f"{n}.tsv", text) for n, text in enumerate((PERSON, PLACE, PERSON))]
-    found = make_task(
-        tmp_path, do_train=True, train_file=paths[0], extra_train_file=tuple(paths[1:])
-    )
-    assert tag_ids(found) == [0, 3, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0]
-    assert capsys.readouterr().err == (
-        f"{WARNING} {paths[1]} has no entity of type PS: what {paths[0]} calls so is O "
-        "there, or another type\n"
-    )
-
-
-def test_ner_task_labels_are_those_beside_the_weights(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tsv", PERSON)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "labels.json").write_text('{"labels": ["O", "B-ZZ", "I-ZZ"]}')
-    found = make_task(tmp_path, do_predict=True, predict_file=path)
-    assert found.labels == ("O", "B-ZZ", "I-ZZ")
-    # What is trained has those of its sentences.
-    found = make_task(tmp_path, do_train=True, train_file=path)
-    assert found.labels == ("O", "B-PS", "I-PS")
-
-
 @pytest.mark.parametrize("labels", [["B-"], ["I"], ["o"], ["0", "1"], ["PS-B"], ["B PS"], ["LC"]])
 def test_ner_task_labels_of_no_tagger_are_refused(labels: list[str], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
@@ -152,49 +118,10 @@ def test_ner_task_labels_of_no_tagger_are_refused(labels: list[str], tmp_path: P
     )
 
 
-def test_ner_task_labels_of_a_hugging_face_folder_are_known(tmp_path: Path) -> None:
-    (tmp_path / "hf").mkdir()
-    names = {"0": "B-PS", "1": "I-PS", "2": "O"}
-    (tmp_path / "hf" / "config.json").write_text(json.dumps({"id2label": names}))
-    found = make_task(tmp_path, interactive=True, init_checkpoint=str(tmp_path / "hf"))
-    assert found.labels == ("B-PS", "I-PS", "O")
-
-
-def test_ner_task_without_labels_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(ValueError) as error:
-        make_task(tmp_path, interactive=True)
-    assert str(error.value) == (
-        f"no labels.json beside {tmp_path}/run; give the --train_file that the model was trained "
-        "on, for its labels."
-    )
-    path = write(tmp_path / "a.tsv", PERSON)
-    found = make_task(tmp_path, interactive=True, train_file=path)
-    assert (found.labels, found.training) == (("O", "B-PS", "I-PS"), None)
-
-
-def test_ner_task_unknown_tags_are_named(tmp_path: Path, capsys: Captured) -> None:
-    train, dev = write(tmp_path / "a.tsv", PERSON), write(tmp_path / "b.tsv", PLACE, PERSON)
-    flags: dict[str, Any] = {"do_train": True, "train_file": train}
-    make_task(tmp_path, **flags, do_eval=True, eval_file=dev)
-    assert capsys.readouterr().err == (
-        f"{WARNING} {dev}: the model does not know the tags B-LC, I-LC; it never predicts them\n"
-    )
-    # What is predicted for is not looked at.
-    make_task(tmp_path, **flags, do_predict=True, predict_file=dev)
-    assert capsys.readouterr().err == ""
-
-
 def test_ner_task_drawn_sentences_decide_the_labels(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", PERSON, PLACE)
     found = make_task(tmp_path, do_train=True, train_file=path, max_train_examples=1, random_seed=3)
     assert len(found.labels) == 3 and tag_ids(found) == [0, 1, 0, 0]
-
-
-def test_ner_task_nothing_to_learn_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tsv", NOTHING)
-    with pytest.raises(ValueError) as error:
-        make_task(tmp_path, do_train=True, train_file=path)
-    assert str(error.value) == f"{path} has no entity; there is nothing to learn from it."
 
 
 # What a trained model does
@@ -218,58 +145,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_evaluate_counts_sentences(folder: Path) -> None:
-    path = write(folder / "a.tsv", PERSON, "서\tB-PS\n울\tI-PS\n에\tO\n", NOTHING)
-    values = make_task(folder, do_eval=True, eval_file=path).evaluate(TRAINED)
-    assert list(values) == [
-        "precision", "recall", "f1", "macro_f1", "weighted_f1", "klue_entity_macro_f1",
-        "klue_char_macro_f1", "accuracy", "total",
-    ]  # fmt: skip
-    assert (values["precision"], values["recall"], values["total"]) == (100, 50, 3)
-    assert values["accuracy"] == 75
-
-
-def test_finish_writes_what_is_evaluated_and_predicted(folder: Path, capsys: Captured) -> None:
-    path = write(folder / "a.tsv", PERSON, PLACE)
-    flags = {"do_eval": True, "eval_file": path, "do_predict": True, "predict_file": path}
-    results = make_task(folder, **flags).finish(TRAINED, str(folder / "run"), 7)
-    assert results is not None and results.values["total"] == 2
-    assert results.report is not None and "민수" in results.report([])
-    for name, has_gold in (("eval", True), ("test", False)):
-        lines = (folder / "run" / f"{name}_predictions.jsonl").read_text("utf-8").splitlines()
-        assert [json.loads(line)["tagged"] for line in lines] == ["<민수:PS>는", "서울에"]
-        assert ["gold" in json.loads(line) for line in lines] == [has_gold] * 2
-    out = capsys.readouterr().out
-    place = folder / "run" / "test_predictions"
-    assert f"2 sentences predicted: {place}.jsonl, {place}.txt\n" in out
-
-
-def test_finish_prints_a_record_for_each_line_then_what_is_typed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
-) -> None:
-    path = folder / "texts.txt"
-    path.write_bytes("\ufeff민수는\r\n\n 민수에\n".encode())
-    monkeypatch.setattr(sys, "stdin", io.StringIO(" 민수에 <b> \n\n \r\n\u200b\r\n민수는"))
-    assert (
-        make_task(folder, input_file=str(path), interactive=True).finish(
-            TRAINED, str(folder / "run"), 0
-        )
-        is None
-    )
-    first, second, *typed = capsys.readouterr().out.splitlines()
-    assert json.loads(first) == {
-        "id": "1",
-        "text": "민수는",
-        "tagged": "<민수:PS>는",
-        "entities": [{"type": "PS", "text": "민수", "start": 0, "end": 2, "probability": 0.5}],
-        "tags": ["B-PS", "I-PS", "O"],
-    }
-    assert json.loads(second)["id"] == "3"
-    assert typed == [
-        "type a sentence; Ctrl-D ends", "→  <민수:PS>에 <b> ", "→ \u200b", "→ <민수:PS>는",
-    ]  # fmt: skip
-
-
 def test_finish_long_line_is_tagged_to_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
@@ -278,10 +153,3 @@ def test_finish_long_line_is_tagged_to_its_end(
     make_task(folder, input_file="-", max_seq_length=32).finish(TRAINED, str(folder), 0)
     found = json.loads(capsys.readouterr().out)
     assert found["tagged"] == "<민수:PS>는 " * 300 + "<민수:PS>에"
-
-
-@pytest.mark.parametrize("text", ["", "\n", " \n\n"])
-def test_finish_without_text_prints_nothing(text: str, folder: Path, capsys: Captured) -> None:
-    (folder / "t").write_text(text)
-    make_task(folder, input_file=str(folder / "t")).finish(TRAINED, str(folder), 0)
-    assert capsys.readouterr().out == ""

@@ -1,0 +1,297 @@
+"""What classification and tagging share: a trained model that labels texts, and its task."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+from bert_ko import files
+from bert_ko.compression import COMPRESSIONS
+from bert_ko.display import shown_list
+from bert_ko.json_files import format_json
+from bert_ko.modeling.heads import Head, Metrics
+from bert_ko.progress import warn
+from bert_ko.tasks.batches import BatchPlan
+from bert_ko.tasks.fine_tuning import FineTuneTask, Report, TrainingData, file_identities
+from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
+from bert_ko.tasks.settings import LabelFlags, Split, no_labels_error, stored_labels
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.training.backend import Predict
+from bert_ko.training.labels import Labels
+from bert_ko.training.metrics import METRICS_NAME, read_metrics
+from bert_ko.training.model_files import ModelFiles, TrainedModel
+from bert_ko.training.session import Results, Trained
+
+
+class Labeller(Loadable):
+    """Base class of trained models that label texts.
+
+    A subclass adds ``find_head``, ``cut(texts)`` to features, ``compute(features, plan, label)`` to
+    predictions, and ``records(texts, found)``, the predictions as values for JSON.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        labels: Labels,
+        max_seq_length: int,
+        plan: BatchPlan,
+        predict: Predict,
+    ):
+        """Joins the parts; ``bert_ko.load`` makes them.
+
+        Args:
+            tokenizer: of the model.
+            labels: all of them; none for scores.
+            max_seq_length: most pieces of a text with its special tokens.
+            plan: how texts of unknown lengths are put into batches.
+            predict: input_ids, input_mask, segment_ids int32 [B, L] to the head's outputs.
+        """
+        self.labels, self.max_seq_length = labels, max_seq_length
+        self._tokenizer, self._plan, self._predict = tokenizer, plan, predict
+
+    @classmethod
+    def from_model(
+        cls,
+        model: TrainedModel,
+        *,
+        max_seq_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Self:
+        """Places an opened model on devices.
+
+        Args:
+            model: open.
+            max_seq_length: pieces of a text with its special tokens; None for the length that the
+                model was trained with.
+            batch_size: texts that are computed together.
+
+        Raises:
+            ValueError: the model is of another kind, its labels are unknown, or it has fewer
+                positions.
+        """
+        length = find_length(model, max_seq_length, LabelFlags.max_seq_length)
+        labels, head = cls.find_head(model)
+        predict, plan = place(model, head, length, batch_size)
+        return cls(model.tokenizer, labels, length, plan, predict)
+
+    @classmethod
+    def find_head(cls, model: TrainedModel) -> tuple[Labels, Head]:
+        """The labels and the head of an opened model."""
+        raise NotImplementedError
+
+
+class Texts(NamedTuple):
+    """A file of texts, and its texts cut into pieces."""
+
+    dataset: Any
+    features: Any
+
+
+class LabelTask(FineTuneTask):
+    """Base class of tasks that label texts; see training.session.Task.
+
+    Attributes:
+        labeller: the class of the trained model, a ``Labeller``.
+        noun: what the texts are called, in the plural.
+        found: what is found in them, for the title of the page.
+        prompt: what is to be typed with --interactive.
+    """
+
+    config: LabelFlags
+    labels: Labels
+    labeller: ClassVar[type[Any]]
+    noun: ClassVar[str] = "texts"
+    found: ClassVar[str] = "labels"
+    prompt = "a text"
+
+    def __init__(self, config: LabelFlags, model: ModelFiles):
+        """Reads and cuts the files that a command line needs.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is not of the task, or labels are unknown or not the model's.
+        """
+        super().__init__(config, model)
+        train = self.read_training() if config.do_train else None
+        evaluation = self.read_file("dev", config.eval_file) if config.evaluates else None
+        test = self.read_file("test", config.predict_file) if config.do_predict else None
+        self.set_labels(train, evaluation)
+        if train is not None:
+            features = self.cut(train, is_training=True)
+            self.training = TrainingData(train.path, features, features.describe)
+        self._evaluated = Texts(evaluation, self.cut(evaluation)) if evaluation else None
+        self._predicted = Texts(test, self.cut(test)) if test else None
+        chooses = config.eval_every_steps is not None
+        self.identity = file_identities(
+            {
+                "train_file": train.path if train else None,
+                # It decides which weights are the best.
+                "eval_file": evaluation.path if evaluation and chooses else None,
+            }
+        )
+
+    # What a subclass knows
+
+    def read_file(self, split: Split, path: str | None) -> Any:
+        """Reads a file, or the one found in --data_dir; a test file's labels are removed."""
+        raise NotImplementedError
+
+    def read_training(self) -> Any:
+        """Reads what is trained on."""
+        return self.read_file("train", self.config.train_file)
+
+    def read_texts(self, path: str) -> Sequence[Any]:
+        """Reads --input_file."""
+        raise NotImplementedError
+
+    def set_labels(self, train: Any, evaluation: Any) -> None:
+        """Sets ``labels`` and ``head``, and compares the labels of the evaluation with them."""
+        raise NotImplementedError
+
+    def cut(self, dataset: Any, is_training: bool = False) -> Any:
+        """Cuts the texts of a dataset into pieces; of the training data, those to train on."""
+        raise NotImplementedError
+
+    def score(self, texts: Texts, found: Any) -> tuple[Any, dict[str, float]]:
+        """Scores predictions; also gives the numbers of eval_results.txt."""
+        raise NotImplementedError
+
+    def report(
+        self, texts: Texts, found: Any, scores: Any, folder: str, shared: dict[str, Any]
+    ) -> Report:
+        """Prints scores, and gives ``Results.report``; ``shared`` has the fields of ReportData."""
+        raise NotImplementedError
+
+    def answer(self, labeller: Any, text: str) -> str:
+        """One line about a text that was typed."""
+        raise NotImplementedError
+
+    # What all of them do
+
+    @property
+    def batch_sizes(self) -> Sequence[str]:
+        """Flags of the batches that are evaluated or predicted."""
+        found = ["eval_batch_size"] if self.config.evaluates else []
+        return [*found, *super().batch_sizes]
+
+    @property
+    def is_asked(self) -> bool:
+        """See Task."""
+        return self.config.do_eval or self.config.do_predict or self.config.is_trial
+
+    def find_labels(self, train: Any, labels_of: Callable[[Any], Labels]) -> Labels:
+        """Those of the training data; else those beside the weights, or of --train_file.
+
+        Raises:
+            ValueError: they are missing.
+        """
+        if train is None:
+            if stored := stored_labels(self.config):
+                return stored
+            if self.config.train_file is None and self.config.data_dir is None:
+                raise no_labels_error(self.config)
+            train = self.read_training()
+        return labels_of(train)
+
+    def _labeller(self, model: Trained) -> Any:
+        length = self.config.max_seq_length
+        plan = self.plan(self.config.predict_batch_size, None)
+        return self.labeller(self.tokenizer, self.labels, length, plan, model.predict)
+
+    def _compute(self, labeller: Any, texts: Texts, label: str | None, batch_size: int) -> Any:
+        plan = self.plan(batch_size, texts.features.lengths)
+        return labeller.compute(texts.features, plan, label)
+
+    def evaluate(self, model: Trained) -> Metrics:
+        """See Task."""
+        texts = self._evaluated
+        assert texts is not None
+        found = self._compute(self._labeller(model), texts, None, self.config.eval_batch_size)
+        return self.score(texts, found)[1]
+
+    def finish(self, model: Trained, folder: str, step: int) -> Results | None:
+        """See Task."""
+        config, labeller = self.config, self._labeller(model)
+        if (texts := self._predicted) is not None:
+            found = self._compute(labeller, texts, "predicting", config.predict_batch_size)
+            records = labeller.records(texts.features.texts, found)
+            path = self.write(folder, "test", records, found)
+            print(f"{len(found):,} {self.noun} predicted: {path}")
+        results = None
+        if config.do_eval:
+            results = self._report(labeller, folder, step)
+        if config.input_file is not None:
+            plain = self.read_texts(config.input_file)
+            for record in labeller.records(plain, labeller.compute(labeller.cut(plain))):
+                print(format_json(record))
+        if config.interactive:
+            print(f"type {self.prompt}; Ctrl-D ends", flush=True)
+            for line in sys.stdin:
+                if line.strip():
+                    print(self.answer(labeller, line.rstrip("\r\n")), flush=True)
+        return results
+
+    def write(self, folder: str, split: str, records: Sequence[Any], found: Any) -> str:
+        """Writes predictions; returns the paths of the files, for a message."""
+        path = os.path.join(folder, f"{split}_predictions.jsonl")
+        files.write_atomic(path, "".join(format_json(record) + "\n" for record in records))
+        return path
+
+    def _report(self, labeller: Any, folder: str, step: int) -> Results:
+        """Evaluates, and writes predictions."""
+        texts = self._evaluated
+        assert texts is not None
+        start = time.perf_counter()
+        found = self._compute(labeller, texts, "evaluating", self.config.eval_batch_size)
+        seconds = time.perf_counter() - start
+        scores, values = self.score(texts, found)
+        self.write(folder, "eval", labeller.records(texts.features.texts, found), found)
+        path = texts.dataset.path
+        shared = {
+            "title": f"{os.path.basename(path)}: {self.found} of {os.path.abspath(folder)}",
+            "facts": [(self.noun, path), *self.run_facts(step, seconds)],
+            "metrics": read_metrics(os.path.join(folder, METRICS_NAME)),
+            "seeds": (),
+        }
+        report = self.report(texts, found, scores, folder, shared)
+        print(f"{len(found):,} {self.noun} in {seconds:.1f} s")
+        return Results(values, report)
+
+
+def warn_of_problems(dataset: Any) -> None:
+    """Warns of what is odd in a dataset: how often, and where first."""
+    for kind, details in dataset.problems.items():
+        warn(f"{kind}: {len(details):,} ({shown_list(details, 3, width=200)})")
+
+
+def find_file(data_dir: str | None, names: Sequence[str], split: Split) -> str:
+    """Returns the path of a task's file in a folder, local or remote, compressed or not.
+
+    Raises:
+        FileNotFoundError: it is missing; the message lists the names that were tried.
+    """
+    assert data_dir is not None  # LabelFlags: it is given, or the file is
+    if not files.is_remote(data_dir) and not os.path.isdir(data_dir):
+        raise FileNotFoundError(f"--data_dir={data_dir} is no folder.")
+    for name in names:
+        for extension in ("", *COMPRESSIONS):
+            path = os.path.join(data_dir, name + extension)
+            if _is_file(path):
+                return path
+    raise FileNotFoundError(
+        f"--data_dir={data_dir} has no file for {split}; looked for {', '.join(names)}, "
+        f"each also with {', '.join(COMPRESSIONS)}."
+    )
+
+
+def _is_file(path: str) -> bool:
+    if not files.is_remote(path):
+        return os.path.isfile(path)
+    try:
+        return bool(files.expand_inputs([path]))
+    except FileNotFoundError:
+        return False
