@@ -113,5 +113,5 @@ def member(value: dict[str, Any], key: str, kind: type[T], place: str, note: str
     """
     if key not in value:
         found = ", ".join(list(value)[:8]) or "nothing"
-        raise ValueError(f"{place}.{key} is missing{note}; there is: {found}.")
+        raise ValueError(f"{place}.{key} is missing{note}; found: {found}.")
     return expect(value[key], kind, f"{place}.{key}", note)

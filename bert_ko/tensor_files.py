@@ -88,7 +88,7 @@ def load_tensors(path: str) -> dict[str, Array]:
     try:
         arrays: dict[str, Array] = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from None
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}).") from None
     return arrays
 
 

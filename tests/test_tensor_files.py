@@ -77,5 +77,5 @@ def test_load_arrays_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
         path.unlink(missing_ok=True)
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"^{path} is damaged or no safetensors file \("):
+        with pytest.raises(ValueError, match=rf"^{path} is damaged or not a safetensors file \("):
             load_arrays(str(path))

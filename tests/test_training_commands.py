@@ -277,7 +277,7 @@ def test_run_of_another_version_or_damaged_says_what_to_do(train: Command, folde
     model = path / "model.safetensors"
     model.write_bytes(model.read_bytes()[:1000])
     message = train(output_dir=folder).error
-    assert message.startswith(f"{model} is damaged or no safetensors file (")
+    assert message.startswith(f"{model} is damaged or not a safetensors file (")
     assert message.endswith(f"). Delete the folder {path} to resume from {folder}/{before}.")
     shutil.rmtree(path)
     train.succeed(output_dir=folder)

@@ -276,7 +276,7 @@ def find_file(data_dir: str | None, names: Sequence[str], split: Split) -> str:
     """
     assert data_dir is not None  # LabelFlags: it is given, or the file is
     if not files.is_remote(data_dir) and not os.path.isdir(data_dir):
-        raise FileNotFoundError(f"--data_dir={data_dir} is no folder.")
+        raise FileNotFoundError(f"--data_dir={data_dir} is not a folder.")
     for name in names:
         for extension in ("", *COMPRESSIONS):
             path = os.path.join(data_dir, name + extension)

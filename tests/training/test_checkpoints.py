@@ -285,7 +285,7 @@ def test_load_checkpoint_damaged_file_says_what_to_delete(
     with pytest.raises(ValueError) as error:
         load_checkpoint(second)
     message = str(error.value)
-    assert message.startswith(f"{second}/{name} is damaged or no safetensors file (")
+    assert message.startswith(f"{second}/{name} is damaged or not a safetensors file (")
     assert message.endswith(f"). Delete the folder {second} to resume from {first}.")
     shutil.rmtree(first)
     with pytest.raises(ValueError, match="to start again"):

@@ -250,7 +250,7 @@ def test_read_source_folder_of_tf1_checkpoints_asks_which(tmp_path: Path) -> Non
 def test_read_source_damaged_file_is_an_error(tmp_path: Path, weights: Arrays) -> None:
     path = Path(save(tmp_path, 1, weights), "model.safetensors")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{path} is damaged or no safetensors file"):
+    with pytest.raises(ValueError, match=f"{path} is damaged or not a safetensors file"):
         read_source(str(tmp_path))
 
 

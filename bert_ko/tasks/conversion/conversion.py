@@ -300,7 +300,7 @@ def _write_hugging_face(conversion: Conversion, folder: str) -> None:
 
 
 def refuse_existing(form: Form, path: str) -> None:
-    """Raises: ValueError: a model would be written over, or into a folder that is not empty."""
+    """Raises: ValueError: a model is there already, or the folder is not empty."""
     if form == "tf1":
         exists = os.path.isfile(f"{path}.index")
     else:

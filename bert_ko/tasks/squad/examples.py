@@ -139,7 +139,7 @@ def read_dataset(path: str) -> Dataset:
         if value and all(isinstance(answer, str) for answer in value.values()):
             raise ValueError(f"{path}: {_DATASET}, got a predictions file (id to answer).")
         keys = ", ".join(list(value)[:8]) or "nothing"
-        raise ValueError(f"{path}: {_DATASET}, got an object without data; there is: {keys}.")
+        raise ValueError(f"{path}: {_DATASET}, got an object without data; found: {keys}.")
     return _Reader(path).read(value)
 
 

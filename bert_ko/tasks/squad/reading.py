@@ -66,7 +66,7 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
     """Reads questions and cuts their contexts into windows, which are cached in --output_dir.
 
     Raises:
-        ValueError: it is no dataset, or has questions without answers, which were not announced.
+        ValueError: it is not a dataset, or has questions without answers, which were not announced.
     """
     dataset = read_dataset(path)
     impossible = sum(question.is_impossible for _, question in dataset.questions())

@@ -55,7 +55,7 @@ class SquadTask(FineTuneTask):
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: it is no dataset, or has nothing to train on or to score with.
+            ValueError: it is not a dataset, or has nothing to train on or to score with.
         """
         super().__init__(config, model)
         asks = config.do_predict or config.evaluates_in_training

@@ -175,7 +175,7 @@ def test_find_file_without_the_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("nothing", "file"):
         folder = str(tmp_path / name)
-        with pytest.raises(FileNotFoundError, match=rf"--data_dir=.*/{name} is no folder\."):
+        with pytest.raises(FileNotFoundError, match=rf"--data_dir=.*/{name} is not a folder\."):
             find_file(folder, FORMS["nsmc"].files["dev"], "dev")
 
 

@@ -195,13 +195,13 @@ Q, A = f"{P}.qas[0]", f"{P}.qas[0].answers[0]"
 @pytest.mark.parametrize(
     ("path", "wrong", "message"),
     [
-        ("paragraphs", ..., "data[0].paragraphs is missing; there is: title."),
-        ("paragraphs 0 context", ..., f"{P}.context is missing; there is: qas."),
-        ("paragraphs 0 qas", ..., f"{P}.qas is missing; there is: context."),
-        ("paragraphs 0 qas 0 id", ..., f"{Q}.id is missing; there is: "),
+        ("paragraphs", ..., "data[0].paragraphs is missing; found: title."),
+        ("paragraphs 0 context", ..., f"{P}.context is missing; found: qas."),
+        ("paragraphs 0 qas", ..., f"{P}.qas is missing; found: context."),
+        ("paragraphs 0 qas 0 id", ..., f"{Q}.id is missing; found: "),
         ("paragraphs 0 qas 0 question", ..., f"{Q}.question is missing (question 'q1'); "),
         ("paragraphs 0 qas 0 answers 0 text", ...,
-         f"{A}.text is missing (question 'q1'); there is: answer_start."),
+         f"{A}.text is missing (question 'q1'); found: answer_start."),
         ("paragraphs 0 qas 0 answers 0 answer_start", ...,
          f"{A}.answer_start is missing (question 'q1'); "),
         ("title", None, "data[0].title must be a string, got null."),
@@ -253,8 +253,8 @@ def test_read_dataset_missing_key_or_wrong_type_is_named(
         (b'"text"', ", got a string."),
         (b"null", ", got null."),
         (b'{"q1": "a", "q2": "b"}', ", got a predictions file (id to answer)."),
-        (b"{}", ", got an object without data; there is: nothing."),
-        (b'{"q1": {"text": "a"}}', ", got an object without data; there is: q1."),
+        (b"{}", ", got an object without data; found: nothing."),
+        (b'{"q1": {"text": "a"}}', ", got an object without data; found: q1."),
     ],
 )
 def test_read_dataset_other_file_says_what_was_expected(
@@ -332,7 +332,7 @@ def test_read_predictions_strings_and_objects_are_read(tmp_path: Path) -> None:
         ('{"version": "1.1", "data": []}', "got a dataset; the dataset comes first."),
         ('{"a": [{"text": "책"}]}', "got a list for each id, as in nbest_predictions.json"),
         ('{"a": "책", "b": null}', "answer of 'b' must be a string, got null."),
-        ('{"a": {"answer": "책"}}', "answer of 'a'.text is missing; there is: answer."),
+        ('{"a": {"answer": "책"}}', "answer of 'a'.text is missing; found: answer."),
         (
             '{"a": {"text": "책", "answer_start": "3"}}',
             "answer of 'a'.answer_start must be an integer, got a string.",
