@@ -415,7 +415,7 @@ def test_run_flags_or_sentences_that_do_not_do_are_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "use_crf"), [("klue", False), ("klue", True), ("naver", True)])
+@pytest.mark.parametrize(("form", "use_crf"), [("klue", False), ("naver", True)])
 def test_command_small_model_learns_sentences_by_heart(
     form: str, use_crf: bool, ner: Trainable, tmp_path: Path
 ) -> None:

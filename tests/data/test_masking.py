@@ -188,6 +188,7 @@ def shuffle_reference(words: list[int], budget: int, runs: int) -> np.ndarray:
     return taken / runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_rows", [4, 200, 5000])
 @pytest.mark.parametrize("words", [[1] * 20, [1, 2, 1, 3, 1, 1, 5, 2, 1, 4, 1, 1, 2, 6, 1, 3]])
 def test_mask_tokens_words_equal_a_shuffle_in_distribution(
@@ -247,6 +248,7 @@ def test_mask_tokens_ngram_stays_inside_a_segment() -> None:
     assert across < 0.002
 
 
+@pytest.mark.slow
 def test_mask_tokens_ngrams_of_a_small_batch_equal_those_of_a_large_one() -> None:
     # Small batches are finished row by row: the same runs, none of them over a segment's end.
     config = MaskingConfig(0.6, 30, max_ngram_size=4)

@@ -227,6 +227,7 @@ def test_one_epoch_any_shards_gives_each_record_once(folder: Path, setting: Sett
             assert not values[real:].any()
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(SETTINGS, st.data())
 def test_batches_resumed_at_any_position_resume_bit_for_bit(

@@ -95,6 +95,7 @@ def test_mecab_classes_make_unknown_words_of_neighbours_alone() -> None:
     assert lengths.max() <= 2
 
 
+@pytest.mark.slow
 def test_normalized_characters_are_left_as_they_are() -> None:
     """What a piece is compared with: each character that comes out changes no more."""
     everything = list(map(chr, range(sys.maxunicode + 1)))
