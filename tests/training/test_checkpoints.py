@@ -144,7 +144,7 @@ def test_save_checkpoint_best_has_no_slots_and_reads_back(tmp_path: Path) -> Non
     assert sorted(os.listdir(path)) == ["bert_config.json", "model.safetensors", "state.json"]
     wanted = checkpoint(900)._replace(slots={})
     assert_equal(load_checkpoint(path, with_slots=False), wanted)
-    with pytest.raises(ValueError, match=r"optimizer\.safetensors is damaged or no safetensors"):
+    with pytest.raises(ValueError, match=r"optimizer\.safetensors is damaged or not a safetensors"):
         load_checkpoint(path)
 
 
