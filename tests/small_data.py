@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import pytest
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import ClassHead, Head, PretrainingHead, SpanHead, TagHead, model_specs
 from bert_ko.modeling.parameters import Arrays, initial_parameters
-from bert_ko.tasks.ner.bio import Entity, from_entities
+from bert_ko.tasks.ner.bio import OUTSIDE, Entity
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.labels import write_labels
 from tests.fakes import REPOSITORY, Command, install_backend
@@ -314,6 +314,15 @@ def parse_tagged(line: str) -> tuple[str, list[Entity]]:
             found.append(Entity(entity[2], len(text), len(text) + len(entity[1])))
         text += entity[1] if entity else part
     return text, found
+
+
+def from_entities(found: Iterable[Entity], length: int) -> tuple[str, ...]:
+    """Tags of the units of a sentence; the inverse of ``bio.entities``."""
+    tags = [OUTSIDE] * length
+    for entity in found:
+        inside = [f"I-{entity.type}"] * (entity.end - entity.start - 1)
+        tags[entity.start : entity.end] = [f"B-{entity.type}", *inside]
+    return tuple(tags)
 
 
 def write_klue(path: Path, lines: Any = TAGGED) -> str:

@@ -15,7 +15,6 @@ from bert_ko.modeling.heads import (
     TagHead,
     model_specs,
 )
-from bert_ko.tasks.ner.bio import from_entities
 from bert_ko.tasks.ner.examples import read_dataset
 from bert_ko.tasks.ner.scores import score, score_values
 from tests.fakes import (
@@ -34,6 +33,7 @@ from tests.small_data import (
     TAGGED,
     TAGS,
     Trainable,
+    from_entities,
     parse_tagged,
     save_weights,
     write_config,

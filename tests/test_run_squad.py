@@ -137,6 +137,17 @@ def test_run_endings_are_learnt_once_and_used_later(
     assert answers(folder) == {"q1": "언덕 위에"}
 
 
+def test_run_that_is_refused_leaves_the_endings_of_the_other(
+    squad: Trainable, command: Command, tmp_path: Path
+) -> None:
+    command.succeed(**squad.train)
+    before = contents(tmp_path / "run")
+    other = write_questions(tmp_path / "one.json", JOSA)
+    message = command(do_train=True, train_file=other).error
+    assert "different run" in message and "train_file" in message
+    assert contents(tmp_path / "run") == before
+
+
 def test_run_seed_folder_is_a_reader_that_strips(
     squad: Trainable, command: Command, tmp_path: Path
 ) -> None:

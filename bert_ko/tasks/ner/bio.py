@@ -74,30 +74,6 @@ def entities(tags: Sequence[str], strict: bool = False) -> list[Entity]:
     return found
 
 
-def from_entities(found: Iterable[Entity], length: int) -> tuple[str, ...]:
-    """Returns the tags of the units of a sentence.
-
-    Args:
-        found: in units, in any order.
-        length: units of the sentence.
-
-    Raises:
-        ValueError: an entity is empty, outside of the sentence, or overlaps another one.
-    """
-    tags = [OUTSIDE] * length
-    last = 0
-    for entity in sorted(found, key=lambda entity: entity.start):
-        if not last <= entity.start < entity.end <= length:
-            raise ValueError(
-                f"entities must lie apart and within 0 to {length}, got {entity.type} from "
-                f"{entity.start} to {entity.end}, where {last} is the first free unit."
-            )
-        inside = [f"I-{entity.type}"] * (entity.end - entity.start - 1)
-        tags[entity.start : entity.end] = [f"B-{entity.type}", *inside]
-        last = entity.end
-    return tuple(tags)
-
-
 def tagged_text(text: str, spans: Iterable[Entity]) -> str:
     """Returns a text with its entities, as KLUE writes it.
 

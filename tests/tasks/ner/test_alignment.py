@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_ko.tasks.ner.bio import Entity, entities, from_entities, repair_bio
+from bert_ko.tasks.ner.bio import Entity, entities, repair_bio
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence, read_dataset
 from bert_ko.tasks.ner.features import piece_tags, unit_tags
 from bert_ko.tasks.ner.scores import score
@@ -21,6 +21,7 @@ from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from tests.small_data import from_entities
 
 REPOSITORY = Path(__file__).parents[3]
 LABELS = ("O", "B-LC", "I-LC", "B-PS", "I-PS")

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from bert_ko.tasks.ner.bio import (
     Entity,
     entities,
-    from_entities,
     label_list,
     repair_bio,
     tagged_text,
 )
+from tests.small_data import from_entities
 
 any_tags = st.lists(st.sampled_from(["O", "B-PS", "I-PS", "B-LC", "I-LC"]), max_size=12)
 
@@ -98,29 +98,9 @@ def test_entities_equals_seqeval(tags: list[str]) -> None:
     assert entities(tags, strict=True) == [(e.tag, e.start, e.end) for e in strict]
 
 
-def test_from_entities_gives_literal_tags() -> None:
-    found = [Entity("LC", 3, 4), Entity("PS", 0, 2), Entity("PS", 2, 3)]
-    assert from_entities(found, 5) == ("B-PS", "I-PS", "B-PS", "B-LC", "O")
-    assert from_entities([], 2) == ("O", "O")
-
-
 @given(any_tags)
-def test_from_entities_and_back_is_the_repaired_tags(tags: list[str]) -> None:
+def test_entities_as_tags_are_the_repaired_tags(tags: list[str]) -> None:
     assert from_entities(reversed(entities(tags)), len(tags)) == repair_bio(tags)
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        [Entity("PS", 0, 2), Entity("LC", 1, 3)],
-        [Entity("PS", 2, 5)],
-        [Entity("PS", -1, 1)],
-        [Entity("PS", 1, 1)],
-    ],
-)
-def test_from_entities_that_do_not_fit_raise(found: list[Entity]) -> None:
-    with pytest.raises(ValueError, match="entities must lie apart and within 0 to 4, got "):
-        from_entities(found, 4)
 
 
 def test_tagged_text_is_as_klue_writes_it() -> None:

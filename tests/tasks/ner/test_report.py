@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bert_ko.tasks.ner.bio import Entity, from_entities
+from bert_ko.tasks.ner.bio import Entity
 from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence
 from bert_ko.tasks.ner.report import (
     ReportData,
@@ -15,6 +15,7 @@ from bert_ko.tasks.ner.report import (
     report_values,
 )
 from bert_ko.tasks.ner.scores import score, score_values
+from tests.small_data import from_entities
 
 Parse = Callable[[str], Any]
 
