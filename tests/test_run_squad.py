@@ -140,10 +140,12 @@ def test_run_endings_are_learnt_once_and_used_later(
 def test_run_that_is_refused_leaves_the_endings_of_the_other(
     squad: Trainable, command: Command, tmp_path: Path
 ) -> None:
+    command = command.having(strip_josa="auto")
     command.succeed(**squad.train)
     before = contents(tmp_path / "run")
     other = write_questions(tmp_path / "one.json", JOSA)
     message = command(do_train=True, train_file=other).error
+    assert (tmp_path / "run" / "josa_endings.json").exists()
     assert "different run" in message and "train_file" in message
     assert contents(tmp_path / "run") == before
 
