@@ -22,7 +22,6 @@ from common import VOCAB, corpus_files, machine, median_seconds
 from safetensors.numpy import save_file
 
 from bert_ko.data.prefetch import Prefetcher
-from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.features.extraction import (
@@ -34,6 +33,7 @@ from bert_ko.tasks.features.extraction import (
 from bert_ko.tasks.features.writers import make_layout, open_writer
 from bert_ko.tasks.sentences import encode_blocks, join
 from bert_ko.training.backend import DeviceConfig
+from bert_ko.training.checkpoints import read_model_config
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 from bert_ko.training.model_files import ModelFlags, TrainedModel, open_model
 
@@ -59,7 +59,7 @@ def sample_lines(count: int) -> list[str]:
 def write_model(folder: Path, name: str) -> None:
     """A Hugging Face folder of random weights, with the vocabulary."""
     path = VOCAB / ("bert_config.json" if name == "base" else f"bert_config_{name}.json")
-    config = config_from_json(path.read_text(), str(path))
+    config = read_model_config(str(path))
     arrays = initial_parameters(model_specs(config), config.initializer_range, 1)
     theirs = to_hugging_face_arrays(config, arrays)
     save_file(

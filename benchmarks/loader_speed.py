@@ -17,9 +17,9 @@ from common import VOCAB, machine, write_sample
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.reader import InstanceReader, ReaderConfig
-from bert_ko.modeling.encoder import config_from_json
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import check_shards
+from bert_ko.training.checkpoints import read_model_config
 from bert_ko.training.model_files import ModelFiles
 
 GOALS = {"static": 20_000, "dynamic": 10_000}
@@ -45,7 +45,7 @@ def make_shards(corpus: Path, folder: Path, masking: str) -> None:
 def speed(folder: Path, sequences: int) -> float:
     """Sequences a second, decoded in the background as training takes them."""
     path = VOCAB / "bert_config.json"
-    config = config_from_json(path.read_text(), str(path))
+    config = read_model_config(str(path))
     flags = PretrainingFlags(
         input_file=(str(folder),), output_dir="", do_train=True, max_seq_length=LENGTH,
         max_predictions_per_seq=PREDICTIONS,

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from common import DATA, VOCAB, machine
 
-from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.heads import SpanHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.batches import BatchPlan, choose_lengths, epoch_batches, gather_batch
@@ -21,6 +20,7 @@ from bert_ko.tasks.squad.examples import read_dataset
 from bert_ko.tasks.squad.features import Features, Ints, WindowConfig, build_features
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.backend import DeviceConfig, TrainProgram
+from bert_ko.training.checkpoints import read_model_config
 from bert_ko.training.devices import load_backend
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 
@@ -74,7 +74,7 @@ def main() -> None:
     tokenizer = load_tokenizer(str(VOCAB))
     features = build_features(read_dataset(str(path)), tokenizer, WindowConfig())
     config_path = VOCAB / "bert_config_mini.json"
-    config = config_from_json(config_path.read_text(), str(config_path))
+    config = read_model_config(str(config_path))
     backend = load_backend(DeviceConfig(precision=arguments.precision))
     arrays = initial_parameters(model_specs(config, HEAD), config.initializer_range, 1)
     optimizer = OptimizerConfig(learning_rate=3e-4, num_warmup_steps=0, name="adamw")

@@ -17,7 +17,6 @@ from safetensors.numpy import save_file
 
 from bert_ko.modeling.bert import WORD_EMBEDDINGS
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.encoder import config_from_json
 from bert_ko.modeling.heads import OUTPUT_BIAS, RELATIONSHIP_BIAS
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tasks.conversion import comparison, conversion
@@ -25,7 +24,7 @@ from bert_ko.tensor_files import save_arrays
 from bert_ko.tokenization import hugging_face
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint
+from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint, read_model_config
 from bert_ko.training.initialization import Source, read_source
 from bert_ko.training.labels import read_labels, write_labels
 from tests.fakes import Command
@@ -106,7 +105,7 @@ def names_of(folder: Path) -> list[str]:
 
 
 def model_config(folder: Path) -> ModelConfig:
-    return config_from_json((folder / "bert_config.json").read_text(), "bert_config.json")
+    return read_model_config(str(folder / "bert_config.json"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bert_ko.modeling.compute import Features, Model
-from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.config import ModelConfig, refuse_giant, shown
 from bert_ko.modeling.fused import (
     BIAS_ACTIVATION,
     DROPOUT_ADD_NORM,
@@ -23,7 +23,13 @@ from bert_ko.modeling.fused import (
     Tensor,
 )
 from bert_ko.modeling.ops import ops
-from bert_ko.modeling.parameters import ParameterSpec, Specs, dense_specs, norm_specs
+from bert_ko.modeling.parameters import (
+    ParameterSpec,
+    Specs,
+    count_parameters,
+    dense_specs,
+    norm_specs,
+)
 
 SCOPE = "bert"
 WORD_EMBEDDINGS = f"{SCOPE}/embeddings/word_embeddings"
@@ -33,10 +39,19 @@ EMBEDDINGS_NORM = f"{SCOPE}/embeddings/LayerNorm"
 _MASKED = -10000.0  # what Google's code adds to the scores of padding
 # Our gelu is the tanh approximation, theirs the exact one.
 _ACTIVATIONS = {
-    "gelu": "gelu_erf", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu",
-    "tanh": "tanh",
+    "gelu": "gelu_erf", "gelu_python": "gelu_erf", "gelu_new": "gelu", "gelu_fast": "gelu",
+    "gelu_pytorch_tanh": "gelu", "relu": "relu", "tanh": "tanh",
 }  # fmt: skip
 _THEIR_ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu", "tanh": "tanh"}
+# Keys of theirs whose other values compute something else.
+_ONLY: Mapping[str, object] = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+    "quantization_config": {},
+}
 _SAME_KEYS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
     "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings",
@@ -63,6 +78,7 @@ class BertConfig(ModelConfig):
                 f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} "
                 f"and {self.num_attention_heads}."
             )
+        refuse_giant(count_parameters(bert_specs(self)), self)
 
     @property
     def head_size(self) -> int:
@@ -76,21 +92,22 @@ def from_hugging_face_config(values: Mapping[str, Any], source: str) -> BertConf
     Raises:
         ValueError: our BERT can't compute such a model; the message names ``source``, the file.
     """
-    kind = values.get("position_embedding_type", "absolute")
-    if kind != "absolute":
-        raise ValueError(f"{source}: position_embedding_type {kind} is not known; only absolute.")
-    epsilon = values.get("layer_norm_eps", EPSILON)
-    if not 0 < epsilon <= 1e-9:
-        raise ValueError(f"{source}: layer_norm_eps is {epsilon}, but BERT's is {EPSILON}.")
-    act = values.get("hidden_act", "gelu")
-    if act not in _ACTIVATIONS:
-        raise ValueError(
-            f"{source}: hidden_act {act} is not known; known are {', '.join(_ACTIVATIONS)}."
-        )
-    known = {key: values[key] for key in _SAME_KEYS if key in values}
-    if "vocab_size" not in known:
-        raise ValueError(f"{source} has no vocab_size.")
     try:
+        for key, kept in _ONLY.items():
+            value = values.get(key)
+            if value and value != kept:
+                raise ValueError(f"{key} is {shown(value)}, but only {kept!r} is computed.")
+        epsilon = values.get("layer_norm_eps", EPSILON)
+        if type(epsilon) not in (int, float) or not 0 < epsilon <= 1e-9:
+            raise ValueError(f"layer_norm_eps is {shown(epsilon)}, but BERT's is {EPSILON}.")
+        act = values.get("hidden_act", "gelu")
+        if not isinstance(act, str) or act not in _ACTIVATIONS:
+            raise ValueError(
+                f"hidden_act {shown(act)} is not known; known are {', '.join(_ACTIVATIONS)}."
+            )
+        known = {key: values[key] for key in _SAME_KEYS if key in values}
+        if "vocab_size" not in known:
+            raise ValueError("vocab_size is missing.")
         return BertConfig(**known, hidden_act=_ACTIVATIONS[act])
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None

@@ -6,9 +6,9 @@ training, storage and conversion stay as they are.
 
 from __future__ import annotations
 
-import json
+import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from bert_ko.modeling.bert import (
@@ -20,7 +20,13 @@ from bert_ko.modeling.bert import (
     to_hugging_face_config,
 )
 from bert_ko.modeling.compute import Features, Model
-from bert_ko.modeling.config import DEFAULT_MODEL_TYPE, MODEL_TYPE_KEY, ModelConfig
+from bert_ko.modeling.config import (
+    DEFAULT_MODEL_TYPE,
+    MODEL_TYPE_KEY,
+    PASSED_OVER,
+    ModelConfig,
+    shown,
+)
 from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.parameters import Specs
 
@@ -83,6 +89,8 @@ BERT = Encoder(
     HuggingFaceForm("Bert", from_hugging_face_config, to_hugging_face_config),
 )
 _ENCODERS = {BERT.model_type: BERT}
+# One of these is in every config.json that transformers wrote, none in Google's bert_config.json.
+_THEIR_KEYS = frozenset(("architectures", "layer_norm_eps", "transformers_version"))
 
 
 def register(encoder: Encoder) -> None:
@@ -99,7 +107,8 @@ def find_encoder(model_type: object, source: str) -> Encoder:
     name = DEFAULT_MODEL_TYPE if model_type is None else model_type
     if not isinstance(name, str) or name not in _ENCODERS:
         raise ValueError(
-            f"{source}: {MODEL_TYPE_KEY} {name!r} is not known; known are {', '.join(_ENCODERS)}."
+            f"{source}: {MODEL_TYPE_KEY} {shown(name)} is not known; known are "
+            f"{', '.join(_ENCODERS)}."
         )
     return _ENCODERS[name]
 
@@ -122,18 +131,48 @@ def encode(model: Model, features: Features) -> Tensor:
     return encoder_of(model.config).layers(model, features)[-1]
 
 
-def config_from_json(text: str | bytes, source: str) -> ModelConfig:
-    """Reads bert_config.json, or the configuration of another encoder.
+def config_from_values(values: Mapping[str, Any], source: str) -> ModelConfig:
+    """The configuration that bert_config.json has, or the config.json of transformers.
+
+    Args:
+        values: of the JSON object.
+        source: the file's name, for messages.
 
     Raises:
-        ValueError: not a JSON object, an unknown encoder, an unknown or missing key, a bad value;
-            the message names ``source``, the file.
+        ValueError: an unknown encoder, an unknown or missing key, a bad value.
     """
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{source}: not JSON ({error}).") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{source}: must be a JSON object, got {type(values).__name__}.")
+    if _THEIR_KEYS & values.keys():
+        return config_from_hugging_face(values, source)
+    return find_encoder(values.get(MODEL_TYPE_KEY), source).config_class.from_dict(values, source)
+
+
+def config_from_hugging_face(values: Mapping[str, Any], source: str) -> ModelConfig:
+    """Our configuration for the values of transformers' config.json, named ``source``.
+
+    Raises:
+        ValueError: a model that ours can't compute.
+    """
     encoder = find_encoder(values.get(MODEL_TYPE_KEY), source)
-    return encoder.config_class.from_dict(values, source)
+    if encoder.hugging_face is None:
+        raise ValueError(f"{source}: {encoder.model_type} is not read from this form.")
+    architectures = values.get("architectures") or []
+    if not isinstance(architectures, list) or not all(isinstance(x, str) for x in architectures):
+        raise ValueError(
+            f"{source}: architectures must be a list of names, got {shown(architectures)}."
+        )
+    prefix = encoder.hugging_face.class_prefix
+    if MODEL_TYPE_KEY not in values and not all(x.startswith(prefix) for x in architectures):
+        raise ValueError(f"{source}: architectures is {shown(architectures)}, no {prefix} model.")
+    code = values.get("auto_map")
+    if isinstance(code, Mapping) and any(str(name).startswith("AutoModel") for name in code):
+        raise ValueError(f"{source}: auto_map names code of its own, which is not run.")
+    _refuse_misspelt(values, {field.name for field in fields(encoder.config_class)}, source)
+    return encoder.hugging_face.from_config(values, source)
+
+
+def _refuse_misspelt(values: Mapping[str, Any], known: set[str], source: str) -> None:
+    """Their files have any number of other keys, but one almost like ours is a slip."""
+    for key in sorted(values.keys() - known - PASSED_OVER):
+        likely = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+        if likely:
+            raise ValueError(f"{source}: unknown key {shown(key)}; is it {likely[0]}?")

@@ -6,6 +6,7 @@ SCOPE/encoder/layer_N/…, and for heads cls/….
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
@@ -40,7 +41,7 @@ def norm_specs(scope: str, units: int) -> Iterator[tuple[str, ParameterSpec]]:
 
 def count_parameters(specs: Mapping[str, ParameterSpec]) -> int:
     """Numbers in all variables."""
-    return sum(int(np.prod(spec.shape)) for spec in specs.values())
+    return sum(math.prod(spec.shape) for spec in specs.values())
 
 
 def initial_parameters(

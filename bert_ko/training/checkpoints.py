@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from bert_ko import files
-from bert_ko.json_files import read_json
+from bert_ko.json_files import expect, load_json, read_json
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.encoder import config_from_json
+from bert_ko.modeling.encoder import config_from_values
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tensor_files import load_arrays, save_arrays
 
@@ -178,8 +178,8 @@ def read_model_config(path: str) -> ModelConfig:
         FileNotFoundError: no such file.
         ValueError: it is not a configuration.
     """
-    with files.open_binary(path) as stream:
-        return config_from_json(stream.read(), path)
+    values = load_json(path)
+    return config_from_values(expect(values, dict, path), path)
 
 
 def remove_unfinished(folder: str) -> None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bert_ko.modeling.config import MODEL_TYPE_KEY, ModelConfig
-from bert_ko.modeling.encoder import Encoder, HuggingFaceForm, encoder_of, find_encoder
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import Encoder, HuggingFaceForm, encoder_of
 from bert_ko.modeling.heads import (
     CLASS_BIAS,
     CLASS_WEIGHTS,
@@ -123,18 +123,6 @@ def to_hugging_face_arrays(config: ModelConfig, arrays: Arrays) -> dict[str, Any
         to_hugging_face(name).removeprefix(prefix): array.T if is_transposed(name) else array
         for name, array in arrays.items()
     }
-
-
-def from_hugging_face_config(values: Mapping[str, Any], source: str) -> ModelConfig:
-    """Our configuration for the values of transformers' config.json, named ``source``.
-
-    Raises:
-        ValueError: a model that ours can't compute.
-    """
-    encoder = find_encoder(values.get(MODEL_TYPE_KEY), source)
-    if encoder.hugging_face is None:
-        raise ValueError(f"{source}: {encoder.model_type} is not read from this form.")
-    return encoder.hugging_face.from_config(values, source)
 
 
 def to_hugging_face_config(

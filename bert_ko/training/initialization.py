@@ -13,7 +13,7 @@ import numpy as np
 from bert_ko import files
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.encoder import encoder_of
+from bert_ko.modeling.encoder import config_from_hugging_face, encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
 from bert_ko.tensor_files import as_float32, load_arrays, load_tensors
@@ -27,7 +27,6 @@ from bert_ko.training.checkpoints import (
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face import (
     from_hugging_face,
-    from_hugging_face_config,
     has_tags,
     is_transposed,
 )
@@ -154,7 +153,7 @@ def _read_hugging_face(folder: str, parts: list[str]) -> Source:
     if values is None:
         raise FileNotFoundError(f"--init_checkpoint: {folder} has {parts[0]}, but no config.json.")
     try:
-        config = from_hugging_face_config(values, path)
+        config = config_from_hugging_face(values, path)
     except ValueError as error:
         raise ValueError(f"--init_checkpoint: {error}") from None
     encoder, is_tagger = encoder_of(config), has_tags(values)

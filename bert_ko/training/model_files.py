@@ -13,6 +13,7 @@ from bert_ko import files
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import config_from_hugging_face
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.progress import warn
 from bert_ko.tokenization.settings import TokenizerSettings
@@ -24,7 +25,6 @@ from bert_ko.training.checkpoints import (
     folders_beside,
     read_model_config,
 )
-from bert_ko.training.hugging_face import from_hugging_face_config
 from bert_ko.training.initialization import Source, initialize, read_source
 from bert_ko.training.runs import refuse_other_model
 from bert_ko.training.settings import DeviceFlags, TrainFlags
@@ -152,7 +152,7 @@ def config_beside(path: str) -> tuple[ModelConfig, str] | None:
         theirs = os.path.join(folder, _HUGGING_FACE_CONFIG)
         values = read_json(theirs)
         if values is not None:
-            return from_hugging_face_config(values, theirs), theirs
+            return config_from_hugging_face(values, theirs), theirs
     return None
 
 

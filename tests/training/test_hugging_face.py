@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.config import ACTIVATIONS
-from bert_ko.modeling.encoder import BERT
+from bert_ko.modeling.encoder import BERT, config_from_hugging_face
 from bert_ko.modeling.heads import (
     ClassHead,
     MaskedLmHead,
@@ -23,7 +23,6 @@ from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.training.hugging_face import (
     architecture,
     from_hugging_face,
-    from_hugging_face_config,
     is_transposed,
     to_hugging_face,
     to_hugging_face_arrays,
@@ -143,20 +142,20 @@ def test_config_both_ways(ours: str, theirs: str, kind: str) -> None:
         "layer_norm_eps": 1e-12,
         "model_type": "bert",
     }
-    assert from_hugging_face_config(found, "config.json") == config
+    assert config_from_hugging_face(found, "config.json") == config
 
 
 def test_config_every_activation_of_ours_has_one_of_theirs() -> None:
     for name in ACTIVATIONS:
         config = BertConfig(vocab_size=9, hidden_act=name)
-        assert from_hugging_face_config(to_hugging_face_config(config, {}), "x") == config
+        assert config_from_hugging_face(to_hugging_face_config(config, {}), "x") == config
 
 
-def test_from_hugging_face_config_what_is_missing_is_a_default_of_transformers() -> None:
-    config = from_hugging_face_config({"vocab_size": 9}, "config.json")
+def test_config_from_hugging_face_what_is_missing_is_a_default_of_transformers() -> None:
+    config = config_from_hugging_face({"vocab_size": 9}, "config.json")
     assert config == BertConfig(vocab_size=9, hidden_act="gelu_erf")
     more = {"vocab_size": 9, "hidden_act": "gelu_pytorch_tanh", "torch_dtype": "float16"}
-    assert from_hugging_face_config(more, "config.json") == BertConfig(vocab_size=9)
+    assert config_from_hugging_face(more, "config.json") == BertConfig(vocab_size=9)
 
 
 @pytest.mark.parametrize(
@@ -165,25 +164,61 @@ def test_from_hugging_face_config_what_is_missing_is_a_default_of_transformers()
         ({"model_type": "electra"},
          "config.json: model_type 'electra' is not known; known are bert."),
         ({"position_embedding_type": "relative_key"},
-         "config.json: position_embedding_type relative_key is not known; only absolute."),
+         "config.json: position_embedding_type is 'relative_key', but only 'absolute' is "
+         "computed."),
         ({"layer_norm_eps": 1e-5}, "config.json: layer_norm_eps is 1e-05, but BERT's is 1e-12."),
         ({"layer_norm_eps": 0}, "config.json: layer_norm_eps is 0, but BERT's is 1e-12."),
         ({"hidden_act": "silu"},
-         "config.json: hidden_act silu is not known; known are gelu, gelu_new, gelu_pytorch_tanh, "
-         "relu, tanh."),
+         "config.json: hidden_act 'silu' is not known; known are gelu, gelu_python, gelu_new, "
+         "gelu_fast, gelu_pytorch_tanh, relu, tanh."),
         ({"num_attention_heads": 5},
          "config.json: hidden_size must be a multiple of num_attention_heads, got 8 and 5."),
         ({"vocab_size": 0}, "config.json: vocab_size must be a positive integer, got 0."),
+        ({"layer_norm_eps": "1e-12"},
+         "config.json: layer_norm_eps is '1e-12', but BERT's is 1e-12."),
+        ({"layer_norm_eps": None}, "config.json: layer_norm_eps is None, but BERT's is 1e-12."),
+        ({"layer_norm_eps": True}, "config.json: layer_norm_eps is True, but BERT's is 1e-12."),
+        ({"hidden_act": ["gelu"]},
+         "config.json: hidden_act ['gelu'] is not known; known are gelu, gelu_python, gelu_new, "
+         "gelu_fast, gelu_pytorch_tanh, relu, tanh."),
+        ({"hidden_dropout_prob": 10**400},
+         "config.json: hidden_dropout_prob must be a number in [0, 1), got "
+         "100000000000000000000000000000… (401 characters)."),
+        ({"is_decoder": True}, "config.json: is_decoder is True, but only False is computed."),
+        ({"is_decoder": "no"}, "config.json: is_decoder is 'no', but only False is computed."),
+        ({"add_cross_attention": True},
+         "config.json: add_cross_attention is True, but only False is computed."),
+        ({"pruned_heads": {"0": [1]}},
+         "config.json: pruned_heads is {'0': [1]}, but only {} is computed."),
+        ({"architectures": 5}, "config.json: architectures must be a list of names, got 5."),
+        ({"architectures": [5]}, "config.json: architectures must be a list of names, got [5]."),
+        ({"architectures": ["RobertaModel"]},
+         "config.json: architectures is ['RobertaModel'], no Bert model."),
+        ({"auto_map": {"AutoModel": "modeling_mine.Mine"}},
+         "config.json: auto_map names code of its own, which is not run."),
+        ({"hidden_sise": 8}, "config.json: unknown key 'hidden_sise'; is it hidden_size?"),
     ],
 )  # fmt: skip
-def test_from_hugging_face_config_what_ours_cannot_compute_is_refused(
+def test_config_from_hugging_face_what_ours_cannot_compute_is_refused(
     values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as error:
-        from_hugging_face_config({**THEIRS, **values}, "config.json")
+        config_from_hugging_face({**THEIRS, **values}, "config.json")
     assert str(error.value) == message
 
 
-def test_from_hugging_face_config_without_vocab_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^config\.json has no vocab_size\.$"):
-        from_hugging_face_config({"model_type": "bert"}, "config.json")
+def test_config_from_hugging_face_keys_that_change_nothing_are_passed_over() -> None:
+    more = {
+        "architectures": None, "is_decoder": False, "add_cross_attention": None, "pruned_heads": {},
+        "position_embedding_type": "absolute", "tie_word_embeddings": True, "use_cache": True,
+        "directionality": "bidi", "pooler_num_attention_heads": 12, "pad_token_id": 0,
+        "auto_map": {"AutoTokenizer": "mine.Mine"},
+    }  # fmt: skip
+    assert config_from_hugging_face({**THEIRS, **more}, "x") == config_from_hugging_face(
+        THEIRS, "x"
+    )
+
+
+def test_config_from_hugging_face_without_vocab_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^config\.json: vocab_size is missing\.$"):
+        config_from_hugging_face({"model_type": "bert"}, "config.json")
