@@ -11,14 +11,17 @@ import errno
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from bert_ko.compression import COMPRESSIONS, decompressed
+from bert_ko.temporary import temporary_file
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NO_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 # By scheme: the package that fsspec needs for it.
 _PACKAGES = {
     **dict.fromkeys(("abfs", "az"), "adlfs"),
@@ -203,6 +206,39 @@ def open_binary(path: str) -> BinaryIO:
     return decompressed(path, raw) if os.path.splitext(path)[1] in COMPRESSIONS else raw
 
 
+def read_limited(path: str, limit: int = 64 << 20) -> bytes:
+    """Reads a small file: a configuration, a manifest, a state.
+
+    Args:
+        path: See `open_binary`; a pipe or a device, which may never end, is refused.
+        limit: The most bytes that it may have, decompressed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no file, or it is larger.
+    """
+    refuse_no_file(path)
+    with open_binary(path) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{path} has more than {limit:,} bytes; it is not such a file.")
+    return content
+
+
+def refuse_no_file(path: str) -> None:
+    """Refuses a folder, pipe or device.
+
+    Raises:
+        FileNotFoundError: There is nothing at this local path.
+        ValueError: It is something else than a file; the message says what.
+    """
+    if is_remote(path):
+        return
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        raise ValueError(f"{path} is {_NO_FILES.get(kind, 'a device')}, not a file to read.")
+
+
 def write_atomic(path: str, data: bytes | str) -> None:
     """Writes a whole file: it has all of `data` afterwards, or is unchanged after an error.
 
@@ -234,8 +270,9 @@ def atomic_writer(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name only when the block ends without an error.
 
     A local file is written under a hidden name in the same folder, synced to the disk and renamed;
-    after an error nothing is left behind. A remote file is published when the block ends. A device
-    or pipe, such as /dev/stdout, is written directly.
+    after an error nothing is left behind, and what a killed writer of it left is removed. A remote
+    file is published when the block ends. A device or pipe, such as /dev/stdout, is written
+    directly.
 
     Args:
         path: Local or remote; a local folder must exist.
@@ -270,17 +307,15 @@ def _local_writer(path: str) -> Iterator[BinaryIO]:
     folder, name = os.path.split(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    try:
-        with durable_writer(temporary) as stream:
-            yield stream
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:
-            error.filename = path
-        raise
+    with temporary_file(os.path.join(folder, name)) as temporary:
+        try:
+            with durable_writer(temporary) as stream:
+                yield stream
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.filename == temporary:
+                error.filename = path
+            raise
     with contextlib.suppress(OSError):  # some network file systems can't sync a folder
         descriptor = os.open(folder, os.O_RDONLY)
         try:

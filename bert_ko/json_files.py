@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import stat
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeVar
 
 from bert_ko import files
+from bert_ko.compression import COMPRESSIONS
 
 T = TypeVar("T")
+
+_PART = 16 << 20  # bytes that are read at once
+_BLANKS = b" \t\r\n\0"
+# A packed file that expands to more bytes than this, and to this many times its size, is a bomb;
+# JSON of real data shrinks to a twentieth.
+_SMALL = 256 << 20
+_MAX_RATIO = 200
 
 _KINDS: dict[type, str] = {
     dict: "an object",
@@ -22,24 +33,29 @@ _KINDS: dict[type, str] = {
 }
 
 
-def read_json(path: str) -> dict[str, Any] | None:
-    """Reads a JSON object; returns None if the file is missing.
+def read_json(
+    path: str,
+    limit: int = 64 << 20,
+    advice: str = " Delete the file, or write to another folder.",
+) -> dict[str, Any] | None:
+    """Reads a JSON object that a program wrote; returns None if the file is missing.
+
+    Args:
+        path: See `files.read_limited`.
+        limit: The most bytes that it may have.
+        advice: What to do if it is damaged, for the end of the message.
 
     Raises:
         ValueError: The file is not a JSON object.
     """
     try:
-        with files.open_binary(path) as stream:
-            content = stream.read()
+        content = files.read_limited(path, limit)
     except FileNotFoundError:
         return None
     try:
-        value = json.loads(content)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: not a JSON object; delete it, or write to another folder.")
-    return value
+        return expect(parse_json(content, path), dict, f"{path}: the whole")
+    except ValueError as error:
+        raise ValueError(f"{error}{advice}") from None
 
 
 def write_json(path: str, value: Mapping[str, Any]) -> None:
@@ -57,14 +73,50 @@ def load_json(path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | No
     """Reads any JSON value in UTF-8, UTF-16 or UTF-32, local or remote, compressed or not.
 
     Args:
-        path: See `files.open_binary`.
+        path: See `files.open_binary`; a pipe only if it is open already, as `<(...)` is.
         pairs_hook: Makes the value of each object from its keys and values; None makes a dict.
 
     Raises:
         ValueError: The file is not JSON; the message has the line.
     """
-    with files.open_binary(path) as stream:
-        data = stream.read()
+    return parse_json(_read(path), path, pairs_hook)
+
+
+def _read(path: str) -> bytearray:
+    """Reads a whole file of data, unless it is a bomb that would fill the memory."""
+    if not _is_open_pipe(path):
+        files.refuse_no_file(path)
+    is_packed = not files.is_remote(path) and os.path.splitext(path)[1] in COMPRESSIONS
+    most = max(_SMALL, _MAX_RATIO * files.size(path)) if is_packed else math.inf
+    data = bytearray()
+    try:
+        with files.open_binary(path) as stream:
+            while part := stream.read(_PART):
+                if not data and len(part) == _PART and not part.strip(_BLANKS):
+                    raise ValueError(f"{path} begins with {_PART >> 20} MB of blanks; no JSON.")
+                data += part
+                if len(data) > most:
+                    raise ValueError(
+                        f"{path} has {files.size(path):,} bytes but expands to more than "
+                        f"{most:,}: it is no JSON of use."
+                    )
+    except MemoryError:
+        del data
+        raise ValueError(f"{path} is too large for the memory of this machine.") from None
+    return data
+
+
+def _is_open_pipe(path: str) -> bool:
+    is_open = path == "/dev/stdin" or os.path.dirname(path) == "/dev/fd"
+    return is_open and stat.S_ISFIFO(os.stat(path).st_mode)
+
+
+def parse_json(
+    data: bytes | bytearray,
+    path: str,
+    pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """Returns the JSON value that the bytes of a file hold; see `load_json`."""
     try:
         return json.loads(data, object_pairs_hook=pairs_hook)
     except json.JSONDecodeError as error:
@@ -79,6 +131,8 @@ def load_json(path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | No
         ) from None
     except RecursionError:
         raise ValueError(f"{path}: not a usable file: its JSON is nested too deeply.") from None
+    except MemoryError:
+        raise ValueError(f"{path} is too large for the memory of this machine.") from None
     except ValueError as error:  # an integer of thousands of digits
         raise ValueError(f"{path}: not JSON to use: {error}.") from None
 

@@ -25,6 +25,7 @@ from bert_ko.data.settings import PipelineFlags
 from bert_ko.data.shards import Built, build_bucket, join_parts
 from bert_ko.json_files import read_json, write_json
 from bert_ko.progress import Progress
+from bert_ko.temporary import remove_leftovers
 from bert_ko.tokenization.encoder import LineEncoder
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.workers import WorkerPool
@@ -250,11 +251,9 @@ def _remove_temporary(recipe: Recipe) -> None:
     """Removes what a killed run was writing under temporary names."""
     finals = (*recipe.shards, manifest_path(recipe.shards))
     local = [path for path in finals if not files.is_remote(path)]
-    work_files = os.path.join(glob.escape(recipe.work_dir), "*")
-    for folder, name in map(os.path.split, [*map(glob.escape, local), work_files]):
-        for temporary in glob.glob(os.path.join(folder, f".{name}.*.tmp")):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+    remove_leftovers(recipe.work_dir)
+    for folder, name in map(os.path.split, local):
+        remove_leftovers(folder, name)
 
 
 def _forget_empty(recipe: Recipe) -> None:

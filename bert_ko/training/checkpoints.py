@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from bert_ko import files
-from bert_ko.json_files import expect, load_json, read_json
+from bert_ko.json_files import expect, parse_json, read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import config_from_values
 from bert_ko.modeling.parameters import Arrays
+from bert_ko.temporary import remove_leftovers
 from bert_ko.tensor_files import load_arrays, save_arrays
 
 MODEL_NAME = "model.safetensors"
@@ -33,8 +34,6 @@ _NAME = re.compile(r"(checkpoint|best)-(\d+)")
 _TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 # The state comes last when a checkpoint is written, and goes first.
 _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
-# What files.write_atomic leaves of a run's other files when it is killed.
-_HALF_FILE = re.compile(r"\..+\.(json|jsonl|txt|html|npz|model|dic)\.\d+\.tmp")
 
 Kind = Literal["checkpoint", "best"]
 KINDS: tuple[Kind, ...] = ("checkpoint", "best")
@@ -149,7 +148,7 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
         ValueError: a file is missing or damaged.
     """
     try:
-        state = read_json(os.path.join(path, STATE_NAME))
+        state = read_json(os.path.join(path, STATE_NAME), advice="")
         if state is None:
             raise ValueError(f"{path} has no {STATE_NAME}; it is not a checkpoint.")
         return Checkpoint(
@@ -178,18 +177,15 @@ def read_model_config(path: str) -> ModelConfig:
         FileNotFoundError: no such file.
         ValueError: it is not a configuration.
     """
-    values = load_json(path)
+    values = parse_json(files.read_limited(path), path)
     return config_from_values(expect(values, dict, path), path)
 
 
 def remove_unfinished(folder: str) -> None:
     """Removes the unfinished files of a run that was killed while writing."""
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        if _TEMPORARY.fullmatch(name):
-            _remove(path)
-        elif _HALF_FILE.fullmatch(name):
-            os.unlink(path)
+    remove_leftovers(folder)
+    for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
+        _remove(os.path.join(folder, name))
 
 
 def _remove(path: str) -> None:

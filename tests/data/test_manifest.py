@@ -244,7 +244,7 @@ def test_read_manifests_foreign_manifest_gives_none(foreign: str, tmp_path: Path
 def test_read_manifests_damaged_manifest_raises(damaged: str, tmp_path: Path) -> None:
     path = write_shard(tmp_path / "a")
     (tmp_path / "manifest.json").write_text(damaged)
-    with pytest.raises(ValueError, match=r"manifest\.json: not a JSON object"):
+    with pytest.raises(ValueError, match=r"manifest\.json.*(not JSON: |empty|must be an object)"):
         read_manifests([path])
 
 

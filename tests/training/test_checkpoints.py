@@ -295,7 +295,7 @@ def test_load_checkpoint_damaged_file_says_what_to_delete(
 def test_load_checkpoint_damaged_state_is_an_error(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     truncate(Path(path, "state.json"))
-    with pytest.raises(ValueError, match=r"state\.json: not a JSON object"):
+    with pytest.raises(ValueError, match=r"state\.json:4: not JSON: [^.]*\. Delete the"):
         load_checkpoint(path)
     Path(path, "state.json").unlink()
     with pytest.raises(ValueError, match=r"has no state\.json"):

@@ -37,14 +37,13 @@ def test_read_labels_of_a_regression_are_none_but_known(tmp_path: Path) -> None:
 def test_read_labels_of_something_else_is_an_error(content: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(content)
-    is_object = content.endswith("}")
     with pytest.raises(ValueError) as error:
         read_labels(str(tmp_path))
-    assert str(error.value) == (
-        f"{path} has no list of labels."
-        if is_object
-        else f"{path}: not a JSON object; delete it, or write to another folder."
-    )
+    if content.endswith("}"):
+        assert str(error.value) == f"{path} has no list of labels."
+    else:
+        assert str(error.value).startswith(str(path))
+        assert str(error.value).endswith("Delete the file, or write to another folder.")
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,11 @@ def test_choose_stripper_auto_without_anything_learnt_warns(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"endings": [', "{}: not a JSON object; delete it, or write to another folder."),
+        (
+            '{"endings": [',
+            "{}:1: not JSON: Expecting value (column 14). Delete the file, or write to another "
+            "folder.",
+        ),
         ('{"endings": [3]}', "{} lists no endings; delete it, and give --train_file."),
     ],
 )

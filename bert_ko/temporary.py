@@ -1,0 +1,116 @@
+"""Files and folders under temporary names, and those that killed writers left.
+
+`out.json` is written as `.out.json.5f3a09c1.tmp` beside it. Its writer holds a lock on that as long
+as it lives; what no one holds was left by a writer that was killed, and the next one removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+
+_NAME = re.compile(r"\.(?P<target>.+)\.(?:[0-9a-f]{8}|\d+)\.tmp", re.DOTALL)
+
+
+@contextlib.contextmanager
+def temporary_file(path: str) -> Iterator[str]:
+    """Makes an empty file beside `path`, after those of killed writers of `path` are removed.
+
+    Yields:
+        Its name, to be renamed; what still has that name at the end is removed.
+    """
+    folder, name = os.path.split(path)
+    with _held(folder, name, lambda new: open(new, "xb").close()) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def temporary_folder(path: str, place: str | None = None) -> Iterator[str]:
+    """Makes an empty folder beside `path`, or in the folder `place`; see `temporary_file`."""
+    beside, name = os.path.split(path)
+    with _held(beside if place is None else place, name, os.mkdir) as temporary:
+        yield temporary
+
+
+def remove_leftovers(folder: str, name: str | None = None) -> None:
+    """Removes what killed writers left in a folder; what a living one writes stays.
+
+    Args:
+        folder: A local folder; it may be missing.
+        name: Of the file or folder that was to be written; None stands for all.
+    """
+    try:
+        found = os.listdir(folder or ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in found:
+        match = _NAME.fullmatch(entry)
+        if match and name in (None, match["target"]):
+            _remove_unless_held(os.path.join(folder, entry))
+
+
+@contextlib.contextmanager
+def _held(folder: str, name: str, make: Callable[[str], object]) -> Iterator[str]:
+    remove_leftovers(folder, name)
+    with contextlib.ExitStack() as stack:
+        while True:
+            temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+            stack.callback(_remove, temporary)
+            try:
+                make(temporary)
+            except OSError as error:
+                error.filename = os.path.join(folder, name)
+                raise
+            if stack.enter_context(_lock(temporary)) is not False:
+                break
+        yield temporary
+
+
+def _remove_unless_held(path: str) -> None:
+    with contextlib.suppress(OSError), _lock(path) as is_ours:
+        if is_ours:
+            _remove(path)
+
+
+@contextlib.contextmanager
+def _lock(path: str) -> Iterator[bool | None]:
+    """Yields whether this is now the only holder of a file or folder; None if no one can tell."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where nothing that is open can be renamed
+        yield None
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        yield False if isinstance(error, FileNotFoundError) else None
+        return
+    try:
+        yield _try_lock(fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB, descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(
+    flock: Callable[[int, int], None], how: int, descriptor: int, path: str
+) -> bool | None:
+    try:
+        flock(descriptor, how)
+        # Between opening and locking, another process may have removed or renamed it.
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:  # some network file systems have no locks
+        return None
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
