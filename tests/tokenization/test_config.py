@@ -45,6 +45,18 @@ def test_read_config_round_trip_keeps_every_field(tmp_path: Path) -> None:
             {"tokenizer_type": "mecab", "mecab_user_dictionary": None},
             "dictionary must be a list of",
         ),
+        *(
+            (
+                {"tokenizer_type": "mecab", "mecab_user_dictionary": ["user.dic", name]},
+                "nothing outs",
+            )
+            for name in ("../private.txt", "/etc/hostname", "..", "", "a/user.dic", "a\\b", "a\0")
+        ),
+        (
+            {"tokenizer_type": "wordpiece", "mecab_user_dictionary": ["user.dic"]},
+            "for the tokenizer_type mecab alone",
+        ),
+        ({"bert_ko": {"mecab_user_dictionary": ["../user.dic"]}}, "nothing outside it is read"),
     ],
 )
 def test_read_config_bad_content_names_file_and_fault(

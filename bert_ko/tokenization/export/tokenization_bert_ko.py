@@ -19,6 +19,7 @@ import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
+from bert_ko.tokenization.dictionary_files import dictionaries_in
 from bert_ko.tokenization.export.piece_encoding import Frame, PieceEncoding, Truncation, cut
 from bert_ko.tokenization.export.special_tokens import SpecialTokenizer, in_words
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
@@ -122,8 +123,7 @@ class BertKoTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
                 f"There is no {_FILES[key]} in the tokenizer's folder; a tokenizer of the type "
                 f"{config.tokenizer_type} needs it."
             )
-        folder = os.path.dirname(path)
-        paths = [os.path.join(folder, name) for name in config.mecab_user_dictionary]
+        paths = dictionaries_in(os.path.dirname(path), config.mecab_user_dictionary)
         dictionaries = [path if os.path.isfile(path) else self._fetch(path) for path in paths]
         return Tokenizer.open(path, config, dictionaries)
 
