@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
 # By extension, as fsspec calls them; zstd is decompressed here, see _zstd_parts.
@@ -51,7 +51,8 @@ def decompressed(path: str, raw: BinaryIO) -> BinaryIO:
         raw.close()
         package = (error.name or "fsspec").split(".")[0]
         raise ValueError(f"{path} needs the package {package}: pip install {package}") from None
-    return cast(BinaryIO, io.BufferedReader(_PartsStream(path, source, parts), _BUFFER_SIZE))
+    stream = PartsStream(_named_errors(path, source, parts), raw.close)
+    return cast(BinaryIO, io.BufferedReader(stream, _BUFFER_SIZE))
 
 
 class _Source:
@@ -69,37 +70,45 @@ class _Source:
             raise
 
 
-class _PartsStream(io.RawIOBase):
-    """Reads decompressed parts; errors for damaged data become ValueErrors with the file's name.
+class PartsStream(io.RawIOBase):
+    """A stream of parts of bytes; closing it calls `close`."""
 
-    The decompressors of fsspec, and so their errors, depend on what is installed: every error that
-    does not come from the file itself is theirs.
-    """
-
-    def __init__(self, path: str, source: _Source, parts: Iterator[bytes]) -> None:
-        self._path, self._source, self._parts = path, source, parts
+    def __init__(self, parts: Iterator[bytes], close: Callable[[], None]) -> None:
+        self._parts, self._close = parts, close
         self._pending = io.BytesIO()
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        try:
-            while not (data := self._pending.read(len(buffer))):
-                part = next(self._parts, None)
-                if part is None:
-                    return 0
-                self._pending = io.BytesIO(part)
-        except Exception as error:
-            if error is self._source.error or isinstance(error, MemoryError):
-                raise
-            raise ValueError(f"{self._path} is damaged or cut off: {error}") from error
+        """Fills a buffer; returns 0 at the end."""
+        while not (data := self._pending.read(len(buffer))):
+            part = next(self._parts, None)
+            if part is None:
+                return 0
+            self._pending = io.BytesIO(part)
         buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:
-        self._source.raw.close()
+        """Closes what the parts come from."""
+        self._close()
         super().close()
+
+
+def _named_errors(path: str, source: _Source, parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields decompressed parts; errors for damaged data become ValueErrors with the file's name.
+
+    The decompressors of fsspec, and so their errors, depend on what is installed: every error that
+    does not come from the file itself is theirs.
+    """
+    try:
+        yield from parts
+    except Exception as error:
+        if error is source.error or isinstance(error, MemoryError):
+            raise
+        raise ValueError(f"{path} is damaged or cut off: {error}") from error
 
 
 def _parts(reader: _Reader) -> Iterator[bytes]:

@@ -9,16 +9,17 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.display import shown_list
-from bert_ko.flags import Flags, flag, run_command
+from bert_ko.flags import flag, run_command
 from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
 from bert_ko.tasks.squad.comparison import BaselineReport, JosaReport
 from bert_ko.tasks.squad.examples import Dataset, PredictionFile, read_dataset, read_predictions
 from bert_ko.tasks.squad.scores import Scores, score_predictions
+from bert_ko.text_lines import EncodingFlags
 
 
 @dataclass(frozen=True)
-class EvaluateKorquadConfig(Flags):
+class EvaluateKorquadConfig(EncodingFlags):
     """Scores answers to the questions of a KorQuAD or SQuAD file exactly as KorQuAD 1.0 does.
 
     The score of the unchanged predictions always comes first.
@@ -59,7 +60,9 @@ class EvaluateKorquadConfig(Flags):
 
 def run(config: EvaluateKorquadConfig) -> None:
     """Reads, scores, compares, shows."""
-    dataset, predictions = read_dataset(config.file[0]), read_predictions(config.file[1])
+    encoding = config.input_encoding
+    dataset = read_dataset(config.file[0], encoding)
+    predictions = read_predictions(config.file[1], encoding)
     scores = score_predictions(dataset.golds(), predictions.texts)
     if not scores.total:
         raise ValueError(f"{config.file[0]} has no question with answers to score.")
@@ -103,7 +106,7 @@ def _compare(
         shortened = strip_answers(dataset, spans, JosaStripper())
         return JosaReport.of(scores, shortened, not_found=not_found, ambiguous=ambiguous)
     if config.baseline is not None:
-        baseline = read_predictions(config.baseline).texts
+        baseline = read_predictions(config.baseline, config.input_encoding).texts
         return BaselineReport(score_predictions(scores.golds, baseline), scores)
     return None
 

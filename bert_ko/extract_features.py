@@ -28,7 +28,7 @@ from bert_ko.tasks.features.writers import (
     open_writer,
 )
 from bert_ko.tasks.sentences import encode_blocks, join
-from bert_ko.text_lines import TextLines, open_lines
+from bert_ko.text_lines import EncodingFlags, TextLines, open_lines
 from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model
 
 _ENDINGS: dict[str, Format] = {
@@ -37,7 +37,7 @@ _ENDINGS: dict[str, Format] = {
 
 
 @dataclass(frozen=True)
-class ExtractFeaturesConfig(ModelFlags):
+class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
     """Writes the vectors of a model's layers for every piece of sentences, or for every sentence.
 
     The sentences keep their order; every piece has the places of its characters and its word.
@@ -111,7 +111,8 @@ def run(config: ExtractFeaturesConfig) -> None:
     paths = (config.input_file, config.output_file)
     if all(map(os.path.isfile, paths)) and os.path.samefile(*paths):
         raise ValueError(f"--output_file={config.output_file} is --input_file; name another.")
-    with open_lines(config.input_file, replace=True) as lines:
+    opened = open_lines(config.input_file, replace=True, encoding=config.input_encoding)
+    with opened as lines:
         model = open_model(config)
         compare_length(config.max_seq_length, model.config, model.files.config_file)
         num_pieces, num_cut, num_not_finite = _extract(config, model, lines)
@@ -120,7 +121,7 @@ def run(config: ExtractFeaturesConfig) -> None:
         length = f"--max_seq_length={config.max_seq_length}"
         warn(f"{num_cut:,} {of_all} have more than {length} pieces and were cut.")
     if lines.num_damaged:
-        warn(f"{lines.num_damaged:,} {of_all} are not UTF-8; unreadable bytes became U+FFFD.")
+        warn(f"{lines.num_damaged:,} {of_all} are damaged; unreadable bytes became U+FFFD.")
     if num_not_finite:
         dtype = config.dtype
         warn(f"{num_not_finite:,} {of_all} have values that are not finite as {dtype}.")

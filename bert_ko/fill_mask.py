@@ -14,7 +14,7 @@ from bert_ko.flags import flag, run_command
 from bert_ko.modeling.heads import MaskedLmHead, model_specs
 from bert_ko.progress import format_table
 from bert_ko.tasks.fill_mask.masked_lm import Mask, MaskedLm, MaskedText
-from bert_ko.text_lines import STANDARD_INPUT, open_lines
+from bert_ko.text_lines import STANDARD_INPUT, EncodingFlags, open_lines
 from bert_ko.training.backend import Precision
 from bert_ko.training.model_files import ModelFlags, open_model
 
@@ -22,7 +22,7 @@ _MANY = 1024  # texts that are read before the first of them is answered
 
 
 @dataclass(frozen=True)
-class FillMaskConfig(ModelFlags):
+class FillMaskConfig(EncodingFlags, ModelFlags):
     """Shows the pieces that a pre-trained model finds likely in place of [MASK] in texts.
 
     Texts are arguments, lines of --input_file, or lines of standard input. Several masks in a text
@@ -72,7 +72,7 @@ def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:
         yield from ((f"argument {i}", text) for i, text in enumerate(config.text, start=1))
         return
     path = STANDARD_INPUT if config.input_file is None else config.input_file
-    with open_lines(path, replace=True) as lines:
+    with open_lines(path, replace=True, encoding=config.input_encoding) as lines:
         for text in lines:
             if text.strip():
                 yield f"{lines.source}:{lines.num_lines}", text

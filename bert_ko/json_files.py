@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
+from bert_ko.text_lines import decode
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def read_json(
     except FileNotFoundError:
         return None
     try:
-        return expect(parse_json(content, path), dict, f"{path}: the whole")
+        return expect(parse_json(content, path, encoding="utf-8"), dict, f"{path}: the whole")
     except ValueError as error:
         raise ValueError(f"{error}{advice}") from None
 
@@ -69,17 +70,23 @@ def format_json(value: Any, indent: int | None = None) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def load_json(path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Reads any JSON value in UTF-8, UTF-16 or UTF-32, local or remote, compressed or not.
+def load_json(
+    path: str,
+    pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    *,
+    encoding: str | None = None,
+) -> Any:
+    """Reads any JSON value, local or remote, compressed or not.
 
     Args:
         path: See `files.open_binary`; a pipe only if it is open already, as `<(...)` is.
         pairs_hook: Makes the value of each object from its keys and values; None makes a dict.
+        encoding: None recognises UTF-8, UTF-16 and UTF-32.
 
     Raises:
         ValueError: The file is not JSON; the message has the line.
     """
-    return parse_json(_read(path), path, pairs_hook)
+    return parse_json(_read(path), path, pairs_hook, encoding=encoding)
 
 
 def _read(path: str) -> bytearray:
@@ -115,20 +122,21 @@ def parse_json(
     data: bytes | bytearray,
     path: str,
     pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    *,
+    encoding: str | None = None,
 ) -> Any:
     """Returns the JSON value that the bytes of a file hold; see `load_json`."""
     try:
-        return json.loads(data, object_pairs_hook=pairs_hook)
+        text = decode(data, path, encoding)
+    except MemoryError:
+        raise ValueError(f"{path} is too large for the memory of this machine.") from None
+    try:
+        return json.loads(text, object_pairs_hook=pairs_hook)
     except json.JSONDecodeError as error:
-        if not data.strip():
+        if not text.strip():
             raise ValueError(f"{path} is empty; expected JSON.") from None
         place = f"{path}:{error.lineno}"
         raise ValueError(f"{place}: not JSON: {error.msg} (column {error.colno}).") from None
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}:{line}: not {error.encoding.upper()} text (CP949? `iconv -f cp949 -t utf-8`)."
-        ) from None
     except RecursionError:
         raise ValueError(f"{path}: not a usable file: its JSON is nested too deeply.") from None
     except MemoryError:

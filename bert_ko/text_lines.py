@@ -1,19 +1,51 @@
-r"""Lines of UTF-8 text: files, local or remote, compressed or not, and standard input.
+r"""Lines of text: files, local or remote, compressed or not, and standard input.
 
-Lines end in \n or \r\n and in nothing else; a byte order mark is not part of a line.
+The beginning of a file says which encoding it is in, or that it is no text: see `content`. Lines
+end in \n, \r\n or \r and in nothing else; a byte order mark is not part of a line.
 """
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
+import io
+import re
 import sys
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
 
-from bert_ko import files
+from bert_ko import content, files
+from bert_ko.compression import PartsStream
+from bert_ko.flags import Flags, flag
 
 STANDARD_INPUT = "-"
+
+# Of two before a line feed, which some programs leave, neither ends a line of its own.
+_LONE_RETURN = re.compile(rb"\r(?!\r*\n)")
+_MAX_RETURNS = 64  # that are looked at before a line feed, across the parts of a stream
+_BLOCK_SIZE = 1 << 16
+_MAX_LINE_BYTES = 1 << 26
+# What can't be decoded is no UTF-8 in the decoded stream either, so that it is found and counted.
+_DAMAGED = b"\xff"
+
+
+@dataclass(frozen=True)
+class EncodingFlags(Flags):
+    """The flag of every command that reads text."""
+
+    input_encoding: str | None = flag(
+        None,
+        help="Encoding of the text files, such as cp949. Default: UTF-8, UTF-16 and UTF-32 are "
+        "recognised, and anything else is refused.",
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: no such encoding."""
+        super().__post_init__()
+        if self.input_encoding is not None:
+            content.codec_name(self.input_encoding)
 
 
 class TextLines:
@@ -22,63 +54,131 @@ class TextLines:
     Attributes:
         source: The name of the stream, for messages.
         num_lines: Lines read so far; the number of the last one.
-        num_damaged: Those of them that are not UTF-8; U+FFFD replaces what can't be decoded.
+        num_damaged: Those of them that can't be decoded; U+FFFD replaces what can't.
     """
 
-    def __init__(self, stream: Iterable[bytes], source: str, replace: bool) -> None:
-        self._stream, self._replace = stream, replace
+    def __init__(
+        self, stream: BinaryIO, source: str, replace: bool, encoding: str, is_found: bool
+    ) -> None:
+        self._stream, self._replace, self._encoding = stream, replace, encoding
+        self._is_found = is_found
         self.source = source
         self.num_lines = self.num_damaged = 0
 
     def __iter__(self) -> Iterator[str]:
-        """Raises: ValueError: a line is not UTF-8, and is not to be replaced."""
-        for line in self._stream:
+        """Raises: ValueError: a line can't be decoded, and is not to be replaced."""
+        read_line = functools.partial(self._stream.readline, _MAX_LINE_BYTES)
+        for line in iter(read_line, b""):
+            if len(line) == _MAX_LINE_BYTES:
+                size = _MAX_LINE_BYTES >> 20
+                raise ValueError(f"{self.source}:{self.num_lines + 1}: over {size} MiB in a line.")
             if not self.num_lines:
                 line = line.removeprefix(codecs.BOM_UTF8)
                 if not line:
                     return
-            self.num_lines += 1
-            line = line.removesuffix(b"\n").removesuffix(b"\r")
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                if not self._replace:
-                    raise _not_utf8(self.source, self.num_lines) from None
-                self.num_damaged += 1
-                text = line.decode(errors="replace")
-            yield text
+            line = line.removesuffix(b"\n").rstrip(b"\r")
+            if b"\r" in line:
+                for part in line.split(b"\r"):
+                    yield self._decoded(part)
+            else:
+                yield self._decoded(line)
+
+    def _decoded(self, line: bytes) -> str:
+        self.num_lines += 1
+        try:
+            return line.decode()
+        except UnicodeDecodeError:
+            if not self._replace:
+                raise _undecodable(
+                    self.source, self.num_lines, line, self._encoding, self._is_found
+                ) from None
+            self.num_damaged += 1
+            return line.decode(errors="replace")
 
 
 @contextlib.contextmanager
-def open_lines(path: str, *, replace: bool = False) -> Iterator[TextLines]:
+def open_lines(
+    path: str, *, replace: bool = False, encoding: str | None = None
+) -> Iterator[TextLines]:
     """Opens a text to be read line by line.
 
     Args:
         path: See `files.open_binary`; "-" is standard input, which stays open.
-        replace: Replace bytes that are not UTF-8 with U+FFFD, and count such lines; otherwise they
-            are an error.
+        replace: Replace bytes that can't be decoded with U+FFFD, and count such lines; otherwise
+            they are an error.
+        encoding: None recognises UTF-8, UTF-16 and UTF-32.
 
     Raises:
         FileNotFoundError: There is no such file.
+        ValueError: It is no text, or in another encoding.
     """
     with _open(path) as stream:
-        yield TextLines(stream, source_name(path), replace)
+        source = source_name(path)
+        head = _peek(stream)
+        found = content.text_encoding(head, source, encoding)
+        if found != "utf-8" or _LONE_RETURN.search(head[:-1]):
+            stream = as_utf8(stream, found, close=False)
+        yield TextLines(stream, source, replace, found, encoding is None)
 
 
-def read_lines(path: str) -> list[str]:
+def read_lines(path: str, *, encoding: str | None = None) -> list[str]:
     """Returns all lines of a text; see `open_lines`."""
-    with open_lines(path) as lines:
+    with open_lines(path, encoding=encoding) as lines:
         return list(lines)
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, *, encoding: str | None = None) -> str:
     """Returns a text with its line ends as they are; see `open_lines`."""
     with _open(path) as stream:
         data = stream.read()
+    return decode(data, source_name(path), encoding)
+
+
+def decode(data: bytes | bytearray, source: str, encoding: str | None = None) -> str:
+    """Decodes a whole text, without its byte order mark.
+
+    Raises:
+        ValueError: It is no text, or in another encoding.
+    """
+    found = content.text_encoding(bytes(data[: content.HEAD_SIZE]), source, encoding)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(found).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise _not_utf8(source_name(path), data.count(b"\n", 0, error.start) + 1) from None
+        number = data.count(b"\n", 0, error.start) + 1
+        line = data[data.rfind(b"\n", 0, error.start) + 1 :].partition(b"\n")[0]
+        raise _undecodable(source, number, bytes(line), found, encoding is None) from None
+
+
+def as_utf8(
+    stream: BinaryIO, encoding: str, *, ends_lines: bool = True, close: bool = True
+) -> BinaryIO:
+    r"""Returns a text as a stream of UTF-8; what can't be decoded is no UTF-8 there either.
+
+    Args:
+        stream: Is closed together with the new one if `close`.
+        encoding: Of the stream.
+        ends_lines: Whether each \r that is not before \n becomes \n.
+        close: Whether closing the new stream closes `stream`.
+    """
+    blocks: Iterator[bytes] = iter(functools.partial(_read_some, stream), b"")
+    if encoding != "utf-8":
+        blocks = _recoded(blocks, encoding)
+    if ends_lines:
+        blocks = with_line_feeds(blocks)
+    closing: Callable[[], None] = stream.close if close else _nothing
+    return cast(BinaryIO, io.BufferedReader(PartsStream(blocks, closing), _BLOCK_SIZE))
+
+
+def with_line_feeds(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    r"""Replaces each \r that is not before \n by \n."""
+    held = b""
+    for block in blocks:
+        block = held + block
+        tail = block[-_MAX_RETURNS:]
+        held = tail[len(tail.rstrip(b"\r")) :]
+        block = block[: len(block) - len(held)]
+        yield _LONE_RETURN.sub(b"\n", block) if b"\r" in block else block
+    yield b"\n" * len(held)
 
 
 def source_name(path: str) -> str:
@@ -92,6 +192,37 @@ def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
     return files.open_binary(path)
 
 
-def _not_utf8(source: str, line: int) -> ValueError:
+def _peek(stream: Any) -> bytes:
+    """Returns the beginning of a stream, which is read again."""
+    if hasattr(stream, "peek"):
+        head: bytes = stream.peek(content.HEAD_SIZE)
+        return head[: content.HEAD_SIZE]
+    start = stream.tell()  # standard input that was replaced
+    head = stream.read(content.HEAD_SIZE)
+    stream.seek(start)
+    return head
+
+
+def _read_some(stream: Any) -> bytes:
+    """Reads what is there, so that a line on a terminal is answered before the next is typed."""
+    data: bytes = stream.read1(_BLOCK_SIZE)
+    return data
+
+
+def _recoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    for block in blocks:
+        yield decoder.decode(block).encode().replace("\ufffd".encode(), _DAMAGED)
+    yield decoder.decode(b"", True).encode().replace("\ufffd".encode(), _DAMAGED)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _undecodable(
+    source: str, number: int, line: bytes, encoding: str, is_found: bool
+) -> ValueError:
     # A model would learn and predict replacement characters as if the user had written them.
-    return ValueError(f"{source}:{line}: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`).")
+    advice = f"; {content.advice(line)}" if encoding == "utf-8" and is_found else ""
+    return ValueError(f"{source}:{number}: not {encoding.upper()} text{advice}.")

@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import format_table
-from bert_ko.text_lines import STANDARD_INPUT, open_lines
+from bert_ko.text_lines import STANDARD_INPUT, EncodingFlags, open_lines
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
 
 
 @dataclass(frozen=True)
-class TokenizeConfig(TokenizerFlags):
+class TokenizeConfig(EncodingFlags, TokenizerFlags):
     """Shows the pieces of texts with ids, character offsets, words and parts of speech.
 
     Texts are arguments, lines of --input_file, or lines of standard input.
@@ -51,7 +51,7 @@ def _texts(config: TokenizeConfig) -> Iterator[str]:
             yield _decode(text, f"argument:{number}") if config.json_input else text
         return
     path = STANDARD_INPUT if config.input_file is None else config.input_file
-    with open_lines(path, replace=True) as lines:
+    with open_lines(path, replace=True, encoding=config.input_encoding) as lines:
         for line in lines:
             place = f"{lines.source}:{lines.num_lines}"
             yield _decode(line, place) if config.json_input else line

@@ -335,7 +335,7 @@ def test_run_damaged_lines_are_counted(command: Extract) -> None:
     arrays, _ = read_arrays(command("out.npz"))
     assert arrays["input_ids"].tolist() == [2, 9, 3, 2, 9, 3]
     assert arrays["starts"].tolist() == [-1, 0, -1, -1, 4, -1]  # behind four of U+FFFD
-    assert command.ended.warnings == ["1 of 2 lines are not UTF-8; unreadable bytes became U+FFFD."]
+    assert command.ended.warnings == ["1 of 2 lines are damaged; unreadable bytes became U+FFFD."]
 
 
 def test_run_compressed_remote_and_standard_input(command: Extract) -> None:

@@ -95,9 +95,9 @@ def test_fill_mask_terminal_is_answered_line_by_line(
     answered: list[int] = []
 
     class Terminal(io.BytesIO):
-        def __next__(self) -> bytes:
+        def readline(self, size: int | None = -1, /) -> bytes:
             answered.append(len(backend.shapes))
-            return super().__next__()
+            return super().readline(size)
 
         def isatty(self) -> bool:
             return True

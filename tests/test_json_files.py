@@ -15,7 +15,7 @@ DAMAGED = {
     "deep": (b"[" * 3000, "nested too deeply"),
     "deep object": (b'{"a":' * 3000, "nested too deeply"),
     "digits": (b'{"a": ' + b"9" * 5000 + b"}", "not JSON to use: Exceeds"),
-    "cp949": ('{"글": 1}'.encode("cp949"), ":1: not UTF-8 text"),
+    "cp949": ('{"글": 1}'.encode("cp949"), ": not UTF-8 text"),
     "empty": (b"", "is empty"),
 }
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from bert_ko.text_lines import open_lines, read_lines, read_text
+from bert_ko.text_lines import EncodingFlags, open_lines, read_lines, read_text, with_line_feeds
 
 Write = Callable[[bytes], str]
-NOT_UTF8 = "not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
+CP949 = "give --input_encoding=cp949, or convert it: `iconv -f cp949 -t utf-8`."
+NOT_UTF8 = f"not UTF-8 text; {CP949}"
 
 
 @pytest.fixture
@@ -35,11 +36,13 @@ def write(tmp_path: Path) -> Write:
         (b"\xef\xbb\xbfa\r\nb\r\n", ["a", "b"]),
         (b"\xef\xbb\xbf\n", [""]),
         ("\ufeff가\n\ufeff나\ufeff".encode(), ["가", "\ufeff나\ufeff"]),
-        (b"a\rb\r\r\n", ["a\rb\r"]),
+        (b"a\rb\r\r\n", ["a", "b"]),
+        (b"a\r\rb\r", ["a", "", "b"]),
+        (b"a\rb", ["a", "b"]),
         ("가\u2028나\x85다\n".encode(), ["가\u2028나\x85다"]),
     ],
 )
-def test_read_lines_only_line_feeds_end_a_line(
+def test_read_lines_only_line_feeds_and_carriage_returns_end_a_line(
     content: bytes, lines: list[str], write: Write
 ) -> None:
     assert read_lines(write(content)) == lines
@@ -79,6 +82,66 @@ def test_open_lines_replace_counts_what_is_damaged(write: Write) -> None:
     with open_lines(write(b"a\nb\xb0\r\n" + "눈".encode()), replace=True) as lines:
         assert list(lines) == ["a", "b\ufffd", "눈"]
     assert (lines.num_lines, lines.num_damaged) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+@pytest.mark.parametrize("read", [read_lines, lambda path: read_text(path).splitlines()])
+def test_read_wide_encoding_is_recognised(
+    read: Callable[[str], list[str]], encoding: str, write: Write
+) -> None:
+    lines = ["봄이 왔다.", "", "나비 3마리가 난다."]
+    assert read(write("\r\n".join(lines).encode(encoding))) == lines
+    assert read(write("\r".join([*lines, ""]).encode(encoding))) == lines
+
+
+def test_read_lines_wide_encoding_damaged_line_is_named_or_counted(write: Write) -> None:
+    path = write("봄이 왔다.\n".encode("utf-16") + b"\x00\xd8\n\x00" + "눈\n".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"a\.txt:2: not UTF-16 text\.$"):
+        read_lines(path)
+    with open_lines(path, replace=True) as lines:
+        assert list(lines) == ["봄이 왔다.", "\ufffd", "눈"]
+    assert lines.num_damaged == 1
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "euc-kr", "johab"])
+@pytest.mark.parametrize("read", [read_lines, lambda path, **flag: [read_text(path, **flag)]])
+def test_read_encoding_that_is_given_is_used(
+    read: Callable[..., list[str]], encoding: str, write: Write
+) -> None:
+    path = write("봄날이 왔다.".encode(encoding))
+    assert read(path, encoding=encoding) == ["봄날이 왔다."]
+    with pytest.raises(ValueError, match=r"not UTF-8 text"):
+        read(path)
+
+
+def test_read_lines_euc_kr_has_the_syllables_of_cp949(write: Write) -> None:
+    assert read_lines(write("똠방각하".encode("cp949")), encoding="euc-kr") == ["똠방각하"]
+
+
+def test_open_lines_late_carriage_returns_end_lines(write: Write) -> None:
+    content = b"a\n" * 100_000 + b"b\rc\r\n\nd"
+    assert read_lines(write(content))[100_000:] == ["b", "c", "", "d"]
+
+
+def test_with_line_feeds_any_cut_gives_the_same() -> None:
+    text = b"a\rb\r\nc\r\r\n\rd\r"
+    for cut in range(len(text)):
+        assert b"".join(with_line_feeds([text[:cut], text[cut:]])) == b"a\nb\r\nc\r\r\n\nd\n"
+
+
+def test_open_lines_line_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"a\n") + 65 * gzip.compress(b" " * (1 << 20)))
+    with pytest.raises(ValueError, match=r"a\.txt\.gz:2: over 64 MiB in a line\.$"):
+        read_lines(str(path))
+
+
+@pytest.mark.parametrize("name", ["cp-949", "hex", "", "a\0"])
+def test_encoding_flags_unknown_encoding_raises(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^--input_encoding must be an encoding such as cp949"):
+        EncodingFlags(input_encoding=name)
 
 
 def test_read_lines_missing_file_raises(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.flags import flag
+from bert_ko.text_lines import EncodingFlags
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside
 from bert_ko.training.model_files import remembered_flags, weight_places
 from bert_ko.training.optimization import OptimizerConfig
@@ -22,7 +23,7 @@ _DRAW = 12345  # seed of which examples are drawn
 
 
 @dataclass(frozen=True)
-class FineTuneFlags(TrainFlags):
+class FineTuneFlags(EncodingFlags, TrainFlags):
     """Flags of every command that fine-tunes."""
 
     warmup_flag = "--warmup_proportion"

@@ -188,7 +188,9 @@ def _lacking_after(
     lacking: npt.NDArray[np.int64], bytes_: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """How many bytes of UTF-8 a character lacks after one more; -1 if it can't be there."""
-    found = np.where((bytes_ >= 0x80) & (bytes_ < 0xC0) & (lacking > 0), lacking - 1, -1)
+    found: npt.NDArray[np.int64] = np.where(
+        (bytes_ >= 0x80) & (bytes_ < 0xC0) & (lacking > 0), lacking - 1, -1
+    )
     for number, (low, high) in enumerate(_FIRST_BYTES):
         found[(lacking == 0) & (bytes_ >= low) & (bytes_ < high)] = number
     return found

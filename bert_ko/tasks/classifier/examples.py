@@ -55,7 +55,9 @@ def sort_labels(labels: Iterable[str]) -> list[str]:
     return sorted(found, key=int) if all(label.isdecimal() for label in found) else found
 
 
-def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
+def read_dataset(
+    path: str, form: TaskForm, *, needs_labels: bool, encoding: str | None = None
+) -> Dataset:
     """Reads the examples of a file, and counts what is odd in them.
 
     Args:
@@ -63,13 +65,14 @@ def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
         form: what the columns mean.
         needs_labels: whether each example must have a label or score; otherwise the column may be
             missing and cells may be empty, as in a test file.
+        encoding: see `text_lines.open_lines`.
 
     Raises:
         FileNotFoundError: the file is missing.
         ValueError: the file is no table, a column or a needed label is missing, a score is not a
             finite number, or a text of JSON is no string. The message names the place.
     """
-    table = read_table(path)
+    table = read_table(path, encoding)
     examples = _examples(table, form, needs_labels)
     problems: dict[str, list[str]] = {}
     for kind, detail in _problems(table, examples, form):
@@ -81,12 +84,13 @@ def read_dataset(path: str, form: TaskForm, *, needs_labels: bool) -> Dataset:
     return Dataset(path, tuple(examples), problems)
 
 
-def read_texts(path: str, *, is_pair: bool) -> tuple[Example, ...]:
+def read_texts(path: str, *, is_pair: bool, encoding: str | None = None) -> tuple[Example, ...]:
     """Reads texts without labels, one a line, or pairs with a tab between their two texts.
 
     Args:
         path: local or remote, compressed or not; "-" is standard input.
         is_pair: whether each line must have two texts.
+        encoding: see `text_lines.open_lines`.
 
     Returns:
         An example for each line, also for an empty one; its id is the number of the line, from 1.
@@ -95,7 +99,7 @@ def read_texts(path: str, *, is_pair: bool) -> tuple[Example, ...]:
         FileNotFoundError: the file is missing.
         ValueError: the file is empty, a line has more or fewer texts, or is not UTF-8.
     """
-    lines = read_lines(path)
+    lines = read_lines(path, encoding=encoding)
     if not lines:
         raise ValueError(f"{source_name(path)} is empty; expected a text a line.")
     examples = []

@@ -51,7 +51,7 @@ class Table(NamedTuple):
         return [row[index] for row in self.rows]
 
 
-def read_table(path: str) -> Table:
+def read_table(path: str, encoding: str | None = None) -> Table:
     """Reads a table whose columns have names.
 
     Args:
@@ -60,6 +60,7 @@ def read_table(path: str) -> Table:
             commas and line breaks inside quotes. .jsonl: an object a line. .json: a list of
             objects, or an object with such a list as "data". The first line of .tsv, .txt and .csv
             has the names of the columns.
+        encoding: see `text_lines.open_lines`.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -73,7 +74,7 @@ def read_table(path: str) -> Table:
     if reader is None:
         allowed = ", ".join(_READERS)
         raise ValueError(f"{path}: the name of a table must end in {allowed}, got {extension!r}.")
-    table = reader(path)
+    table = reader(path, encoding)
     if not table.rows:
         raise ValueError(f"{path} has no example{', only a header' if table.columns else ''}.")
     return table
@@ -86,13 +87,14 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _read_tabs(path: str) -> Table:
-    rows = [line.split("\t") if line else [] for line in read_lines(path)]
+def _read_tabs(path: str, encoding: str | None) -> Table:
+    rows = [line.split("\t") if line else [] for line in read_lines(path, encoding=encoding)]
     return _from_rows(path, list(enumerate(rows, start=1)), "tab")
 
 
-def _read_commas(path: str) -> Table:
-    return _from_rows(path, list(_csv_rows(path, read_text(path))), "comma")
+def _read_commas(path: str, encoding: str | None) -> Table:
+    rows = _csv_rows(path, read_text(path, encoding=encoding))
+    return _from_rows(path, list(rows), "comma")
 
 
 def _from_rows(path: str, found: list[tuple[int, list[str]]], separator: str) -> Table:
@@ -137,8 +139,8 @@ def _csv_rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _read_json(path: str) -> Table:
-    value, key = load_json(path), ""
+def _read_json(path: str, encoding: str | None) -> Table:
+    value, key = load_json(path, encoding=encoding), ""
     if type(value) is dict:
         key = "data"
         if key not in value:
@@ -151,9 +153,9 @@ def _read_json(path: str) -> Table:
     return _from_objects(path, items, range(len(items)), (), key)
 
 
-def _read_json_lines(path: str) -> Table:
+def _read_json_lines(path: str, encoding: str | None) -> Table:
     values, numbers, blank = [], [], []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, encoding=encoding), start=1):
         if not line.strip():
             blank.append(number)
             continue
@@ -183,7 +185,7 @@ def _place(path: str, line: int, list_name: str | None) -> str:
     return f"{path}:{line}" if list_name is None else f"{path}: {list_name}[{line}]"
 
 
-_READERS: dict[str, Callable[[str], Table]] = {
+_READERS: dict[str, Callable[[str, str | None], Table]] = {
     ".tsv": _read_tabs,
     ".txt": _read_tabs,
     ".csv": _read_commas,

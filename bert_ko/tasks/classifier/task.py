@@ -59,7 +59,9 @@ class ClassifierTask(LabelTask):
         """See LabelTask."""
         form = self.config.form
         path = path or find_file(self.config.data_dir, form.files[split], split)
-        dataset = read_dataset(path, form, needs_labels=split != "test")
+        dataset = read_dataset(
+            path, form, needs_labels=split != "test", encoding=self.config.input_encoding
+        )
         print(f"{path}: {len(dataset.examples):,} examples", flush=True)
         warn_of_problems(dataset)
         if split == "test":
@@ -69,7 +71,8 @@ class ClassifierTask(LabelTask):
 
     def read_texts(self, path: str) -> Sequence[Example]:
         """See LabelTask."""
-        return read_texts(path, is_pair=self.config.form.is_pair)
+        is_pair, encoding = self.config.form.is_pair, self.config.input_encoding
+        return read_texts(path, is_pair=is_pair, encoding=encoding)
 
     def set_labels(self, train: Dataset | None, evaluation: Dataset | None) -> None:
         """See LabelTask; a regression has no labels."""

@@ -53,17 +53,20 @@ class Dataset:
         return label_list(tag[2:] for tag in tags if tag != OUTSIDE)
 
 
-def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
+def read_dataset(
+    path: str, file_format: FileFormat = "auto", encoding: str | None = None
+) -> Dataset:
     """Reads tagged sentences; I tags that continue no entity are repaired and counted.
 
     Args:
-        path: UTF-8 text, local or remote, compressed or not.
+        path: text, local or remote, compressed or not.
         file_format: klue: for each sentence "## ID TAB TAGGED SENTENCE", then lines of CHARACTER
             TAB TAG, then an empty line. naver: lines of SENTENCE TAB TAGS, with blanks between
             them, or sentences of lines of NUMBER TAB WORD TAB TAG; tags such as PER-B or PER_B, and
             "-" for O. conll: sentences of lines that begin with a token and end with its tag,
             tabs or blanks between the columns; the tags are IOB1, IOB2 or bare types. auto: found
             by the first lines.
+        encoding: see ``open_lines``.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -73,7 +76,7 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
     Source: the files of KLUE-benchmark/KLUE (klue-ner-v1.1), naver/nlp-challenge (missions/ner) and
         the shared tasks of CoNLL 2002 and 2003.
     """
-    lines = read_lines(path)
+    lines = read_lines(path, encoding=encoding)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path} is empty; expected tagged sentences.")
     chosen = detect(path, lines) if file_format == "auto" else file_format
@@ -81,17 +84,18 @@ def read_dataset(path: str, file_format: FileFormat = "auto") -> Dataset:
     return _build(path, unit, PARSERS[chosen](path, lines))
 
 
-def read_texts(path: str) -> Iterator[Sentence]:
+def read_texts(path: str, encoding: str | None = None) -> Iterator[Sentence]:
     """Yields a sentence without tags for each line that is not blank, as soon as it is read.
 
     Args:
-        path: UTF-8 text, local or remote, compressed or not; "-" is standard input.
+        path: text, local or remote, compressed or not; "-" is standard input.
+        encoding: see ``open_lines``.
 
     Raises:
         FileNotFoundError: the file is missing.
         ValueError: a line is not UTF-8.
     """
-    with open_lines(path) as lines:
+    with open_lines(path, encoding=encoding) as lines:
         for text in lines:
             if text.strip():
                 yield plain_sentence(text, lines.num_lines)

@@ -61,7 +61,7 @@ class NerTask(LabelTask):
         """See LabelTask."""
         names = [name.format(split) for name in _NAMES]
         path = path or find_file(self.config.data_dir, names, split)
-        dataset = read_dataset(path, self.config.file_format)
+        dataset = read_dataset(path, self.config.file_format, self.config.input_encoding)
         count = sum(tag.startswith("B-") for one in dataset.sentences for tag in one.tags)
         print(
             f"{path}: {len(dataset.sentences):,} sentences, {count:,} entities, "
@@ -99,7 +99,7 @@ class NerTask(LabelTask):
 
     def read_texts(self, path: str) -> Sequence[Sentence]:
         """See LabelTask."""
-        return list(read_texts(path))
+        return list(read_texts(path, self.config.input_encoding))
 
     def set_labels(self, train: Dataset | None, evaluation: Dataset | None) -> None:
         """See LabelTask."""

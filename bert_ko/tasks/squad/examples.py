@@ -121,18 +121,19 @@ class Dataset:
             yield f"{kind}: {count:,} ({named})", found
 
 
-def read_dataset(path: str) -> Dataset:
+def read_dataset(path: str, encoding: str | None = None) -> Dataset:
     """Reads a dataset; what is wrong with single questions is counted, not fatal.
 
     Args:
         path: JSON, local or remote, compressed or not.
+        encoding: see ``load_json``.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is not JSON or another kind of file, or a part of it is missing or of the
             wrong type; the message names the place.
     """
-    value = load_json(path)
+    value = load_json(path, encoding=encoding)
     if not isinstance(value, dict):
         raise ValueError(f"{path}: {_DATASET}, got {kind_of(value)}.")
     if "data" not in value:
@@ -299,11 +300,12 @@ class LocatedAnswers(NamedTuple):
     ambiguous: list[str]  # found at several places, none of which the file gives: the first is used
 
 
-def read_predictions(path: str) -> PredictionFile:
+def read_predictions(path: str, encoding: str | None = None) -> PredictionFile:
     """Reads answers that are strings, or objects with "text" and perhaps "answer_start".
 
     Args:
         path: JSON, local or remote, compressed or not.
+        encoding: see ``load_json``.
 
     Raises:
         FileNotFoundError: no such file.
@@ -317,7 +319,7 @@ def read_predictions(path: str) -> PredictionFile:
         repeated += len(pairs) - len(value)
         return value
 
-    value = load_json(path, keep_last)
+    value = load_json(path, keep_last, encoding=encoding)
     if not isinstance(value, dict):
         raise ValueError(f"{path}: {_PREDICTIONS}, got {kind_of(value)}.")
     if isinstance(value.get("data"), list):

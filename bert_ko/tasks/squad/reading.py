@@ -68,7 +68,7 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
     Raises:
         ValueError: it is not a dataset, or has questions without answers, which were not announced.
     """
-    dataset = read_dataset(path)
+    dataset = read_dataset(path, config.input_encoding)
     impossible = sum(question.is_impossible for _, question in dataset.questions())
     if impossible and not (config.version_2_with_negative or config.oracle):
         raise ValueError(

@@ -136,7 +136,9 @@ class SquadTask(FineTuneTask):
         if self.config.do_predict and self._asked is not None:
             results = self._answer(model, self._asked, folder, step)
         if self.config.input_file is not None:
-            answer_file(self._reader(model, None), self.config.input_file)
+            answer_file(
+                self._reader(model, None), self.config.input_file, self.config.input_encoding
+            )
         if self.config.interactive:
             converse(self._reader(model, None), sys.stdin)
         return results

@@ -19,12 +19,13 @@ class Pair(NamedTuple):
     context: str
 
 
-def read_pairs(path: str) -> list[Pair]:
+def read_pairs(path: str, encoding: str | None = None) -> list[Pair]:
     """Reads questions with contexts.
 
     Args:
         path: lines of QUESTION TAB CONTEXT, or JSON lines with question, context and perhaps id;
             the first line decides which of the two. Empty lines are skipped. See ``open_lines``.
+        encoding: see ``open_lines``.
 
     Raises:
         FileNotFoundError: no such file.
@@ -32,7 +33,7 @@ def read_pairs(path: str) -> list[Pair]:
     """
     pairs: dict[str, Pair] = {}
     parse: Callable[[str, int, str], Pair] | None = None
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, encoding=encoding), start=1):
         if not line.strip():
             continue
         parse = parse or (_parse_json if line.lstrip().startswith("{") else _parse_columns)
@@ -67,9 +68,9 @@ def _parse_json(line: str, number: int, place: str) -> Pair:
     return Pair(str(number if qas_id is None else qas_id), value["question"], value["context"])
 
 
-def answer_file(reader: Reader, path: str) -> None:
+def answer_file(reader: Reader, path: str, encoding: str | None = None) -> None:
     """Prints the answers to the questions of a file as JSON lines; see ``read_pairs``."""
-    pairs = read_pairs(path)
+    pairs = read_pairs(path, encoding)
     answers = reader.answer([pair.question for pair in pairs], [pair.context for pair in pairs])
     for pair, answer in zip(pairs, answers, strict=True):
         record = {

@@ -244,7 +244,7 @@ def test_read_dataset_missing_key_or_wrong_type_is_named(
         (b'{"id": "a"}\n{"id": "b"}\n', ":2: not JSON: Extra data (column 1)."),
         (b"", " is empty; expected JSON."),
         (b" \n", " is empty; expected JSON."),
-        ('{\n"도서관": 1}'.encode("cp949"), ":2: not UTF-8 text (CP949? `iconv"),
+        ('{\n"도서관": 1}'.encode("cp949"), ": not UTF-8 text but CP949; give --input_enc"),
         (b"[" * 200_000, ": its JSON is nested too deeply."),
         (b'{"data": ' + b"9" * 5000 + b"}", ": not JSON to use: Exceeds the limit"),
         (b'[{"id": "a"}]', ", got a list."),

@@ -132,7 +132,10 @@ def test_read_pairs_id_twice_is_an_error(
 
 def test_read_pairs_other_encoding_names_the_line_and_what_to_do(tmp_path: Path) -> None:
     path = write(tmp_path, f"어디인가?\t{HILL}\n".encode() + "무엇인가?\t강".encode("cp949"))
-    assert refusal(path) == f"{path}:2: not UTF-8 text (CP949? `iconv -f cp949 -t utf-8`)."
+    assert refusal(path) == (
+        f"{path}:2: not UTF-8 text; give --input_encoding=cp949, or convert it: "
+        "`iconv -f cp949 -t utf-8`."
+    )
 
 
 class FakeReader:
