@@ -149,7 +149,8 @@ def test_run_writes_tagged_sentences_and_scores(
 def test_run_words_are_tagged_as_words(form: str, command: Command, tmp_path: Path) -> None:
     path = WRITERS[form](tmp_path / "words.txt")
     printed = command.succeed(**all_of(path)).out
-    assert f"{path}: 20 sentences, 30 entities, a tag a word\n" in printed
+    assert f"{path}: 20 sentences, 30 entities, a tag a word" in printed
+    assert ("; BIO tags, 42 rewritten, such as PS_B to B-PS\n" in printed) == (form == "naver")
     found = read_records(tmp_path / "run" / "test_predictions.jsonl")
     assert [record["tags"] for record in found] == [words(line)[1] for line in TAGGED]
     assert found[0]["tagged"] == "<이보람:PS> 관장은 <솔내마을에서:LC> 산다."
@@ -199,7 +200,7 @@ def test_run_ill_formed_tags_are_mended_and_counted(
     others = Path(write_naver(tmp_path / "x")).read_text("utf-8")
     Path("n.txt").write_text(f"보람은 산다 .\tPS_I O O\n{others}", encoding="utf-8")
     flags = {"do_train": True, "train_file": "n.txt", "do_predict": True, "predict_file": "n.txt"}
-    warning = "ill_formed_tag: 1 (n.txt:1: I-PS of '보람은' continues no entity; read as B-PS)"
+    warning = "ill_formed_tag: 1 (n.txt:1: PS_I of '보람은' continues no entity; read as B-PS)"
     assert command.succeed(**flags).warnings == [warning] * 2  # of both files
     found = read_records(tmp_path / "run" / "test_predictions.jsonl")
     assert found[0]["tags"] == ["B-PS", "O", "O"]

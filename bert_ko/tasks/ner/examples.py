@@ -6,17 +6,19 @@ blank between them. Nothing else is normalised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from bert_ko.tasks.ner.bio import OUTSIDE, Entity, entities, label_list, repair_bio
-from bert_ko.tasks.ner.formats import PARSERS, Block, detect
+from bert_ko.tasks.ner.bio import OUTSIDE, Entity, entities, label_list
+from bert_ko.tasks.ner.formats import Block, KnownFormat, detect, outside_tags, parse
+from bert_ko.tasks.ner.schemes import Tag, find_spelling, is_iob1, to_bio
 from bert_ko.text_lines import open_lines, read_lines
 
-FileFormat = Literal["auto", "klue", "naver", "conll"]
-Unit = Literal["character", "word"]
+FileFormat = Literal["auto", "klue", "naver", "conll", "kmou"]
+Unit = Literal["character", "word", "morpheme"]
+_UNITS: dict[KnownFormat, Unit] = {"klue": "character", "kmou": "morpheme"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,24 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A file of tagged sentences; what was odd in it by kind, each with its place."""
+    """A file of tagged sentences.
+
+    Attributes:
+        path: the file.
+        unit: what has a tag.
+        sentences: in their order.
+        problems: what was odd by kind, each with its place.
+        scheme: that of its tags: "BIO", "IOB1", "IOE", "BIOES", "BILOU", "BMES", "BMEW" or
+            "bare types".
+        conversions: how many tags were spelt otherwise, by their spelling and what they are in BIO.
+    """
 
     path: str
     unit: Unit
     sentences: tuple[Sentence, ...]
     problems: Mapping[str, Sequence[str]]
+    scheme: str = "BIO"
+    conversions: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -56,32 +70,32 @@ class Dataset:
 def read_dataset(
     path: str, file_format: FileFormat = "auto", encoding: str | None = None
 ) -> Dataset:
-    """Reads tagged sentences; I tags that continue no entity are repaired and counted.
+    """Reads tagged sentences, whose tags become BIO; I tags that continue no entity are counted.
 
     Args:
-        path: text, local or remote, compressed or not.
+        path: text, local or remote, compressed or not. A first line that names the columns and
+            comments, which begin with "#", are no tokens.
         file_format: klue: for each sentence "## ID TAB TAGGED SENTENCE", then lines of CHARACTER
             TAB TAG, then an empty line. naver: lines of SENTENCE TAB TAGS, with blanks between
-            them, or sentences of lines of NUMBER TAB WORD TAB TAG; tags such as PER-B or PER_B, and
-            "-" for O. conll: sentences of lines that begin with a token and end with its tag,
-            tabs or blanks between the columns; the tags are IOB1, IOB2 or bare types. auto: found
-            by the first lines.
+            them, or sentences of lines of NUMBER TAB WORD TAB TAG; "-" is O. conll: sentences of
+            lines that begin with a token and end with its tag, tabs or blanks between the columns.
+            kmou: the same with morphemes, and "_" in all columns but the last for a blank. auto:
+            found by the first lines.
         encoding: see ``open_lines``.
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: the file has no sentence, or a line does not have this form or is not UTF-8;
-            the message names the line.
+        ValueError: the file has no sentence, a line does not have this form or is no text, a tag
+            fits no scheme, or the tags are of two; the message names the line.
 
-    Source: the files of KLUE-benchmark/KLUE (klue-ner-v1.1), naver/nlp-challenge (missions/ner) and
-        the shared tasks of CoNLL 2002 and 2003.
+    Source: the files of KLUE-benchmark/KLUE (klue-ner-v1.1), naver/nlp-challenge (missions/ner),
+        kmounlp/NER and the shared tasks of CoNLL 2002 and 2003.
     """
     lines = read_lines(path, encoding=encoding)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path} is empty; expected tagged sentences.")
-    chosen = detect(path, lines) if file_format == "auto" else file_format
-    unit: Unit = "character" if chosen == "klue" else "word"
-    return _build(path, unit, PARSERS[chosen](path, lines))
+    form = detect(path, lines) if file_format == "auto" else file_format
+    return _build(path, form, parse(path, lines, form))
 
 
 def read_texts(path: str, encoding: str | None = None) -> Iterator[Sentence]:
@@ -107,15 +121,17 @@ def plain_sentence(text: str, number: int) -> Sentence:
     return Sentence(str(number), text, tuple(starts), tuple(ends), ())
 
 
-def _build(path: str, unit: Unit, blocks: Iterable[Block]) -> Dataset:
-    sentences: list[Sentence] = []
+def _build(path: str, form: KnownFormat, blocks: Sequence[Block]) -> Dataset:
     problems: dict[str, list[str]] = {}
-    seen: set[str] = set()
 
     def report(kind: str, line: int, what: str) -> None:
         problems.setdefault(kind, []).append(f"{path}:{line}: {what}")
 
-    for block in blocks:
+    scheme, tags = _read_tags(path, form, blocks)
+    sentences: list[Sentence] = []
+    seen: set[str] = set()
+    conversions = Counter[tuple[str, str]]()
+    for block, found in zip(blocks, tags, strict=True):
         name = block.sentence_id or str(block.line)
         if name in seen:
             report("repeated_id", block.line, f"the id {name} is repeated")
@@ -123,16 +139,38 @@ def _build(path: str, unit: Unit, blocks: Iterable[Block]) -> Dataset:
         if not block.rows:
             report("empty_sentence", block.line, "no characters follow")
             continue
-        tags = repair_bio([row.tag for row in block.rows])
-        for row, tag in zip(block.rows, tags, strict=True):
-            if row.tag != tag:
-                what = f"{row.tag} of {row.text!r} continues no entity; read as {tag}"
-                report("ill_formed_tag", row.line, what)
-        gap = " " if unit == "word" else ""
-        units = [row.text for row in block.rows]
-        ends = list(accumulate(len(unit) + len(gap) for unit in units))
-        starts, stops = (0, *ends[:-1]), tuple(end - len(gap) for end in ends)
-        sentences.append(Sentence(name, gap.join(units), starts, stops, tags))
+        converted, odd = to_bio(found)
+        for index in () if scheme in ("IOB1", "IOE") else odd:
+            row, tag = block.rows[index], converted[index]
+            what = f"{row.tag} of {row.text!r} continues no entity; read as {tag}"
+            report("ill_formed_tag", row.line, what)
+        sentences.append(_sentence(name, block, converted))
+        conversions.update((row.tag, t) for row, t in zip(block.rows, converted, strict=True))
     if not sentences:
         raise ValueError(f"{path} has no sentence; expected tagged sentences.")
-    return Dataset(path, unit, tuple(sentences), problems)
+    changed = {pair: n for pair, n in conversions.items() if pair[1] not in (OUTSIDE, pair[0])}
+    unit = _UNITS.get(form, "word")
+    return Dataset(path, unit, tuple(sentences), problems, scheme, changed)
+
+
+def _read_tags(
+    path: str, form: KnownFormat, blocks: Sequence[Block]
+) -> tuple[str, list[list[Tag]]]:
+    """The scheme of a file's tags, and what those of each sentence say."""
+    lines: dict[str, int] = {}
+    for block in blocks:
+        for row in block.rows:
+            lines.setdefault(row.tag, row.line)
+    spelling = find_spelling(path, lines, outside_tags(form))
+    tags = [[spelling.tags[row.tag] for row in block.rows] for block in blocks]
+    return "IOB1" if spelling.scheme == "BIO" and is_iob1(tags) else spelling.scheme, tags
+
+
+def _sentence(name: str, block: Block, tags: tuple[str, ...]) -> Sentence:
+    starts, ends, end = list[int](), list[int](), 0
+    for row in block.rows:
+        starts.append(end + len(row.gap))
+        end = starts[-1] + len(row.text)
+        ends.append(end)
+    text = "".join(row.gap + row.text for row in block.rows)
+    return Sentence(name, text, tuple(starts), tuple(ends), tags)

@@ -1,27 +1,42 @@
-"""The lines of the forms in which tagged sentences are published: see examples.read_dataset."""
+"""The lines of the forms in which tagged sentences are published: see examples.read_dataset.
+
+Tags are given as they are spelt; `schemes` says what they mean.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
-KnownFormat = Literal["klue", "naver", "conll"]
+from bert_ko.tasks.ner.lines import (
+    DOCUMENT_START,
+    LOOKED_AT,
+    Line,
+    content_of,
+    find_header,
+    groups,
+    named_columns,
+    split_columns,
+    split_tabs,
+    split_words,
+    without_comments,
+)
+from bert_ko.tasks.ner.schemes import is_tag
 
-_LOOKED_AT = 200  # lines that decide about the format
-_DOCUMENT_START = "-DOCSTART-"
-_BIO_TAG = re.compile(r"O|[BI]-\w\S*")
-_REVERSED_TAG = re.compile(r"(\w\S*?)[-_]([BI])")
-_NAVER_TAG = re.compile(rf"-|{_BIO_TAG.pattern}|{_REVERSED_TAG.pattern}")
-_BARE_TYPE = re.compile(r"[^\W\d_]\w+")
+KnownFormat = Literal["klue", "naver", "conll", "kmou"]
+
+_NO_TAG = "-"  # Naver's O
+_NO_MORPHEME = "_"
 
 
 class Row(NamedTuple):
-    """A unit with its tag, and the number of its line."""
+    """A unit with its tag, the number of its line, and the text between it and the one before."""
 
     text: str
     tag: str
     line: int
+    gap: str = ""
 
 
 class Block(NamedTuple):
@@ -32,26 +47,41 @@ class Block(NamedTuple):
     rows: list[Row]
 
 
-Parser = Callable[[str, list[str]], Iterator[Block]]
+def outside_tags(form: KnownFormat) -> frozenset[str]:
+    """Returns the tags that mean no entity."""
+    return frozenset(("O", _NO_TAG) if form == "naver" else ("O",))
 
 
-def detect(path: str, lines: list[str]) -> KnownFormat:
+def detect(path: str, lines: Sequence[str]) -> KnownFormat:
     """Returns the format of a file by its first lines.
 
     Raises:
         ValueError: they have none of the formats.
     """
-    rows = [line for line in lines if line.strip()][:_LOOKED_AT]
-    if rows[0].startswith(("##", _DOCUMENT_START)):
-        return "klue" if rows[0].startswith("##") else "conll"
-    if _are_numbered(lines) or any(_is_tagged_line(row) for row in rows):
+    starts = [line for line in lines if line.strip()][:LOOKED_AT]
+    if any(line.startswith(DOCUMENT_START) for line in starts):
+        return "conll"
+    if any(map(_is_gap, lines)):
+        return "kmou"
+    numbered = content_of(lines)
+    rows = [line for _, line in numbered if line.strip() and not line.startswith("##")]
+    rows = rows[:LOOKED_AT]
+    if starts[0].startswith("##") and 2 * sum(map(_is_character, rows)) >= len(rows):
+        return "klue"
+    plain = without_comments(numbered)
+    rows = [line for _, line in plain if line.strip()][:LOOKED_AT] or starts
+    if _are_numbered(plain) and len(split_tabs(rows[0])) == 3:
+        return "naver"
+    if any(map(_is_tagged_line, rows)):
         return "naver"
     # A single word of one syllable is common, a column of nothing else is not.
-    if all(row[1:2] == "\t" and "\t" not in row[2:].rstrip() for row in rows if row[:2] != "##"):
+    if all(map(_is_character, rows)):
         return "klue"
-    columns = [_columns(row) for row in rows]
-    if len(columns[0]) > 1 and any(_BIO_TAG.fullmatch(row[-1]) for row in columns):
+    columns = [split_columns(row) for row in rows]
+    if len(columns[0]) > 1 and any(is_tag(row[-1]) for row in columns):
         return "conll"
+    if len(set(map(len, columns))) == 1 and any(is_tag(tag) for row in columns for tag in row[1:]):
+        return "conll"  # its tags are not in the last column
     raise ValueError(
         f"{path}: can't tell the format from {rows[0][:60]!r}; expected KLUE's (## ID, then lines "
         "of CHARACTER, a tab and TAG), Naver's (SENTENCE, a tab and TAGS) or CoNLL's (lines of "
@@ -59,152 +89,153 @@ def detect(path: str, lines: list[str]) -> KnownFormat:
     )
 
 
-def _are_numbered(lines: list[str]) -> bool:
-    """Whether the rows of the first sentence with several are numbered, as Naver's are."""
-    group = next((group for group in _groups(lines) if len(group) > 1), [])
-    rows = [_tab_columns(line) for _, line in group]
-    numbers = [str(number) for number in range(1, len(rows) + 1)]
-    return bool(rows) and [row[0] for row in rows] == numbers and {len(row) for row in rows} == {3}
+def parse(path: str, lines: Sequence[str], form: KnownFormat) -> list[Block]:
+    """Returns the sentences of a file; its header and its comments are none.
+
+    Raises:
+        ValueError: a line does not have the form; the message names it.
+    """
+    content = content_of(lines)
+    if form == "klue":
+        return list(_parse_klue(path, content))
+    plain = without_comments(content)
+    if form == "naver":
+        first = next((line for _, line in plain if line.strip()), "")
+        read = _parse_naver_rows if len(split_tabs(first)) == 3 else _parse_naver_lines
+        return list(read(path, plain))
+    return list(_parse_rows(path, plain, find_header(lines)))
+
+
+def _is_character(line: str) -> bool:
+    """Whether this is a character, a tab and a tag, as KLUE has them."""
+    return line[1:2] == "\t" and "\t" not in line[2:].rstrip()
+
+
+def _is_gap(line: str) -> bool:
+    """Whether this stands for the blank between two words, as KMOU has it."""
+    if not line.startswith(_NO_MORPHEME):
+        return False
+    columns = split_columns(line)
+    return len(columns) > 2 and set(columns[:-1]) == {_NO_MORPHEME}
+
+
+def _are_numbered(lines: Iterable[Line]) -> bool:
+    """Whether the rows of most sentences are numbered, as Naver's are."""
+    found = []
+    for group in islice(groups(lines), LOOKED_AT):
+        rows = [split_columns(line) for _, line in group]
+        if len(rows) > 1:
+            first = rows[0][0]
+            start = int(first) if first.isdecimal() else -1
+            wanted = [str(start + index) for index in range(len(rows))]
+            found.append([row[0] for row in rows] == wanted and min(map(len, rows)) > 2)
+    return 2 * sum(found) > len(found)
 
 
 def _is_tagged_line(line: str) -> bool:
     """Whether this is a sentence of several words, and a tag for each."""
-    columns = [_words(column) for column in _tab_columns(line)]
+    columns = [split_words(column) for column in split_tabs(line)]
     if len(columns) != 2 or not 1 < len(columns[0]) == len(columns[1]):
         return False
-    return all(map(_NAVER_TAG.fullmatch, columns[1]))
+    return all(tag == _NO_TAG or is_tag(tag) for tag in columns[1])
 
 
-def _parse_klue(path: str, lines: list[str]) -> Iterator[Block]:
+def _parse_klue(path: str, lines: Iterable[Line]) -> Iterator[Block]:
     sentence_id, start, rows = "", 0, list[Row]()
     is_head = True  # comments there may have a tab, but are no sentence
-    for number, line in enumerate([*lines, ""], start=1):
+    for number, line in (*lines, (0, "")):
         name, tab, _ = line[2:].partition("\t") if line.startswith("##") else ("", "", "")
         is_end = not line.strip(" \t") and not line.startswith(" \t")  # a blank without a tag
         if tab or is_end:
             if rows or (start and not is_head):
                 yield Block(sentence_id, start, rows)
             sentence_id, start, rows = name.strip(), number if tab else 0, []
-        elif not line.startswith("##"):
+        elif not line.startswith("#") or line[1:2] == "\t":
             is_head = False
             start = start or number
-            place, tag = f"{path}:{number}", line[2:].strip()
+            tag = line[2:].strip()
             if line[1:2] != "\t" or not tag or "\t" in tag:
                 raise ValueError(
-                    f"{place}: expected CHARACTER, a tab and TAG (KLUE's form), got {line[:60]!r}."
+                    f"{path}:{number}: expected CHARACTER, a tab and TAG (KLUE's form), got "
+                    f"{line[:60]!r}."
                 )
-            if not _BIO_TAG.fullmatch(tag):
-                raise ValueError(f"{place}: the tag must be O, B-TYPE or I-TYPE, got {tag!r}.")
             rows.append(Row(line[0], tag, number))
 
 
-def _parse_naver(path: str, lines: list[str]) -> Iterator[Block]:
-    first = next(line for line in lines if line.strip())
-    has_rows = len(_tab_columns(first)) == 3
-    return (_parse_naver_rows if has_rows else _parse_naver_lines)(path, lines)
-
-
-def _parse_naver_lines(path: str, lines: list[str]) -> Iterator[Block]:
-    for number, line in enumerate(lines, start=1):
+def _parse_naver_lines(path: str, lines: Iterable[Line]) -> Iterator[Block]:
+    for number, line in lines:
         if not line.strip():
             continue
         place = f"{path}:{number}"
-        columns = _tab_columns(line)
+        columns = split_tabs(line)
         if len(columns) != 2:
             raise ValueError(
                 f"{place}: expected SENTENCE, a tab and TAGS (Naver's form), got {line[:60]!r}."
             )
-        words, tags = _words(columns[0]), _words(columns[1])
+        words, tags = split_words(columns[0]), split_words(columns[1])
         if len(words) != len(tags):
             raise ValueError(
                 f"{place}: expected a tag for each word (Naver's form), got {len(words)} words and "
                 f"{len(tags)} tags."
             )
-        rows = [
-            Row(word, _naver_tag(tag, place), number) for word, tag in zip(words, tags, strict=True)
-        ]
-        yield Block("", number, rows)
+        yield Block("", number, _words(words, tags, [number] * len(words)))
 
 
-def _parse_naver_rows(path: str, lines: list[str]) -> Iterator[Block]:
-    for numbered in _groups(lines):
-        rows: list[Row] = []
-        for number, line in numbered:
-            columns = _tab_columns(line)
+def _parse_naver_rows(path: str, lines: Iterable[Line]) -> Iterator[Block]:
+    for group in groups(lines):
+        rows = [split_tabs(line) for _, line in group]
+        for (number, line), columns in zip(group, rows, strict=True):
             if len(columns) != 3 or not columns[0].isdecimal() or not columns[1]:
                 raise ValueError(
                     f"{path}:{number}: expected NUMBER, WORD and TAG with tabs (Naver's form), "
                     f"got {line[:60]!r}."
                 )
-            rows.append(Row(columns[1], _naver_tag(columns[2], f"{path}:{number}"), number))
-        yield Block("", rows[0].line, rows)
+        _, words, tags = zip(*rows, strict=True)
+        yield Block("", group[0][0], _words(words, tags, [number for number, _ in group]))
 
 
-def _parse_conll(path: str, lines: list[str]) -> Iterator[Block]:
-    width = 0
-    for numbered in _groups(lines):
+def _parse_rows(path: str, lines: Sequence[Line], header: Sequence[str]) -> Iterator[Block]:
+    """Yields CoNLL's sentences, and KMOU's, whose morphemes have rows for the blanks between."""
+    has_gaps = any(_is_gap(line) for _, line in lines)
+    width, token, tag = len(header), *named_columns(header)
+    for group in groups(lines):
+        if not width:
+            width = len(split_columns(group[0][1]))
+            token, tag = int(_are_numbered(lines)), width - 1
+            _check_last_column(path, lines)
         rows: list[Row] = []
-        last = ""
-        for number, line in numbered:
-            columns = _columns(line)
-            width = width or len(columns)
-            if len(columns) < 2 or len(columns) != width or not columns[0]:
+        gap = " "
+        for number, line in group:
+            columns = split_columns(line)
+            if len(columns) < 2 or len(columns) != width or not columns[token]:
                 wanted = f"{width} columns, as above" if width > 1 else "two or more columns"
                 raise ValueError(
                     f"{path}:{number}: expected {wanted}, from token to tag (CoNLL's form), got "
                     f"{line[:60]!r}."
                 )
-            tag = _conll_tag(columns[-1], last, f"{path}:{number}")
-            rows.append(Row(columns[0], tag, number))
-            last = columns[-1]
-        yield Block("", rows[0].line, rows)
+            if has_gaps and _is_gap(line):
+                gap = " "
+                continue
+            rows.append(Row(columns[token], columns[tag], number, gap if rows else ""))
+            gap = "" if has_gaps else " "
+        yield Block("", group[0][0], rows)
 
 
-def _groups(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
-    """Yields the lines between empty ones, with their numbers."""
-    group: list[tuple[int, str]] = []
-    for number, line in enumerate([*lines, ""], start=1):
-        is_end = not line.strip() or line.startswith(_DOCUMENT_START)
-        if not is_end:
-            group.append((number, line))
-        elif group:
-            yield group
-            group = []
+def _check_last_column(path: str, lines: Iterable[Line]) -> None:
+    """Refuses tags that stand in another column than the last, which then has no marks."""
+    rows = [split_columns(line) for _, line in lines if line.strip()][:LOOKED_AT]
+    width = min(map(len, rows))
+    *others, last = ([row[index] for row in rows] for index in range(width))
+    if all(map(is_tag, last)):
+        return
+    for number, column in enumerate(others, start=1):
+        if all(map(is_tag, column)) and set(column) != {"O"}:
+            raise ValueError(
+                f"{path}: the tags stand in column {number} of {width}; the last one must have "
+                f"them, but has {last[0]!r}."
+            )
 
 
-def _columns(line: str) -> list[str]:
-    return _tab_columns(line) if "\t" in line else _words(line)
-
-
-def _tab_columns(line: str) -> list[str]:
-    return [column.strip(" ") for column in line.rstrip(" \t").split("\t")]
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in text.split(" ") if word]  # not split(): a word may have U+00A0
-
-
-def _naver_tag(tag: str, place: str) -> str:
-    if tag == "-":
-        return "O"
-    if match := _REVERSED_TAG.fullmatch(tag):
-        return f"{match[2]}-{match[1]}"
-    if not _BIO_TAG.fullmatch(tag):  # the usual order is accepted
-        raise ValueError(f"{place}: the tag must be O, -, TYPE-B or TYPE-I, got {tag!r}.")
-    return tag
-
-
-def _conll_tag(tag: str, last: str, place: str) -> str:
-    """Args: last: the tag in the line before, "" at the start of a sentence."""
-    if _BIO_TAG.fullmatch(tag):
-        return tag
-    if _REVERSED_TAG.fullmatch(tag) or not _BARE_TYPE.fullmatch(tag):
-        raise ValueError(f"{place}: the tag must be O, B-TYPE, I-TYPE or TYPE, got {tag!r}.")
-    return f"I-{tag}" if tag == last else f"B-{tag}"
-
-
-PARSERS: dict[KnownFormat, Parser] = {
-    "klue": _parse_klue,
-    "naver": _parse_naver,
-    "conll": _parse_conll,
-}
+def _words(words: Sequence[str], tags: Sequence[str], lines: Sequence[int]) -> list[Row]:
+    gaps = ["", *[" "] * (len(words) - 1)]
+    return list(map(Row, words, tags, lines, gaps))

@@ -18,8 +18,8 @@ class NerFlags(LabelFlags):
     file_format: FileFormat = flag(
         "auto",
         help="Of the files: klue, a character and its tag a line; naver, SENTENCE tab TAGS, or "
-        "number, word and tag a line; conll, a token and its tag a line; auto, any of them, found "
-        "by the first lines.",
+        "number, word and tag a line; conll, a token and its tag a line; kmou, a morpheme, its tag "
+        "and what is between a line; auto, any of them, found by the first lines.",
         affects_output=False,
     )
     extra_train_file: tuple[str, ...] = flag(

@@ -63,9 +63,14 @@ class NerTask(LabelTask):
         path = path or find_file(self.config.data_dir, names, split)
         dataset = read_dataset(path, self.config.file_format, self.config.input_encoding)
         count = sum(tag.startswith("B-") for one in dataset.sentences for tag in one.tags)
+        converted = ""
+        if dataset.conversions:
+            (old, new), *_ = dataset.conversions
+            number = sum(dataset.conversions.values())
+            converted = f"; {dataset.scheme} tags, {number:,} rewritten, such as {old} to {new}"
         print(
             f"{path}: {len(dataset.sentences):,} sentences, {count:,} entities, "
-            f"a tag a {dataset.unit}",
+            f"a tag a {dataset.unit}{converted}",
             flush=True,
         )
         warn_of_problems(dataset)

@@ -90,7 +90,13 @@ def test_read_dataset_naver_lines_give_literal_values(
         tags=("B-PER", "B-DAT", "I-DAT", "O", "O"),
     )
     second = Sentence("2", "예", (0,), (1,), ("O",))
-    assert read_dataset(path, file_format) == Dataset(path, "word", (first, second), {})
+    assert read_dataset(path, file_format) == Dataset(
+        path,
+        "word",
+        (first, second),
+        problems={},
+        conversions={("PER-B", "B-PER"): 1, ("DAT-B", "B-DAT"): 1, ("DAT-I", "I-DAT"): 1},
+    )
 
 
 @pytest.mark.parametrize("file_format", ["auto", "naver"])
@@ -142,25 +148,23 @@ def test_read_dataset_conll_bare_types_are_one_entity_each_run(tmp_path: Path) -
     assert dataset.problems == {}
 
 
-def test_read_dataset_iob1_is_mended_and_counted(tmp_path: Path) -> None:
-    content = "김 I-PER\n민수 I-PER\n영희 B-PER\n와 O\n\n서울 I-LOC\n"
-    path = write(tmp_path, content)
-    dataset = read_dataset(path)
+def test_read_dataset_iob1_is_converted_and_counted(tmp_path: Path) -> None:
+    dataset = read(tmp_path, "김 I-PER\n민수 I-PER\n영희 B-PER\n와 O\n\n서울 I-LOC\n")
     assert tags(dataset) == ["B-PER I-PER B-PER O", "B-LOC"]
-    assert dataset.problems == {
-        "ill_formed_tag": [
-            f"{path}:1: I-PER of '김' continues no entity; read as B-PER",
-            f"{path}:6: I-LOC of '서울' continues no entity; read as B-LOC",
-        ]
-    }
+    assert (dataset.scheme, dataset.problems) == ("IOB1", {})
+    assert dataset.conversions == {("I-PER", "B-PER"): 1, ("I-LOC", "B-LOC"): 1}
     assert dataset.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 
 
-def test_read_dataset_ill_formed_tags_of_naver_name_their_line(tmp_path: Path) -> None:
-    dataset = read(tmp_path, "예 예\tO O\n민수는 내일\tPER-I DAT-I\n")
-    assert tags(dataset) == ["O O", "B-PER B-DAT"]
-    places = [detail.split(": ")[0] for detail in dataset.problems["ill_formed_tag"]]
-    assert places == [f"{dataset.path}:2"] * 2
+def test_read_dataset_ill_formed_tags_of_bio_name_their_line(tmp_path: Path) -> None:
+    dataset = read(tmp_path, "예 민수\tO PER-B\n민수는 내일\tPER-I DAT-I\n")
+    assert tags(dataset) == ["O B-PER", "B-PER B-DAT"]
+    assert dataset.problems == {
+        "ill_formed_tag": [
+            f"{dataset.path}:2: PER-I of '민수는' continues no entity; read as B-PER",
+            f"{dataset.path}:2: DAT-I of '내일' continues no entity; read as B-DAT",
+        ]
+    }
 
 
 def test_read_dataset_naver_usual_order_is_taken_too(tmp_path: Path) -> None:
@@ -281,33 +285,31 @@ def test_read_dataset_auto_unknown_form_says_what_was_seen(content: str, tmp_pat
         ("klue", "가 O\n", ":1: expected CHARACTER, a tab and TAG"),
         ("klue", "가나\tO\n", ":1: expected CHARACTER, a tab and TAG"),
         ("klue", "가\tNNG\tO\n", ":1: expected CHARACTER, a tab and TAG"),
-        ("klue", "가\tO\n나\tX-PS\n", ":2: the tag must be O, B-TYPE or I-TYPE, got 'X-PS'."),
-        ("klue", "가\tPS\n", ":1: the tag must be O, B-TYPE or I-TYPE, got 'PS'."),
-        ("klue", "가\tB-\n", ":1: the tag must be "),
-        ("klue", "가\tb-PS\n", ":1: the tag must be "),
-        ("auto", KLUE + "## c\t가\n가\tS-PS\n", ":15: the tag must be "),
+        ("klue", "가\tO\n나\tX-PS\n", ":2: the tag 'X-PS' fits no scheme; expected O, B-TYPE and"),
+        ("klue", "가\tPS\n", ":1: in the whole file no tag is O, and none has a mark"),
+        ("klue", "가\tB-\n", ":1: the tag 'B-' fits no scheme"),
+        ("klue", "가\tb-PS\n", ":1: the tag 'b-PS' fits no scheme"),
+        ("auto", KLUE + "## c\t가\n가\tX-PS\n", ":15: the tag 'X-PS' fits no scheme"),
         ("naver", "가 나\tO O\n가 나\n", ":2: expected SENTENCE, a tab and TAGS (Naver's form)"),
         ("naver", "가 나\tO O\t1\n나\tO\n가\tO\n\n", ":1: expected NUMBER, WORD and TAG with tabs"),
         ("naver", "가\tO\n가 나\tO O\t1\n", ":2: expected SENTENCE, a tab and TAGS"),
         ("naver", "가 나\tO O\n\n가 나 다\tO O\n",
          ":3: expected a tag for each word (Naver's form), got 3 words and 2 tags."),
         ("naver", "\tO\n", ":1: expected a tag for each word"),
-        ("naver", "가 나\tO PER-X\n", ":1: the tag must be O, -, TYPE-B or TYPE-I, got 'PER-X'."),
-        ("naver", "가\t-B\n", ":1: the tag must be "),
+        ("naver", "가 나\tO PER-X\n", ":1: the tag 'PER-X' fits no scheme"),
+        ("naver", "가\t-B\n", ":1: the tag '-B' fits no scheme"),
         ("naver", "1\t가\t-\n2\t나\n", ":2: expected NUMBER, WORD and TAG with tabs (Naver's"),
         ("naver", "1\t가\t-\nx\t나\t-\n", ":2: expected NUMBER, WORD and TAG"),
         ("naver", "1\t가\t-\n2\t\t-\n", ":2: expected NUMBER, WORD and TAG"),
-        ("naver", "1\t가\tPER\n", ":1: the tag must be "),
+        ("naver", "1\t가\tPER\n", ":1: in the whole file no tag is O"),
         ("conll", "가다\n", ":1: expected two or more columns, from token to tag (CoNLL's form)"),
         ("conll", "가다 O\n나\n", ":2: expected 2 columns, as above, from token to tag"),
         ("conll", "가다 NNG O\n나 O\n", ":2: expected 3 columns, as above"),
         ("conll", "가다\tO\n\tO\n", ":2: expected 2 columns, as above"),
-        ("conll", "가다 O\n나 X-PS\n", ":2: the tag must be O, B-TYPE, I-TYPE or TYPE, got"),
-        ("conll", "가다 O\n나 PER-B\n", ":2: the tag must be "),
-        ("conll", "가다 O\n나 PER_B\n", ":2: the tag must be "),
-        ("conll", "가다 O\n나 0\n", ":2: the tag must be "),
-        ("conll", "가다 O\n나 -\n", ":2: the tag must be "),
-        ("conll", "가다 O\n나 o\n", ":2: the tag must be "),
+        ("conll", "가다 O\n나 X-PS\n", ":2: the tag 'X-PS' fits no scheme"),
+        ("conll", "가다 O\n나 0\n", ":2: the tag '0' fits no scheme"),
+        ("conll", "가다 O\n나 -\n", ":2: the tag '-' fits no scheme"),
+        ("conll", "가다 O\n나 o\n", ":2: the tag 'o' fits no scheme"),
     ],
 )  # fmt: skip
 def test_read_dataset_wrong_line_is_named(
