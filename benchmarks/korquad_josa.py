@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 from common import DATA, VOCAB, machine
 
-from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span, read_dataset
+from bert_ko.tasks.squad.examples import Dataset, Paragraph, Question, Span
 from bert_ko.tasks.squad.features import WindowConfig, build_features, gold_spans
 from bert_ko.tasks.squad.josa import JosaStripper
 from bert_ko.tasks.squad.josa_rules import Analysis, Stripped
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.reading import learn_endings
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.tokenization.folder import load_tokenizer

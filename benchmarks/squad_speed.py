@@ -16,8 +16,8 @@ from common import DATA, VOCAB, machine
 from bert_ko.modeling.heads import SpanHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.batches import BatchPlan, choose_lengths, epoch_batches, gather_batch
-from bert_ko.tasks.squad.examples import read_dataset
 from bert_ko.tasks.squad.features import Features, Ints, WindowConfig, build_features
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.backend import DeviceConfig, TrainProgram
 from bert_ko.training.checkpoints import read_model_config

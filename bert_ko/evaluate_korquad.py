@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,10 @@ from bert_ko.flags import flag, run_command
 from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
 from bert_ko.tasks.squad.comparison import BaselineReport, JosaReport
-from bert_ko.tasks.squad.examples import Dataset, PredictionFile, read_dataset, read_predictions
+from bert_ko.tasks.squad.examples import Dataset
+from bert_ko.tasks.squad.klue import format_klue, klue_scores, klue_values
+from bert_ko.tasks.squad.prediction_files import PredictionFile, read_predictions
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.scores import Scores, score_predictions
 from bert_ko.text_lines import EncodingFlags
 
@@ -22,13 +25,14 @@ from bert_ko.text_lines import EncodingFlags
 class EvaluateKorquadConfig(EncodingFlags):
     """Scores answers to the questions of a KorQuAD or SQuAD file exactly as KorQuAD 1.0 does.
 
-    The score of the unchanged predictions always comes first.
+    The score of the unchanged predictions always comes first. KLUE-MRC has its own scores beside.
     """
 
     file: tuple[str, ...] = flag(
         positional=True,
         help="Two files: DATASET, in SQuAD's form, and PREDICTIONS, a JSON object of question id "
-        "to answer; an answer is a string, or an object with text and answer_start (characters).",
+        "to answer; an answer is a string, or an object with text and answer_start (characters). A "
+        "list of objects with id and prediction_text will do, too.",
     )
     json: bool = flag(False, help="Print JSON: exact_match, f1 (percent) and details.")
     strip_josa: bool = flag(
@@ -74,15 +78,10 @@ def run(config: EvaluateKorquadConfig) -> None:
         "problems": [asdict(problem) for problem in dataset.problems],
     }
     blocks = [_format_scores(scores, dataset, predictions)]
-    records: Iterable[dict[str, Any]] = (
-        {
-            "id": qas_id,
-            "prediction": scores.answers.get(qas_id),
-            "golds": scores.golds[qas_id],
-            **score._asdict(),
-        }
-        for qas_id, score in scores.by_question.items()
-    )
+    klue = klue_values(dataset, scores)
+    if klue:
+        blocks.append(format_klue(klue))
+    records: Iterable[dict[str, Any]] = _records(scores, dataset)
     if report := _compare(config, dataset, predictions, scores):
         details["josa" if config.strip_josa else "baseline"] = report.summary()
         blocks.append(report.format())
@@ -91,9 +90,26 @@ def run(config: EvaluateKorquadConfig) -> None:
         lines = "".join(format_json(record) + "\n" for record in records)
         files.write_atomic(config.output_file, lines)
     if config.json:
-        print(format_json({**scores.means, "details": details}, indent=2))
+        print(format_json({**scores.means, **klue, "details": details}, indent=2))
     else:
         print("\n\n".join(blocks))
+
+
+def _records(scores: Scores, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """The score of each question, KLUE's too if the dataset is KLUE-MRC."""
+    klue = klue_scores(scores) if dataset.is_klue else {}
+    types = {question.qas_id: question.question_type for _, question in dataset.questions()}
+    for qas_id, score in scores.by_question.items():
+        record = {
+            "id": qas_id,
+            "prediction": scores.answers.get(qas_id),
+            "golds": scores.golds[qas_id],
+            **score._asdict(),
+        }
+        if qas_id in klue:
+            found = {f"klue_{name}": value for name, value in klue[qas_id]._asdict().items()}
+            record |= {**found, "question_type": types[qas_id]}
+        yield record
 
 
 def _compare(

@@ -75,6 +75,7 @@ def load_json(
     pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
     *,
     encoding: str | None = None,
+    allows_lines: bool = False,
 ) -> Any:
     """Reads any JSON value, local or remote, compressed or not.
 
@@ -82,11 +83,12 @@ def load_json(
         path: See `files.open_binary`; a pipe only if it is open already, as `<(...)` is.
         pairs_hook: Makes the value of each object from its keys and values; None makes a dict.
         encoding: None recognises UTF-8, UTF-16 and UTF-32.
+        allows_lines: JSON lines give a list of their values.
 
     Raises:
         ValueError: The file is not JSON; the message has the line.
     """
-    return parse_json(_read(path), path, pairs_hook, encoding=encoding)
+    return parse_json(_read(path), path, pairs_hook, encoding=encoding, allows_lines=allows_lines)
 
 
 def _read(path: str) -> bytearray:
@@ -124,6 +126,7 @@ def parse_json(
     pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
     *,
     encoding: str | None = None,
+    allows_lines: bool = False,
 ) -> Any:
     """Returns the JSON value that the bytes of a file hold; see `load_json`."""
     try:
@@ -133,6 +136,10 @@ def parse_json(
     try:
         return json.loads(text, object_pairs_hook=pairs_hook)
     except json.JSONDecodeError as error:
+        if allows_lines and error.msg == "Extra data":
+            lines = _parse_lines(text, path, pairs_hook)
+            if lines:
+                return lines
         if not text.strip():
             raise ValueError(f"{path} is empty; expected JSON.") from None
         place = f"{path}:{error.lineno}"
@@ -143,6 +150,24 @@ def parse_json(
         raise ValueError(f"{path} is too large for the memory of this machine.") from None
     except ValueError as error:  # an integer of thousands of digits
         raise ValueError(f"{path}: not JSON to use: {error}.") from None
+
+
+def _parse_lines(
+    text: str, path: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None
+) -> list[Any]:
+    """Returns the values of JSON lines, none if the first line is no whole value."""
+    values: list[Any] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values.append(json.loads(line, object_pairs_hook=pairs_hook))
+        except (ValueError, RecursionError) as error:
+            if not values:
+                break
+            what = error.msg if isinstance(error, json.JSONDecodeError) else error
+            raise ValueError(f"{path}:{number}: not JSON: {what}.") from None
+    return values
 
 
 def kind_of(value: object) -> str:

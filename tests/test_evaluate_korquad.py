@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,35 @@ def test_evaluate_version_2_silence_is_right(tmp_path: Path, capsys: Printed) ->
     path = write(tmp_path / "predictions.json", {"q1": "", "q2": "도서관"})
     found = evaluate_json(capsys, dataset, path)
     assert (found["exact_match"], found["f1"]) == (50.0, 50.0)
+
+
+def test_evaluate_klue_mrc_has_its_own_scores_beside(tmp_path: Path, capsys: Printed) -> None:
+    dataset = write_dataset(tmp_path / "d.json", *GOLDS.items(), question_type=1)
+    path = write(tmp_path / "predictions.json", PREDICTIONS)
+    value = evaluate_json(capsys, dataset, path)
+    assert (value["exact_match"], value["klue_exact_match"]) == (25.0, 25.0)
+    rouge_w = 100 * (12 / 13 + 1 + 4 / 6) / 4
+    assert value["klue_rouge_w"] == value["klue_rouge_w_type_1"] == pytest.approx(rouge_w)
+    assert list(value)[2:5] == ["klue_exact_match", "klue_rouge_w", "klue_total"]
+    output = tmp_path / "scores.jsonl"
+    assert evaluate(dataset, path, f"--output_file={output}") == 0
+    printed = rows(capsys.readouterr().out)
+    assert ["KLUE-MRC", "exact", "match", "ROUGE-W", "questions"] in printed
+    assert ["type", "1", "25.00", "64.74", "4"] in printed
+    assert records(output)[2]["klue_rouge_w"] == pytest.approx(4 / 6)
+    assert records(output)[2]["question_type"] == 1
+
+
+def test_evaluate_decomposed_context_takes_the_slice_and_the_file_text(
+    tmp_path: Path, capsys: Printed
+) -> None:
+    context = unicodedata.normalize("NFD", CONTEXT)
+    asked = [(context, i, "?", gold) for i, gold in GOLDS.items()]
+    dataset = write_questions(tmp_path / "d.json", asked)
+    for form in ("NFC", "NFD"):
+        answers = {i: unicodedata.normalize(form, gold) for i, gold in GOLDS.items()}
+        path = write(tmp_path / "predictions.json", answers)
+        assert evaluate_json(capsys, dataset, path)["exact_match"] == 100.0
 
 
 def test_evaluate_strange_texts_are_printable(

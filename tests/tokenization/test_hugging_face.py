@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from tokenizers import BertWordPieceTokenizer
 
-from bert_ko.tasks.squad.examples import read_dataset
 from bert_ko.tasks.squad.features import WindowConfig, build_features
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
 from bert_ko.tokenization.export.piece_encoding import Frame, PieceEncoding, Truncation, cut
 from bert_ko.tokenization.export.special_tokens import SpecialTokenizer, in_words

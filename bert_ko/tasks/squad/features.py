@@ -24,7 +24,7 @@ from bert_ko.tasks.squad.examples import Dataset, Gold, Span
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 Ints = npt.NDArray[np.int32]
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -275,14 +275,15 @@ def max_context(features: Features) -> npt.NDArray[np.bool_]:
 
 
 def cached_features(
-    path: str, dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig, folder: str
+    dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig, folder: str
 ) -> Features:
-    """The features of the dataset of a file, from a cache in the folder unless something changed.
+    """The features of a dataset, from a cache in the folder unless something changed.
 
-    The content of the file counts, not its name, and the tokenizer's fingerprint.
+    What was read from the file counts, not its name or form, and the tokenizer's fingerprint.
     """
-    with files.open_binary(path) as stream:
-        digest = hashlib.sha256(stream.read())
+    digest = hashlib.sha256()
+    for paragraph in dataset.paragraphs:  # a piped file can't be read again
+        digest.update(repr(paragraph).encode("utf-8", "surrogatepass"))
     key = {"format": _FORMAT, "tokenizer": tokenizer.fingerprint, **asdict(config)}
     digest.update(json.dumps(key, sort_keys=True).encode())
     cache = os.path.join(folder, f"features-{digest.hexdigest()[:16]}.npz")

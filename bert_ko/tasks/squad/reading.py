@@ -15,9 +15,10 @@ from bert_ko.display import shown
 from bert_ko.json_files import format_json, read_json
 from bert_ko.progress import format_table, warn
 from bert_ko.tasks.batches import Ints
-from bert_ko.tasks.squad.examples import Dataset, read_dataset
+from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features, cached_features, gold_spans
 from bert_ko.tasks.squad.josa import JosaStripper, ending_key, strip_answers
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.scores import Scores, score_answer, score_predictions
 from bert_ko.tasks.squad.settings import SquadFlags, StripJosa
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -77,7 +78,7 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
         )
     if not any(True for _ in dataset.questions()):
         raise ValueError(f"{path} has no question.")
-    features = cached_features(path, dataset, tokenizer, config.window_config, config.output_dir)
+    features = cached_features(dataset, tokenizer, config.window_config, config.output_dir)
     print(
         f"{path}: {len(features.question_contexts):,} questions on "
         f"{len(dataset.paragraphs):,} contexts, {len(features.window_counts):,} windows",

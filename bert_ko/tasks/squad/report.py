@@ -20,6 +20,7 @@ from bert_ko.report.page import (
 )
 from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
+from bert_ko.tasks.squad.klue import klue_rows, klue_values
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
 
@@ -83,7 +84,13 @@ def render_report(data: ReportData) -> str:
         (len(data.scores.missing), "questions have no prediction and score 0"),
         *dataset_problems(data.dataset.problem_counts().items()),
     ]
-    return render_task_page("tasks/squad", page, problems=problems, josa=_josa_values(data.josa))
+    return render_task_page(
+        "tasks/squad",
+        page,
+        problems=problems,
+        klue=klue_rows(klue_values(data.dataset, data.scores)),
+        josa=_josa_values(data.josa),
+    )
 
 
 def report_values(data: ReportData) -> dict[str, Any]:

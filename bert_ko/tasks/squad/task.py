@@ -22,6 +22,7 @@ from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features
 from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
+from bert_ko.tasks.squad.klue import format_klue, klue_values
 from bert_ko.tasks.squad.reader import Reader, Reading
 from bert_ko.tasks.squad.reading import (
     ENDINGS_NAME,
@@ -163,6 +164,8 @@ class SquadTask(FineTuneTask):
             print("what --strip_josa=always would do:")
         _write_lines(folder, CHANGES_NAME, report.records())
         print(report.format())
+        if klue := klue_values(asked.dataset, scores):
+            print(f"\n{format_klue(klue)}\n")
         print(f"{len(reading.predictions):,} questions answered in {seconds:.1f} s")
         data = ReportData(
             title=f"{os.path.basename(asked.path)}: answers of {os.path.abspath(folder)}",
@@ -191,6 +194,7 @@ def result_values(report: JosaReport, dataset: Dataset) -> dict[str, float]:
         **{f"{name}_not_stripped": value for name, value in report.before.means.items()},
         "total": scores.total,
     }
+    values |= klue_values(dataset, scores)
     impossible = {q.qas_id for _, q in dataset.questions() if q.is_impossible}
     if impossible:
         for name, wanted in (("has_answer", False), ("no_answer", True)):

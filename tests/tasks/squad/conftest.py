@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from bert_ko.tasks.squad.examples import Dataset, read_dataset
+from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features, WindowConfig, build_features
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer

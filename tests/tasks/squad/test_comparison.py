@@ -10,12 +10,12 @@ from bert_ko.tasks.squad.examples import (
     Dataset,
     Gold,
     Paragraph,
-    PredictionFile,
     Question,
     Span,
 )
 from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
 from bert_ko.tasks.squad.josa_rules import Stripped
+from bert_ko.tasks.squad.prediction_files import PredictionFile
 from bert_ko.tasks.squad.scores import score_predictions
 
 CONTEXT = "도서관은 언덕에 있다. 옛 도서관(圖書館)은 강가에 있었다. 인도는 강가에서 멀다."

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Question, read_dataset
+from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Question
 from bert_ko.tasks.squad.features import (
     Features,
     WindowConfig,
@@ -13,6 +13,7 @@ from bert_ko.tasks.squad.features import (
     max_context,
     project,
 )
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.scores import score_predictions
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -165,21 +166,21 @@ def test_max_context_equals_a_plain_loop(squad_features: Features) -> None:
 
 
 def test_cached_features_are_made_once_and_again_when_something_changes(
-    squad: Dataset, squad_path: Path, tokenizer: Tokenizer, tmp_path: Path
+    squad: Dataset, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     config = WindowConfig(max_seq_length=96, doc_stride=32, max_query_length=24)
-    first = cached_features(str(squad_path), squad, tokenizer, config, str(tmp_path))
+    first = cached_features(squad, tokenizer, config, str(tmp_path))
     (path,) = tmp_path.glob("features-*.npz")
     written = path.stat().st_mtime_ns
-    again = cached_features(str(squad_path), squad, tokenizer, config, str(tmp_path))
+    again = cached_features(squad, tokenizer, config, str(tmp_path))
     assert path.stat().st_mtime_ns == written
     for name in vars(first):
         assert np.array_equal(getattr(first, name), getattr(again, name))
     other = WindowConfig(max_seq_length=96, doc_stride=16, max_query_length=24)
-    cached_features(str(squad_path), squad, tokenizer, other, str(tmp_path))
+    cached_features(squad, tokenizer, other, str(tmp_path))
     assert len(list(tmp_path.glob("features-*.npz"))) == 2
     path.write_bytes(b"cut off")
-    mended = cached_features(str(squad_path), squad, tokenizer, config, str(tmp_path))
+    mended = cached_features(squad, tokenizer, config, str(tmp_path))
     assert np.array_equal(mended.context_ids, first.context_ids)
 
 

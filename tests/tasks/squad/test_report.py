@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -310,3 +311,12 @@ def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any)
     around = context[place - 80 : place + 83]
     assert far.all("p", "context")[0].text == f"… {around} …"
     assert none.all("p", "context")[0].text == f"{context[:80]} …"
+
+
+def test_render_report_klue_mrc_has_a_table_of_its_scores() -> None:
+    asked = tuple(replace(found, question_type=1) for found in MARKET)
+    dataset = Dataset("klue-mrc-v1.1", (Paragraph("마을", EMOJI, asked), INJECTING), ())
+    page = re.sub(r"\s+", " ", render_report(make_data(dataset)))
+    assert "ROUGE-W" in page
+    assert re.search(r'<th scope="row">type 1</th> <td><data value="50.0">', page)
+    assert "ROUGE-W" not in render_report(make_data())

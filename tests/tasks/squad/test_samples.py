@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bert_ko.tasks.squad.examples import Dataset, read_dataset
+from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import WindowConfig, build_features, gold_spans
+from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tokenization.folder import load_tokenizer
 
 REPOSITORY = Path(__file__).parents[3]

@@ -203,6 +203,14 @@ def test_result_values_have_final_answers_and_those_before() -> None:
     }
 
 
+def test_result_values_of_klue_mrc_have_its_scores() -> None:
+    question = Question("q1", "어디?", (Gold("언덕", 8),), False, 2)
+    data = Dataset("", (Paragraph("", CONTEXT, (question,)),), ())
+    values = result_values(reading().report(data.golds()), data)  # the answer is 언덕 위
+    assert values["exact_match"] == values["klue_exact_match"] == 0.0
+    assert values["klue_rouge_w"] == values["klue_rouge_w_type_2"] == pytest.approx(100 * 4 / 6)
+
+
 def test_result_values_version_2_parts_are_scored_apart() -> None:
     data = dataset(q1="언덕", q2=None, q3=None, q4=None)
     found = reading()
