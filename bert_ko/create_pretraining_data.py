@@ -36,6 +36,7 @@ from bert_ko.data.settings import PipelineFlags
 from bert_ko.flags import output_flags, run_command
 from bert_ko.json_files import read_json, write_json
 from bert_ko.progress import format_table
+from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.workers import default_num_workers
@@ -55,6 +56,7 @@ class CreatePretrainingDataConfig(TokenizerFlags, PipelineFlags):
 
 def run(config: CreatePretrainingDataConfig) -> None:
     """Prepares, runs the pipeline, and writes the manifest."""
+    config = dataclasses.replace(config, vocab_file=find_shipped(config.vocab_file))
     shards = shard_paths(config.output_file, config.num_shards)
     manifest = manifest_path(shards)
     # A folder that is both input and output holds the manifest of an earlier run.

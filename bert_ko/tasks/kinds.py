@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from bert_ko.shipped import find_shipped
 from bert_ko.tasks.classifier.classifier import Classifier
 from bert_ko.tasks.features.featurizer import Featurizer
 from bert_ko.tasks.fill_mask.masked_lm import MaskedLm
@@ -34,6 +35,7 @@ _WEIGHTS = re.compile(r".+\.(safetensors|index|bin|pt|pth|pkl|ckpt)")
 
 def load(path: str, kind: Kind | None, settings: Mapping[str, Any]) -> Loadable | Tokenizer:
     """See ``bert_ko.load``."""
+    path = find_shipped(path)
     with plain_messages():
         if kind is not None:
             require_choice("kind", kind, (*_BY_KIND, _TOKENIZER))

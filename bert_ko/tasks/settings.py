@@ -33,8 +33,9 @@ class FineTuneFlags(EncodingFlags, TrainFlags):
 
     vocab_file: str | None = flag(
         None,
-        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either, with its "
-        "tokenizer_config.json. Default: as found in --output_dir, or beside --init_checkpoint.",
+        help="The vocabulary: vocab.txt, a SentencePiece .model, the folder of either with its "
+        "tokenizer_config.json, or ko-mecab-32k, which comes with bert_ko. Default: as found in "
+        "--output_dir, or beside --init_checkpoint.",
         affects_output=False,
     )
     train_file: str | None = flag(None, help="To train on.", affects_output=False)

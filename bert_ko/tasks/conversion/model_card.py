@@ -43,7 +43,8 @@ def model_card(architecture: str, config: ModelConfig, tokenizer: Tokenizer, fol
         "longest input": f"{config.max_position_embeddings} pieces",
         "vocabulary": f"{len(tokenizer.vocab):,} pieces, {_WORDS[kind]}",
     }
-    packages = {"mecab": " python-mecab-ko", "sentencepiece": " sentencepiece"}
+    mecab = " python-mecab-ko  # from Python 3.13 on: mecab-ko python-mecab-ko-dic"
+    packages = {"mecab": mecab, "sentencepiece": " sentencepiece"}
     needs = f"pip install transformers torch{packages.get(kind, '')}"
     code = "" if kind == "wordpiece" else ", trust_remote_code=True"
     return "\n".join(

@@ -1,7 +1,8 @@
 """The tokenizer of this folder for transformers: ``AutoTokenizer`` with ``trust_remote_code=True``.
 
-It needs transformers 4.23 or newer and python-mecab-ko, or sentencepiece if the folder has a
-``spm.model``. The modules ``bert_ko_*.py`` beside this file do the work; this one translates.
+It needs transformers 4.23 or newer and python-mecab-ko (from Python 3.13 on mecab-ko and
+python-mecab-ko-dic), or sentencepiece if the folder has a ``spm.model``. The modules
+``bert_ko_*.py`` beside this file do the work; this one translates.
 """
 
 from __future__ import annotations

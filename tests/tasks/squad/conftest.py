@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 from bert_ko.tokenization.vocabulary import Vocabulary
 from tests.small_data import write_questions
 
@@ -54,12 +53,9 @@ def squad_features(squad: Dataset, tokenizer: Tokenizer, window_config: WindowCo
 @pytest.fixture(scope="session")
 def user_dictionary(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A compiled MeCab dictionary of one name, which ends as a word with a josa does."""
-    folder = tmp_path_factory.mktemp("dictionary")
-    source, target = folder / "user.csv", folder / "user.dic"
-    source.write_text("하늘가람의,1786,3543,-5000,NNP,*,F,하늘가람의,*,*,*,*\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mecab", "dict-index", "-u", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    return str(target)
+    path = str(tmp_path_factory.mktemp("dictionary") / "user.dic")
+    compile_user_dictionary({"하늘가람의": -5000}, path)
+    return path
 
 
 # A small dataset, and pieces that do not hang on MeCab's dictionary
