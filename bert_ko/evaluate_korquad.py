@@ -75,6 +75,7 @@ def run(config: EvaluateKorquadConfig) -> None:
         "missing": scores.missing,
         "extra": scores.extra,
         "repeated": predictions.repeated,
+        "other_form": scores.other_form,
         "problems": [asdict(problem) for problem in dataset.problems],
     }
     blocks = [_format_scores(scores, dataset, predictions)]
@@ -139,6 +140,11 @@ def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile
         lines.append(f"without a prediction, scored 0: {shown_list(scores.missing)}")
     if len(scores.missing) == scores.total:
         lines.append("no prediction has the id of a question: do the two files belong together?")
+    if scores.other_form:
+        lines.append(
+            "right but for their Unicode form (NFC against NFD), scored as the official script "
+            f"does: {len(scores.other_form):,} ({shown_list(scores.other_form)})"
+        )
     if predictions.repeated:
         lines.append(f"repeated in the predictions, the last one counts: {predictions.repeated:,}")
     lines += [f"dataset: {line}" for line, _ in dataset.describe_problems()]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import unicodedata
@@ -83,7 +84,8 @@ def test_evaluate_json_has_official_keys_and_details(
     assert value["exact_match"] == 25.0
     assert value["f1"] == pytest.approx(100 * (10 / 11 + 1 + 4 / 6) / 4)
     assert value["details"] == {
-        "total": 4, "missing": ["q4"], "extra": 1, "repeated": 0, "problems": [],
+        "total": 4, "missing": ["q4"], "extra": 1, "repeated": 0, "other_form": [],
+        "problems": [],
     }  # fmt: skip
     # Compressed and remote files:
     path = tmp_path / "dataset.json.gz"
@@ -249,10 +251,35 @@ def test_evaluate_decomposed_context_takes_the_slice_and_the_file_text(
     context = unicodedata.normalize("NFD", CONTEXT)
     asked = [(context, i, "?", gold) for i, gold in GOLDS.items()]
     dataset = write_questions(tmp_path / "d.json", asked)
-    for form in ("NFC", "NFD"):
+    for form in ("NFC", "NFD"):  # a prediction that composes nothing, and a slice
         answers = {i: unicodedata.normalize(form, gold) for i, gold in GOLDS.items()}
         path = write(tmp_path / "predictions.json", answers)
         assert evaluate_json(capsys, dataset, path)["exact_match"] == 100.0
+
+
+def test_evaluate_answers_in_another_form_are_wrong_and_said_to_be(
+    dataset: str, tmp_path: Path, capsys: Printed
+) -> None:
+    answers = {"q1": "마을 도서관", "q2": unicodedata.normalize("NFD", "할머니"), "q3": "언덕"}
+    path = write(tmp_path / "predictions.json", answers)
+    assert evaluate(dataset, path) == 0
+    line = "right but for their Unicode form (NFC against NFD), scored as the official script does"
+    assert f"{line}: 1 (q2)" in capsys.readouterr().out
+    value = evaluate_json(capsys, dataset, path)
+    assert (value["exact_match"], value["details"]["other_form"]) == (25.0, ["q2"])
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe", "blanks.json.gz"])
+def test_evaluate_what_has_no_end_is_one_line(name: str, tmp_path: Path, capsys: Printed) -> None:
+    path = name if name.startswith("/") else str(tmp_path / name)
+    if name == "pipe":
+        os.mkfifo(path)
+    elif "gz" in name:
+        Path(path).write_bytes(gzip.compress(b" " * (20 << 20)))
+    assert evaluate(path, path) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"evaluate_korquad: error: {path} ")
+    assert error.count("\n") == 1
 
 
 def test_evaluate_strange_texts_are_printable(

@@ -4,6 +4,7 @@ the oracle, and Google's flags.
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,38 @@ def test_run_null_odds_are_of_version_2_alone(command: Command, tmp_path: Path) 
     # The best answer must be better by so much.
     command.succeed(do_predict=True, predict_file=path, null_score_diff_threshold=1000)
     assert answers(folder)["q2"] != ""
+
+
+def test_run_klue_mrc_with_decomposed_contexts_is_trained_on_and_scored(
+    command: Command, tmp_path: Path
+) -> None:
+    questions = [
+        (unicodedata.normalize("NFD", context), f"{245000 + number}", question, answer)
+        for number, (context, _, question, answer) in enumerate(QUESTIONS)
+    ]
+    changes: dict[str, Any] = {
+        qas_id: {
+            "id": None, "guid": int(qas_id), "question_type": 1,
+            "answers": [{"text": answer, "answer_start": composed.index(answer)}],
+        }
+        for (_, qas_id, _, answer), (composed, *_) in zip(questions, QUESTIONS, strict=True)
+    }  # fmt: skip
+    plausible = changes["245002"].pop("answers")
+    changes["245002"] |= {
+        "question_type": 3, "is_impossible": True, "answers": [], "plausible_answers": plausible,
+    }  # fmt: skip
+    path = write_questions(tmp_path / "klue.json", questions, "klue-mrc-v1.1", **changes)
+    printed = command.succeed(version_2_with_negative=True, **both(path))
+    assert not any("not trained on" in warning for warning in printed.warnings)
+    assert re.search(r"type 3 +100\.00 +100\.00 +1\n", printed.out)
+    found = answers(tmp_path / "run")
+    assert found == {
+        qas_id: "" if qas_id == "245002" else unicodedata.normalize("NFD", answer)
+        for _, qas_id, _, answer in questions
+    }
+    scores = results(tmp_path / "run")
+    assert (scores["exact_match"], scores["klue_rouge_w"]) == (100, 100)
+    assert (scores["klue_total_type_1"], scores["klue_total_type_3"]) == (5, 1)
 
 
 def test_run_answers_are_stripped_as_the_flag_says(command: Command, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features, cached_features, gold_spans
 from bert_ko.tasks.squad.josa import JosaStripper, ending_key, strip_answers
+from bert_ko.tasks.squad.klue import format_klue, klue_values
 from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.scores import Scores, score_answer, score_predictions
 from bert_ko.tasks.squad.settings import SquadFlags, StripJosa
@@ -202,3 +203,5 @@ def report_oracle(config: SquadFlags, tokenizer: Tokenizer) -> None:
     lines = "".join(format_json(record) + "\n" for record in records)
     files.write_atomic(os.path.join(config.output_dir, UNREACHABLE_NAME), lines)
     print(format_oracle(scores, records))
+    if klue := klue_values(questions.dataset, scores):
+        print(f"\n{format_klue(klue)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,16 @@ class Scores:
         """The number of answers with an id that no question has; they change nothing."""
         return sum(qas_id not in self.golds for qas_id in self.answers)
 
+    @property
+    def other_form(self) -> list[str]:
+        """Ids of the questions whose answer is no exact match for its Unicode form alone."""
+        return [
+            qas_id
+            for qas_id, score in self.by_question.items()
+            if not score.exact_match
+            and _compose(self.answers.get(qas_id, "")) in map(_compose, self.golds[qas_id])
+        ]
+
     def after(self, changed: Mapping[str, str]) -> Scores:
         """The scores with some answers replaced; the others are not scored again."""
         scores = {
@@ -72,6 +83,10 @@ def normalize_answer(text: str) -> str:
     # In this order: punctuation around a final sigma decides how it is lower-cased.
     text = text.translate(_TO_SPACE).lower().translate(_TO_NOTHING)
     return " ".join(text.split())
+
+
+def _compose(text: str) -> str:
+    return unicodedata.normalize("NFC", normalize_answer(text))
 
 
 def score_answer(prediction: str, golds: Sequence[str]) -> AnswerScore:

@@ -59,6 +59,8 @@ def _parse_json(line: str, number: int, place: str) -> Pair:
         raise ValueError(f"{place}: not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise ValueError(f"{place}: expected a JSON object, got {kind_of(value)}.")
+    if "data" in value or "paragraphs" in value:
+        raise ValueError(f"{place}: this is a dataset; --predict_file takes it.")
     for name in ("question", "context"):
         text = value.get(name)
         if not (isinstance(text, str) and text.strip()):

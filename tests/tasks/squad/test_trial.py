@@ -94,6 +94,7 @@ def test_read_pairs_line_without_both_names_the_line(line: str, tmp_path: Path) 
         ('{"question": "어디?"} {}', "not JSON: Extra data: line 1 column 21 (char 20)."),
         ("어디?\t도서관", "not JSON: Expecting value: line 1 column 1 (char 0)."),
         ("[1]", "expected a JSON object, got a list."),
+        ('{"data": []}', "this is a dataset; --predict_file takes it."),
         ("{}", "question must be a text, got nothing."),
         ('{"question": "", "context": "강"}', "question must be a text, got nothing."),
         ('{"question": null, "context": "강"}', "question must be a text, got null."),
