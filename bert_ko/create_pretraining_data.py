@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import sys
@@ -14,6 +13,7 @@ from bert_ko import files
 from bert_ko.data.buckets import choose_num_buckets
 from bert_ko.data.corpus import CHUNK_BYTES, estimated_bytes, find_files
 from bert_ko.data.manifest import (
+    FORMAT,
     InputFile,
     Manifest,
     compare_runs,
@@ -21,6 +21,7 @@ from bert_ko.data.manifest import (
     is_manifest,
     listed_shards,
     manifest_path,
+    read_manifest,
     shard_paths,
 )
 from bert_ko.data.masking import replacement_ids
@@ -33,15 +34,15 @@ from bert_ko.data.pipeline import (
     totals,
 )
 from bert_ko.data.settings import PipelineFlags
+from bert_ko.data.shards import is_as_written
 from bert_ko.flags import output_flags, run_command
-from bert_ko.json_files import read_json, write_json
-from bert_ko.progress import format_table
+from bert_ko.json_files import write_json
+from bert_ko.progress import format_table, warn
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.workers import default_num_workers
 
-_FORMAT = 2
 _BUCKET_BYTES = 4 << 20
 _WORK_DIR = ".create_pretraining_data"
 
@@ -104,7 +105,7 @@ def _wanted(config: CreatePretrainingDataConfig, inputs: list[str], shards: list
     tokenizer = load_tokenizer(config.vocab_file, config)
     special = tokenizer.config.additional_special_tokens
     return Manifest(
-        format=_FORMAT,
+        format=FORMAT,
         flags=output_flags(config),
         tokenizer_fingerprint=tokenizer.fingerprint,
         tokenizer=dataclasses.asdict(tokenizer.config),
@@ -132,7 +133,7 @@ def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
 
 def _read_own(manifest: str) -> dict[str, Any] | None:
     """The content of a manifest of this command, of any version; None if there is none."""
-    values = read_json(manifest)
+    values = read_manifest(manifest)
     if values is not None and not is_manifest(values):
         raise ValueError(f"{manifest} is not from this command; write to another folder.")
     return values
@@ -142,11 +143,13 @@ def _forget(manifest: str, work_dir: str) -> None:
     """Removes an earlier run with its shards, which a glob would mix with the new ones."""
     values = _read_own(manifest)
     if values is not None and not files.is_remote(manifest):
-        folder = os.path.dirname(manifest)
-        shards = listed_shards(values, manifest)
-        for path in (manifest, *(os.path.join(folder, shard.path) for shard in shards)):
-            with contextlib.suppress(FileNotFoundError):
+        for shard in listed_shards(values, manifest):
+            path = os.path.join(os.path.dirname(manifest), shard.path)
+            if is_as_written(shard, os.path.dirname(manifest)):
                 os.unlink(path)
+            elif os.path.lexists(path):
+                warn(f"{path} stays: it is not the shard that {manifest} lists.")
+        os.unlink(manifest)
     remove_work_files(work_dir)
     files.require_writable_folder(work_dir)
 
@@ -157,6 +160,10 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
         return False
     earlier = Manifest.from_json(values, manifest)
     compare_runs(manifest, earlier, wanted)
+    if len(earlier.shards) != len(paths):
+        raise ValueError(
+            f"{manifest}: shards must be {len(paths)}, got {len(earlier.shards)}; pass --overwrite."
+        )
     listed = zip(earlier.shards, paths, strict=True)
     damaged = [path for shard, path in listed if not shard._replace(path=path).is_intact]
     if damaged:
@@ -166,7 +173,7 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
 
 
 def _start_or_resume(path: str, wanted: Manifest) -> None:
-    values = read_json(path)
+    values = read_manifest(path)
     if values is None or not has_work_files(os.path.dirname(path)):
         write_json(path, wanted.to_dict())
     else:

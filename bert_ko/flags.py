@@ -17,14 +17,12 @@ Arguments (`argv`) are always without the program's name, as in `sys.argv[1:]`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import functools
 import itertools
 import math
 import operator
-import os
 import select
 import sys
 import textwrap
@@ -36,7 +34,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, Ty
 
 from absl import flags
 
+from bert_ko.interrupts import INTERRUPTED, interruptible
 from bert_ko.progress import program_name, running_as
+from bert_ko.streams import prepare_streams, print_error, silence
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -241,7 +241,8 @@ def run_command(
     arguments = sys.argv[1:] if argv is None else argv
     module = config_class.__module__
     program = program_name() if module == "__main__" else module.rpartition(".")[2]
-    with running_as(program):
+    prepare_streams()
+    with running_as(program), interruptible():
         try:
             if _asks_for_help(arguments):
                 print(help_text(config_class, program, _description(config_class)), end="")
@@ -249,11 +250,11 @@ def run_command(
                 run(parse(config_class, arguments))
             sys.stdout.flush()
         except KeyboardInterrupt:
-            print(f"{program}: interrupted", file=sys.stderr)
-            return 130
-        except (ValueError, OSError, BrokenExecutor) as error:
+            print_error(f"{program}: interrupted")
+            return INTERRUPTED
+        except (ValueError, OSError, MemoryError, BrokenExecutor) as error:
             if isinstance(error, BrokenPipeError) and _stdout_is_broken():
-                _silence_stdout()
+                silence(sys.stdout)
                 return 141  # 128 + SIGPIPE, as the shell reports it
             return _report(error_message(error))
     return 0
@@ -397,8 +398,8 @@ def _report(message: str) -> int:
     try:
         sys.stdout.flush()  # what the command printed comes before the error
     except OSError:
-        _silence_stdout()
-    print(f"{program_name()}: error: {message}", file=sys.stderr)
+        silence(sys.stdout)
+    print_error(f"{program_name()}: error: {message}")
     return 1
 
 
@@ -409,6 +410,8 @@ def error_message(error: Exception) -> str:
             "a worker process ended abruptly, most likely because memory ran out; use fewer "
             "workers or a machine with more memory."
         )
+    if isinstance(error, MemoryError):
+        return _one_line(f"memory ran out. {error}")
     if isinstance(error, OSError) and error.strerror:
         place = "" if error.filename is None else f"{error.filename}: "
         return _one_line(f"{place}{error.strerror}")
@@ -427,11 +430,3 @@ def _stdout_is_broken() -> bool:
         return bool(poll.poll(0))  # asked for no event, poll reports errors and hang-ups only
     except (AttributeError, OSError, ValueError):  # no poll here, or no file behind stdout
         return True
-
-
-def _silence_stdout() -> None:
-    """Sends the interpreter's last flush of standard output to the null device."""
-    with contextlib.suppress(OSError, ValueError):  # without a file, there is nothing to flush
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)

@@ -61,7 +61,7 @@ def read_json(
 
 def write_json(path: str, value: Mapping[str, Any]) -> None:
     """Writes a JSON object, atomically."""
-    files.write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    files.write_atomic(path, format_json(value, indent=2) + "\n")
 
 
 def format_json(value: Any, indent: int | None = None) -> str:

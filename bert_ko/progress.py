@@ -16,6 +16,8 @@ from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, TextIO
 
+from bert_ko.streams import print_error
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
@@ -95,7 +97,7 @@ class Progress:
     def _show(self, now: float) -> None:
         facts, times = self._facts_and_times(now)
         if not self._is_terminal:
-            print(f"{self.label}: {facts}, {times}", file=self._stream, flush=True)
+            print_error(f"{self.label}: {facts}, {times}", self._stream)
             return
         self._live = self._live or _start_live(self._stream)
         self._live.update(self._drawing(facts, times, self._live.console.width))
@@ -274,4 +276,4 @@ def program_name() -> str:
 
 def warn(message: str) -> None:
     """Prints a warning on standard error."""
-    print(f"{program_name()}: warning: {message}", file=sys.stderr)
+    print_error(f"{program_name()}: warning: {message}")

@@ -5,11 +5,13 @@ Workers end with their parent, even if it is killed, so that no later run of the
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -44,15 +46,21 @@ class WorkerPool:
 
     def __enter__(self) -> WorkerPool:
         if self._num_workers > 1:
+            self._others = set(multiprocessing.active_children())
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(
                 self._num_workers, context, _start_worker, (self._make_state, os.getpid())
             )
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._executor is None:
+            return
+        if kind is not None and not issubclass(kind, Exception):
+            # After Ctrl-C no task is worth waiting for: what it writes appears as a whole.
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.kill()
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
     def run(
         self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]
@@ -81,7 +89,8 @@ class WorkerPool:
         try:
             while True:
                 for task in itertools.islice(upcoming, 2 * self._num_workers - len(pending)):
-                    pending.add(self._executor.submit(_work, function, task))
+                    with _blocked_interrupts():  # for a worker that is started now
+                        pending.add(self._executor.submit(_work, function, task))
                 if not pending:
                     return
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -94,16 +103,34 @@ class WorkerPool:
             ) from None
 
 
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Holds Ctrl-C back, for a new process for ever: the parent handles it for all."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(make_state: Callable[[], Any], parent: int) -> None:
     global _state
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C for all
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
+    else:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     _state = make_state()
+
+
+def _end_with_parent() -> None:
+    process = multiprocessing.parent_process()
+    assert process is not None
+    process.join()
+    os._exit(1)
 
 
 def _work(function: Callable[[Any, Task], Result], task: Task) -> Result:

@@ -570,6 +570,56 @@ def test_rerun_with_overwrite_makes_it_anew_and_leaves_no_old_shard(
     assert manifest(tmp_path / "out")["flags"]["random_seed"] == 5
 
 
+@pytest.mark.parametrize("trap", ["outside", "absolute", "link", "linked folder", "text", "other"])
+def test_rerun_with_overwrite_removes_only_shards_of_the_earlier_run(
+    trap: str, corpus: Path, tmp_path: Path, make: Make, capsys: Captured
+) -> None:
+    out, outside = tmp_path / "out", tmp_path / "keep.tfrecord"
+    assert make(corpus, out / "a@2") == 0
+    shards = [out / shard["path"] for shard in manifest(out)["shards"]]
+    data = shards[0].read_bytes() if trap != "text" else "내 논문".encode()
+    outside.write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "b").write_bytes(data)
+    (out / "mine").write_bytes(data[:-1] + b"x" if trap == "other" else data)
+    (out / "link").symlink_to(outside)
+    (out / "linked").symlink_to(tmp_path / "folder")
+    named = {
+        "outside": "../keep.tfrecord", "absolute": str(outside), "link": "link",
+        "linked folder": "linked/b", "text": "mine", "other": "mine",
+    }[trap]  # fmt: skip
+    about = manifest(out)
+    crc = f"{google_crc32c.value(data):08x}"
+    about["shards"].append({"path": named, "records": 1, "bytes": len(data), "crc32c": crc})
+    (out / "manifest.json").write_text(json.dumps(about))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert make(corpus, out / "b@1", "--overwrite") == 0
+    gone = {path for path in before if not os.path.lexists(path)}
+    assert gone == set(shards)
+    assert all(path.read_bytes() == before[path] for path in before.keys() - gone - {
+        out / "manifest.json"})  # fmt: skip
+    assert f"{out}/{named} stays: it is not the shard" in capsys.readouterr().err or os.path.isabs(
+        named
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("mask_id", -1), ("format", 99), ("shards", 5), ("shards", [])]
+)
+def test_rerun_over_an_edited_manifest_is_one_line_and_keeps_all(
+    key: str, value: object, corpus: Path, tmp_path: Path, make: Make, capsys: Captured
+) -> None:
+    out = tmp_path / "out"
+    assert make(corpus, out / "a@2") == 0
+    (out / "manifest.json").write_text(json.dumps({**manifest(out), key: value}))
+    before = contents(out)
+    capsys.readouterr()
+    assert make(corpus, out / "a@2") == 1
+    assert error_of(capsys).startswith(f"{out}/manifest.json: {key} must be ")
+    after = contents(out)
+    assert {name: after[name] for name in before} == before
+
+
 def test_run_over_a_foreign_manifest_keeps_it_and_its_files(
     corpus: Path, tmp_path: Path, make: Make, capsys: Captured
 ) -> None:
@@ -621,7 +671,7 @@ def test_rerun_with_a_change_is_refused(
     assert make(corpus, tmp_path / "out/a", f"--vocab_file={vocab}") == 0
     if change == "format":
         assert manifest(tmp_path / "out")["format"] == 2
-        monkeypatch.setattr(create_pretraining_data, "_FORMAT", 3)
+        monkeypatch.setattr(create_pretraining_data, "FORMAT", 1)
     else:
         path = corpus if change == "input" else vocab / "vocab.txt"
         path.write_text(path.read_text(encoding="utf-8") + "새낱말\n", encoding="utf-8")

@@ -15,17 +15,24 @@ import numpy.typing as npt
 
 from bert_ko import files
 from bert_ko.data.settings import InstanceFlags
+from bert_ko.display import shown
 from bert_ko.json_files import expect, read_json
 
 T = TypeVar("T")
 Row = TypeVar("Row", "Shard", "InputFile")
 
 MANIFEST_NAME = "manifest.json"
+FORMAT = 2  # of the shards that are written
+_KNOWN_FORMATS = (1, FORMAT)
+_MAX_BYTES = 1 << 29  # of a manifest, which lists every file of the corpus
+# Each alone may be in another program's file of this name.
+_DISTINCTIVE = frozenset(("tokenizer_fingerprint", "vocab_size", "num_buckets", "shards", "flags"))
 # Flags without which shards can't be read; the others may be missing.
 _NEEDED_FLAGS = (
     "max_seq_length", "max_predictions_per_seq", "masking", "next_sentence", "feature_names",
     "masked_lm_prob", "do_whole_word_mask", "whole_word_unit", "max_ngram_size", "replace_unit",
 )  # fmt: skip
+_MAX_VOCAB_SIZE = 1 << 31
 _SHARDED = re.compile(r"(?P<name>.+)@(?P<shards>\d+)")
 
 
@@ -127,21 +134,28 @@ class Manifest:
         Raises:
             ValueError: a key is missing or has an unusable value; names ``path``.
         """
+        format = _get(values, "format", int, path)
+        if format not in _KNOWN_FORMATS:
+            raise ValueError(
+                f"{path}: format must be one of {', '.join(map(str, _KNOWN_FORMATS))}, got "
+                f"{format}; use the version of bert_ko that wrote it."
+            )
         flags = _get(values, "flags", dict, path)
         _check_flags(flags, path)
+        vocab_size = _integer(values, "vocab_size", path, 1, _MAX_VOCAB_SIZE)
         # Format 1 had no ids for masking.
         has_ids = "mask_id" in values or flags["masking"] == "dynamic"
         is_complete = "shards" in values
         manifest = cls(
-            format=_get(values, "format", int, path),
+            format=format,
             flags=flags,
             tokenizer_fingerprint=_get(values, "tokenizer_fingerprint", str, path),
             tokenizer=_get(values, "tokenizer", dict, path),
-            vocab_size=_get(values, "vocab_size", int, path),
-            mask_id=_get(values, "mask_id", int, path) if has_ids else None,
-            replacement_ranges=_ranges(values, path) if has_ids else (),
+            vocab_size=vocab_size,
+            mask_id=_integer(values, "mask_id", path, 0, vocab_size - 1) if has_ids else None,
+            replacement_ranges=_ranges(values, vocab_size, path) if has_ids else (),
             inputs=_rows(InputFile, values, "inputs", path),
-            num_buckets=_get(values, "num_buckets", int, path),
+            num_buckets=_integer(values, "num_buckets", path, 1),
             totals=_get(values, "totals", dict, path) if is_complete else {},
             shards=listed_shards(values, path) if is_complete else (),
         )
@@ -162,9 +176,18 @@ class Manifest:
         return {name: value for name, value in values.items() if name not in unknown}
 
 
+def read_manifest(path: str) -> dict[str, Any] | None:
+    """The content of a manifest.json or run.json; None if there is no file.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    return read_json(path, _MAX_BYTES)
+
+
 def is_manifest(values: Mapping[str, Any]) -> bool:
     """Whether a JSON object is a manifest of this command, and not another file of that name."""
-    return {"format", "tokenizer_fingerprint", "shards"} <= values.keys()
+    return len(_DISTINCTIVE & values.keys()) > 1
 
 
 def listed_shards(values: Mapping[str, Any], path: str) -> tuple[Shard, ...]:
@@ -177,23 +200,58 @@ def _rows(row: type[Row], values: Mapping[str, Any], key: str, path: str) -> tup
     rows = []
     for index, entry in enumerate(_get(values, key, list, path)):
         expect(entry, dict, f"{path}: {key}[{index}]")
-        fields = {}
+        fields: dict[str, Any] = {}
         for name, hint in get_type_hints(row).items():
             kind, *optional = get_args(hint) or [hint]
-            if not optional or entry.get(name) is not None:
-                fields[name] = _get(entry, name, kind, path, f"{key}[{index}].")
-            else:
+            place = f"{key}[{index}]."
+            if optional and entry.get(name) is None:
                 fields[name] = None
+            elif kind is int:
+                fields[name] = _integer(entry, name, path, 0, prefix=place)
+            else:
+                fields[name] = _get(entry, name, kind, path, place)
         rows.append(row(**fields))
     return tuple(rows)
 
 
-def _ranges(values: Mapping[str, Any], path: str) -> tuple[tuple[int, int], ...]:
+def _ranges(values: Mapping[str, Any], vocab_size: int, path: str) -> tuple[tuple[int, int], ...]:
+    """Ascending ranges of ids that leave out that of [MASK]."""
     ranges = _get(values, "replacement_ranges", list, path)
+    end = -1
     for pair in ranges:
         if not (isinstance(pair, list) and [*map(type, pair)] == [int, int]):
-            raise ValueError(f"{path}: replacement_ranges must be pairs of integers, got {pair!r}.")
+            raise ValueError(
+                f"{path}: replacement_ranges must be pairs of integers, got {shown(repr(pair))}."
+            )
+        first, last = pair
+        if not end < first <= last < vocab_size:
+            raise ValueError(
+                f"{path}: replacement_ranges must ascend from 0 to vocab_size - 1 "
+                f"({vocab_size - 1}), got {pair}."
+            )
+        if first <= values["mask_id"] <= last:
+            raise ValueError(
+                f"{path}: mask_id {values['mask_id']} is in {pair} of replacement_ranges, which "
+                "must leave it out."
+            )
+        end = last
     return tuple((first, last) for first, last in ranges)
+
+
+def _integer(
+    values: Mapping[str, Any],
+    key: str,
+    path: str,
+    least: int,
+    most: int | None = None,
+    prefix: str = "",
+) -> int:
+    """An integer of at least `least` and at most `most`."""
+    value = _get(values, key, int, path, prefix)
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least}" if most is None else f"in [{least}, {most}]"
+        raise ValueError(f"{path}: {prefix}{key} must be {bounds}, got {value}.")
+    return value
 
 
 def _check_flags(flags: Mapping[str, Any], path: str) -> None:
@@ -273,9 +331,10 @@ def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
     manifests: dict[str, Manifest] = {}
     sizes: dict[tuple[str, str], int] = {}  # bytes by manifest and file
     for beside in dict.fromkeys(manifest_path([path]) for path in paths):
-        values = read_json(beside)
+        values = read_manifest(beside)
         if values is None or not is_manifest(values):
             continue
+        _get(values, "shards", list, beside)
         manifests[beside] = Manifest.from_json(values, beside)
         for shard in manifests[beside].shards:
             sizes[beside, _location(shard.path, beside.rpartition("/")[0])] = shard.bytes

@@ -20,10 +20,10 @@ from bert_ko import files
 from bert_ko.data import buckets
 from bert_ko.data.corpus import Chunk, choose_chunk_bytes, read_chunks
 from bert_ko.data.documents import encode_documents
-from bert_ko.data.manifest import Shard, manifest_path
+from bert_ko.data.manifest import Shard, listed_shards, manifest_path
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.data.shards import Built, build_bucket, join_parts
-from bert_ko.json_files import read_json, write_json
+from bert_ko.json_files import member, read_json, write_json
 from bert_ko.progress import Progress
 from bert_ko.temporary import remove_leftovers
 from bert_ko.tokenization.encoder import LineEncoder
@@ -125,7 +125,7 @@ def _tokenize_all(pool: WorkerPool, recipe: Recipe, inputs: Sequence[str], text_
     done_path = recipe.path("chunks.json")
     done = read_json(done_path)
     if done is not None:
-        return int(done["num_chunks"])
+        return member(done, "num_chunks", int, done_path)
     num_chunks = 0
     with Progress("tokenizing", text_bytes, "B") as progress:
 
@@ -210,10 +210,11 @@ def _build(worker: _Worker, task: tuple[int, int]) -> tuple[int, Built]:
 
 def _done_build(recipe: Recipe, bucket: int) -> Built | None:
     """What an earlier run built of a bucket, if its files are still there."""
-    record = read_json(recipe.path(f"built-{bucket:05d}.json"))
+    path = recipe.path(f"built-{bucket:05d}.json")
+    record = read_json(path)
     if record is None:
         return None
-    built = Built(tuple(Shard(**shard) for shard in record["shards"]), record["counts"])
+    built = Built(listed_shards(record, path), member(record, "counts", dict, path))
     if recipe.joins and _done_join(recipe, bucket % len(recipe.shards)) is not None:
         return built
     return built if all(shard.is_intact for shard in built.shards) else None
@@ -243,8 +244,12 @@ def _join(worker: _Worker, task: tuple[int, list[Shard]]) -> tuple[int, Shard]:
 
 
 def _done_join(recipe: Recipe, number: int) -> Shard | None:
-    record = read_json(recipe.path(f"joined-{number:05d}.json"))
-    return shard if record is not None and (shard := Shard(**record)).is_intact else None
+    path = recipe.path(f"joined-{number:05d}.json")
+    record = read_json(path)
+    if record is None:
+        return None
+    (shard,) = listed_shards({"shards": [record]}, path)
+    return shard if shard.is_intact else None
 
 
 def _remove_temporary(recipe: Recipe) -> None:

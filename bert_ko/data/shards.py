@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -24,6 +25,7 @@ from bert_ko.data.instances import (
 )
 from bert_ko.data.manifest import Shard
 from bert_ko.data.masking import mask_tokens, replacement_ids
+from bert_ko.data.records import ShardReader
 from bert_ko.data.settings import InstanceFlags
 from bert_ko.data.tfrecord import ExampleEncoder
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -94,6 +96,33 @@ def build_bucket(
                 file.write(data)
         shards.append(Shard(path, rows.size, sums.bytes, sums.crc32c))
     return Built(tuple(shards), {"duplicate_documents": bucket.duplicates, **builder.counts})
+
+
+def is_as_written(shard: Shard, folder: str) -> bool:
+    """Whether a file that a local folder's manifest lists is in the folder, and is that shard.
+
+    Only such a file may be removed: a manifest from elsewhere can name anything. A link, or a path
+    that leads out of the folder, is no shard.
+    """
+    path = os.path.join(folder, shard.path)
+    above = os.path.realpath(os.path.dirname(path)) + os.sep
+    if os.path.isabs(shard.path) or not above.startswith(os.path.realpath(folder) + os.sep):
+        return False
+    if os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) != shard.bytes:
+        return False
+    crc = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            crc = google_crc32c.extend(crc, block)
+    return f"{crc:08x}" == shard.crc32c and _begins_with_record(path, shard.records)
+
+
+def _begins_with_record(path: str, records: int) -> bool:
+    try:
+        with ShardReader(path) as reader:
+            return len(reader.read(1)) == min(1, records)
+    except ValueError:
+        return False
 
 
 def join_parts(parts: Sequence[Shard], path: str) -> Shard:

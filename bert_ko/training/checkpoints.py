@@ -12,14 +12,13 @@ Dropout and masks are drawn from the seed and the step, so that nothing else has
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from bert_ko import files
-from bert_ko.json_files import expect, parse_json, read_json
+from bert_ko.json_files import expect, format_json, parse_json, read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import config_from_values
 from bert_ko.modeling.parameters import Arrays
@@ -112,7 +111,7 @@ def save_checkpoint(
             save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
         for name, value in ((CONFIG_NAME, config.to_dict()), (STATE_NAME, checkpoint.state)):
             with files.durable_writer(os.path.join(temporary, name)) as file:
-                file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+                file.write((format_json(value, indent=2) + "\n").encode())
     except BaseException:  # the disk is full, for example
         _remove(temporary)
         raise

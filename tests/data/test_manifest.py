@@ -153,6 +153,28 @@ def test_manifest_of_dynamic_shards_needs_the_ids(name: str) -> None:
     ("value", "place", "message"),
     [
         ([], ("flags",), "flags must be an object, got a list"),
+        (99, ("format",), "format must be one of 1, 2, got 99; use the version of bert_ko that "
+         "wrote it"),
+        (-1, ("mask_id",), "mask_id must be in [0, 99], got -1"),
+        (100, ("mask_id",), "mask_id must be in [0, 99], got 100"),
+        (7, ("mask_id",), "mask_id 7 is in [5, 50] of replacement_ranges, which must leave it out"),
+        (0, ("vocab_size",), "vocab_size must be in [1, 2147483648], got 0"),
+        ([[-5, -1]], ("replacement_ranges",), "replacement_ranges must ascend from 0 to "
+         "vocab_size - 1 (99), got [-5, -1]"),
+        ([[5, 10**12]], ("replacement_ranges",), "replacement_ranges must ascend from 0 to "
+         "vocab_size - 1 (99), got [5, 1000000000000]"),
+        ([[50, 5]], ("replacement_ranges",), "replacement_ranges must ascend from 0 to "
+         "vocab_size - 1 (99), got [50, 5]"),
+        ([[5, 9], [9, 12]], ("replacement_ranges",), "replacement_ranges must ascend from 0 to "
+         "vocab_size - 1 (99), got [9, 12]"),
+        ([["a", "b"]], ("replacement_ranges",), "replacement_ranges must be pairs of integers, got "
+         "['a', 'b']"),
+        (0, ("num_buckets",), "num_buckets must be at least 1, got 0"),
+        (-1, ("shards", 0, "bytes"), "shards[0].bytes must be at least 0, got -1"),
+        ("v9", ("flags", "feature_names"), "--feature_names must be one of v1, v2, got 'v9'"),
+        ("zz", ("flags", "whole_word_unit"), "--whole_word_unit must be one of morpheme, eojeol, "
+         "got 'zz'"),
+        ("x", ("flags", "masked_lm_prob"), "--masked_lm_prob must be a number, got a string"),
         ("100", ("vocab_size",), "vocab_size must be an integer, got a string"),
         (True, ("mask_id",), "mask_id must be an integer, got true or false"),
         ([[5]], ("replacement_ranges",), "replacement_ranges must be pairs of integers, got [5]"),
@@ -165,7 +187,7 @@ def test_manifest_of_dynamic_shards_needs_the_ids(name: str) -> None:
         (1, ("flags", "masked_lm_prob"), "--masked_lm_prob must be in (0, 1), got 1"),
         ("x", ("flags", "masking"), "--masking must be one of static, dynamic, got 'x'"),
     ],
-)
+)  # fmt: skip
 def test_manifest_wrong_value_is_named(
     value: Any, place: tuple[str | int, ...], message: str
 ) -> None:
@@ -308,8 +330,10 @@ def test_manifest_path_is_beside_the_first_shard() -> None:
 
 
 def test_is_manifest_needs_what_only_ours_has() -> None:
-    assert is_manifest(COMPLETE) and is_manifest(FORMAT_1)
-    assert not is_manifest(IDENTITY)
+    for values in (COMPLETE, FORMAT_1, IDENTITY, changed(COMPLETE, "format")):
+        assert is_manifest(values)
+    for foreign in ({}, {"shards": []}, {"name": "app", "format": 2, "flags": {}}):
+        assert not is_manifest(foreign)
 
 
 @pytest.mark.parametrize(

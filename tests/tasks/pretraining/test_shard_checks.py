@@ -185,7 +185,7 @@ def test_check_shards_too_small_vocabulary_of_the_model_says_which_to_change(
     ("name", "value"),
     [
         ("tokenizer_fingerprint", "fedcba9876543210"),
-        ("vocab_size", 90),
+        ("vocab_size", 110),
         ("max_seq_length", 64),
         ("masking", "dynamic"),
         ("feature_names", "v2"),

@@ -1,0 +1,72 @@
+"""Standard streams that may be closed, or belong to a console that can't show every character."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from typing import Any, NoReturn, TextIO
+
+_ROOT = os.path.abspath(os.sep)
+
+
+def prepare_streams() -> None:
+    r"""Makes the standard streams usable: no character and no closed stream is a traceback.
+
+    What a console can't show is escaped ("\uac00"). A closed standard input or output is an error
+    where it is needed; what goes to a closed standard error is lost.
+    """
+    for descriptor, place in enumerate((_ROOT, _ROOT, os.devnull)):
+        _occupy(descriptor, place)
+    if sys.stdin is None:
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(_ClosedInput()))
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w"), "utf-8", "backslashreplace")
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def print_error(line: str, stream: TextIO | None = None) -> None:
+    """Prints a line on standard error, or on another stream, unless nobody can read it there."""
+    stream = sys.stderr if stream is None else stream
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:  # the reader has gone, or the disk is full; the work goes on
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Sends what a stream has not written yet to the null device, and all that follows."""
+    with contextlib.suppress(OSError, ValueError):  # without a file, there is nothing to flush
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def _occupy(descriptor: int, place: str) -> None:
+    """Opens something under the number of a closed stream, which the next file would get."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        # A folder can neither be read nor written: /dev/stdin and /dev/stdout are errors.
+        with contextlib.suppress(OSError):
+            opened = os.open(place, os.O_RDONLY if place == _ROOT else os.O_RDWR)
+            os.set_inheritable(opened, True)
+
+
+class _ClosedInput(io.RawIOBase):
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> NoReturn:
+        raise OSError(errno.EBADF, "it is closed, but needed", "standard input")
+
+
+class _ClosedOutput(io.TextIOBase):
+    def write(self, text: str) -> NoReturn:
+        raise OSError(errno.EBADF, "it is closed, but needed", "standard output")
