@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
+from bert_ko.display import shown_list
 from bert_ko.text_lines import decode
 
 T = TypeVar("T")
@@ -192,6 +193,11 @@ def expect(value: object, kind: type[T], place: str, note: str = "") -> T:
     return value
 
 
+def names(value: Mapping[str, Any]) -> str:
+    """Returns the names of an object's first members, on one line."""
+    return shown_list(list(value), limit=8, width=28) or "nothing"
+
+
 def member(value: dict[str, Any], key: str, kind: type[T], place: str, note: str = "") -> T:
     """Returns a member of an object; arguments as for `expect`.
 
@@ -199,6 +205,5 @@ def member(value: dict[str, Any], key: str, kind: type[T], place: str, note: str
         ValueError: It is missing or has another type.
     """
     if key not in value:
-        found = ", ".join(list(value)[:8]) or "nothing"
-        raise ValueError(f"{place}.{key} is missing{note}; found: {found}.")
+        raise ValueError(f"{place}.{key} is missing{note}; found: {names(value)}.")
     return expect(value[key], kind, f"{place}.{key}", note)

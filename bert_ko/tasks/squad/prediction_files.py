@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bert_ko.json_files import expect, kind_of, load_json, member
+from bert_ko.json_files import expect, kind_of, load_json, member, names
 from bert_ko.tasks.squad.examples import Dataset, Span
 from bert_ko.tasks.squad.places import find_answer
 
@@ -110,8 +110,7 @@ def _record(record: dict[str, Any], place: str) -> tuple[str, Any, str]:
     id_key = next((key for key in _ID_KEYS if record.get(key) is not None), None)
     text_key = _text_key(record)
     if id_key is None or text_key is None:
-        names = ", ".join(list(record)[:8]) or "nothing"
-        raise ValueError(f"{place}: id and prediction_text are wanted; found: {names}.")
+        raise ValueError(f"{place}: id and prediction_text are wanted; found: {names(record)}.")
     qas_id = record[id_key]
     name = str(qas_id) if type(qas_id) is int else expect(qas_id, str, f"{place}.{id_key}")
     start = record.get("answer_start")

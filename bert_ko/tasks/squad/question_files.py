@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from bert_ko.json_files import expect, kind_of, load_json, member
+from bert_ko.json_files import expect, kind_of, load_json, member, names
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, ProblemKind, Question
 from bert_ko.tasks.squad.places import (
     CHARACTERS,
@@ -23,7 +23,7 @@ from bert_ko.tasks.squad.places import (
 
 _FORM = 'SQuAD\'s form: {"version": ..., "data": [{"paragraphs": ...}]}'
 _KNOWN_VERSIONS = ("1.", "v1.", "2.0", "v2.0", "KorQuAD_v1.0", "TyDiQA-GoldP", "klue-mrc")
-_ID_KEYS = ("id", "guid", "question_id")  # SQuAD's, KLUE's, AI-Hub's
+_ID_KEYS = ("id", "guid", "question_id", "qas_id", "qid")  # SQuAD's, KLUE's, AI-Hub's, others
 _OTHER_ANSWERS = ("answer", "answer_text", "answer_start", "detected_answers")
 _QUESTION_TYPES = (1, 2, 3)  # of KLUE-MRC
 _MAX_DIGITS = 10  # of an offset
@@ -64,10 +64,15 @@ class _Reader:
         if isinstance(value, dict) and ("paragraphs" in value or _is_flat(value)):
             value = [value]  # one line of JSON lines
         if isinstance(value, list):
+            if value and isinstance(value[0], dict) and "prediction_text" in value[0]:
+                raise ValueError(
+                    f"{self._path}: expected a dataset in {_FORM}, got predictions "
+                    f"({names(value[0])}); the dataset comes first."
+                )
             version, data, place = "", value, f"{self._path}: "
         else:
             data, place = self._data(value), f"{self._path}: data"
-            version = str(value.get("version", ""))  # 1.1 as a number is clear enough
+            version = str(value.get("version") or "")  # 1.1 as a number is clear enough
         self._note_version(version)
         if self._unit is not CHARACTERS:
             detail = f"answer_start counts {self._unit.name}"
@@ -86,11 +91,11 @@ class _Reader:
         if "data" in value:
             return member(value, "data", list, f"{self._path}: top level")
         if value and all(isinstance(answer, str) for answer in value.values()):
-            found = "a predictions file (id to answer)"
+            found = "a predictions file (id to answer); the dataset comes first"
         elif value and all(isinstance(answer, list) for answer in value.values()):
-            found = f"an object of lists ({_names(value)})"
+            found = f"an object of lists ({names(value)})"
         else:
-            found = f"an object without data; found: {_names(value)}"
+            found = f"an object without data; found: {names(value)}"
         raise ValueError(f"{self._path}: expected a dataset in {_FORM}, got {found}.")
 
     def _report(self, kind: ProblemKind, qas_id: str | None, detail: str) -> None:
@@ -115,9 +120,13 @@ class _Reader:
                     yield from self._article(article, place)
 
     def _article(self, article: dict[str, Any], place: str) -> Iterator[Paragraph]:
-        _refuse_other_form(article, place)
-        found = member(article, "paragraphs", list, place)
-        for paragraph, inner in _objects(found, f"{place}.paragraphs"):
+        if "paragraphs" in article or "qas" not in article:
+            found = member(article, "paragraphs", list, place)
+            paragraphs = _objects(found, f"{place}.paragraphs")
+        else:  # a file without articles
+            _refuse_korquad_2(article, place)
+            paragraphs = iter([(article, place)])
+        for paragraph, inner in paragraphs:
             context = member(paragraph, "context", str, inner)
             items = _objects(member(paragraph, "qas", list, inner), f"{inner}.qas")
             yield self._paragraph(_title(article), context, items)
@@ -149,10 +158,13 @@ class _Reader:
         qas_id = self._id(value, place)
         note = f" (question {qas_id!r})"
         text = member(value, "question", str, place, note)
-        answers = _answers(value, place, note)
-        is_impossible = not answers and self._is_version_2
-        if "is_impossible" in value:
+        is_impossible = "is_impossible" in value
+        if is_impossible:
             is_impossible = member(value, "is_impossible", bool, place, note)
+        records = _answer_records(value, place, note)
+        answers = [_answer(*record, note) for record in records if not is_impossible]
+        if "is_impossible" not in value:
+            is_impossible = not answers and self._is_version_2
         kind = value.get("question_type")
         kind = kind if type(kind) is int and kind in _QUESTION_TYPES else None
         if qas_id in self._ids:
@@ -162,9 +174,8 @@ class _Reader:
             self._report("empty_context", qas_id, f"{place}: its context has no text")
         if not text.strip():
             self._report("empty_question", qas_id, f"{place}.question has no text")
-        if is_impossible and answers:
+        if is_impossible and any(answer.get("text") for answer, _ in records):
             self._report("impossible_with_answers", qas_id, f"{place}: the answers are ignored")
-            answers = []
         if not is_impossible and not answers:
             self._report("no_answers", qas_id, f"{place} has no answers; it can't be scored")
         placed = [self._place(*answer, context, qas_id, place) for answer in answers]
@@ -210,31 +221,32 @@ def _title(value: dict[str, Any]) -> str:
     return title if isinstance(title, str) else ""
 
 
-def _answers(value: dict[str, Any], place: str, note: str) -> list[tuple[str, int]]:
-    """Text and answer_start of each; none in a test file that keeps them back.
+def _answer_records(
+    value: dict[str, Any], place: str, note: str
+) -> list[tuple[dict[str, Any], str]]:
+    """The answers of a question with their places; none in a test file that keeps them back.
 
-    Answers are a list of objects, one object, or an object with a list of each (Hugging Face).
+    They are a list of objects, one object, or an object with a list of each (Hugging Face).
     """
     answers = value.get("answers")
     if answers is None:
         if any(key in value for key in _OTHER_ANSWERS):
-            raise ValueError(f"{place}.answers is missing{note}; found: {_names(value)}.")
+            raise ValueError(f"{place}.answers is missing{note}; found: {names(value)}.")
         return []
     inner = f"{place}.answers"
-    if isinstance(answers, dict) and not isinstance(answers.get("text"), list):
-        return [_answer(answers, inner, note)]
-    if isinstance(answers, dict):
-        texts = member(answers, "text", list, inner, note)
-        starts = member(answers, "answer_start", list, inner, note)
-        if len(texts) != len(starts):
-            raise ValueError(
-                f"{inner} has {len(texts)} text and {len(starts)} answer_start{note}; each answer "
-                "needs both."
-            )
-        pairs = [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
-        return [_answer(pair, f"{inner}[{i}]", note) for i, pair in enumerate(pairs)]
-    found = expect(answers, list, inner, note)
-    return [_answer(answer, at, note) for answer, at in _objects(found, inner, note)]
+    if not isinstance(answers, dict):
+        return list(_objects(expect(answers, list, inner, note), inner, note))
+    if not isinstance(answers.get("text"), list):
+        return [(answers, inner)]
+    texts = member(answers, "text", list, inner, note)
+    starts = member(answers, "answer_start", list, inner, note)
+    if len(texts) != len(starts):
+        raise ValueError(
+            f"{inner} has {len(texts)} text and {len(starts)} answer_start{note}; each answer "
+            "needs both."
+        )
+    pairs = [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
+    return list(_objects(pairs, inner, note))
 
 
 def _answer(value: dict[str, Any], place: str, note: str) -> tuple[str, int]:
@@ -247,22 +259,13 @@ def _answer(value: dict[str, Any], place: str, note: str) -> tuple[str, int]:
     return text, member(value, "answer_start", int, place, note)
 
 
-def _refuse_other_form(article: dict[str, Any], place: str) -> None:
-    """Raises: ValueError: it is of a known form that is not read."""
-    if "paragraphs" in article or "qas" not in article:
-        return
-    is_html = "raw_html" in article or any(
-        isinstance(question, dict) and "answer" in question
-        for question in (article["qas"] if isinstance(article["qas"], list) else [])
-    )
-    found = "KorQuAD 2 (HTML contexts, an answer an object)" if is_html else "another form"
-    raise ValueError(
-        f"{place} has qas without paragraphs: this is {found}; expected KorQuAD 1.0's, {_FORM}."
-    )
-
-
-def _names(value: dict[str, Any]) -> str:
-    return ", ".join(list(value)[:8]) or "nothing"
+def _refuse_korquad_2(article: dict[str, Any], place: str) -> None:
+    questions = member(article, "qas", list, place)
+    if "raw_html" in article or any(isinstance(q, dict) and "answer" in q for q in questions):
+        raise ValueError(
+            f"{place} has its qas beside HTML, and an answer is an object: this is KorQuAD 2; "
+            f"expected KorQuAD 1.0's, {_FORM}."
+        )
 
 
 def _objects(values: list[Any], place: str, note: str = "") -> Iterator[tuple[dict[str, Any], str]]:

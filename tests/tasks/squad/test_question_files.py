@@ -243,7 +243,7 @@ def test_read_dataset_missing_key_or_wrong_type_is_named(
         (b'{"data": ["x"]}', ": data[0] must be an object, got a string."),
         (b'"text"', ", got a string."),
         (b"null", ", got null."),
-        (b'{"q1": "a", "q2": "b"}', ", got a predictions file (id to answer)."),
+        (b'{"q1": "a", "q2": "b"}', ", got a predictions file (id to answer); the dataset"),
         (b"{}", ", got an object without data; found: nothing."),
         (b'{"q1": {"text": "a"}}', ", got an object without data; found: q1."),
     ],
@@ -397,9 +397,13 @@ def test_read_dataset_ai_hub_names_and_single_answers(tmp_path: Path) -> None:
     assert (dataset.paragraphs[0].title, dataset.problems) == ("도서관", ())
 
 
-@pytest.mark.parametrize("form", ["data", "list", "lines", "articles", "lines of articles"])
+@pytest.mark.parametrize(
+    "form", ["data", "list", "lines", "articles", "lines of articles", "paragraphs"]
+)
 def test_read_dataset_without_articles_or_top_level_is_read(form: str, tmp_path: Path) -> None:
     items = content(*library(), context=LIBRARY)["data"] if "articles" in form else flat()
+    if form == "paragraphs":
+        items = [{"context": LIBRARY, "qas": library()}]
     if "lines" in form:
         text = "\n\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n"
     else:
@@ -432,8 +436,10 @@ KORQUAD_2 = {
     ("value", "message"),
     [
         ({"version": "KorQuAD_v2.1", "data": [KORQUAD_2]},
-         "data[0] has qas without paragraphs: this is KorQuAD 2 (HTML contexts, an answer an "),
-        ({"data": [{"context": "가", "qas": []}]}, "data[0] has qas without paragraphs: this is a"),
+         "data[0] has its qas beside HTML, and an answer is an object: this is KorQuAD 2; expe"),
+        ({"data": [{"context": "가", "qas": {}}]}, "data[0].qas must be a list, got an object."),
+        ([{"id": "a", "prediction_text": "가"}],
+         "got predictions (id, prediction_text); the dataset comes first."),
         ([{"context": None, "question": "?", "id": "a"}], "[0].context must be a string, got null"),
         ([{"context": "가", "question": None, "id": "a"}], "[0].question must be a string, got nu"),
         ([{"context": "가", "question": "?", "answers": {"text": ["가"], "answer_start": []}}],
@@ -449,6 +455,18 @@ def test_read_dataset_other_form_is_named(value: Any, message: str, tmp_path: Pa
         read(tmp_path, value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [{"text": "", "answer_start": None}, {"text": None}, [{"text": "", "answer_start": -1}], None],
+)
+def test_read_dataset_impossible_question_may_have_an_empty_answer(
+    answers: Any, tmp_path: Path
+) -> None:
+    item = {**question(is_impossible=True), "answers": answers}
+    dataset = read(tmp_path, content(item))
+    assert (dataset.golds(), dataset.problems) == ({"q1": []}, ())
 
 
 @pytest.mark.parametrize("key", ["answer", "answer_text", "detected_answers"])
