@@ -15,7 +15,7 @@ from bert_ko.tasks.conversion import comparison
 from bert_ko.tasks.conversion.conversion import (
     Conversion,
     Form,
-    check_shapes,
+    carried,
     form_of,
     grow,
     optimizer_slots,
@@ -27,7 +27,7 @@ from bert_ko.tasks.conversion.conversion import (
 from bert_ko.tasks.conversion.new_tokens import add_tokens
 from bert_ko.tokenization.folder import VOCAB_NAME, load_tokenizer
 from bert_ko.tokenization.settings import TokenizerSettings
-from bert_ko.training.initialization import HUGGING_FACE, Source, read_source
+from bert_ko.training.initialization import HUGGING_FACE, Source, read_source, some_of
 from bert_ko.training.model_files import open_files_of, vocabulary_beside
 
 
@@ -144,9 +144,8 @@ def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
     """With the vocabulary beside the weights, or else that of --vocab_file."""
     vocab_file = vocabulary_beside(source.folder) or config.vocab_file
     model = open_files_of(source, config.bert_config_file, vocab_file, config)
-    check_shapes(source, model.config, model.config_file)
-    arrays = {name: source.arrays[name] for name in sorted(source.arrays)}
-    return Conversion(source, arrays, model.config, model.tokenizer)
+    arrays = carried(source, model.config, model.config_file)
+    return Conversion(source, dict(sorted(arrays.items())), model.config, model.tokenizer)
 
 
 def _with_vocabulary(
@@ -178,6 +177,9 @@ def _describe(config: ConvertCheckpointConfig, before: Conversion, after: Conver
     millions = sum(array.size for array in after.arrays.values()) / 1e6
     print(f"{before.source.path} ({before.source.kind}) → {config.to} ({config.form})")
     print(f"{len(after.arrays)} variables, {millions:.1f} million parameters")
+    unknown = sorted(before.source.arrays.keys() - before.arrays.keys())
+    if unknown:
+        print(f"not carried (unknown): {some_of(unknown)}")
     if after.new_pieces:
         known = sum(bool(piece.parts) for piece in after.new_pieces)
         print(
@@ -195,14 +197,16 @@ def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Convers
     """Raises: ValueError: the two sides differ by more than 1e-4."""
     batch = comparison.prepare_sentences(before.tokenizer, before.config.max_position_embeddings)
     has_transformers = comparison.can_run_transformers()
+    one, of_one = None, "transformers"
     if before.source.kind == HUGGING_FACE and has_transformers:
-        of_one = "transformers"
         one = comparison.their_outputs(before.source.path, before.config, before.arrays, batch)
-    else:
+    if one is None:
         one, of_one = comparison.our_outputs(before.arrays, before.config, batch), "bert_ko"
     if config.form == "huggingface" and has_transformers:
         of_other = "transformers"
         other = comparison.their_outputs(config.to, after.config, after.arrays, batch)
+        if other is None:
+            raise ValueError(f"{config.to} lacks weights for transformers; do not use it.")
     else:
         written = read_source(config.to)
         missing = [name for name in after.arrays if name not in written.arrays]

@@ -39,6 +39,7 @@ from bert_ko.modeling.heads import (
     TagHead,
 )
 from bert_ko.modeling.parameters import Arrays
+from bert_ko.training.backend import SLOTS
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.metrics import read_metrics
 
@@ -163,7 +164,8 @@ class FakeProgram:
         return _copied(self.arrays)
 
     def slots(self) -> Arrays:
-        return {f"{name}/adam_m": array for name, array in self.parameters().items()}
+        arrays = self.parameters()
+        return {f"{name}/{slot}": array for name, array in arrays.items() for slot in SLOTS}
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         self.arrays = _copied(parameters)

@@ -6,6 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from bert_ko.tensor_files import load_arrays, load_tensors, save_arrays, write_array, write_header
@@ -39,6 +40,7 @@ def test_save_arrays_has_an_aligned_header_and_the_bytes_in_order(tmp_path: Path
     size = int.from_bytes(data[:8], "little")
     assert size % 8 == 0
     assert json.loads(data[8 : 8 + size]) == {
+        "__metadata__": {"crc32c": json.dumps({"b": 2750062455, "a": 1170205523})},
         "b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
         "a": {"dtype": "F32", "shape": [], "data_offsets": [8, 12]},
     }
@@ -79,3 +81,52 @@ def test_load_arrays_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
             path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"^{path} is damaged or not a safetensors file \("):
             load_arrays(str(path))
+
+
+def test_load_tensors_every_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_arrays(str(path), ARRAYS, {"format": "pt"})
+    content = path.read_bytes()
+    wanted = {name: array.tobytes() for name, array in load_tensors(str(path)).items()}
+    noticed = 0
+    for place in range(0, len(content), 3):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = load_tensors(str(path))
+        except ValueError as error:
+            noticed += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:
+            assert {name: array.tobytes() for name, array in found.items()} == wanted
+    assert noticed > len(content) / 3 - 10
+
+
+def test_load_tensors_changed_array_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_arrays(str(path), {"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)})
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\0")
+    with pytest.raises(ValueError) as error:
+        load_tensors(str(path))
+    assert str(error.value) == f"{path} is damaged: b is not what was written (its checksum)."
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    save_file({"a": np.ones(2, np.float32), "c": np.ones(1)}, path, metadata)
+    with pytest.raises(ValueError, match="is damaged: c was added after it was written"):
+        load_tensors(str(path))
+    save_file({"a": np.ones(2, np.float32)}, path, metadata)
+    with pytest.raises(ValueError, match="is damaged: b is missing after it was written"):
+        load_tensors(str(path))
+    save_file({"a": np.ones(2, np.float32)}, path, {"crc32c": "x"})
+    with pytest.raises(ValueError, match="is damaged: its checksums can't be read"):
+        load_tensors(str(path))
+
+
+def test_load_arrays_other_types_than_asked_for_are_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    save_arrays(path, {"a": np.ones(2, np.float16)})
+    with pytest.raises(ValueError) as error:
+        load_arrays(path, ("float32",))
+    assert str(error.value) == f"{path}: a is float16; weights must be float32."

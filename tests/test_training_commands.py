@@ -3,6 +3,7 @@ evaluated, repeated and refused; with a model of numpy, and at the end with Tens
 """
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -190,7 +191,7 @@ def test_run_resumes_from_the_last_checkpoint(
     printed = train.succeed(output_dir=folder, **trainable.ask).out
     assert f"resuming from step {kept}\n" in printed
     (program,) = backend.programs
-    assert len(program.restored[0]) == len(model_specs(CONFIG, trainable.head))
+    assert len(program.restored[0]) == 2 * len(model_specs(CONFIG, trainable.head))
     assert len(program.batches) == step_of(finished) - kept
     assert (folder / "논문.txt").read_text() == "내 논문" and not left.exists()
     assert metrics(folder) == metrics(finished) and weights(folder) == weights(finished)
@@ -269,7 +270,9 @@ def test_run_what_changes_no_weight_may_change(
 def test_run_of_another_version_or_damaged_says_what_to_do(train: Command, folder: Path) -> None:
     path, before = last(folder), checkpoints(folder)[-2]
     state = (path / "state.json").read_text()
-    (path / "state.json").write_text(state.replace('"format": 1', '"format": 99'))
+    newer = {**json.loads(state), "format": 99}
+    del newer["crc32c"]
+    (path / "state.json").write_text(json.dumps(newer))
     assert train(output_dir=folder).error == (
         f"{path} was written by another version; choose another --output_dir."
     )
@@ -281,6 +284,31 @@ def test_run_of_another_version_or_damaged_says_what_to_do(train: Command, folde
     assert message.endswith(f"). Delete the folder {path} to resume from {folder}/{before}.")
     shutil.rmtree(path)
     train.succeed(output_dir=folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"position": {"zz": 1}}, r"position: '\w+' is (missing|unknown)\."),
+        ({"seconds": "x"}, r"seconds must be a number of at least 0, got 'x'\."),
+        ({"sums": None}, r"sums is missing\."),
+        ({"tokenizer_fingerprint": None}, r"tokenizer_fingerprint is missing\."),
+    ],
+)
+def test_run_edited_state_says_what_is_wrong_and_to_delete_its_folder(
+    changes: dict[str, Any], message: str, train: Command, folder: Path
+) -> None:
+    forget(folder, 8)
+    path = last(folder)
+    state = {**json.loads((path / "state.json").read_text()), **changes}
+    kept = {name: value for name, value in state.items() if value is not None or name == "position"}
+    del kept["crc32c"]
+    (path / "state.json").write_text(json.dumps(kept))
+    assert re.fullmatch(
+        rf"{path}/state\.json: {message} Delete the folder {path} to (resume from {folder}/\S+|"
+        r"start again)\.",
+        train(output_dir=folder).error,
+    )
 
 
 def test_run_that_is_done_does_only_what_is_asked(

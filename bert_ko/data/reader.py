@@ -100,7 +100,9 @@ class InstanceReader:
         )
         self._decoder = ExampleDecoder(specs, config.feature_names)
         self._replacements = config.masking.replacements() if config.masking else None
-        self._begin = Position(**position) if position else Position()
+        self._begin = Position()
+        if position is not None:
+            self._begin = Position.from_values(position, len(config.shards))
         self._weights = np.array([s.next_sentence_weight for s in config.shards], np.float32)
 
     def batches(self) -> Iterator[RecordBatch]:

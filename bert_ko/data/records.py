@@ -13,13 +13,14 @@ import functools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
+from bert_ko.data.position import PositionError, is_count, require_counts
 from bert_ko.data.tfrecord import MAX_RECORD_BYTES, masked_checksum
 
 _BLOCK = 1 << 20
@@ -150,6 +151,23 @@ class Position:
     # Number, offset and record of each open shard; see ShardReader.
     open_shards: list[list[int]] = dataclasses.field(default_factory=list)
     used: int = 0
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], num_shards: int) -> Position:
+        """Reads a stored position.
+
+        Raises:
+            PositionError: it is none, or has other shards.
+        """
+        require_counts(values, ("epoch", "window", "next_shard", "used"), ("open_shards",))
+        shards = values["open_shards"]
+        is_right = isinstance(shards, list) and all(
+            isinstance(shard, list) and len(shard) == 3 and all(map(is_count, shard))
+            for shard in shards
+        )
+        if not is_right or max([values["next_shard"], *(s[0] + 1 for s in shards)]) > num_shards:
+            raise PositionError(f"open_shards and next_shard are not of {num_shards} shards")
+        return cls(**values)
 
 
 class RecordWindow(NamedTuple):

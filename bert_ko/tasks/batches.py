@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.data.position import require_counts
 from bert_ko.modeling.heads import HostBatch
 from bert_ko.progress import Progress
 
@@ -185,7 +186,10 @@ class ExampleBatches:
             position: of the first batch, from the batch before it; None for the start.
         """
         self._examples, self._plan, self._describe = examples, plan, describe
-        self._begin = (position["epoch"], position["batch"]) if position else (0, 0)
+        self._begin = (0, 0)
+        if position is not None:
+            require_counts(position, ("epoch", "batch"))
+            self._begin = (position["epoch"], position["batch"])
 
     def batches(self) -> Iterator[ExampleBatch]:
         """Batches without end."""

@@ -3,7 +3,8 @@
     checkpoint-00001000/model.safetensors      variables by Google's names
     checkpoint-00001000/optimizer.safetensors  slots, NAME/adam_m and NAME/adam_v
     checkpoint-00001000/bert_config.json
-    checkpoint-00001000/state.json             step, position in the data, what identifies the run
+    checkpoint-00001000/state.json             step, position in the data, what identifies the run,
+                                               and its own checksum; arrays have theirs
     best-00000900                              the same without slots, of the best evaluation
 
 Dropout and masks are drawn from the seed and the step, so that nothing else has a state.
@@ -12,10 +13,13 @@ Dropout and masks are drawn from the seed and the step, so that nothing else has
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+
+import google_crc32c
 
 from bert_ko import files
 from bert_ko.json_files import expect, format_json, parse_json, read_json
@@ -24,6 +28,7 @@ from bert_ko.modeling.encoder import config_from_values
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.temporary import remove_leftovers
 from bert_ko.tensor_files import load_arrays, save_arrays
+from bert_ko.training.state_checks import check_state
 
 MODEL_NAME = "model.safetensors"
 OPTIMIZER_NAME = "optimizer.safetensors"
@@ -33,6 +38,8 @@ _NAME = re.compile(r"(checkpoint|best)-(\d+)")
 _TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 # The state comes last when a checkpoint is written, and goes first.
 _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
+
+_CHECKSUM = "crc32c"  # of everything else in a state
 
 Kind = Literal["checkpoint", "best"]
 KINDS: tuple[Kind, ...] = ("checkpoint", "best")
@@ -44,6 +51,7 @@ class Checkpoint(NamedTuple):
     parameters: Arrays
     slots: Arrays
     state: dict[str, Any]
+    path: str = ""  # where it was read
 
 
 def list_checkpoints(folder: str, kind: Kind = "checkpoint") -> list[str]:
@@ -109,7 +117,9 @@ def save_checkpoint(
         save_arrays(os.path.join(temporary, MODEL_NAME), checkpoint.parameters)
         if checkpoint.slots:
             save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
-        for name, value in ((CONFIG_NAME, config.to_dict()), (STATE_NAME, checkpoint.state)):
+        state = json.loads(json.dumps(checkpoint.state))
+        state[_CHECKSUM] = _checksum(state)
+        for name, value in ((CONFIG_NAME, config.to_dict()), (STATE_NAME, state)):
             with files.durable_writer(os.path.join(temporary, name)) as file:
                 file.write((format_json(value, indent=2) + "\n").encode())
     except BaseException:  # the disk is full, for example
@@ -144,21 +154,59 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
     """Reads a checkpoint; only training needs the optimizer's slots.
 
     Raises:
-        ValueError: a file is missing or damaged.
+        ValueError: a file is missing, damaged or edited.
     """
+    state = read_state(path)
     try:
-        state = read_json(os.path.join(path, STATE_NAME), advice="")
-        if state is None:
-            raise ValueError(f"{path} has no {STATE_NAME}; it is not a checkpoint.")
         return Checkpoint(
-            load_arrays(os.path.join(path, MODEL_NAME)),
-            load_arrays(os.path.join(path, OPTIMIZER_NAME)) if with_slots else {},
+            load_arrays(os.path.join(path, MODEL_NAME), ("float32",)),
+            load_arrays(os.path.join(path, OPTIMIZER_NAME), ("float32",)) if with_slots else {},
             state,
+            path,
         )
     except ValueError as error:
-        others = [other for other in list_checkpoints(os.path.dirname(path)) if other != path]
-        advice = f"resume from {others[-1]}" if others else "start again"
-        raise ValueError(f"{error} Delete the folder {path} to {advice}.") from None
+        raise damaged(path, str(error)) from None
+
+
+def read_state(path: str) -> dict[str, Any]:
+    """The state of a checkpoint, whose values are of the right kind.
+
+    Raises:
+        ValueError: the file is missing, damaged or edited.
+    """
+    name = os.path.join(path, STATE_NAME)
+    try:
+        state = read_json(name, advice="")
+        if state is None:
+            raise ValueError(f"{path} has no {STATE_NAME}; it is not a checkpoint.")
+        if state.pop(_CHECKSUM, None) not in (None, _checksum(state)):
+            raise ValueError(f"{name} is not what was written (its checksum).")
+        check_state(state, name)
+        match = _NAME.fullmatch(os.path.basename(os.path.abspath(path)))
+        if match and int(match[2]) != state["step"]:
+            raise ValueError(f"{name}: step is {state['step']}, but the folder is of {match[2]}.")
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+    return state
+
+
+def require_state(path: str, state: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raises: ValueError: the state of a checkpoint lacks one of the names."""
+    for name in names:
+        if name not in state:
+            raise damaged(path, f"{os.path.join(path, STATE_NAME)}: {name} is missing.")
+
+
+def damaged(path: str, message: str) -> ValueError:
+    """The error of a checkpoint that can't be used, with what to do."""
+    others = [other for other in list_checkpoints(os.path.dirname(path)) if other != path]
+    advice = f"resume from {others[-1]}" if others else "start again"
+    return ValueError(f"{message} Delete the folder {path} to {advice}.")
+
+
+def _checksum(state: Mapping[str, Any]) -> int:
+    """The CRC-32C of a state as it is read back."""
+    return int(google_crc32c.value(json.dumps(state, sort_keys=True).encode()))
 
 
 def last_checkpoint(

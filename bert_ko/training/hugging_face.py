@@ -36,7 +36,11 @@ _THEIR_HEADS = {
     ours: theirs for heads in (_HEADS, _CLASSES, _TAGS) for theirs, ours in heads.items()
 }
 # What a class of transformers is called behind the encoder's prefix.
-_FOR_TAGS, _ENCODER_ALONE = "ForTokenClassification", "Model"
+_FOR_TAGS, _FOR_PAIRS, _ENCODER_ALONE = (
+    "ForTokenClassification",
+    "ForNextSentencePrediction",
+    "Model",
+)
 
 
 def from_hugging_face(name: str, encoder: Encoder, has_tags: bool = False) -> str | None:
@@ -85,23 +89,28 @@ def has_tags(values: Mapping[str, Any]) -> bool:
     return any(str(name).endswith(_FOR_TAGS) for name in values.get("architectures") or ())
 
 
-def class_suffix(arrays: Mapping[str, Any]) -> str:
-    """The name of transformers' class, without its prefix, for a model's variables."""
-    for weights, name in (
-        (SPAN_WEIGHTS, "ForQuestionAnswering"),
-        (CLASS_WEIGHTS, "ForSequenceClassification"),
-        (TAG_WEIGHTS, _FOR_TAGS),
-        (RELATIONSHIP_WEIGHTS, "ForPreTraining"),
-        (OUTPUT_BIAS, "ForMaskedLM"),
-    ):
-        if weights in arrays:
-            return name
-    return _ENCODER_ALONE
+def class_suffixes(arrays: Mapping[str, Any]) -> list[str]:
+    """The names of transformers' classes, without their prefix, that use a model's variables.
+
+    Together they use all heads, and the first one is the model's main one.
+    """
+    found = [
+        name
+        for weights, name in (
+            (SPAN_WEIGHTS, "ForQuestionAnswering"),
+            (CLASS_WEIGHTS, "ForSequenceClassification"),
+            (TAG_WEIGHTS, _FOR_TAGS),
+            (RELATIONSHIP_WEIGHTS, "ForPreTraining" if OUTPUT_BIAS in arrays else _FOR_PAIRS),
+            (OUTPUT_BIAS, "ForMaskedLM"),
+        )
+        if weights in arrays and not (weights == OUTPUT_BIAS and RELATIONSHIP_WEIGHTS in arrays)
+    ]
+    return found or [_ENCODER_ALONE]
 
 
 def architecture(config: ModelConfig, arrays: Mapping[str, Any]) -> str:
     """Transformers' class for a model; a ValueError if it has no such encoder."""
-    return f"{hugging_face_form(config).class_prefix}{class_suffix(arrays)}"
+    return f"{hugging_face_form(config).class_prefix}{class_suffixes(arrays)[0]}"
 
 
 def hugging_face_form(config: ModelConfig) -> HuggingFaceForm:
@@ -117,7 +126,7 @@ def hugging_face_form(config: ModelConfig) -> HuggingFaceForm:
 
 def to_hugging_face_arrays(config: ModelConfig, arrays: Arrays) -> dict[str, Any]:
     """The variables, float32, by transformers' names, kernels [in, out] transposed to [out, in]."""
-    is_encoder = class_suffix(arrays) == _ENCODER_ALONE
+    is_encoder = class_suffixes(arrays) == [_ENCODER_ALONE]
     prefix = f"{encoder_of(config).scope}." if is_encoder else ""
     return {
         to_hugging_face(name).removeprefix(prefix): array.T if is_transposed(name) else array

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
 from bert_ko import files
-from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.encoder import config_from_hugging_face, encoder_of
+from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
-from bert_ko.tensor_files import as_float32, load_arrays, load_tensors
+from bert_ko.tensor_files import load_arrays
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     MODEL_NAME,
     STATE_NAME,
     find_weights,
     read_model_config,
+    read_state,
 )
 from bert_ko.training.google import read_tensorflow
-from bert_ko.training.hugging_face import (
-    from_hugging_face,
-    has_tags,
-    is_transposed,
-)
+from bert_ko.training.hugging_face_folder import find_parts, read_weights
 from bert_ko.training.labels import Labels, read_labels
+from bert_ko.training.other_formats import refuse_other_format
 
 HUGGING_FACE = "Hugging Face folder"
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_FLAG = "--init_checkpoint"
+_ENCODER = re.compile(r"[^/]+/(embeddings|encoder)/")  # of any encoder; see modeling.encoder
+_LAYER = re.compile(r"[^/]+/encoder/")
+_SHOWN = 8  # names in a message
 _TF_FILE = re.compile(r"(.+)\.(index|meta|data-\d+-of-\d+)")
 
 
@@ -48,6 +48,8 @@ class Source(NamedTuple):
     folder: str = "."  # where its vocabulary and labels may be
     step: int = 0  # updates that the weights have seen; 0 if unknown
     labels: Labels | None = None  # of a classifier or a tagger
+    # By name, why variables that it has mean something else than ours, and are not among arrays.
+    left_out: Mapping[str, str] = MappingProxyType({})
 
 
 class Initialization(NamedTuple):
@@ -60,7 +62,7 @@ class Initialization(NamedTuple):
 
 
 def read_source(path: str) -> Source:
-    """Reads weights.
+    """Reads weights, whose encoder is whole.
 
     Args:
         path: a folder of run_pretraining or one of its checkpoints; the prefix of a TF1 checkpoint
@@ -68,8 +70,22 @@ def read_source(path: str) -> Source:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: another format, or damaged.
+        ValueError: another format, another model, damaged, or a part is missing.
     """
+    try:
+        source = _read(path)
+        refuse_not_finite(source.arrays, source.path)
+        if source.config is not None:
+            specs = encoder_of(source.config).specs(source.config)
+            refuse_other_encoder(specs, source, f"the configuration of {source.path}")
+    except (FileNotFoundError, ValueError) as error:
+        if str(error).startswith(_FLAG) or not error.args or type(error.args[0]) is not str:
+            raise
+        raise type(error)(f"{_FLAG}: {error}") from None
+    return source
+
+
+def _read(path: str) -> Source:
     if os.path.isdir(path):
         return _read_folder(path)
     part = _TF_FILE.fullmatch(path)
@@ -77,14 +93,16 @@ def read_source(path: str) -> Source:
         if os.path.isfile(f"{prefix}.index"):
             return _read_tensorflow(prefix)
     if files.is_remote(path):
-        raise ValueError(f"--init_checkpoint must be local, got {path}; copy it here first.")
-    if os.path.isfile(path) and path.endswith(_PICKLES):
-        raise _pickle_error(path)
-    if os.path.isfile(path) and path.endswith(".safetensors"):
-        return _read_folder(os.path.dirname(path) or ".")
+        raise ValueError(f"{_FLAG} must be local, got {path}; copy it here first.")
+    folder, name = os.path.split(path)
+    if os.path.isfile(path):
+        refuse_other_format(path)
+    if os.path.isfile(path) and name.endswith(".safetensors"):
+        if path in find_parts(folder):
+            return _read_folder(folder or ".")
+        raise ValueError(f"{path}: give its folder, where {MODEL_NAME} holds the weights.")
     raise FileNotFoundError(
-        f"--init_checkpoint: nothing at {path}: no folder with safetensors and no TF1 checkpoint "
-        f"({path}.index)."
+        f"nothing at {path}: no folder with safetensors and no TF1 checkpoint ({path}.index)."
     )
 
 
@@ -92,8 +110,8 @@ def _read_folder(path: str) -> Source:
     weights = find_weights(path)
     folder = weights or path
     whole = os.path.join(folder, MODEL_NAME)
-    state = read_json(os.path.join(folder, STATE_NAME))
-    if state is not None and "step" in state and os.path.isfile(whole):
+    if os.path.isfile(os.path.join(folder, STATE_NAME)) and os.path.isfile(whole):
+        state = read_state(folder)
         owner = path if weights else os.path.dirname(os.path.abspath(folder))
         return Source(
             folder,
@@ -105,21 +123,29 @@ def _read_folder(path: str) -> Source:
             state["step"],
             read_labels(owner),
         )
-    parts = sorted(glob.glob(os.path.join(glob.escape(folder), "model-*-of-*.safetensors")))
-    parts = [whole] if os.path.isfile(whole) else parts
+    parts = find_parts(folder)
     if parts:
-        return _read_hugging_face(folder, parts)
+        found = read_weights(folder, parts)
+        return Source(
+            folder, HUGGING_FACE, found.arrays, None, found.config, folder,
+            labels=read_labels(folder), left_out=found.left_out,
+        )  # fmt: skip
+    _refuse_folder(path)
+
+
+def _refuse_folder(folder: str) -> NoReturn:
+    """Says what a folder without weights holds."""
     names = sorted(os.listdir(folder))
-    indexes = [os.path.join(path, name) for name in names if name.endswith(".index")]
+    indexes = [os.path.join(folder, name) for name in names if name.endswith(".index")]
     if indexes:
         raise ValueError(
-            f"--init_checkpoint: {path} holds TF1 checkpoints; name one of them: "
+            f"{folder} holds TF1 checkpoints; name one of them: "
             f"{', '.join(index.removesuffix('.index') for index in indexes)}."
         )
-    pickles = [name for name in names if name.endswith(_PICKLES)]
-    if pickles:
-        raise _pickle_error(os.path.join(path, pickles[0]))
-    raise FileNotFoundError(f"--init_checkpoint: no weights in the folder {path}.")
+    for name in names:
+        refuse_other_format(os.path.join(folder, name))
+    found = f"; found: {', '.join(names[:5])}" if names else ": it is empty"
+    raise FileNotFoundError(f"no weights in the folder {folder}{found}.")
 
 
 def _read_config(folder: str) -> ModelConfig | None:
@@ -127,19 +153,8 @@ def _read_config(folder: str) -> ModelConfig | None:
     return read_model_config(path) if os.path.isfile(path) else None
 
 
-def _pickle_error(path: str) -> ValueError:
-    return ValueError(
-        f"--init_checkpoint: {path} is a pickle, which can run any code when it is opened, and is "
-        "not read. Convert it where you trust it: load it with transformers and call "
-        "save_pretrained(folder, safe_serialization=True)."
-    )
-
-
 def _read_tensorflow(prefix: str) -> Source:
-    try:
-        arrays, step = read_tensorflow(prefix)
-    except ValueError as error:
-        raise ValueError(f"--init_checkpoint: {error}") from None
+    arrays, step = read_tensorflow(prefix)
     folder = os.path.dirname(prefix) or "."
     return Source(
         prefix, "TF1 checkpoint", arrays, None, _read_config(folder), folder, step,
@@ -147,24 +162,59 @@ def _read_tensorflow(prefix: str) -> Source:
     )  # fmt: skip
 
 
-def _read_hugging_face(folder: str, parts: list[str]) -> Source:
-    path = os.path.join(folder, "config.json")
-    values = read_json(path)
-    if values is None:
-        raise FileNotFoundError(f"--init_checkpoint: {folder} has {parts[0]}, but no config.json.")
-    try:
-        config = config_from_hugging_face(values, path)
-    except ValueError as error:
-        raise ValueError(f"--init_checkpoint: {error}") from None
-    encoder, is_tagger = encoder_of(config), has_tags(values)
-    arrays: Arrays = {}
-    for part in parts:
-        for theirs, tensor in load_tensors(part).items():
-            name = from_hugging_face(theirs, encoder, is_tagger)
-            if name is not None:
-                value = as_float32(tensor, theirs, part)
-                arrays[name] = value.T if is_transposed(name) else value
-    return Source(folder, HUGGING_FACE, arrays, None, config, folder, labels=read_labels(folder))
+def refuse_not_finite(arrays: Arrays, path: str) -> None:
+    """Raises: ValueError: an array has NaN or an infinite number."""
+    with np.errstate(all="ignore"):
+        for name, array in arrays.items():
+            # The sum is cheap; its own overflow is no error.
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+                raise ValueError(f"{path}: {name} has numbers that are not finite; it is damaged.")
+
+
+def refuse_other_encoder(
+    specs: Mapping[str, ParameterSpec], source: Source, config_source: str
+) -> None:
+    """Refuses weights that are not exactly an encoder's.
+
+    Args:
+        specs: of the encoder.
+        source: weights.
+        config_source: where its configuration was read, for messages.
+
+    Raises:
+        ValueError: variables are missing, are of a layer too many, or have another shape.
+    """
+    refuse_missing(specs, source, config_source)
+    refuse_surplus(specs, source, config_source)
+    for name, spec in specs.items():
+        if source.arrays[name].shape != spec.shape:
+            raise _shape_error(name, spec.shape, source, config_source)
+
+
+def refuse_missing(specs: Mapping[str, ParameterSpec], source: Source, config_source: str) -> None:
+    """Raises: ValueError: variables of the encoder are missing."""
+    wanted = [name for name in specs if _ENCODER.match(name)]
+    missing = [name for name in wanted if name not in source.arrays]
+    if missing and len(missing) == len(wanted):
+        raise ValueError(
+            f"{_FLAG}: {source.path} has no variable of this encoder, such as {missing[0]}; it has "
+            f"{', '.join(sorted(source.arrays)[:3])} …"
+        )
+    if missing:
+        raise ValueError(
+            f"{_FLAG}: {source.path} lacks {some_of(missing)}, which the encoder has by "
+            f"{config_source}. Use the configuration of these weights, or whole weights."
+        )
+
+
+def refuse_surplus(specs: Mapping[str, ParameterSpec], source: Source, config_source: str) -> None:
+    """Raises: ValueError: there are variables of layers that the encoder doesn't have."""
+    surplus = [name for name in source.arrays if _LAYER.match(name) and name not in specs]
+    if surplus:
+        raise ValueError(
+            f"{_FLAG}: {source.path} has {some_of(surplus)}, which the encoder lacks by "
+            f"{config_source}. Use the configuration of these weights."
+        )
 
 
 def initialize(
@@ -179,20 +229,17 @@ def initialize(
         config_source: name of the model's bert_config, for messages.
 
     Raises:
-        ValueError: shapes differ, or the source has none of the variables.
+        ValueError: shapes differ, the encoder is not whole, or a variable means something else.
     """
+    refuse_missing(specs, source, config_source)
     for name, spec in specs.items():
+        if name in source.left_out:
+            raise ValueError(f"{_FLAG}: {source.path}: {source.left_out[name]}.")
         if name in source.arrays and source.arrays[name].shape != spec.shape:
             raise _shape_error(name, spec.shape, source, config_source)
     loaded = [name for name in specs if name in source.arrays]
-    if not loaded:
-        raise ValueError(
-            f"--init_checkpoint: {source.path} has no variable of this model; it has "
-            f"{', '.join(sorted(source.arrays)[:3])} …"
-        )
-    arrays = {
-        name: np.ascontiguousarray(source.arrays.get(name, new[name]), np.float32) for name in specs
-    }
+    found = {name: source.arrays if name in source.arrays else new for name in specs}
+    arrays = {name: np.ascontiguousarray(found[name][name], np.float32) for name in specs}
     unused = sorted(source.arrays.keys() - specs.keys())
     return Initialization(arrays, loaded, [n for n in specs if n not in source.arrays], unused)
 
@@ -239,6 +286,26 @@ def describe(initialization: Initialization, source: Source) -> str:
         f"{source.path} ({source.kind}): {len(initialization.loaded)} variables loaded, "
         f"{len(initialization.new)} new, {len(initialization.unused)} not used"
     ]
-    lines += [f"  new: {name}" for name in initialization.new]
-    lines += [f"  not used: {name}" for name in initialization.unused]
+    if initialization.new:
+        lines.append(f"  new: {some_of(initialization.new)}")
+    reasons: dict[str, list[str]] = {}
+    for name in initialization.unused:
+        reasons.setdefault(_reason(name), []).append(name)
+    for name, reason in source.left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    lines += [f"  not used ({reason}): {some_of(names)}" for reason, names in reasons.items()]
     return "\n".join(lines)
+
+
+def _reason(name: str) -> str:
+    """Why a variable of a checkpoint is not used."""
+    if _LAYER.match(name):
+        return "of other layers"
+    is_head = name.startswith("cls/") or name in LABEL_VARIABLES or "/pooler/" in name
+    return "of other heads" if is_head else "unknown"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -26,7 +26,13 @@ from bert_ko.training.checkpoints import (
     folders_beside,
     read_model_config,
 )
-from bert_ko.training.initialization import Source, initialize, read_source
+from bert_ko.training.initialization import (
+    Source,
+    initialize,
+    read_source,
+    refuse_missing,
+    refuse_surplus,
+)
 from bert_ko.training.runs import refuse_other_model
 from bert_ko.training.settings import DeviceFlags, TrainFlags
 
@@ -224,13 +230,16 @@ class TrainedModel(NamedTuple):
         Raises:
             ValueError: some are missing, or have another shape.
         """
-        missing = [name for name in specs if name not in self.source.arrays]
-        if missing:
+        source, config_file = self.source, self.files.config_file
+        refuse_missing(specs, source, config_file)
+        refuse_surplus(specs, source, config_file)
+        lacking = [n for n in specs if n not in source.arrays and n not in source.left_out]
+        if lacking:
             raise ValueError(
-                f"--init_checkpoint: {self.source.path} lacks {', '.join(missing[:3])}; it was not "
+                f"--init_checkpoint: {source.path} lacks {', '.join(lacking[:3])}; it was not "
                 "trained for this."
             )
-        return initialize(specs, self.source.arrays, self.source, self.files.config_file).arrays
+        return initialize(specs, source.arrays, source, config_file).arrays
 
 
 def open_model(flags: ModelFlags) -> TrainedModel:

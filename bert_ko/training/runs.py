@@ -19,19 +19,29 @@ from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import LABEL_VARIABLES, TAG_CRF
-from bert_ko.modeling.parameters import Arrays, Specs, initial_parameters
+from bert_ko.modeling.parameters import Arrays, ParameterSpec, Specs, initial_parameters
 from bert_ko.progress import warn
-from bert_ko.training.backend import Backend
+from bert_ko.training.backend import SLOTS, Backend
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     KINDS,
-    STATE_NAME,
+    MODEL_NAME,
+    OPTIMIZER_NAME,
     Checkpoint,
+    damaged,
     identity_differences,
     list_checkpoints,
     read_model_config,
+    read_state,
+    require_state,
 )
-from bert_ko.training.initialization import describe, initialize, read_source, without_other_labels
+from bert_ko.training.initialization import (
+    describe,
+    initialize,
+    read_source,
+    refuse_surplus,
+    without_other_labels,
+)
 from bert_ko.training.labels import Labels
 from bert_ko.training.settings import LoopFlags
 
@@ -86,9 +96,10 @@ def refuse_other_run(run: Run, is_training: bool) -> None:
 
 
 def _compare_state(run: Run, path: str, is_training: bool) -> None:
-    state = read_json(os.path.join(path, STATE_NAME)) or {}
+    state = read_state(path)
     if state.get("format") != FORMAT:
         raise ValueError(f"{path} was written by another version; choose another --output_dir.")
+    require_state(path, state, ("tokenizer_fingerprint",))
     identity = state.get("identity")  # none if convert_checkpoint wrote it
     if not is_training:
         trained = (identity or {}).get("bert_config_file")
@@ -152,6 +163,34 @@ def _refuse_other_tokenizer(path: str, fingerprint: str | None, run: Run) -> Non
 
 def _is_other(fingerprint: str | None, other: str | None) -> bool:
     return None not in (fingerprint, other) and fingerprint != other
+
+
+def check_resumable(checkpoint: Checkpoint, specs: Specs) -> None:
+    """Refuses a checkpoint to resume from that lacks something, before anything is written.
+
+    Raises:
+        ValueError: a variable or one of its slots is missing or has another shape; or a part of the
+            state is missing.
+    """
+    require_state(
+        checkpoint.path, checkpoint.state, ("position", "seconds", "sums", "steps_in_sums")
+    )
+    for name, spec in specs.items():
+        _check_array(checkpoint, MODEL_NAME, name, checkpoint.parameters, spec)
+        for slot in SLOTS:
+            _check_array(checkpoint, OPTIMIZER_NAME, f"{name}/{slot}", checkpoint.slots, spec)
+
+
+def _check_array(
+    checkpoint: Checkpoint, file: str, name: str, arrays: Arrays, spec: ParameterSpec
+) -> None:
+    found = "is missing"
+    if name in arrays:
+        if arrays[name].shape == spec.shape:
+            return
+        found = f"has shape {list(arrays[name].shape)}, and must have {list(spec.shape)}"
+    place = os.path.join(checkpoint.path, file)
+    raise damaged(checkpoint.path, f"{place} was edited or damaged: {name} {found}.")
 
 
 def trained_parameters(run: Run, specs: Specs, checkpoint: Checkpoint) -> Arrays:
@@ -222,6 +261,7 @@ def new_parameters(
     if not is_training:
         _refuse_unused_head(source.path, source.arrays, specs)
         refuse_other_model(source.path, trained, run.model_config, run.config_file)
+        refuse_surplus(specs, source, run.config_file)
     elif differences := _model_differences(trained, run.model_config):
         warn(
             f"{source.path} was trained with another configuration than {run.config_file}: "

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
+from bert_ko.data.position import PositionError
 from bert_ko.flags import output_flags
 from bert_ko.json_files import write_json
 from bert_ko.modeling.heads import Head, HostBatch, Metrics, model_specs
@@ -25,7 +26,9 @@ from bert_ko.notification import Ending, notified
 from bert_ko.progress import format_table, warn
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.checkpoints import (
+    STATE_NAME,
     Checkpoint,
+    damaged,
     find_weights,
     last_checkpoint,
     remove_unfinished,
@@ -44,6 +47,7 @@ from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.runs import (
     Run,
     check_batch_size,
+    check_resumable,
     new_parameters,
     refuse_other_run,
     trained_parameters,
@@ -286,6 +290,7 @@ class _Session:
                 run, self._specs, config.init_checkpoint, seed, config.do_train, self._task.labels
             )
         if config.do_train:
+            check_resumable(checkpoint, self._specs)
             return checkpoint.parameters
         return trained_parameters(run, self._specs, checkpoint)
 
@@ -338,6 +343,17 @@ class _Session:
         )
         return dataclasses.replace(config, multiples=self._task.rate_multiples)
 
+    def _read_from(
+        self, seed: int, progression: Progression, checkpoint: Checkpoint | None
+    ) -> BatchSource[Any]:
+        """Batches from the position that the checkpoint has."""
+        try:
+            return self._task.train_batches(seed, progression.position)
+        except PositionError as error:
+            assert checkpoint is not None
+            place = os.path.join(checkpoint.path, STATE_NAME)
+            raise damaged(checkpoint.path, f"{place}: position: {error}.") from None
+
     def _train(self, model: Trained, run: Run, seed: int, checkpoint: Checkpoint | None) -> int:
         """Returns the updates that the weights on the devices have seen."""
         config, program = self._config, model.program
@@ -354,7 +370,7 @@ class _Session:
         loop: TrainingLoop[Any] = TrainingLoop(
             program, self._task.head, self._optimizer, run, config, evaluate_and_keep, computed_with
         )
-        source = self._task.train_batches(seed, progression.position)
+        source = self._read_from(seed, progression, checkpoint)
         self._step = loop.run(source, progression).step
         best = last_checkpoint(run.folder, "best") if keep is not None else None
         if best is None:

@@ -5,6 +5,7 @@ import struct
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from bert_ko import files
 from bert_ko.data import records as module
-from bert_ko.data.records import ShardReader, read_records
+from bert_ko.data.position import PositionError
+from bert_ko.data.records import Position, ShardReader, read_records
 from bert_ko.data.tfrecord import MAX_RECORD_BYTES, masked_checksum
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -241,3 +243,30 @@ def test_read_records_enormous_size_is_refused_before_it_is_read(tmp_path: Path)
         ValueError, match="record 1: 1,073,741,825 bytes are too many for an instance"
     ):
         list(read_records(str(path)))
+
+
+PLACE = {"epoch": 1, "window": 0, "next_shard": 2, "open_shards": [[1, 0, 0]], "used": 3}
+
+
+def test_position_from_values_is_the_stored_one() -> None:
+    assert Position.from_values(PLACE, 2) == Position(1, 0, 2, [[1, 0, 0]], 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"zz": 1}, "'zz' is unknown"),
+        ({"used": -1}, "used must be an integer of at least 0, got -1"),
+        ({"epoch": "1"}, "epoch must be an integer of at least 0, got '1'"),
+        ({"open_shards": [[2, 0, 0]]}, "open_shards and next_shard are not of 2 shards"),
+        ({"open_shards": [[0, 0]]}, "open_shards and next_shard are not of 2 shards"),
+        ({"open_shards": None}, "open_shards and next_shard are not of 2 shards"),
+        ({"next_shard": 3}, "open_shards and next_shard are not of 2 shards"),
+    ],
+)
+def test_position_from_values_of_something_else_is_an_error(changes: Any, message: str) -> None:
+    with pytest.raises(PositionError) as error:
+        Position.from_values({**PLACE, **changes}, 2)
+    assert str(error.value) == message
+    with pytest.raises(PositionError, match="'window' is missing"):
+        Position.from_values({k: v for k, v in PLACE.items() if k != "window"}, 2)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.training.checkpoints import (
@@ -295,11 +296,93 @@ def test_load_checkpoint_damaged_file_says_what_to_delete(
 def test_load_checkpoint_damaged_state_is_an_error(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     truncate(Path(path, "state.json"))
-    with pytest.raises(ValueError, match=r"state\.json:4: not JSON: [^.]*\. Delete the"):
+    with pytest.raises(ValueError, match=r"state\.json:6: not JSON: [^.]*\. Delete the"):
         load_checkpoint(path)
     Path(path, "state.json").unlink()
     with pytest.raises(ValueError, match=r"has no state\.json"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("step", None, "step must be a number of updates, got None."),
+        ("step", -3, "step must be a number of updates, got -3."),
+        ("step", True, "step must be a number of updates, got True."),
+        ("step", 1.0, "step must be a number of updates, got 1.0."),
+        ("step", 2, "step is 2, but the folder is of 00000001."),
+        ("identity", [], "identity must be an object or null, got []."),
+        ("tokenizer_fingerprint", 5, "tokenizer_fingerprint must be a string or null, got 5."),
+        ("position", [1], "position must be an object or null, got [1]."),
+        ("seconds", "x", "seconds must be a number of at least 0, got 'x'."),
+        ("seconds", -1, "seconds must be a number of at least 0, got -1."),
+        ("seconds", float("nan"), "seconds must be a number of at least 0, got nan."),
+        ("sums", [], "sums must be an object of numbers, got []."),
+        ("sums", {"loss": "1"}, "sums must be an object of numbers, got {'loss': '1'}."),
+        ("steps_in_sums", 0.5, "steps_in_sums must be a number of updates, got 0.5."),
+        ("metrics", {"f1": None}, "metrics must be an object of numbers, got {'f1': None}."),
+        ("trained_with", "x", "trained_with must be an object, got 'x'."),
+    ],
+)
+def test_load_checkpoint_edited_state_is_named(
+    name: str, value: Any, part: str, tmp_path: Path
+) -> None:
+    path = save(tmp_path, 1)
+    state = {**checkpoint(1).state, name: value}
+    Path(path, "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError) as error:
+        load_checkpoint(path)
+    assert str(error.value) == (
+        f"{path}/state.json: {part} Delete the folder {path} to start again."
+    )
+
+
+def test_load_checkpoint_state_with_another_checksum_was_edited(tmp_path: Path) -> None:
+    first, path = save(tmp_path, 1), save(tmp_path, 2)
+    state = Path(path, "state.json")
+    state.write_text(state.read_text().replace('"loss": 0.', '"loss": 1.'))
+    with pytest.raises(ValueError) as error:
+        load_checkpoint(path)
+    assert str(error.value) == (
+        f"{path}/state.json is not what was written (its checksum). Delete the folder {path} to "
+        f"resume from {first}."
+    )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+def test_load_checkpoint_flipped_bit_is_noticed_with_its_array(name: str, tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    content = bytearray(Path(path, name).read_bytes())
+    content[-2] ^= 4
+    Path(path, name).write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        load_checkpoint(path)
+    array = "한글/scalar" + ("/adam_m" if name[0] == "o" else "")
+    assert str(error.value) == (
+        f"{path}/{name} is damaged: {array} is not what was written (its checksum). Delete the "
+        f"folder {path} to start again."
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32"])
+def test_load_checkpoint_arrays_of_another_type_are_named(dtype: str, tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    arrays = {name: array.astype(dtype) for name, array in checkpoint(1).parameters.items()}
+    save_file(arrays, Path(path, "model.safetensors"))
+    with pytest.raises(ValueError) as error:
+        load_checkpoint(path)
+    assert f"{path}/model.safetensors: bert/a/" in str(error.value)
+    assert f" is {dtype}; weights must be float32. Delete the folder {path} to" in str(error.value)
+
+
+def test_load_checkpoint_of_older_versions_has_no_checksums(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    wanted = checkpoint(1)
+    save_file(wanted.parameters, Path(path, "model.safetensors"))
+    slots = {name: np.asarray(array) for name, array in wanted.slots.items()}
+    save_file(slots, Path(path, "optimizer.safetensors"))
+    Path(path, "state.json").write_text(json.dumps(wanted.state))
+    assert_equal(load_checkpoint(path), wanted)
 
 
 def test_load_checkpoint_without_slots_reads_no_slots(tmp_path: Path) -> None:

@@ -96,8 +96,16 @@ def test_initialize_reports_what_is_new_and_what_is_not_used(weights: Arrays) ->
     lines = describe(found, source).splitlines()
     assert lines[0] == f"there (test): {len(SPECS) - 7} variables loaded, 7 new, 1 not used"
     assert lines[1:] == [
-        *(f"  new: {name}" for name in heads),
-        "  not used: bert/encoder/layer_2/output/dense/bias",
+        f"  new: {', '.join(heads)}",
+        "  not used (of other layers): bert/encoder/layer_2/output/dense/bias",
+    ]
+    source = source._replace(arrays=weights, left_out={"output_bias": "it is another's"})
+    encoder_alone = model_specs(CONFIG)
+    lines = describe(initialize(encoder_alone, new(), source, "x"), source).splitlines()
+    shown = sorted(name for name in weights if name not in encoder_alone)
+    assert lines[1:] == [
+        f"  not used (of other heads): {', '.join(shown[:8])} and 1 more",
+        "  not used (it is another's): output_bias",
     ]
 
 
@@ -206,7 +214,10 @@ def test_initialize_other_shape_has_both_and_the_likely_cause(
 
 def test_initialize_other_model_is_refused() -> None:
     arrays = {f"resnet/{i}": np.zeros(1, np.float32) for i in range(9)}
-    message = "there has no variable of this model; it has resnet/0, resnet/1, resnet/2 …"
+    message = (
+        "there has no variable of this encoder, such as bert/embeddings/word_embeddings; it has "
+        "resnet/0, resnet/1, resnet/2 …"
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         initialize(SPECS, new(), Source("there", "x", arrays), "model.json")
 
@@ -328,9 +339,10 @@ def test_read_source_hugging_face_in_parts(tmp_path: Path, weights: Arrays) -> N
 
 @pytest.mark.parametrize(("theirs", "ours"), [("gelu", "gelu_erf"), ("gelu_new", "gelu")])
 def test_read_source_hugging_face_activation_in_our_terms(
-    theirs: str, ours: str, tmp_path: Path
+    theirs: str, ours: str, tmp_path: Path, weights: Arrays
 ) -> None:
-    config = read_source(hugging_face_folder(tmp_path, {}, hidden_act=theirs)).config
+    folder = hugging_face_folder(tmp_path, to_hugging_face(weights), hidden_act=theirs)
+    config = read_source(folder).config
     assert config is not None and config.hidden_act == ours
 
 
@@ -341,8 +353,8 @@ def test_read_source_hugging_face_integers_are_refused(tmp_path: Path, weights: 
     with pytest.raises(ValueError) as error:
         read_source(folder)
     assert str(error.value) == (
-        f"{folder}/model.safetensors: {name} is int8; weights must be one of float16, bfloat16, "
-        "float32, float64."
+        f"--init_checkpoint: {folder}/model.safetensors: {name} is int8; weights must be "
+        "one of float16, bfloat16, float32, float64."
     )
 
 

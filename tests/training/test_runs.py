@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import ParameterSpec, initial_parameters
 from bert_ko.progress import program_name
 from bert_ko.training.checkpoints import Checkpoint, read_model_config, save_checkpoint
@@ -18,6 +19,7 @@ from bert_ko.training.labels import write_labels
 from bert_ko.training.runs import (
     Run,
     check_batch_size,
+    check_resumable,
     new_parameters,
     refuse_other_run,
     trained_parameters,
@@ -27,9 +29,13 @@ from bert_ko.training.runs import (
 
 WARNING = f"{program_name()}: warning:"
 
-CONFIG = BertConfig(vocab_size=50, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+CONFIG = BertConfig(
+    vocab_size=50, hidden_size=8, num_attention_heads=2, num_hidden_layers=1, intermediate_size=8,
+    max_position_embeddings=8,
+)  # fmt: skip
 IDENTITY = {"learning_rate": 0.5, "random_seed": 3, "bert_config_file": CONFIG.to_dict()}
 SPECS = {"a": ParameterSpec((2, 3), "normal"), "b": ParameterSpec((3,), "ones")}
+ENCODER = initial_parameters(model_specs(CONFIG), 0.02, 0)  # beside what is looked at
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +61,8 @@ def save(run: Run, step: int, kind: Any = "checkpoint", **state: Any) -> str:
     arrays = {"a": np.full((2, 3), step, np.float32), "b": np.full(3, -step, np.float32)}
     slots = {f"{name}/adam_m": array + 1 for name, array in arrays.items()}
     values = {**run.state, "step": step, **state}
-    return save_checkpoint(
-        run.folder, step, Checkpoint(arrays, slots, values), run.model_config, keep=0, kind=kind
-    )
+    checkpoint = Checkpoint({**ENCODER, **arrays}, slots, values)
+    return save_checkpoint(run.folder, step, checkpoint, run.model_config, keep=0, kind=kind)
 
 
 def refusal(run: Run, is_training: bool = True) -> str:
@@ -148,6 +153,56 @@ def test_refuse_other_run_unknown_tokenizer_is_accepted(
 
 
 # Weights to predict with
+
+
+def resumable(folder: Path) -> Checkpoint:
+    state = {
+        "step": 4, "position": None, "seconds": 1.0, "sums": {}, "steps_in_sums": 0,
+    }  # fmt: skip
+    arrays = initial_parameters(SPECS, 0.02, 0)
+    slots = {f"{n}/{slot}": array for n, array in arrays.items() for slot in ("adam_m", "adam_v")}
+    return Checkpoint(arrays, slots, state, str(folder / "checkpoint-00000004"))
+
+
+def test_check_resumable_whole_checkpoint_passes(tmp_path: Path) -> None:
+    check_resumable(resumable(tmp_path), SPECS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.parameters.pop("a"), "model.safetensors was edited or damaged: a is missing."),
+        (lambda c: c.parameters.update(b=np.ones((3, 3), "f")),
+         "model.safetensors was edited or damaged: b has shape [3, 3], and must have [3]."),
+        (lambda c: c.slots.pop("b/adam_v"),
+         "optimizer.safetensors was edited or damaged: b/adam_v is missing."),
+        (lambda c: c.slots.update({"a/adam_m": np.ones(2, "f")}),
+         "optimizer.safetensors was edited or damaged: a/adam_m has shape [2], and must have "
+         "[2, 3]."),
+        (lambda c: c.state.pop("position"), "state.json: position is missing."),
+        (lambda c: c.state.pop("steps_in_sums"), "state.json: steps_in_sums is missing."),
+    ],
+)  # fmt: skip
+def test_check_resumable_what_is_missing_is_named(
+    change: Any, message: str, tmp_path: Path
+) -> None:
+    checkpoint = resumable(tmp_path)
+    change(checkpoint)
+    with pytest.raises(ValueError) as error:
+        check_resumable(checkpoint, SPECS)
+    path = checkpoint.path
+    assert str(error.value) == f"{path}/{message} Delete the folder {path} to start again."
+
+
+def test_refuse_other_run_state_without_fingerprint_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = save(run, 4)
+    Path(path, "state.json").write_text(json.dumps({"format": 1, "step": 4, "identity": IDENTITY}))
+    for is_training in (True, False):
+        assert refusal(run, is_training) == (
+            f"{path}/state.json: tokenizer_fingerprint is missing. Delete the folder {path} to "
+            "start again."
+        )
 
 
 def test_trained_parameters_are_those_of_the_task() -> None:
@@ -257,7 +312,8 @@ def test_new_parameters_head_for_other_labels_is_reinitialised(
     source = make_run(tmp_path)
     arrays = {"a": np.ones((2, 3), np.float32), "output_bias": np.full(3, 7, np.float32)}
     state = {**source.state, "step": 4}
-    path = save_checkpoint(source.folder, 4, Checkpoint(arrays, {}, state), CONFIG, keep=0)
+    checkpoint = Checkpoint({**ENCODER, **arrays}, {}, state)
+    path = save_checkpoint(source.folder, 4, checkpoint, CONFIG, keep=0)
     write_labels(source.folder, ("가", "나", "다"))
     specs = {"a": SPECS["a"], "output_bias": ParameterSpec((3,), "zeros")}
     found = new_parameters(source, specs, source.folder, 5, labels=("다", "나", "가"))

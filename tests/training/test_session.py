@@ -74,6 +74,7 @@ class FakeProgram:
 
     def restart(self, parameters: Arrays, seed: int) -> None:
         self.log.append(("start", float(parameters["w"][0]), seed))
+        self.others = {n: array for n, array in parameters.items() if n != "w"}
         self.w, self.m = parameters["w"].copy(), np.zeros(1, np.float32)
 
     def train_step(
@@ -93,10 +94,12 @@ class FakeProgram:
         return lambda batch: {"y": batch["x"] + self.w}
 
     def parameters(self) -> Arrays:
-        return {"w": self.w}
+        return {"w": self.w, **self.others}
 
     def slots(self) -> Arrays:
-        return {"w/adam_m": self.m}
+        slots = {f"{n}/adam_m": array for n, array in self.others.items()}
+        slots |= {f"{n}/adam_v": array for n, array in self.parameters().items()}
+        return {"w/adam_m": self.m, **slots}
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         self.log.append(("restore", float(parameters["w"][0]), float(slots["w/adam_m"][0])))
@@ -198,7 +201,6 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     """The one that is loaded; nothing here cuts the power."""
     fake = FakeBackend()
     monkeypatch.setattr(session, "load_backend", lambda config: fake)
-    monkeypatch.setattr(session, "model_specs", lambda config, head: head.specs(config))
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(FakeTask, "scores", {})
     FakeTask.asked.clear()

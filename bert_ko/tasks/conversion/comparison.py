@@ -34,7 +34,7 @@ from bert_ko.modeling.parameters import Arrays
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
-from bert_ko.training.hugging_face import architecture, class_suffix
+from bert_ko.training.hugging_face import class_suffixes, hugging_face_form
 
 SENTENCES = (
     "마을 도서관은 언덕 위에 있다.",
@@ -50,6 +50,15 @@ _LOGITS = {
     "ForMaskedLM": "masked_lm_logits",
     "ForSequenceClassification": "class_logits",
     "ForTokenClassification": "tag_logits",
+    "ForNextSentencePrediction": "next_sentence_logits",
+}
+_LAST = "sequence_output"
+_THEIR_NAMES = {
+    _LAST: _LAST,
+    "prediction_logits": "masked_lm_logits",
+    "seq_relationship_logits": "next_sentence_logits",
+    "start_logits": "start_logits",
+    "end_logits": "end_logits",
 }
 _OF_TEXTS = ("next_sentence_logits", "class_logits")
 
@@ -110,37 +119,47 @@ def their_outputs(
     config: ModelConfig,
     arrays: Mapping[str, Any],
     batch: Mapping[str, npt.NDArray[np.int32]],
-) -> Outputs:
-    """The outputs of transformers' model in a folder; see ``our_outputs``.
+) -> Outputs | None:
+    """The outputs of transformers' models in a folder; see ``our_outputs``.
 
-    The variables in ``arrays``, by Google's names, decide about its class.
+    The variables in ``arrays``, by Google's names, decide about the classes; together these
+    compute every head. None if transformers does not find all weights under names of its own.
     """
+    prefix, found = hugging_face_form(config).class_prefix, Outputs()
+    for suffix in class_suffixes(arrays):
+        outputs = _outputs_of_class(folder, f"{prefix}{suffix}", batch)
+        if outputs is None:
+            return None
+        names = {**_THEIR_NAMES, "logits": _LOGITS.get(suffix, "")}
+        found |= {ours: outputs[theirs] for theirs, ours in names.items() if theirs in outputs}
+    if "tag_logits" in found:  # ours are those of the text alone
+        found["tag_logits"] = found["tag_logits"][:, 1:-1]
+    return found
+
+
+def _outputs_of_class(
+    folder: str, name: str, batch: Mapping[str, npt.NDArray[np.int32]]
+) -> Outputs | None:
+    """By transformers' names; None if weights are missing."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    class_ = getattr(transformers, architecture(config, arrays))
-    model = class_.from_pretrained(folder, attn_implementation="eager").eval()
+    model, info = getattr(transformers, name).from_pretrained(
+        folder, attn_implementation="eager", output_loading_info=True
+    )
+    if any("pooler" not in missing for missing in info["missing_keys"]):
+        return None
     with torch.no_grad():
-        output = model(
+        output = model.eval()(
             input_ids=torch.from_numpy(batch["input_ids"]).long(),
             attention_mask=torch.from_numpy(batch["input_mask"]).long(),
             token_type_ids=torch.from_numpy(batch["segment_ids"]).long(),
             output_hidden_states=True,
         )
-    names = {
-        "prediction_logits": "masked_lm_logits",
-        "seq_relationship_logits": "next_sentence_logits",
-        "start_logits": "start_logits",
-        "end_logits": "end_logits",
-    }
-    if (suffix := class_suffix(arrays)) in _LOGITS:
-        names = {"logits": _LOGITS[suffix]}
-    found = {ours: output[theirs].numpy() for theirs, ours in names.items() if theirs in output}
-    if "tag_logits" in found:  # ours are those of the text alone
-        found["tag_logits"] = found["tag_logits"][:, 1:-1]
-    return {"sequence_output": output.hidden_states[-1].numpy(), **found}
+    found = {name: output[name].numpy() for name in output if name.endswith("logits")}
+    return {_LAST: output.hidden_states[-1].numpy(), **found}
 
 
 def largest_difference(

@@ -14,14 +14,21 @@ from bert_ko.json_files import write_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import (
+    CLASS_WEIGHTS,
     LABEL_VARIABLES,
     OUTPUT_BIAS,
     TAG_CRF,
-    PretrainingHead,
+    TAG_TRANSITIONS,
+    TAG_WEIGHTS,
+    ClassHead,
+    MaskedLmHead,
+    NextSentenceHead,
     SpanHead,
+    TagHead,
     model_specs,
+    pooler_specs,
 )
-from bert_ko.modeling.parameters import Arrays
+from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.tasks.conversion.model_card import model_card
 from bert_ko.tensor_files import load_arrays, save_arrays
 from bert_ko.tokenization.config import TokenizerConfig
@@ -46,7 +53,7 @@ from bert_ko.training.hugging_face import (
     to_hugging_face_arrays,
     to_hugging_face_config,
 )
-from bert_ko.training.initialization import Source, initialize
+from bert_ko.training.initialization import Source, initialize, refuse_other_encoder
 from bert_ko.training.labels import LABELS_NAME, read_labels, write_labels
 from bert_ko.training.model_files import copy_vocabulary, remembered_flags
 
@@ -83,27 +90,50 @@ def form_of(path: str) -> Form | None:
     return "bert_ko" if is_ours else None
 
 
-def check_shapes(source: Source, config: ModelConfig, config_file: str) -> None:
-    """Refuses weights that do not match the configuration, which was read from config_file.
+def carried(source: Source, config: ModelConfig, config_file: str) -> Arrays:
+    """The variables that a conversion carries: the encoder, the pooler, and whole heads.
+
+    Args:
+        source: weights.
+        config: of their model.
+        config_file: where that was read, for messages.
 
     Raises:
-        ValueError: variables are missing, are of a layer too many, or have another shape.
+        ValueError: variables are missing, are of a layer too many, have another shape, or mean
+            something else than ours.
     """
-    specs = {**model_specs(config, PretrainingHead()), **model_specs(config, SpanHead())}
-    words = encoder_of(config).word_embeddings
-    if words not in source.arrays:
-        raise ValueError(f"--from: {source.path} has no {words}; it is not such a model.")
-    missing = [name for name in model_specs(config) if name not in source.arrays]
-    layers = f"{encoder_of(config).scope}/encoder/"
-    surplus = [n for n in source.arrays if n.startswith(layers) and n not in specs]
-    if missing or surplus:
-        raise ValueError(
-            f"--from: {source.path} {'lacks' if missing else 'has'} {[*missing, *surplus][0]}, but "
-            f"num_hidden_layers is {config.num_hidden_layers} by {config_file}. Use the "
-            "bert_config.json of the checkpoint."
-        )
+    for reason in source.left_out.values():
+        raise ValueError(f"--from: {source.path}: {reason}; such a head is not converted.")
+    specs = model_specs(config)
+    refuse_other_encoder(specs, source, config_file)
+    specs.update(pooler_specs(config))
+    for wanted in _head_specs(source.arrays, config):
+        own = [name for name in wanted if name not in specs]
+        missing = [name for name in wanted if name not in source.arrays]
+        found = [name for name in own if name in source.arrays]
+        if found and missing:
+            raise ValueError(
+                f"--from: {source.path} has {found[0]}, but lacks {missing[0]}; half a head is not "
+                "converted."
+            )
+        specs.update({name: wanted[name] for name in found})
     here = {name: spec for name, spec in specs.items() if name in source.arrays}
-    initialize(here, source.arrays, source, config_file)
+    return initialize(here, source.arrays, source, config_file).arrays
+
+
+def _head_specs(arrays: Arrays, config: ModelConfig) -> Iterator[Specs]:
+    """Of every head; those for labels have as many as their variables have rows."""
+    pooler = pooler_specs(config)
+    yield MaskedLmHead().specs(config)
+    yield {**pooler, **NextSentenceHead().specs(config)}
+    yield SpanHead().specs(config)
+    yield ClassHead(_rows(arrays, CLASS_WEIGHTS)).specs(config)
+    tags = tuple(map(str, range(_rows(arrays, TAG_WEIGHTS))))
+    yield TagHead(tags, use_crf=TAG_TRANSITIONS in arrays).specs(config)
+
+
+def _rows(arrays: Arrays, name: str) -> int:
+    return arrays[name].shape[0] if name in arrays and arrays[name].ndim else 1
 
 
 def grow(conversion: Conversion, new: Tokenizer) -> Conversion:

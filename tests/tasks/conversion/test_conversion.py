@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.bert import WORD_EMBEDDINGS, BertConfig
-from bert_ko.modeling.heads import OUTPUT_BIAS
+from bert_ko.modeling.heads import OUTPUT_BIAS, TRANSFORM
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tasks.conversion.conversion import (
     Conversion,
     NewPiece,
-    check_shapes,
+    carried,
     grow,
     optimizer_slots,
     refuse_existing,
@@ -244,19 +244,41 @@ def test_without_crf_leaves_all_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pretraining", "masked_lm", "spans", "encoder"])
-def test_check_shapes_own_configuration_fits(kind: str) -> None:
-    arrays = {**arrays_of(kind), "output_weights": np.zeros((2, 16), np.float32)}
-    check_shapes(Source("there", "test", arrays), CONFIG, "config.json")
+def test_carried_are_the_variables_of_encoder_and_heads(kind: str) -> None:
+    more = {"lm_head/kernel": np.zeros((2, 16), np.float32)}
+    source = Source("there", "test", {**arrays_of(kind), **more})
+    assert_same_bits(carried(source, CONFIG, "config.json"), arrays_of(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "without", "message"),
+    [
+        ("masked_lm", OUTPUT_BIAS, f"has {TRANSFORM}/dense/kernel, but lacks {OUTPUT_BIAS}; half"),
+        ("masked_lm", f"{TRANSFORM}/dense/bias", f"but lacks {TRANSFORM}/dense/bias; half"),
+        ("classes", "bert/pooler/dense/bias", "has output_weights, but lacks bert/pooler/dense/bi"),
+        ("pretraining", "cls/seq_relationship/output_bias", "lacks cls/seq_relationship/output_b"),
+        ("crf", "cls/tags/crf/end", "has cls/tags/output_weights, but lacks cls/tags/crf/end; hal"),
+    ],
+)
+def test_carried_half_a_head_is_refused(kind: str, without: str, message: str) -> None:
+    arrays = {name: array for name, array in arrays_of(kind).items() if name != without}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        carried(Source("there", "test", arrays), CONFIG, "config.json")
+
+
+def test_carried_head_of_another_meaning_is_refused_with_the_reason() -> None:
+    source = Source("there", "test", arrays_of("encoder"), left_out={OUTPUT_BIAS: "it is untied"})
+    with pytest.raises(ValueError, match=r"^--from: there: it is untied; such a head is not con"):
+        carried(source, CONFIG, "config.json")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"num_hidden_layers": 1},
-         "--from: there has bert/encoder/layer_1/"),
+         "--init_checkpoint: there has bert/encoder/layer_1/"),
         ({"num_hidden_layers": 3},
-         "--from: there lacks bert/encoder/layer_2/attention/self/query/kernel, but "
-         "num_hidden_layers is 3 by config.json. Use the bert_config.json of the checkpoint."),
+         "--init_checkpoint: there lacks bert/encoder/layer_2/attention/self/query/kernel, bert/"),
         ({"vocab_size": 200},
          "--init_checkpoint: bert/embeddings/word_embeddings has shape [161, 16] in there, but "
          "[200, 16] by config.json; likely vocab_size: the checkpoint has 161 pieces, the config "
@@ -269,13 +291,16 @@ def test_check_shapes_own_configuration_fits(kind: str) -> None:
         ({}, "cls/squad/output_weights has shape [3, 16] in there, but [2, 16] by config.json"),
     ],
 )  # fmt: skip
-def test_check_shapes_other_configuration_is_refused_with_the_numbers(
+def test_carried_other_configuration_is_refused_with_the_numbers(
     changes: dict[str, Any], message: str
 ) -> None:
-    spans = {"cls/squad/output_weights": np.zeros((3, 16), np.float32)}
+    spans = {
+        "cls/squad/output_weights": np.zeros((3, 16), np.float32),
+        "cls/squad/output_bias": np.zeros(2, np.float32),
+    }
     source = Source("there", "test", {**arrays_of("pretraining"), **spans})
     with pytest.raises(ValueError, match=re.escape(message)):
-        check_shapes(source, dataclasses.replace(CONFIG, **changes), "config.json")
+        carried(source, dataclasses.replace(CONFIG, **changes), "config.json")
 
 
 # Slots and existing files
