@@ -24,25 +24,50 @@ class Unit(NamedTuple):
     """What an offset counts."""
 
     name: str
-    count: Callable[[str], int]  # how many of them a text has; never fewer than its beginning
+    position: Callable[[str, int], int]  # the character of a context that an offset names
 
-    def position(self, context: str, offset: int) -> int:
-        """The character that an offset names."""
-        if offset < 0 or self is CHARACTERS:
-            return offset
-        places = range(len(context) + 1)
-        return bisect_right(places, offset, key=lambda end: self.count(context[:end])) - 1
+    def at(self, context: str, offset: int) -> int:
+        """The same for any offset; a negative one names nothing."""
+        return offset if offset < 0 else self.position(context, offset)
 
 
-CHARACTERS = Unit("characters", len)
+def _counting(count: Callable[[str], int]) -> Callable[[str, int], int]:
+    """Args: count: how many of a unit a text has; never fewer than its beginning has."""
+
+    def position(context: str, offset: int) -> int:
+        ends = range(len(context) + 1)
+        return bisect_right(ends, offset, key=lambda end: count(context[:end])) - 1
+
+    return position
+
+
+def _of_common_form(context: str, offset: int) -> int:
+    source = common_form(context)
+    return source.span(offset, offset + 1)[0] if offset < len(source.text) else len(context)
+
+
+CHARACTERS = Unit("characters", lambda context, offset: offset)
 UNITS = (
     CHARACTERS,
-    Unit("composed characters (NFC)", lambda text: len(unicodedata.normalize("NFC", text))),
-    Unit("decomposed characters (NFD)", lambda text: len(unicodedata.normalize("NFD", text))),
-    Unit("UTF-16 units", lambda text: len(text.encode("utf-16-le", "surrogatepass")) // 2),
-    Unit("UTF-8 bytes", lambda text: len(text.encode("utf-8", "surrogatepass"))),
-    Unit("characters with CR LF as one", lambda text: len(text.replace("\r\n", "\n"))),
-    Unit("characters with each line end as CR LF", lambda text: len(text.replace("\n", "\r\n"))),
+    Unit(
+        "composed characters (NFC)",
+        _counting(lambda text: len(unicodedata.normalize("NFC", text))),
+    ),
+    Unit(
+        "decomposed characters (NFD)",
+        _counting(lambda text: len(unicodedata.normalize("NFD", text))),
+    ),
+    Unit(
+        "UTF-16 units",
+        _counting(lambda text: len(text.encode("utf-16-le", "surrogatepass")) // 2),
+    ),
+    Unit("UTF-8 bytes", _counting(lambda text: len(text.encode("utf-8", "surrogatepass")))),
+    Unit("characters with CR LF as one", _counting(lambda text: len(text.replace("\r\n", "\n")))),
+    Unit(
+        "characters with each line end as CR LF",
+        _counting(lambda text: len(text) + text.count("\n")),
+    ),
+    Unit("visible characters and single blanks", _of_common_form),
 )
 
 
@@ -65,25 +90,23 @@ def choose_unit(in_place: Sequence[Offset], misplaced: Sequence[Offset]) -> Unit
         return CHARACTERS
     sample = [*in_place[:_SAMPLE], *misplaced[:_SAMPLE]]
 
-    def placed(unit: Unit) -> int:
-        return sum(
-            found is not None and found.start == unit.position(context, start)
-            for context, text, start in sample
-            for found in [find_answer(context, text, start, unit)]
-        )
+    def places(unit: Unit, answer: Offset) -> bool:
+        near = unit.at(answer.context, answer.start)
+        found = find_answer(answer.context, answer.text, near)
+        return found is not None and found.start == near
 
-    counts = [placed(unit) for unit in UNITS]
+    counts = [sum(places(unit, answer) for answer in sample) for unit in UNITS]
     most = max(counts)
-    return UNITS[counts.index(most)] if most - counts[0] >= _MIN_GAIN else CHARACTERS
+    is_clear = 2 * most > len(sample) and most - counts[0] >= _MIN_GAIN
+    return UNITS[counts.index(most)] if is_clear else CHARACTERS
 
 
-def find_answer(context: str, text: str, start: int, unit: Unit = CHARACTERS) -> Span | None:
-    """Finds an answer near its answer_start: as it is, or else in another form.
+def find_answer(context: str, text: str, near: int) -> Span | None:
+    """Finds an answer near a character: as it is, or else in another form.
 
     Returns:
         None if it is not in the context. The text of the span is that of the context.
     """
-    near = unit.position(context, start)
     found = locate(context, text, near)
     if found is None or found.start != near:
         alike = locate_alike(context, text, near)

@@ -182,7 +182,7 @@ class _Reader:
         return Question(qas_id, text, tuple(placed), is_impossible, kind)
 
     def _place(self, text: str, start: int, context: str, qas_id: str, place: str) -> Gold:
-        near = self._unit.position(context, start)
+        near = self._unit.at(context, start)
         if near >= 0 and text.strip() and context.startswith(text, near):
             self.in_place.append(Offset(context, text, start))
             return Gold(text, near)
@@ -190,7 +190,7 @@ class _Reader:
             self._report("empty_answer", qas_id, f"{place}: an answer has no text")
             return Gold(text, None)
         self.misplaced.append(Offset(context, text, start))
-        found = find_answer(context, text, start, self._unit)
+        found = find_answer(context, text, near)
         if found is None:
             if context.strip():
                 self._report("answer_not_found", qas_id, f"{place}: {text!r} is not in the context")

@@ -1,6 +1,7 @@
 """Where answers stand: near an offset, in another unit, in another form."""
 
 import unicodedata
+from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,6 @@ from bert_ko.tasks.squad.places import (
     CHARACTERS,
     UNITS,
     Offset,
-    Unit,
     choose_unit,
     common_form,
     find_answer,
@@ -18,6 +18,15 @@ from bert_ko.tasks.squad.places import (
     locate,
 )
 
+UNITS_BY_NAME = {unit.name: unit for unit in UNITS}
+COUNTS: list[tuple[str, Callable[[str], int]]] = [
+    ("composed characters (NFC)", lambda text: len(unicodedata.normalize("NFC", text))),
+    ("decomposed characters (NFD)", lambda text: len(unicodedata.normalize("NFD", text))),
+    ("UTF-16 units", lambda text: len(text.encode("utf-16-le")) // 2),
+    ("UTF-8 bytes", lambda text: len(text.encode())),
+    ("characters with CR LF as one", lambda text: len(text) - text.count("\r\n")),
+    ("characters with each line end as CR LF", lambda text: len(text) + text.count("\n")),
+]
 mixed = st.text(alphabet="가각ᄀ\u1161\u11a8a \u00a0\r\n\U0001f33e\u200b", max_size=12)
 
 
@@ -36,16 +45,15 @@ def test_locate_equals_slow_search(context: str, text: str, near: int) -> None:
     assert locate(context, text, near) == expected
 
 
-@given(mixed, st.integers(0, 40), st.sampled_from(UNITS))
+@given(mixed, st.integers(0, 40), st.sampled_from(COUNTS))
 def test_position_is_the_last_character_that_an_offset_reaches(
-    context: str, offset: int, unit: Unit
+    context: str, offset: int, unit: tuple[str, Callable[[str], int]]
 ) -> None:
-    found = unit.position(context, offset)
-    if unit is CHARACTERS:
-        assert found == offset
-        return
-    reached = [end for end in range(len(context) + 1) if unit.count(context[:end]) <= offset]
+    name, count = unit
+    found = UNITS_BY_NAME[name].at(context, offset)
+    reached = [end for end in range(len(context) + 1) if count(context[:end]) <= offset]
     assert found == reached[-1]
+    assert UNITS_BY_NAME[name].at(context, -1) == -1
 
 
 @given(mixed, st.integers(0, 12))
@@ -72,6 +80,20 @@ def test_choose_unit_needs_more_than_one_answer_and_heeds_those_in_place() -> No
     assert choose_unit([], []) is CHARACTERS
     in_place = [Offset(context, "나무", place) for place in (4, 4, 11)]
     assert choose_unit(in_place, in_bytes) is CHARACTERS
+    nowhere = [Offset(context, "나무", place) for place in (6, 13, 14)]
+    assert choose_unit([], [*in_bytes, *nowhere]) is CHARACTERS
+
+
+def test_choose_unit_offsets_of_single_blanks_are_recognised() -> None:
+    context = "\ufeff나무와  나무\u200b 사이에 \n나무가 있다"
+    single = "나무와 나무 사이에 나무가 있다"
+    answers = [Offset(context, "나무", place) for place in (0, 4, 11)]
+    unit = choose_unit([], answers)
+    assert unit.name == "visible characters and single blanks"
+    for _, text, start in answers:
+        place = unit.at(context, start)
+        assert context[place : place + 2] == single[start : start + 2] == text
+    assert unit.at(context, 99) == len(context)
 
 
 def test_form_difference_tells_composition_from_the_rest() -> None:
