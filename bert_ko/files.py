@@ -244,10 +244,13 @@ def write_atomic(path: str, data: bytes | str) -> None:
 
     Args:
         path: Local or remote; its folder must exist.
-        data: Text is written as UTF-8.
+        data: Text is written as UTF-8; lone surrogates, as in names of files that are not UTF-8,
+            are escaped.
     """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "backslashreplace")
     with atomic_writer(path) as stream:
-        stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+        stream.write(data)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import functools
 import itertools
 import math
 import operator
+import os
 import select
 import sys
 import textwrap
@@ -116,12 +117,27 @@ class _Kind(NamedTuple):
     define: Callable[..., object]  # absl's function
 
 
+class _ListParser(flags.ListParser):
+    """Splits at commas, but not the name of a file that has one, quotes or blanks around it."""
+
+    def parse(self, argument: str | list[str]) -> list[str]:
+        if isinstance(argument, str) and os.path.exists(argument):
+            parts = argument.split(",")
+            if len(parts) == 1 or not all(map(os.path.exists, parts)):
+                return [argument]
+        return super().parse(argument)
+
+
+def _define_list(**definition: Any) -> None:
+    flags.DEFINE(_ListParser(), serializer=flags.CsvListSerializer(","), **definition)
+
+
 _KINDS: dict[object, _Kind] = {
     str: _Kind("str", "text", flags.DEFINE_string),
     int: _Kind("int", "an integer", flags.DEFINE_integer),
     float: _Kind("float", "a number", flags.DEFINE_float),
     bool: _Kind("bool", "true or false", flags.DEFINE_boolean),
-    tuple[str, ...]: _Kind("list", "a comma-separated list", flags.DEFINE_list),
+    tuple[str, ...]: _Kind("list", "a comma-separated list", _define_list),
 }
 
 

@@ -857,6 +857,21 @@ def test_run_bad_input_is_counted_with_its_places_or_strict(
     assert error_of(capsys).startswith(f"{records}:21: not JSON")
 
 
+def test_run_names_that_are_not_utf8_or_have_commas_are_read(tmp_path: Path, make: Make) -> None:
+    folder = tmp_path / os.fsdecode(b"\xb8\xbb\xb9\xb6\xc4\xa1")  # as Windows calls it, in CP949
+    folder.mkdir()
+    (folder / "서울, 부산.txt").write_text(text_corpus(), encoding="utf-8")
+    damaged = folder / os.fsdecode(b"\xff.txt")
+    damaged.write_bytes((text_corpus(60, 2) + "깨진 줄 \n").encode() + b"\xff\n")
+    out = tmp_path / os.fsdecode(b"\xff")
+    assert make(folder, f"{out}/a") == 0
+    about = manifest(out)
+    assert [file["path"] for file in about["inputs"]] == sorted(map(str, folder.glob("*.txt")))
+    assert about["totals"]["mended"]["invalid_utf8_lines"] == 1
+    assert make(folder, f"{out}/a") == 0  # complete already
+    assert make(folder / "서울, 부산.txt", f"{tmp_path}/one/a") == 0
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_run_missing_field_is_one_line_with_its_place(
     num_workers: int, tmp_path: Path, make: Make, capfd: Captured

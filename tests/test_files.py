@@ -354,6 +354,19 @@ def test_lock_second_holder_is_refused_until_the_first_ends(tmp_path: Path) -> N
         pass
 
 
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_lock_of_another_kind_is_an_error_with_its_name(kind: str, tmp_path: Path) -> None:
+    kept, path = write(tmp_path / "kept", "내 논문"), tmp_path / "lock"
+    if kind == "link":
+        path.symlink_to(kept)
+    else:
+        path.mkdir()
+    with pytest.raises(OSError) as caught, files.lock(str(path)):
+        pytest.fail("held")
+    assert caught.value.filename == str(path)
+    assert read(kept) == "내 논문".encode()
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, OSError, KeyboardInterrupt])
 def test_lock_error_inside_passes_and_releases_it(
     kind: type[BaseException], tmp_path: Path

@@ -151,6 +151,19 @@ def test_parse_nested_flagfile_is_read(tmp_path: Path) -> None:
         parse(Config, ["--flagfile=no_such_file"])
 
 
+@pytest.mark.parametrize("name", ["서울, 부산.txt", 'a"b.txt', " a.txt ", "a,b"])
+def test_parse_list_file_with_a_comma_in_its_name_is_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("x")
+    assert parse(Config, [f"--input_file={name}", "--vocab_file=v"]).input_file == (name,)
+    for part in ("a", "b"):
+        Path(part).write_text("x")
+    both = parse(Config, ["--input_file=a,b", "--vocab_file=v"]).input_file
+    assert both == ("a", "b")  # of two meanings, the documented one
+
+
 def test_parse_positional_takes_arguments_between_flags() -> None:
     config = parse(WordsConfig, ["책을", "--as_json", "빌린다", "--", "--x"])
     assert config == WordsConfig(words=("책을", "빌린다", "--x"), as_json=True)

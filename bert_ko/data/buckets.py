@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from bert_ko import files
 from bert_ko.data.documents import EncodedDocuments
+from bert_ko.json_files import format_json
 
 _MAGIC = b"bertko1\n"
 _HEAD = struct.Struct("<8sQ")
@@ -80,7 +81,7 @@ def write_spill(
     index = np.zeros((num_buckets + 1, 3), np.int64)
     index[1:] = np.cumsum(counts, axis=1).T
     notes = {"counts": dict(documents.notes.counts), "examples": documents.notes.examples}
-    header = json.dumps(notes, ensure_ascii=False).encode()
+    header = format_json(notes).encode()
     with files.atomic_writer(path) as file:
         file.write(_HEAD.pack(_MAGIC, len(header)))
         file.write(header)
