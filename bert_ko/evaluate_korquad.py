@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bert_ko import files
+from bert_ko.content import HEAD_SIZE, encoding_of
 from bert_ko.display import shown_list
 from bert_ko.flags import flag, run_command
 from bert_ko.json_files import format_json
@@ -66,7 +67,7 @@ def run(config: EvaluateKorquadConfig) -> None:
     """Reads, scores, compares, shows."""
     encoding = config.input_encoding
     dataset = read_dataset(config.file[0], encoding)
-    predictions = read_predictions(config.file[1], encoding)
+    predictions = _read_predictions(config.file[1], encoding)
     scores = score_predictions(dataset.golds(), predictions.texts)
     if not scores.total:
         raise ValueError(f"{config.file[0]} has no question with answers to score.")
@@ -96,6 +97,15 @@ def run(config: EvaluateKorquadConfig) -> None:
         print("\n\n".join(blocks))
 
 
+def _read_predictions(path: str, encoding: str | None) -> PredictionFile:
+    """Those that run_squad wrote are UTF-8, whatever the dataset's encoding is."""
+    if encoding is not None and os.path.isfile(path):
+        with files.open_binary(path) as stream:
+            if encoding_of(stream.read(HEAD_SIZE)) == "utf-8":
+                encoding = None
+    return read_predictions(path, encoding)
+
+
 def _records(scores: Scores, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The score of each question, KLUE's too if the dataset is KLUE-MRC."""
     klue = klue_scores(scores) if dataset.is_klue else {}
@@ -123,7 +133,7 @@ def _compare(
         shortened = strip_answers(dataset, spans, JosaStripper())
         return JosaReport.of(scores, shortened, not_found=not_found, ambiguous=ambiguous)
     if config.baseline is not None:
-        baseline = read_predictions(config.baseline, config.input_encoding).texts
+        baseline = _read_predictions(config.baseline, config.input_encoding).texts
         return BaselineReport(score_predictions(scores.golds, baseline), scores)
     return None
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
-from bert_ko.display import shown_list
+from bert_ko.display import shown, shown_list
 from bert_ko.text_lines import decode
 
 T = TypeVar("T")
@@ -143,8 +143,11 @@ def parse_json(
                 return lines
         if not text.strip():
             raise ValueError(f"{path} is empty; expected JSON.") from None
-        place = f"{path}:{error.lineno}"
-        raise ValueError(f"{place}: not JSON: {error.msg} (column {error.colno}).") from None
+        what = f"{error.msg} (column {error.colno})"
+        if not text[: error.pos].strip():
+            line, _, _ = text[error.pos : error.pos + 100].partition("\n")
+            what = f"it begins with {shown(line.strip())}"
+        raise ValueError(f"{path}:{error.lineno}: not JSON: {what}.") from None
     except RecursionError:
         raise ValueError(f"{path}: not a usable file: its JSON is nested too deeply.") from None
     except MemoryError:

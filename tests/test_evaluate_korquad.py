@@ -282,6 +282,18 @@ def test_evaluate_what_has_no_end_is_one_line(name: str, tmp_path: Path, capsys:
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
+def test_evaluate_input_encoding_is_the_datasets_and_that_of_predictions_that_need_it(
+    encoding: str, dataset: str, predictions: str, capsys: Printed
+) -> None:
+    for path, name in ((dataset, "cp949"), (predictions, encoding)):
+        Path(path).write_bytes(Path(path).read_text(encoding="utf-8").encode(name))
+    assert evaluate(dataset, predictions) == 1
+    assert f"{dataset}: not UTF-8 text but CP949; give --input" in capsys.readouterr().err
+    found = evaluate_json(capsys, dataset, predictions, "--input_encoding=cp949")
+    assert found["exact_match"] == 25.0
+
+
 def test_evaluate_strange_texts_are_printable(
     dataset: str, tmp_path: Path, capsys: Printed
 ) -> None:

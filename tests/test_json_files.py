@@ -14,6 +14,7 @@ DAMAGED = {
     "cut": (b'{"a": 1,\n"b', ":2: not JSON: "),
     "deep": (b"[" * 3000, "nested too deeply"),
     "deep object": (b'{"a":' * 3000, "nested too deeply"),
+    "table": (b"\n id,question\n1,a\n", ":2: not JSON: it begins with id,question."),
     "digits": (b'{"a": ' + b"9" * 5000 + b"}", "not JSON to use: Exceeds"),
     "cp949": ('{"글": 1}'.encode("cp949"), ": not UTF-8 text"),
     "empty": (b"", "is empty"),
