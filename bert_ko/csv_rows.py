@@ -33,7 +33,9 @@ class Row(NamedTuple):
     problem: str | None = None  # why the line is no row; it then has no cells
 
 
-def read_rows(text: str, first_line: int = 1, num_columns: int | None = None) -> Iterator[Row]:
+def read_rows(
+    text: str, first_line: int = 1, num_columns: int | None = None, separator: str = ","
+) -> Iterator[Row]:
     """Yields the rows of a text, also the empty lines and those that are no rows.
 
     Args:
@@ -41,12 +43,13 @@ def read_rows(text: str, first_line: int = 1, num_columns: int | None = None) ->
         first_line: number of its first line.
         num_columns: of the table, if known: a row that has swallowed lines, each with so many
             columns, between a stray quote and another one is then found.
+        separator: stands between two cells.
     """
     csv.field_size_limit(1 << 30)  # one for all readers
     lines = list(io.StringIO(text, newline=""))
     start = 0
     while start < len(lines):
-        reader = csv.reader(_from(lines, start), strict=True)
+        reader = csv.reader(_from(lines, start), strict=True, delimiter=separator)
         begun = at = start
         try:
             for cells in reader:

@@ -224,7 +224,8 @@ def test_run_regression_has_one_number(
     command.succeed(**korsts, do_train=True, do_eval=True, do_predict=True)
     run = tmp_path / "run"
     assert results(run) == pytest.approx({
-        "global_step": 12, "mae": 0, "mse": 0, "pearson": 100, "spearman": 100, "total": 16,
+        "binary_f1": 100, "global_step": 12, "mae": 0, "mse": 0, "pearson": 100, "spearman": 100,
+        "total": 16,
     })  # fmt: skip
     assert (run / "test_results.tsv").read_text() == "".join(f"{n / 4}\n" for n in range(16))
     assert read_records(run / "eval_predictions.jsonl")[3] == {
@@ -473,7 +474,7 @@ def test_run_folder_without_the_files_is_refused(command: Command, tmp_path: Pat
     (tmp_path / "data").mkdir()
     assert command(do_train=True, data_dir=tmp_path / "data", task_name="nsmc").error == (
         f"--data_dir={tmp_path}/data has no file for train; looked for ratings_train.txt, each "
-        "also with .gz, .bz2, .xz, .zst."
+        "also with .gz, .bz2, .xz, .zst; it has nothing."
     )
 
 
@@ -503,7 +504,7 @@ def test_run_labels_that_the_model_does_not_know_are_refused(
     watch = {**classifier.train, "eval_every_steps": 5}
     for flags in ({"do_eval": True}, watch):
         assert command(**flags, eval_file=path).error == (
-            f"{path}: the model does not know the labels 운동; it knows 날씨, 음식, 책."
+            f"{path}:3: the model does not know the label '운동'; it knows 날씨, 음식, 책."
         )
 
 

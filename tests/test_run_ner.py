@@ -395,7 +395,8 @@ def test_run_interactive_tags_what_is_typed(trained: Command) -> None:
          "{invisible} has no sentence with pieces to train on."),
         ({"do_train": True, "data_dir": "{empty}"},
          "--data_dir={empty} has no file for train; looked for train.tsv, train.txt, train.conll, "
-         "klue-ner-v1.1_train.tsv, klue-ner-v1_train.tsv, each also with .gz, .bz2, .xz, .zst."),
+         "klue-ner-v1.1_train.tsv, klue-ner-v1_train.tsv, each also with .gz, .bz2, .xz, .zst; it "
+         "has nothing."),
     ],
 )  # fmt: skip
 def test_run_flags_or_sentences_that_do_not_do_are_refused(

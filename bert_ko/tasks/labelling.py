@@ -282,9 +282,12 @@ def find_file(data_dir: str | None, names: Sequence[str], split: Split) -> str:
             path = os.path.join(data_dir, name + extension)
             if _is_file(path):
                 return path
+    found = "other files"
+    if not files.is_remote(data_dir):
+        found = shown_list(sorted(os.listdir(data_dir)), 8) or "nothing"
     raise FileNotFoundError(
         f"--data_dir={data_dir} has no file for {split}; looked for {', '.join(names)}, "
-        f"each also with {', '.join(COMPRESSIONS)}."
+        f"each also with {', '.join(COMPRESSIONS)}; it has {found}."
     )
 
 

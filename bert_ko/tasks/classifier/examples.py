@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bert_ko.json_files import expect, kind_of, load_json
 from bert_ko.tasks.classifier.settings import TaskForm
 from bert_ko.tasks.classifier.tables import Table, listed, read_table
 from bert_ko.text_lines import read_lines, source_name
+
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")  # as Python writes them to JSON
 
 
 class Example(NamedTuple):
@@ -33,11 +36,19 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A file of examples, in its order; what is odd in it by kind, each with its place."""
+    """A file of examples.
+
+    Attributes:
+        path: the file.
+        examples: in their order.
+        problems: what is odd by kind, each with its place.
+        label_places: where each label stands first, for messages.
+    """
 
     path: str
     examples: tuple[Example, ...]
     problems: Mapping[str, Sequence[str]]
+    label_places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def label_counts(self) -> dict[str, int]:
         """Returns the number of examples of each label, as `sort_labels` orders them."""
@@ -75,13 +86,31 @@ def read_dataset(
     table = read_table(path, encoding)
     examples = _examples(table, form, needs_labels)
     problems: dict[str, list[str]] = {}
-    for kind, detail in _problems(table, examples, form):
+    places: dict[str, str] = {}
+    for index, example in enumerate(examples):
+        if example.label is not None and example.label not in places:
+            places[example.label] = table.where(index)
+    for kind, detail in (*_problems(table, examples, form), *_similar_labels(places)):
         problems.setdefault(kind, []).append(detail)
     if form.placeholder is not None:
         examples = [example for example in examples if not _is_left_out(example, form)]
         if not examples:
             raise ValueError(f"{path} has no example: a text of each is {form.placeholder!r}.")
-    return Dataset(path, tuple(examples), problems)
+    return Dataset(path, tuple(examples), problems, places)
+
+
+def plain_form(label: str) -> str:
+    """Returns what two spellings of one label have in common.
+
+    >>> plain_form(" True"), plain_form("01")
+    ('true', '1.0')
+    """
+    text = "".join(unicodedata.normalize("NFKC", label).casefold().split())
+    text = text.strip("\u200b\ufeff")
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text
 
 
 def read_texts(path: str, *, is_pair: bool, encoding: str | None = None) -> tuple[Example, ...]:
@@ -129,15 +158,16 @@ def _examples(table: Table, form: TaskForm, needs_labels: bool) -> list[Example]
     texts_b = _texts(table, form.text_b, "second text") if form.is_pair else nothing
     texts_a = _texts(table, form.text_a, "text")
     places = list(map(str, table.lines))
-    names = (
-        _plain_texts(table, _column(table, form.example_id, "id")) if form.example_id else places
-    )
+    id_column = _find_column(table, form.example_id)
+    if id_column is None and form.needs_id:
+        id_column = _column(table, form.example_id, "id")
+    names = places if id_column is None else _plain_texts(table, id_column)
     ids = (name or place for name, place in zip(names, places, strict=True))
     return list(map(Example, ids, texts_a, texts_b, labels, scores))
 
 
 def _find_column(table: Table, columns: Sequence[str]) -> str | None:
-    return next((column for column in columns if column in table.columns), None)
+    return next((column for column in columns if table.has(column)), None)
 
 
 def _column(table: Table, columns: Sequence[str], meaning: str) -> str:
@@ -145,10 +175,12 @@ def _column(table: Table, columns: Sequence[str], meaning: str) -> str:
     found = _find_column(table, columns)
     if found is not None:
         return found
+    wanted = " or ".join(map(repr, columns))
+    names = listed(table.names()) or "nothing"
+    what = f"found {names}" if table.is_json else f"the first line has {names}"
     raise ValueError(
-        f"{table.path}: no column {' or '.join(map(repr, columns))} for the {meaning}; found "
-        f"{listed(table.columns) or 'nothing'}. The task tsv takes any columns: --text_column, "
-        "--text_pair_column, --label_column, --id_column."
+        f"{table.path}: no column {wanted} for the {meaning}; {what}. The task tsv takes any "
+        "columns: --text_column, --text_pair_column, --label_column, --id_column."
     )
 
 
@@ -163,10 +195,13 @@ def _texts(table: Table, columns: Sequence[str], meaning: str) -> list[str]:
 
 def _labels(table: Table, column: str, form: TaskForm, needs_labels: bool) -> list[str | None]:
     names = _label_names(table.path, form.label_files.get(column))
+    cells = table.cells(column)
     labels: list[str | None] = []
     for index, label in enumerate(_plain_texts(table, column)):
         if not label and needs_labels:
             raise ValueError(f"{table.where(index)}: no label (column {column!r}).")
+        if label in _NO_NUMBERS and type(cells[index]) is float:
+            raise ValueError(f"{table.where(index)}: {label} is no label (column {column!r}).")
         if label and names is not None:
             if label not in names:
                 raise ValueError(
@@ -197,7 +232,7 @@ def _scores(table: Table, column: str, needs_labels: bool) -> list[float | None]
             scores.append(None)
             continue
         try:
-            score = float(text)
+            score = math.nan if "_" in text else float(text)
         except ValueError:
             score = math.nan
         if not math.isfinite(score):
@@ -220,8 +255,12 @@ def _plain_texts(table: Table, column: str) -> Iterator[str]:
         elif isinstance(cell, int | float):
             yield json.dumps(cell)
         else:
+            found = kind_of(cell)
+            if type(cell) is dict and cell:
+                paths = [f"{column}.{key}" for key in cell]
+                found += f"; its members are {listed(paths)}: name one as the column"
             place = f"{table.where(index)}.{column}"
-            raise ValueError(f"{place} must be a string or a number, got {kind_of(cell)}.")
+            raise ValueError(f"{place} must be a string or a number, got {found}.")
 
 
 def _is_left_out(example: Example, form: TaskForm) -> bool:
@@ -232,6 +271,8 @@ def _problems(
     table: Table, examples: Sequence[Example], form: TaskForm
 ) -> Iterator[tuple[str, str]]:
     """Yields what is odd: its kind, and what was found where."""
+    for line in table.repeated_headers:
+        yield "repeated_header", f"{table.path}:{line} names the columns again and is skipped"
     for line in table.blank_lines:
         yield "blank_line", f"{table.path}:{line} is empty and skipped"
     least, greatest = form.score_range or (-math.inf, math.inf)
@@ -250,3 +291,13 @@ def _problems(
                 "score_out_of_range",
                 f"{place}: {score:g} is not in {least:g}..{greatest:g}; kept",
             )
+
+
+def _similar_labels(places: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields labels that are spelt almost as another one: two classes, but maybe not meant so."""
+    seen: dict[str, str] = {}
+    for label, place in places.items():
+        other = seen.setdefault(plain_form(label), label)
+        if other != label:
+            what = f"{place}: {label!r}, but {other!r} before ({places[other]})"
+            yield "similar_labels", f"{what}; they are two labels"

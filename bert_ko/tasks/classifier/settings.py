@@ -21,14 +21,17 @@ class TaskForm:
 
     Attributes:
         kind: whether the label is the name of a class or a number.
-        text_a: columns of the text, or of the first text of a pair.
+        text_a: columns of the text, or of the first text of a pair; as all columns, also paths of
+            members of objects, "labels.label".
         label: columns of the label.
         text_b: columns of the second text; none for single texts.
         example_id: columns of the id; without one the place in the file is the id.
+        needs_id: whether the file must have one of them.
         files: names to look for in the data folder, in this order.
         label_files: for a label column of numbers, the JSON file in the data folder that names
             them: {"0": "name", ...}. Without that file the numbers are the labels.
         score_range: least and greatest score of a regression; None for any.
+        threshold: a regression's score from which a pair counts as alike, for binary_f1.
         placeholder: stands for a missing text; examples with it are left out.
     """
 
@@ -37,9 +40,11 @@ class TaskForm:
     label: tuple[str, ...]
     text_b: tuple[str, ...] = ()
     example_id: tuple[str, ...] = ()
+    needs_id: bool = False
     files: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     label_files: Mapping[str, str] = field(default_factory=dict)
     score_range: tuple[float, float] | None = None
+    threshold: float | None = None
     placeholder: str | None = None
 
     @property
@@ -63,6 +68,7 @@ def table_form(
         text_b=() if text_pair_column is None else (text_pair_column,),
         label=(label_column,),
         example_id=() if id_column is None else (id_column,),
+        needs_id=id_column is not None,
         files={split: tuple(f"{split}.{name}" for name in extensions) for split in SPLITS},
     )
 
@@ -94,14 +100,20 @@ FORMS: Mapping[TaskName, TaskForm] = {
         label_files={"topic_idx": "topic_dict.json"},
     ),
     # Source: https://github.com/kakaobrain/kor-nlu-datasets. Its column id counts within one
-    # genre, filename and year: it is no id of an example.
+    # genre, filename and year: it is no id of an example. The JSON is that of
+    # https://github.com/KLUE-benchmark/KLUE.
     "korsts": TaskForm(
         "regression",
+        example_id=("guid",),
         text_a=("sentence1",),
         text_b=("sentence2",),
-        label=("score",),
-        files={split: (f"sts-{split}.tsv",) for split in SPLITS},
+        label=("score", "labels.label"),
+        files={
+            split: (f"sts-{split}.tsv", f"klue-sts-v1.1_{split}.json", f"klue-sts-v1_{split}.json")
+            for split in SPLITS
+        },
         score_range=(0.0, 5.0),
+        threshold=3.0,  # KLUE's
     ),
     # Source: https://github.com/google-research-datasets/paws, issue 15 for the placeholder.
     "paws": TaskForm(
@@ -141,7 +153,11 @@ class ClassifierFlags(LabelFlags):
     text_pair_column: str | None = flag(
         None, help="With --task_name=tsv: column of the second text of a pair."
     )
-    label_column: str = flag("label", help="With --task_name=tsv: column of the label or number.")
+    label_column: str = flag(
+        "label",
+        help="With --task_name=tsv: column of the label or number. In JSON, a dot names a member "
+        "of an object, as in labels.label; so do the other columns.",
+    )
     id_column: str | None = flag(
         None,
         help="With --task_name=tsv: column of the id. Default: the line.",

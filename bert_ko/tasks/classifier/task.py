@@ -16,12 +16,19 @@ from bert_ko.modeling.heads import ClassHead, ScoreHead
 from bert_ko.progress import warn
 from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.classifier.classifier import Classifier, format_said
-from bert_ko.tasks.classifier.examples import Dataset, Example, read_dataset, read_texts
+from bert_ko.tasks.classifier.examples import (
+    Dataset,
+    Example,
+    plain_form,
+    read_dataset,
+    read_texts,
+)
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats, class_features
 from bert_ko.tasks.classifier.report import ReportData, render_report
 from bert_ko.tasks.classifier.scores import (
     ClassScores,
     RegressionScores,
+    binary_f1,
     class_weights,
     format_classes,
     score_classes,
@@ -34,6 +41,7 @@ from bert_ko.tasks.settings import Split, draw_examples, stored_labels, weights_
 from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles
 
+_MANY_LABELS = 20  # more of them than half of the examples are no classes
 _LEAST = 1e-30  # of a probability whose logarithm is taken
 
 
@@ -88,9 +96,13 @@ class ClassifierTask(LabelTask):
             if label not in self.labels
         ]  # fmt: skip
         if evaluation is not None and others:
+            first = others[0]
+            known = [one for one in self.labels if plain_form(one) == plain_form(first)]
+            alike = f" ({known[0]!r} is spelt otherwise)" if known else ""
+            what = f"{len(others):,} labels, such as" if len(others) > 1 else "the label"
             raise ValueError(
-                f"{evaluation.path}: the model does not know the labels {shown_list(others)}; it "
-                f"knows {shown_list(self.labels, 20)}."
+                f"{evaluation.label_places[first]}: the model does not know {what} "
+                f"{first!r}; it knows {shown_list(self.labels, 20)}{alike}."
             )
 
     def _refuse_other_kind(self, labels: Labels | None) -> None:
@@ -147,8 +159,12 @@ class ClassifierTask(LabelTask):
         """See LabelTask: scores, in percent, and the mean loss."""
         targets = texts.features.targets
         if self.config.is_regression:
-            values = score_values(targets.astype(np.float32), found[:, 0])
-            return values, {**values.summary(), "total": float(len(found))}
+            golds, predicted = targets.astype(np.float32), found[:, 0]
+            values = score_values(golds, predicted)
+            summary = values.summary()
+            if self.config.form.threshold is not None:
+                summary["binary_f1"] = binary_f1(golds, predicted, self.config.form.threshold)
+            return values, {**summary, "total": float(len(found))}
         scores = score_classes(targets.astype(np.int32), found.argmax(axis=1), self.labels)
         chosen = np.take_along_axis(found, targets[:, None].astype(np.int64), axis=1)
         loss = float(-np.log(np.maximum(chosen, _LEAST)).mean())
@@ -201,5 +217,10 @@ def _training_labels(train: Dataset) -> Labels:
         raise ValueError(
             f"{train.path}: a classifier needs at least two labels, found only "
             f"{shown_list(labels)}."
+        )
+    if len(labels) > max(_MANY_LABELS, len(train.examples) // 2):
+        warn(
+            f"{train.path}: {len(train.examples):,} examples have {len(labels):,} labels; is it "
+            "--label_column? Numbers are predicted with --task_type=regression"
         )
     return labels

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from bert_ko.tasks.classifier.examples import (
     read_texts,
     sort_labels,
 )
-from bert_ko.tasks.classifier.settings import FORMS, table_form
+from bert_ko.tasks.classifier.settings import FORMS, Kind, TaskName, table_form
 from bert_ko.tasks.labelling import find_file
 
 WriteFile = Callable[[str, str | bytes], str]
@@ -134,6 +135,111 @@ def test_read_dataset_korsts_score_out_of_range_is_counted_and_kept(
             f"{path}:3: 5.1 is not in 0..5; kept", f"{path}:4: -0.2 is not in 0..5; kept",
         ]
     }  # fmt: skip
+
+
+STS_ITEMS = [
+    {"guid": "sts-1", "source": "x", "sentence1": "비가 온다", "sentence2": "비가 내린다",
+     "labels": {"label": 4.2, "real-label": 4.23, "binary-label": 1}},
+    {"guid": "sts-2", "source": "x", "sentence1": "개가 뛴다", "sentence2": "산이 높다",
+     "labels": {"label": 0.0, "real-label": 0.0, "binary-label": 0}},
+]  # fmt: skip
+
+
+def test_read_dataset_korsts_reads_the_nested_labels_of_klue(write_file: WriteFile) -> None:
+    path = write_file("klue-sts-v1.1_dev.json", json.dumps(STS_ITEMS, ensure_ascii=False))
+    assert find_file(os.path.dirname(path), FORMS["korsts"].files["dev"], "dev") == path
+    assert read_dataset(path, FORMS["korsts"], needs_labels=True).examples == (
+        Example("sts-1", "비가 온다", "비가 내린다", None, 4.2),
+        Example("sts-2", "개가 뛴다", "산이 높다", None, 0.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "wanted"),
+    [
+        ("labels.label", "regression", [4.2, 0.0]),
+        ("labels.real-label", "regression", [4.23, 0.0]),
+        ("labels.binary-label", "classification", ["1", "0"]),
+    ],
+)
+def test_read_dataset_path_names_the_label(
+    column: str, kind: Kind, wanted: list[Any], write_file: WriteFile
+) -> None:
+    path = write_file("a.json", json.dumps(STS_ITEMS))
+    form = table_form(kind, "sentence1", "sentence2", column, "guid")
+    examples = read_dataset(path, form, needs_labels=True).examples
+    assert [e.score if kind == "regression" else e.label for e in examples] == wanted
+
+
+def test_read_dataset_column_of_objects_names_their_members(write_file: WriteFile) -> None:
+    path = write_file("a.json", json.dumps(STS_ITEMS))
+    for column, message in (
+        ("labels", r"a\.json: \[0\]\.labels must be a string or a number, got an object; its "
+                   r"members are 'labels\.label', 'labels\.real-label', .*: name one as the col"),
+        ("labels.x", r"a\.json: no column 'labels\.x' for the label; found 'guid', .*"
+                     r"'labels\.label', 'labels\.real-label', 'labels\.binary-label'\."),
+    ):  # fmt: skip
+        form = table_form("regression", "sentence1", "sentence2", column)
+        with pytest.raises(ValueError, match=message):
+            read_dataset(path, form, needs_labels=True)
+
+
+def test_read_dataset_klue_nli_is_a_table_of_its_columns(write_file: WriteFile) -> None:
+    items = [
+        {"guid": f"nli-{n}", "genre": "x", "premise": "비가 온다", "hypothesis": "해가 난다",
+         "gold_label": label, "author": label, "label2": "neutral"}
+        for n, label in enumerate(("contradiction", "neutral"))
+    ]  # fmt: skip
+    path = write_file("klue-nli-v1.1_dev.json", json.dumps(items))
+    form = table_form("classification", "premise", "hypothesis", "gold_label", "guid")
+    dataset = read_dataset(path, form, needs_labels=True)
+    assert dataset.label_counts() == {"contradiction": 1, "neutral": 1}
+    assert dataset.examples[0].texts == ("비가 온다", "해가 난다")
+
+
+@pytest.mark.parametrize("name", ["nsmc", "ynat", "paws"])
+def test_read_dataset_known_task_needs_no_ids(name: TaskName, write_file: WriteFile) -> None:
+    form = FORMS[name]
+    columns = (*form.text_a[:1], *form.text_b[:1], form.label[0])
+    path = write_file("a.tsv", "\t".join(columns) + "\n" + "\t".join("가" * len(columns)) + "\n")
+    assert [e.example_id for e in read_dataset(path, form, needs_labels=True).examples] == ["2"]
+
+
+def test_read_dataset_labels_that_are_almost_the_same_are_named(write_file: WriteFile) -> None:
+    path = write_file("a.tsv", "text\tlabel\n봄\t1\n눈\t1.0\n비\t긍정\n해\tTrue\n달\ttrue\n")
+    dataset = read_dataset(path, table_form(), needs_labels=True)
+    assert dataset.problems == {
+        "similar_labels": [
+            f"{path}:3: '1.0', but '1' before ({path}:2); they are two labels",
+            f"{path}:6: 'true', but 'True' before ({path}:5); they are two labels",
+        ]
+    }
+
+
+def test_read_dataset_names_of_columns_again_are_no_example(write_file: WriteFile) -> None:
+    path = write_file("a.csv", "text,label\n봄,1\ntext,label\n눈,0\n")
+    dataset = read_dataset(path, table_form(), needs_labels=True)
+    assert labels(dataset) == ["1", "0"]
+    assert dataset.problems == {
+        "repeated_header": [f"{path}:3 names the columns again and is skipped"]
+    }
+
+
+@pytest.mark.parametrize("label", ["NaN", "Infinity"])
+def test_read_dataset_label_that_is_no_number_is_refused(label: str, write_file: WriteFile) -> None:
+    path = write_file("a.jsonl", f'{{"text": "봄", "label": {label}}}\n')
+    with pytest.raises(ValueError, match=rf"a\.jsonl:1: {label} is no label \(column 'label'\)"):
+        read_dataset(path, table_form(), needs_labels=True)
+
+
+def test_read_dataset_table_without_names_says_what_its_first_line_has(
+    write_file: WriteFile,
+) -> None:
+    path = write_file("a.tsv", "봄이 온다\t1\n눈이 온다\t0\n")
+    with pytest.raises(
+        ValueError, match=r"no column 'label' .*; the first line has '봄이 온다', '1'"
+    ):
+        read_dataset(path, table_form(), needs_labels=True)
 
 
 def test_read_dataset_paws_untranslated_rows_are_left_out_and_counted(
@@ -260,7 +366,7 @@ def test_read_dataset_scores_of_json_are_numbers_or_text(write_file: WriteFile) 
 
 
 @pytest.mark.parametrize(
-    "score", ["NaN", "Infinity", "true", '"세 점"', '"nan"', "1e999", "9" * 400]
+    "score", ["NaN", "Infinity", "true", '"세 점"', '"nan"', "1e999", "9" * 400, '"1_0"', '"4,2"']
 )
 @pytest.mark.parametrize("needs_labels", [True, False])
 def test_read_dataset_score_that_is_no_number_is_refused(
@@ -295,7 +401,7 @@ def test_read_dataset_missing_columns_are_named_with_those_there_are(
     write_file: WriteFile,
 ) -> None:
     path = write_file("a.tsv", "번호\t글\t뜻\n1\t봄\t예\n")
-    there = "found '번호', '글', '뜻'. The task tsv takes any columns: --text_column, "
+    there = "the first line has '번호', '글', '뜻'. The task tsv takes any columns: --text_column, "
     for form, column in (
         (FORMS["nsmc"], "'label' for the label"),
         (FORMS["ynat"], "'label' or 'topic' or 'predefined_news_category' or 'topic_idx' for the"),

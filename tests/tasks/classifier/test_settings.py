@@ -164,7 +164,8 @@ def test_find_file_without_any_lists_the_names(tmp_path: Path) -> None:
     (tmp_path / "ratings_test.csv").touch()
     message = (
         f"--data_dir={tmp_path} has no file for dev; looked for ratings_dev.txt, "
-        "ratings_test.txt, each also with .gz, .bz2, .xz, .zst."
+        "ratings_test.txt, each also with .gz, .bz2, .xz, .zst; it has ratings_dev.txt, "
+        "ratings_test.csv."
     )
     with pytest.raises(FileNotFoundError) as caught:
         find_file(str(tmp_path), FORMS["nsmc"].files["dev"], "dev")
@@ -195,7 +196,7 @@ def test_find_file_remote_folder_is_searched() -> None:
     try:
         path = find_file("memory://classifier_forms", FORMS["korsts"].files["dev"], "dev")
         assert path == "memory://classifier_forms/sts-dev.tsv.gz"
-        with pytest.raises(FileNotFoundError, match=r"looked for sts-test\.tsv, each"):
+        with pytest.raises(FileNotFoundError, match=r"looked for sts-test\.tsv, klue-sts-"):
             find_file("memory://classifier_forms", FORMS["korsts"].files["test"], "test")
     finally:
         file_system.rm("/classifier_forms", recursive=True)

@@ -194,6 +194,45 @@ def test_evaluate_regression_literal_values(run: Path) -> None:
         task.evaluate(broken)
 
 
+def test_evaluate_korsts_has_the_f1_of_alike_pairs(run: Path) -> None:
+    items = [
+        {"sentence1": a, "sentence2": "숲", "labels": {"label": score}}
+        for a, score in (("나무", 3.0), ("나무 나무", 2.9), ("숲", 4.5))
+    ]
+    for split in ("train", "dev"):
+        path = run / f"klue-sts-v1.1_{split}.json"
+        path.write_text(json.dumps(items), encoding="utf-8")
+    task = make_task(run, do_train=True, do_eval=True, task_name="korsts")
+    assert task.evaluate(SCORING)["binary_f1"] == pytest.approx(80)
+
+
+@pytest.mark.parametrize(
+    ("dev", "message"),
+    [
+        ("나무\t10\n숲\t11\n", ":3: the model does not know the label '11'; it knows 9, 10."),
+        ("나무\t10.0\n", ":2: the model does not know the label '10.0'; it knows 9, 10 ('10' is "
+         "spelt otherwise)."),
+        ("나무\tx\n숲\ty\n", ":2: the model does not know 2 labels, such as 'x'"
+         "; it knows 9, 10."),
+    ],
+)  # fmt: skip
+def test_classifier_task_unknown_label_is_named_with_its_line(
+    dev: str, message: str, run: Path
+) -> None:
+    write(run, dev=dev)
+    with pytest.raises(ValueError) as error:
+        make_task(run, do_train=True, do_eval=True)
+    assert str(error.value) == f"{run}/dev.tsv{message}"
+
+
+def test_classifier_task_column_of_numbers_is_asked_about(run: Path, capsys: Captured) -> None:
+    write(run, train="".join(f"나무\t{n}\n" for n in range(30)))
+    make_task(run, do_train=True)
+    assert f"{run}/train.tsv: 30 examples have 30 labels; is it --label_column? " in (
+        capsys.readouterr().err
+    )
+
+
 def test_finish_evaluated_texts_are_written_and_reported(run: Path) -> None:
     folder = run / "run"
     task = make_task(run, do_eval=True)
