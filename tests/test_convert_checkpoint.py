@@ -3,6 +3,7 @@ and transformers.
 """
 
 import dataclasses
+import errno
 import json
 import re
 import subprocess
@@ -586,6 +587,44 @@ def test_convert_vocabulary_of_the_flag_is_the_models_if_it_has_none(
         f"vocab_size is {SIZE} in the configuration of {google}/bert_model.ckpt, but {SIZE + 1} in "
         f"the vocabulary ({larger}); set vocab_size in the config to that."
     )
+
+
+# What is interrupted
+
+
+@pytest.mark.parametrize("form", ["bert_ko", "huggingface", "tf1"])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyboardInterrupt(), "interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device"),
+    ],
+)
+def test_convert_interrupted_leaves_nothing_and_the_next_one_finishes(
+    form: str, error: BaseException, message: str, tmp_path: Path, convert: Convert,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def place(folder: str) -> Path:
+        to = tmp_path / folder / "to"
+        return to / "bert_model.ckpt" if form == "tf1" else to
+
+    def fail(*args: Any) -> None:
+        raise error
+
+    convert(place("whole"), flag_of(form))
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "write_json", fail)  # among the last things
+        ended = convert.command(flag_of(form), to=place("half"), from_=convert.model)
+        assert ended.err.strip().endswith(message)
+    assert list((tmp_path / "half").iterdir()) == []
+    killed = tmp_path / "half" / ".to.0123abcd.tmp"  # nobody could remove it
+    killed.mkdir()
+    (killed / "model.safetensors").write_bytes(b"half")
+    convert(place("half"), flag_of(form))
+    assert names_of(tmp_path / "half") == names_of(tmp_path / "whole")
+    for name in names_of(tmp_path / "whole"):
+        written = (tmp_path / "half" / name).read_bytes()
+        assert form == "tf1" or written == (tmp_path / "whole" / name).read_bytes()
 
 
 # What is refused

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from bert_ko.modeling.encoder import BERT
 from bert_ko.modeling.parameters import Arrays
+from bert_ko.tensor_files import FLOATS, as_float32
 from bert_ko.training.devices import without_noise
 
 _STEP = "global_step"
+_OBJECT = re.compile(r"/\.ATTRIBUTES/|^_CHECKPOINTABLE_OBJECT_GRAPH$")
 _STATE = re.compile(r"(^|/)(global_step|beta[12]_power|adam_[mv]|lamb_[mv]|Adam(_1)?)$")
 
 
@@ -19,19 +24,44 @@ def read_tensorflow(prefix: str) -> tuple[Arrays, int]:
     """Reads the variables of a model, float32 by Google's names, and its updates, 0 if unknown.
 
     Raises:
-        ValueError: TensorFlow is not installed, or the checkpoint is damaged.
+        ValueError: TensorFlow is not installed, or the checkpoint is damaged or of TensorFlow 2.
     """
     tf = _tensorflow(f"reading {prefix}")
-    try:
+    with _translated(tf, f"{prefix} can't be read; it is damaged or cut off"):
         reader = tf.train.load_checkpoint(prefix)
         shapes = reader.get_variable_to_shape_map()
-        names = sorted(name for name in shapes if not _STATE.search(name))
+    _refuse_objects(prefix, shapes)
+    names = sorted(name for name in shapes if not _STATE.search(name))
+    with _translated(tf, f"{prefix} can't be read; it is damaged or cut off"):
         arrays = {name: np.asarray(reader.get_tensor(name)) for name in names}
         step = int(reader.get_tensor(_STEP)) if _STEP in shapes else 0
-    except (tf.errors.OpError, ValueError) as error:
+    return {
+        name: as_float32(array, name, prefix)
+        for name, array in arrays.items()
+        if array.dtype.name in FLOATS
+    }, max(step, 0)
+
+
+def _refuse_objects(prefix: str, names: Iterable[str]) -> None:
+    """Raises: ValueError: variables have the names of objects, not their own."""
+    found = [name for name in names if _OBJECT.search(name)]
+    if found:
+        raise ValueError(
+            f"{prefix} is an object-based checkpoint of TensorFlow 2, with names like {found[0]}; "
+            f"what is read is a TF1 checkpoint, with names like {BERT.word_embeddings}, or a "
+            "Hugging Face folder."
+        )
+
+
+@contextlib.contextmanager
+def _translated(tf: Any, message: str) -> Iterator[None]:
+    """Turns what the reader and the writer raise into a ValueError of one line."""
+    kinds = (tf.errors.OpError, IndexError, RuntimeError, OSError, SystemError, ValueError)
+    try:
+        yield
+    except kinds as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{prefix} can't be read: {reason}") from None
-    return {k: v.astype(np.float32) for k, v in arrays.items() if v.dtype.kind == "f"}, step
+        raise ValueError(f"{message}: {reason[:200]}") from None
 
 
 def write_tensorflow(prefix: str, arrays: Arrays, step: int) -> None:
@@ -43,12 +73,12 @@ def write_tensorflow(prefix: str, arrays: Arrays, step: int) -> None:
         step: becomes global_step.
 
     Raises:
-        ValueError: TensorFlow is not installed.
+        ValueError: TensorFlow is not installed, or the files can't be written.
     """
     tf = _tensorflow(f"writing {prefix}")
     values = {**arrays, _STEP: np.int64(step)}
     names = sorted(values)
-    with without_noise():
+    with _translated(tf, f"{prefix} can't be written"), without_noise():
         tf.raw_ops.SaveV2(
             prefix=prefix,
             tensor_names=names,

@@ -318,11 +318,16 @@ def compare_vocab_size(
         )
 
 
-def copy_vocabulary(tokenizer: Tokenizer, folder: str) -> None:
+def copy_vocabulary(tokenizer: Tokenizer, folder: str, target: str | None = None) -> None:
     """Writes the files of a vocabulary beside a model, unless they are there already.
 
+    Args:
+        tokenizer: that has it.
+        folder: to write to.
+        target: the folder that they get to; None for the same.
+
     Raises:
-        ValueError: the folder has another vocabulary.
+        ValueError: the target has another vocabulary.
     """
     from bert_ko.tokenization.folder import write_folder
 
@@ -332,10 +337,10 @@ def copy_vocabulary(tokenizer: Tokenizer, folder: str) -> None:
         write_folder(temporary, pieces, tokenizer.config, model, tokenizer.user_dictionaries)
         contents = {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
     for name, content in contents.items():
-        path = Path(folder, name)
+        path = Path(target or folder, name)
         if path.exists() and path.read_bytes() != content:
             raise ValueError(
-                f"--vocab_file={tokenizer.source} is to be copied to {folder}, but {path} "
+                f"--vocab_file={tokenizer.source} is to be copied to {path.parent}, but {path} "
                 "differs; delete that, choose another --output_dir, or leave --vocab_file out."
             )
     for name, content in contents.items():

@@ -1,5 +1,7 @@
 """Google's TF1 checkpoints: what is read of one, and that TF1's own code reads what is written."""
 
+import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.google import read_tensorflow, write_tensorflow
 from tests.small_models import (
     STEP,
+    NumpyReader,
     arrays_of,
     assert_same_bits,
     install_tensorflow,
@@ -69,7 +72,43 @@ def test_read_tensorflow_damaged_is_one_line(tmp_path: Path) -> None:
     Path(f"{prefix}.index").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError) as error:
         read_tensorflow(prefix)
-    assert str(error.value) == f"{prefix} can't be read: no index"
+    damaged = f"{prefix} can't be read; it is damaged or cut off"
+    assert str(error.value) == f"{damaged}: no index"
+
+
+@pytest.mark.usefixtures("numpy_tensorflow")
+@pytest.mark.parametrize(
+    "name", ["model/w/.ATTRIBUTES/VARIABLE_VALUE", "_CHECKPOINTABLE_OBJECT_GRAPH"]
+)
+def test_read_tensorflow_checkpoint_of_objects_is_named(name: str, tmp_path: Path) -> None:
+    prefix = str(tmp_path / "bert_model.ckpt")
+    write_tensorflow(prefix, {name: np.ones(2, np.float32)}, STEP)
+    with pytest.raises(ValueError) as error:
+        read_tensorflow(prefix)
+    assert str(error.value) == (
+        f"{prefix} is an object-based checkpoint of TensorFlow 2, with names like {name}; what is "
+        f"read is a TF1 checkpoint, with names like {WORD_EMBEDDINGS}, or a Hugging Face folder."
+    )
+
+
+@pytest.mark.usefixtures("numpy_tensorflow")
+@pytest.mark.parametrize("kind", [IndexError, RuntimeError, OSError, ValueError])
+def test_write_and_read_tensorflow_errors_are_one_line(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise kind("No space left on device\n[[a node]]")
+
+    prefix = str(tmp_path / "bert_model.ckpt")
+    write_tensorflow(prefix, {}, STEP)
+    monkeypatch.setattr(NumpyReader, "get_tensor", fail)
+    message = f"{prefix} can't be read; it is damaged or cut off: No space left on device"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        read_tensorflow(prefix)
+    monkeypatch.setattr(sys.modules["tensorflow"].raw_ops, "SaveV2", fail)
+    message = f"{prefix} can't be written: No space left on device"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        write_tensorflow(prefix, {}, STEP)
 
 
 def test_tensorflow_not_installed_says_what_to_install(
@@ -173,5 +212,21 @@ def test_read_tensorflow_checkpoint_without_its_data_is_one_line(
     shutil.copy(f"{prefix}.index", tmp_path / "bert_model.ckpt.index")
     with pytest.raises(ValueError) as error:
         read_tensorflow(str(tmp_path / "bert_model.ckpt"))
-    assert str(error.value).startswith(f"{tmp_path}/bert_model.ckpt can't be read: ")
+    damaged = f"{tmp_path}/bert_model.ckpt can't be read; it is damaged or cut off: "
+    assert str(error.value).startswith(damaged)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [0, 1000])
+def test_read_tensorflow_checkpoint_cut_off_is_one_line(
+    size: int, prefix: str, tmp_path: Path
+) -> None:
+    for path in Path(prefix).parent.iterdir():
+        shutil.copy(path, tmp_path)
+    os.truncate(tmp_path / "bert_model.ckpt.data-00000-of-00001", size)
+    with pytest.raises(ValueError) as error:
+        read_tensorflow(str(tmp_path / "bert_model.ckpt"))
+    damaged = f"{tmp_path}/bert_model.ckpt can't be read; it is damaged or cut off: "
+    assert str(error.value).startswith(damaged)
     assert "\n" not in str(error.value)

@@ -454,5 +454,7 @@ def test_read_source_damaged_tf1_checkpoint_is_an_error(tf1_prefix: str, tmp_pat
         shutil.copy(path, tmp_path)
     index = tmp_path / "bert_model.ckpt.index"
     index.write_bytes(index.read_bytes()[:-50])
-    with pytest.raises(ValueError, match=rf"^--init_checkpoint: {tmp_path}\S+ can't be read: "):
+    with pytest.raises(
+        ValueError, match=rf"^--init_checkpoint: {tmp_path}\S+ can't be read; it is"
+    ):
         read_source(str(tmp_path / "bert_model.ckpt"))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.flags import flag
 from bert_ko.modeling.bert import WORD_EMBEDDINGS
 from bert_ko.progress import program_name
@@ -333,25 +332,18 @@ def test_copy_vocabulary_without_config_gets_one(vocab_folder: str, tmp_path: Pa
     assert load_tokenizer(str(tmp_path / "out")).fingerprint == tokenizer.fingerprint
 
 
-def test_copy_vocabulary_takes_user_dictionaries_along(tmp_path: Path) -> None:
-    # An empty dictionary is enough for copying; MeCab is asked to open none.
-    folder, out = tmp_path / "vocab", tmp_path / "out"
+def test_copy_vocabulary_takes_user_dictionaries_along(
+    vocab_folder: str, user_dictionary: str, tmp_path: Path
+) -> None:
+    folder, out = Path(shutil.copytree(vocab_folder, tmp_path / "vocab")), tmp_path / "out"
     out.mkdir()
-    source = tmp_path / "corpus.txt"
-    source.write_text("가나다 라마바 " * 100, encoding="utf-8")
-    run(
-        BuildVocabConfig(
-            input_file=(str(source),), output_dir=str(folder), vocab_size=120, num_workers=1,
-            tokenizer_type="wordpiece",
-        )
-    )  # fmt: skip
+    shutil.copy(user_dictionary, folder / "names.dic")
     config = json.loads((folder / "tokenizer_config.json").read_text())
     config["mecab_user_dictionary"] = ["names.dic"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    (folder / "names.dic").write_bytes(b"\0dictionary")
     tokenizer = load_tokenizer(str(folder))
     copy_vocabulary(tokenizer, str(out))
-    assert (out / "names.dic").read_bytes() == b"\0dictionary"
+    assert (out / "names.dic").read_bytes() == Path(user_dictionary).read_bytes()
     assert load_tokenizer(str(out)).fingerprint == tokenizer.fingerprint
 
 

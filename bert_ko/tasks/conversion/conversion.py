@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from bert_ko import files
+from bert_ko.folders import folder_writer
 from bert_ko.json_files import write_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
@@ -30,6 +31,7 @@ from bert_ko.modeling.heads import (
 )
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.tasks.conversion.model_card import model_card
+from bert_ko.temporary import remove_leftovers
 from bert_ko.tensor_files import load_arrays, save_arrays
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
@@ -54,11 +56,12 @@ from bert_ko.training.hugging_face import (
     to_hugging_face_config,
 )
 from bert_ko.training.initialization import Source, initialize, refuse_other_encoder
-from bert_ko.training.labels import LABELS_NAME, read_labels, write_labels
+from bert_ko.training.labels import LABELS_NAME, Labels, read_labels, write_labels
 from bert_ko.training.model_files import copy_vocabulary, remembered_flags
 
 Form = Literal["bert_ko", "tf1", "huggingface"]
 _FORMAT = 1
+_THEIR_CONFIG = "config.json"
 # Settings of a tokenizer that a new vocabulary can't change.
 _SETTINGS = ("tokenizer_type", "subword_prefix_unit", "do_lower_case")
 
@@ -82,7 +85,7 @@ class Conversion(NamedTuple):
 
 def form_of(path: str) -> Form | None:
     """The form of the model in a folder, if there is one."""
-    if os.path.isfile(os.path.join(path, "config.json")):
+    if os.path.isfile(os.path.join(path, _THEIR_CONFIG)):
         return "huggingface"
     is_ours = os.path.isfile(os.path.join(path, STATE_NAME)) or any(
         list_checkpoints(path, kind) for kind in get_args(Kind)
@@ -265,53 +268,68 @@ def optimizer_slots(source: Source, config: ModelConfig) -> Arrays:
 def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
     """Writes a model to a folder, or to the prefix of a TF1 checkpoint, which may have slots.
 
+    Its files appear when all of them are written, and none if the conversion is interrupted.
+
     Raises:
         ValueError: files of another model exist there, or the encoder has no such form.
     """
     if form == "huggingface":
         hugging_face_form(conversion.config)
-    folder = os.path.dirname(path) or "." if form == "tf1" else path
-    files.require_writable_folder(folder)
+    folder, name = os.path.split(path) if form == "tf1" else (path, "")
+    folder = folder or "."
+    is_there = os.path.lexists(folder)
+    files.require_writable_folder(folder if is_there else os.path.dirname(os.path.abspath(folder)))
+    labels = conversion.source.labels
+    if form == "huggingface" or not any(name in conversion.arrays for name in LABEL_VARIABLES):
+        labels = None
+    _refuse_other_files(conversion.config, labels, folder)
+    config_name = _THEIR_CONFIG if form == "huggingface" else CONFIG_NAME
+    with folder_writer(folder, f"{name}.index" if form == "tf1" else config_name) as temporary:
+        if form == "huggingface":
+            _write_hugging_face(conversion, temporary)
+            return
+        copy_vocabulary(conversion.tokenizer, temporary, folder)
+        if form == "tf1":
+            arrays = {**conversion.arrays, **slots}
+            write_tensorflow(os.path.join(temporary, name), arrays, conversion.source.step)
+        else:
+            _write_checkpoint(conversion, temporary)
+        if labels is not None:
+            write_labels(temporary, labels)
+        if not os.path.isfile(os.path.join(folder, CONFIG_NAME)):
+            write_json(os.path.join(temporary, CONFIG_NAME), conversion.config.to_dict())
+
+
+def _refuse_other_files(config: ModelConfig, labels: Labels | None, folder: str) -> None:
+    """Raises: ValueError: files of another model would be written over."""
     config_path = os.path.join(folder, CONFIG_NAME)
-    has_config = os.path.isfile(config_path)
-    if has_config and read_model_config(config_path) != conversion.config:
+    other = ""
+    if os.path.isfile(config_path) and read_model_config(config_path) != config:
+        other = config_path
+    elif labels is not None and read_labels(folder) not in (None, labels):
+        other = os.path.join(folder, LABELS_NAME)
+    if other:
         raise ValueError(
-            f"--to: {config_path} is of another model and would be overwritten; choose another "
-            "folder."
+            f"--to: {other} is of another model and would be overwritten; choose another folder."
         )
-    if form == "huggingface":
-        _write_hugging_face(conversion, folder)
-        return
-    has_labels = any(name in conversion.arrays for name in LABEL_VARIABLES)
-    labels = conversion.source.labels if has_labels else None
-    if labels is not None and read_labels(folder) not in (None, labels):
-        raise ValueError(
-            f"--to: {os.path.join(folder, LABELS_NAME)} is of another model and would be "
-            "overwritten; choose another folder."
-        )
+
+
+def _write_checkpoint(conversion: Conversion, folder: str) -> None:
     step = conversion.source.step
-    copy_vocabulary(conversion.tokenizer, folder)
-    if form == "tf1":
-        write_tensorflow(path, {**conversion.arrays, **slots}, step)
-    else:
-        state = {
-            "format": _FORMAT,
-            "step": step,
-            "tokenizer_fingerprint": conversion.tokenizer.fingerprint,
-            "converted_from": conversion.source.kind,
-            # The flags of its task: lengths, the CRF and the like.
-            "trained_with": {
-                name: value
-                for name, value in remembered_flags(conversion.source.path).items()
-                if not isinstance(value, (dict, list))
-            },
-        }
-        checkpoint = Checkpoint(conversion.arrays, {}, state)
-        save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
-    if labels is not None:
-        write_labels(folder, labels)
-    if not has_config:
-        write_json(config_path, conversion.config.to_dict())
+    state = {
+        "format": _FORMAT,
+        "step": step,
+        "tokenizer_fingerprint": conversion.tokenizer.fingerprint,
+        "converted_from": conversion.source.kind,
+        # The flags of its task: lengths, the CRF and the like.
+        "trained_with": {
+            name: value
+            for name, value in remembered_flags(conversion.source.path).items()
+            if not isinstance(value, (dict, list))
+        },
+    }
+    checkpoint = Checkpoint(conversion.arrays, {}, state)
+    save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
 
 
 def _write_hugging_face(conversion: Conversion, folder: str) -> None:
@@ -326,7 +344,7 @@ def _write_hugging_face(conversion: Conversion, folder: str) -> None:
     kind = architecture(conversion.config, conversion.arrays)
     card = model_card(kind, conversion.config, conversion.tokenizer, conversion.source.folder)
     files.write_atomic(os.path.join(folder, "README.md"), card)
-    write_json(os.path.join(folder, "config.json"), values)
+    write_json(os.path.join(folder, _THEIR_CONFIG), values)
 
 
 def refuse_existing(form: Form, path: str) -> None:
@@ -334,6 +352,7 @@ def refuse_existing(form: Form, path: str) -> None:
     if form == "tf1":
         exists = os.path.isfile(f"{path}.index")
     else:
+        remove_leftovers(path, os.path.basename(os.path.abspath(path)))
         exists = os.path.isdir(path) and bool(os.listdir(path))
     if exists:
         raise ValueError(f"--to: {path} exists; choose another place, or remove it.")
