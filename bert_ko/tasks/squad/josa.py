@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -52,7 +53,8 @@ def ending_key(stripped: Stripped) -> str:
     """The rule and the letters that were cut off; of a bracket the rule alone."""
     if stripped.rule == "bracket":
         return stripped.rule
-    return f"{stripped.rule} {''.join(c for c in stripped.removed if c.isalnum())}"
+    removed = unicodedata.normalize("NFC", stripped.removed)
+    return f"{stripped.rule} {''.join(c for c in removed if c.isalnum())}"
 
 
 def strip_answers(

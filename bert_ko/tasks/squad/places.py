@@ -84,10 +84,8 @@ def choose_unit(in_place: Sequence[Offset], misplaced: Sequence[Offset]) -> Unit
 
     Args:
         in_place: answers that are where their offset says in characters.
-        misplaced: the others.
+        misplaced: the others, at least one.
     """
-    if not misplaced:
-        return CHARACTERS
     sample = [*in_place[:_SAMPLE], *misplaced[:_SAMPLE]]
 
     def places(unit: Unit, answer: Offset) -> bool:

@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 
 from bert_ko.tasks.squad.examples import Span
-from bert_ko.tasks.squad.josa import JosaStripper
+from bert_ko.tasks.squad.josa import JosaStripper, ending_key
 from bert_ko.tasks.squad.josa_rules import Stripped
 
 
@@ -122,3 +122,8 @@ def test_strip_word_of_a_user_dictionary_stays_whole(
     own = JosaStripper([user_dictionary])
     assert cut(own, context, name).span.text == name
     assert cut(own, f"{context} 하늘가람의의 문", "하늘가람의의").span.text == name
+
+
+def test_ending_key_is_the_same_for_decomposed_text() -> None:
+    for removed in ("은.", unicodedata.normalize("NFD", "은.")):
+        assert ending_key(Stripped(Span("가", 0, 1), removed, "josa")) == "josa 은"

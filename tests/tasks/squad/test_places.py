@@ -77,7 +77,6 @@ def test_choose_unit_needs_more_than_one_answer_and_heeds_those_in_place() -> No
     in_bytes = [Offset(context, "나무", len(context[:place].encode())) for place in (4, 11)]
     assert choose_unit([], in_bytes).name == "UTF-8 bytes"
     assert choose_unit([], in_bytes[:1]) is CHARACTERS
-    assert choose_unit([], []) is CHARACTERS
     in_place = [Offset(context, "나무", place) for place in (4, 4, 11)]
     assert choose_unit(in_place, in_bytes) is CHARACTERS
     nowhere = [Offset(context, "나무", place) for place in (6, 13, 14)]
