@@ -225,8 +225,12 @@ def read_limited(path: str, limit: int = 64 << 20) -> bytes:
     return content
 
 
-def refuse_no_file(path: str) -> None:
+def refuse_no_file(path: str, or_open_pipe: bool = False) -> None:
     """Refuses a folder, pipe or device.
+
+    Args:
+        path: Local or remote, which is not checked.
+        or_open_pipe: Accept a pipe that is open already, as the shell's `<(...)` is.
 
     Raises:
         FileNotFoundError: There is nothing at this local path.
@@ -235,6 +239,9 @@ def refuse_no_file(path: str) -> None:
     if is_remote(path):
         return
     kind = stat.S_IFMT(os.stat(path).st_mode)
+    is_open = path == "/dev/stdin" or os.path.dirname(path) == "/dev/fd"
+    if kind == stat.S_IFIFO and is_open and or_open_pipe:
+        return
     if kind != stat.S_IFREG:
         raise ValueError(f"{path} is {_NO_FILES.get(kind, 'a device')}, not a file to read.")
 

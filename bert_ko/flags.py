@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, Ty
 
 from absl import flags
 
+from bert_ko.files import read_limited, refuse_no_file
 from bert_ko.interrupts import INTERRUPTED, interruptible
 from bert_ko.progress import program_name, running_as
 from bert_ko.streams import prepare_streams, print_error, silence
@@ -46,6 +47,7 @@ C = TypeVar("C", bound="DataclassInstance")
 
 REQUIRED: Final = object()
 
+_MAX_FLAGFILE = 1 << 20  # bytes
 _HELP_FLAGS = frozenset({"h", "help", "helpfull", "helpshort"})
 _HELP_WIDTH = 100
 
@@ -211,6 +213,7 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
     for spec in specs.values():
         if not spec.positional:  # the defaults stay with the dataclass
             spec.kind.define(name=spec.name, default=None, help=spec.help, flag_values=flag_values)
+    _check_flagfiles(argv)
     arguments = _parse_arguments(flag_values, specs, argv)
     values: dict[str, Any] = {}
     for name, spec in specs.items():
@@ -323,6 +326,17 @@ def _kind(hint: object) -> _Kind | None:
         define = functools.partial(flags.DEFINE_enum, enum_values=arguments)
         return _Kind("|".join(arguments), f"one of {', '.join(arguments)}", define)
     return _KINDS.get(hint)
+
+
+def _check_flagfiles(argv: Sequence[str]) -> None:
+    """Refuses what absl would read for ever, or into all of the memory."""
+    for argument, following in itertools.pairwise([*argv, ""]):
+        name, equals, value = argument.lstrip("-").partition("=")
+        path = value if equals else following
+        if name == "flagfile" and argument.startswith("-") and os.path.isfile(path):
+            read_limited(path, _MAX_FLAGFILE)
+        elif name == "flagfile" and argument.startswith("-") and os.path.exists(path):
+            refuse_no_file(path, or_open_pipe=True)
 
 
 def _parse_arguments(

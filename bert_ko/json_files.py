@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeVar
@@ -94,8 +93,7 @@ def load_json(
 
 def _read(path: str) -> bytearray:
     """Reads a whole file of data, unless it is a bomb that would fill the memory."""
-    if not _is_open_pipe(path):
-        files.refuse_no_file(path)
+    files.refuse_no_file(path, or_open_pipe=True)
     is_packed = not files.is_remote(path) and os.path.splitext(path)[1] in COMPRESSIONS
     most = max(_SMALL, _MAX_RATIO * files.size(path)) if is_packed else math.inf
     data = bytearray()
@@ -114,11 +112,6 @@ def _read(path: str) -> bytearray:
         del data
         raise ValueError(f"{path} is too large for the memory of this machine.") from None
     return data
-
-
-def _is_open_pipe(path: str) -> bool:
-    is_open = path == "/dev/stdin" or os.path.dirname(path) == "/dev/fd"
-    return is_open and stat.S_ISFIFO(os.stat(path).st_mode)
 
 
 def parse_json(

@@ -164,6 +164,19 @@ def test_parse_list_file_with_a_comma_in_its_name_is_one(
     assert both == ("a", "b")  # of two meanings, the documented one
 
 
+@pytest.mark.parametrize("form", [["--flagfile={}"], ["--flagfile", "{}"], ["-flagfile={}"]])
+def test_parse_flagfile_that_is_none_or_endless_is_refused(form: list[str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_bytes(b"#" * (1 << 20) + b"x")
+    for path, message in (
+        ("/dev/zero", "/dev/zero is a device, not a file to read"),
+        (str(tmp_path / "fifo"), "is a pipe"),
+        (str(tmp_path / "large"), "more than 1,048,576 bytes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse(Config, [part.format(path) for part in form])
+
+
 def test_parse_positional_takes_arguments_between_flags() -> None:
     config = parse(WordsConfig, ["책을", "--as_json", "빌린다", "--", "--x"])
     assert config == WordsConfig(words=("책을", "빌린다", "--x"), as_json=True)
