@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeVar
@@ -154,7 +155,7 @@ def _parse_lines(
 ) -> list[Any]:
     """Returns the values of JSON lines, none if the first line is no whole value."""
     values: list[Any] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(re.split("\r\n?|\n", text), start=1):
         if not line.strip():
             continue
         try:

@@ -105,6 +105,8 @@ class Dataset:
     @property
     def is_klue(self) -> bool:
         """Whether it is KLUE-MRC, which has scores of its own."""
+        if self.version.startswith("klue-mrc"):
+            return True
         return any(question.question_type is not None for _, question in self.questions())
 
     def golds(self) -> dict[str, list[str]]:

@@ -1,5 +1,7 @@
 """KLUE-MRC's scores: what its official script computes, properties, and a slow reference."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,4 +100,6 @@ def test_klue_values_are_means_of_all_and_of_each_type() -> None:
 
 def test_klue_values_of_other_datasets_are_none() -> None:
     data = dataset(a=None)
+    named = replace(data, version="klue-mrc-v1.1")
+    assert "klue_rouge_w" in klue_values(named, score_predictions(data.golds(), {}))
     assert klue_values(data, score_predictions(data.golds(), {"a": "언덕 위"})) == {}

@@ -65,12 +65,11 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("form", ["list", "lines", "crlf lines"])
-def test_read_predictions_records_are_read(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r"])  # none: a list
+def test_read_predictions_records_are_read(end: str, tmp_path: Path) -> None:
     path = tmp_path / "predictions.json"
-    end = "\r\n" if "crlf" in form else "\n"
-    lines = end.join(json.dumps(record, ensure_ascii=False) for record in RECORDS)
-    path.write_bytes((json.dumps(RECORDS) if form == "list" else lines + end).encode())
+    lines = "".join(json.dumps(record, ensure_ascii=False) + end for record in RECORDS)
+    path.write_bytes((lines if end else json.dumps(RECORDS)).encode())
     assert read_predictions(str(path)) == PredictionFile({"7": "산", "b": ""}, {}, 1)
 
 
