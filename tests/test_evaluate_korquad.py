@@ -206,9 +206,9 @@ def test_evaluate_problems_of_the_files_are_listed(tmp_path: Path, capsys: Print
         "no prediction has the id of a question: do the two files belong together?",
         "repeated in the predictions, the last one counts: 1",
         "dataset: unknown_version: 1 (the version '우리 것' is unknown; read as SQuAD's form)",
-        "dataset: answer_moved: 1 (q1)",
-        "dataset: repeated_id: 1 (q1)",
-        "dataset: no_answers: 1 (q2)",
+        "dataset: answer_moved: 1 (q1): not at answer_start, taken from the nearest place",
+        "dataset: repeated_id: 1 (q1): the first question of an id counts, the others are left out",
+        "dataset: no_answers: 1 (q2): neither trained on nor scored",
     ]:
         assert line in text.splitlines()
     problems = evaluate_json(capsys, dataset, str(path))["details"]["problems"]

@@ -238,7 +238,7 @@ def test_run_gold_answer_outside_the_context_is_counted_and_not_trained_on(
 ) -> None:
     path = write_questions(tmp_path / "bad.json", q4=NOWHERE)
     assert {*command.succeed(**both(path)).warnings} == {
-        f"{path}: answer_not_found: 1 (q4)",
+        f"{path}: answer_not_found: 1 (q4): not in the context, not trained on",
         f"{path}: 1 questions are not trained on",
     }
     problems = tmp_path / "run" / "dataset_problems.jsonl"

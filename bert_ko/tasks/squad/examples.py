@@ -14,18 +14,29 @@ from bert_ko.display import shown_list
 
 ProblemKind = Literal[
     "unknown_version",
-    "offset_unit",  # answer_start counts something else than characters
+    "offset_unit",
     "missing_id",
     "repeated_id",
     "empty_context",
     "empty_question",
-    "no_answers",  # in a question that should have some
+    "no_answers",
     "impossible_with_answers",
     "empty_answer",
-    "answer_moved",  # found, but not at its answer_start
-    "answer_in_other_form",  # found in another Unicode form, white space or width
+    "answer_moved",
+    "answer_in_other_form",
     "answer_not_found",
 ]
+# What becomes of the questions; the first two are of the whole file, and say it themselves.
+_CONSEQUENCES: dict[ProblemKind, str] = {
+    "missing_id": "named by their places, in the answers too",
+    "repeated_id": "the first question of an id counts, the others are left out",
+    "no_answers": "neither trained on nor scored",
+    "impossible_with_answers": "without an answer, as is_impossible says",
+    "empty_answer": "not trained on",
+    "answer_moved": "not at answer_start, taken from the nearest place",
+    "answer_in_other_form": "spelled otherwise in the context, where they were found",
+    "answer_not_found": "not in the context, not trained on",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +137,9 @@ class Dataset:
         return dict(Counter(problem.kind for problem in self.problems))
 
     def describe_problems(self) -> Iterator[tuple[str, list[Problem]]]:
-        """Yields a line for each kind of problem, and its problems: answer_moved: 2 (q1, q7)."""
+        """Yields a line for each kind of problem, and its problems: no_answers: 2 (q1, q7): ..."""
         for kind, count in self.problem_counts().items():
             found = [problem for problem in self.problems if problem.kind == kind]
             named = shown_list([problem.qas_id or problem.detail for problem in found])
-            yield f"{kind}: {count:,} ({named})", found
+            line = f"{kind}: {count:,} ({named})"
+            yield f"{line}: {_CONSEQUENCES[kind]}" if kind in _CONSEQUENCES else line, found

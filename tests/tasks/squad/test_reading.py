@@ -80,15 +80,16 @@ def test_read_questions_problems_are_named_and_verbose_has_all(
 ) -> None:
     golds: dict[str, str | None] = {"q1": "언덕", **{f"x{n}": "바다" for n in range(7)}}
     start = f"{WARNING} {questions(tmp_path, blanks, golds).path}: "
-    assert (
-        capsys.readouterr().err == f"{start}answer_not_found: 7 (x0, x1, x2, x3, x4 and 2 more)\n"
+    assert capsys.readouterr().err == (
+        f"{start}answer_not_found: 7 (x0, x1, x2, x3, x4 and 2 more): not in the context, not "
+        "trained on\n"
     )
     path = questions(tmp_path, blanks, {"q1": "바다", "q2": ""}, verbose_logging=True).path
     place = f"{path}: data[0].paragraphs[0].qas"
     assert capsys.readouterr().err.splitlines() == [
-        f"{start}answer_not_found: 1 (q1)",
+        f"{start}answer_not_found: 1 (q1): not in the context, not trained on",
         f"{start}{place}[0]: '바다' is not in the context",
-        f"{start}no_answers: 1 (q2)",
+        f"{start}no_answers: 1 (q2): neither trained on nor scored",
         f"{start}{place}[1] has no answers; it can't be scored",
     ]
 
