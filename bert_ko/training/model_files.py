@@ -193,7 +193,9 @@ class ModelFlags(TokenizerSettings, DeviceFlags):
         "(bert_model.ckpt), or a Hugging Face folder with safetensors."
     )
     bert_config_file: str | None = flag(
-        None, help="bert_config.json of the model. Default: as found beside the weights."
+        None,
+        help="bert_config.json of the model, or transformers' config.json. Default: as found "
+        "beside the weights.",
     )
     vocab_file: str | None = flag(
         None,

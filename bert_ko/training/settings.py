@@ -153,8 +153,8 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
 
     bert_config_file: str | None = flag(
         None,
-        help="bert_config.json of the model. Default: as found in --output_dir, or beside "
-        "--init_checkpoint.",
+        help="bert_config.json of the model, or config.json of transformers. Default: as found in "
+        "--output_dir, or beside --init_checkpoint.",
         affects_output=False,
     )
     output_dir: str = flag(
