@@ -62,6 +62,8 @@ UNITS = (
         _counting(lambda text: len(text.encode("utf-16-le", "surrogatepass")) // 2),
     ),
     Unit("UTF-8 bytes", _counting(lambda text: len(text.encode("utf-8", "surrogatepass")))),
+    Unit("CP949 bytes", _counting(lambda text: len(text.encode("cp949", "replace")))),
+    Unit("characters from 1", lambda context, offset: offset - 1),
     Unit("characters with CR LF as one", _counting(lambda text: len(text.replace("\r\n", "\n")))),
     Unit(
         "characters with each line end as CR LF",

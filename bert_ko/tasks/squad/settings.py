@@ -21,7 +21,7 @@ class SquadFlags(FineTuneFlags):
 
     train_file: str | None = flag(
         None,
-        help="Questions to train on, in SQuAD's form (KorQuAD 1.0, SQuAD 1.1 and 2.0).",
+        help="Questions to train on, in SQuAD's form (KorQuAD 1.0, KLUE-MRC, SQuAD 1.1 and 2.0).",
         affects_output=False,
     )
     predict_file: str | None = flag(
@@ -67,7 +67,9 @@ class SquadFlags(FineTuneFlags):
         "of --train_file.",
         affects_output=False,
     )
-    version_2_with_negative: bool = flag(False, help="Some questions have no answer (SQuAD 2.0).")
+    version_2_with_negative: bool = flag(
+        False, help="Some questions have no answer (KLUE-MRC, SQuAD 2.0)."
+    )
     null_score_diff_threshold: float = flag(
         0.0,
         help="Give no answer where its score is better than the best answer's by more than this.",

@@ -23,6 +23,7 @@ COUNTS: list[tuple[str, Callable[[str], int]]] = [
     ("composed characters (NFC)", lambda text: len(unicodedata.normalize("NFC", text))),
     ("decomposed characters (NFD)", lambda text: len(unicodedata.normalize("NFD", text))),
     ("UTF-16 units", lambda text: len(text.encode("utf-16-le")) // 2),
+    ("CP949 bytes", lambda text: len(text.encode("cp949", "replace"))),
     ("UTF-8 bytes", lambda text: len(text.encode())),
     ("characters with CR LF as one", lambda text: len(text) - text.count("\r\n")),
     ("characters with each line end as CR LF", lambda text: len(text) + text.count("\n")),

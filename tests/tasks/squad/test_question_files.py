@@ -536,6 +536,8 @@ def test_read_dataset_answer_in_another_form_is_found(
     ("unit", "encode"),
     [
         ("UTF-8 bytes", lambda text: len(text.encode())),
+        ("CP949 bytes", lambda text: len(text.encode("cp949", "replace"))),
+        ("characters from 1", lambda text: len(text) + 1),
         ("UTF-16 units", lambda text: len(text.encode("utf-16-le")) // 2),
         ("decomposed characters (NFD)", lambda text: len(decomposed(text))),
         ("characters with CR LF as one", lambda text: len(text.replace("\r\n", "\n"))),
@@ -546,7 +548,7 @@ def test_read_dataset_offsets_in_another_unit_are_named_and_converted(
     unit: str, encode: Callable[[str], int], tmp_path: Path
 ) -> None:
     end = "\r\n" if "as one" in unit else "\n"
-    context = f"\U0001f33e{end}{end}" + "책은 책장에 있고 책상에 없다. " * 3
+    context = "\U0001f33e" * 3 + 2 * end + "책은 책장에 있고 책상에 없다. " * 3
     places = [m.start() for m in re.finditer("책", context)]
     items = [question(f"q{p}", [("책", encode(context[:p]))]) for p in places]
     dataset = read(tmp_path, content(*items, context=context))
