@@ -334,7 +334,8 @@ def read_manifests(paths: Sequence[str]) -> list[ManifestShard]:
         values = read_manifest(beside)
         if values is None or not is_manifest(values):
             continue
-        _get(values, "shards", list, beside)
+        if not _get(values, "shards", list, beside):
+            raise ValueError(f"{beside}: shards must be a list of at least one, got an empty one.")
         manifests[beside] = Manifest.from_json(values, beside)
         for shard in manifests[beside].shards:
             sizes[beside, _location(shard.path, beside.rpartition("/")[0])] = shard.bytes

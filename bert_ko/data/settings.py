@@ -10,15 +10,22 @@ from bert_ko.data.features import FeatureNames, FeatureSpec, NextSentence, insta
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.flags import Flags, flag
 
+MAX_LENGTH = 1 << 20  # far above any use; more would be a slip or a damaged file
+
 
 @dataclass(frozen=True)
 class InstanceFlags(Flags):
     """Lengths, pairing, masking and names of pre-training instances."""
 
     max_seq_length: int = flag(
-        128, help="Pieces of a sequence, [CLS] and [SEP] included.", at_least=8
+        128,
+        help="Pieces of a sequence, [CLS] and [SEP] included.",
+        at_least=8,
+        at_most=MAX_LENGTH,
     )
-    max_predictions_per_seq: int = flag(20, help="Most masked pieces of a sequence.", at_least=1)
+    max_predictions_per_seq: int = flag(
+        20, help="Most masked pieces of a sequence.", at_least=1, at_most=MAX_LENGTH
+    )
     masked_lm_prob: float = flag(
         0.15, help="Share of the pieces of a sequence to mask, in (0, 1).", above=0, below=1
     )
@@ -27,7 +34,7 @@ class InstanceFlags(Flags):
         help="Share of documents cut into sequences of a random shorter length, in [0, 1].",
     )  # fmt: skip
     dupe_factor: int = flag(
-        10, at_least=1,
+        10, at_least=1, at_most=MAX_LENGTH,
         help="Copies of the corpus, each with other pairs and masks; dynamic masking makes one.",
     )  # fmt: skip
     random_seed: int = flag(
@@ -38,7 +45,10 @@ class InstanceFlags(Flags):
         "morpheme", help="What --do_whole_word_mask calls a word."
     )
     max_ngram_size: int = flag(
-        1, help="Longest run of words masked together; n has weight 1/n.", at_least=1
+        1,
+        help="Longest run of words masked together; n has weight 1/n.",
+        at_least=1,
+        at_most=MAX_LENGTH,
     )
     replace_unit: Literal["piece", "word"] = flag(
         "piece",

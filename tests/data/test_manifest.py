@@ -183,7 +183,9 @@ def test_manifest_of_dynamic_shards_needs_the_ids(name: str) -> None:
         (0.5, ("inputs", 0, "mtime_ns"), "inputs[0].mtime_ns must be an integer, got a number"),
         (None, ("shards", 0, "path"), "shards[0].path must be a string, got null"),
         (None, ("flags", "max_seq_length"), "--max_seq_length must be an integer, got null"),
-        (4, ("flags", "max_seq_length"), "--max_seq_length must be at least 8, got 4"),
+        (4, ("flags", "max_seq_length"), "--max_seq_length must be in [8, 1048576], got 4"),
+        (10**30, ("flags", "max_ngram_size"), "--max_ngram_size must be in [1, 1048576], got "
+         f"{10**30}"),
         (1, ("flags", "masked_lm_prob"), "--masked_lm_prob must be in (0, 1), got 1"),
         ("x", ("flags", "masking"), "--masking must be one of static, dynamic, got 'x'"),
     ],
@@ -267,6 +269,14 @@ def test_read_manifests_damaged_manifest_raises(damaged: str, tmp_path: Path) ->
     path = write_shard(tmp_path / "a")
     (tmp_path / "manifest.json").write_text(damaged)
     with pytest.raises(ValueError, match=r"manifest\.json.*(not JSON: |empty|must be an object)"):
+        read_manifests([path])
+
+
+@pytest.mark.parametrize("shards", [..., []])
+def test_read_manifests_without_shards_raises(shards: Any, tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a")
+    write_json(str(tmp_path / "manifest.json"), changed(COMPLETE, "shards", to=shards))
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/manifest\.json.* shards"):
         read_manifests([path])
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bert_ko.data.settings import MAX_LENGTH
 from bert_ko.flags import Flags, flag
 from bert_ko.training.settings import TrainFlags
 
@@ -30,6 +31,7 @@ class MaskingFlags(Flags):
         None,
         help="Longest run of words masked together. Default: as the shards were prepared.",
         at_least=1,
+        at_most=MAX_LENGTH,
     )
     replace_unit: Literal["piece", "word"] | None = flag(
         None, help="What the 80/10/10 % are drawn for. Default: as the shards were prepared."
@@ -55,7 +57,9 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
         affects_output=False,
     )
     max_seq_length: int = flag(128, help="Pieces of a sequence, as in the shards.", at_least=1)
-    max_predictions_per_seq: int = flag(20, help="Masked pieces of a sequence at most.", at_least=1)
+    max_predictions_per_seq: int = flag(
+        20, help="Masked pieces of a sequence at most.", at_least=1, at_most=MAX_LENGTH
+    )
     do_eval: bool = flag(
         False,
         help="Evaluate the last checkpoint, on --eval_input_file or else on --input_file.",

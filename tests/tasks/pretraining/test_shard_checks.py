@@ -258,7 +258,7 @@ def test_check_shards_shard_of_another_size_is_refused(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         ({"masked_lm_prob": 1.5}, "--masked_lm_prob must be in (0, 1), got 1.5."),
-        ({"max_ngram_size": 0}, "--max_ngram_size must be at least 1, got 0."),
+        ({"max_ngram_size": 0}, "--max_ngram_size must be in [1, 1048576], got 0."),
     ],
 )
 def test_masking_flags_out_of_bounds_are_refused(flags: Any, message: str) -> None:
