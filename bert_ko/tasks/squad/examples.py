@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bert_ko.display import shown_list
+from bert_ko.json_files import expect
 
 ProblemKind = Literal[
     "unknown_version",
@@ -37,6 +38,24 @@ _CONSEQUENCES: dict[ProblemKind, str] = {
     "answer_in_other_form": "spelled otherwise in the context, where they were found",
     "answer_not_found": "not in the context, not trained on",
 }
+
+
+ID_KEYS = ("id", "guid", "question_id", "qas_id", "qid")  # SQuAD's, KLUE's, AI-Hub's, others
+
+
+def find_id(value: dict[str, Any], place: str) -> str | None:
+    """The id of a question or an answer as a text; None if it has none.
+
+    Raises:
+        ValueError: it is neither a string nor an integer.
+    """
+    for key in ID_KEYS:
+        found = value.get(key)
+        if type(found) is int:
+            return str(found)
+        if found is not None:
+            return expect(found, str, f"{place}.{key}")
+    return None
 
 
 @dataclass(frozen=True, slots=True)

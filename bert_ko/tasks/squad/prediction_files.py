@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bert_ko.json_files import expect, kind_of, load_json, member, names
-from bert_ko.tasks.squad.examples import Dataset, Span
+from bert_ko.tasks.squad.examples import Dataset, Span, find_id
 from bert_ko.tasks.squad.places import find_answer
 
 _FORM = 'expected predictions, a JSON object of id to answer: {"id": "answer", ...}'
-_ID_KEYS = ("id", "guid", "qas_id")
 _TEXT_KEYS = ("prediction_text", "prediction", "answer", "text")
 
 
@@ -107,15 +106,14 @@ def _answers(value: Any, path: str) -> Iterator[tuple[str, Any, str]]:
 
 
 def _record(record: dict[str, Any], place: str) -> tuple[str, Any, str]:
-    id_key = next((key for key in _ID_KEYS if record.get(key) is not None), None)
-    text_key = _text_key(record)
-    if id_key is None or text_key is None:
+    qas_id, text_key = find_id(record, place), _text_key(record)
+    if qas_id is None or text_key is None:
         raise ValueError(f"{place}: id and prediction_text are wanted; found: {names(record)}.")
-    qas_id = record[id_key]
-    name = str(qas_id) if type(qas_id) is int else expect(qas_id, str, f"{place}.{id_key}")
     start = record.get("answer_start")
-    text = expect(record[text_key], str, f"{place}.{text_key}", f' (id {name!r}; no answer is "")')
-    return name, {"text": text, "answer_start": start}, place
+    text = expect(
+        record[text_key], str, f"{place}.{text_key}", f' (id {qas_id!r}; no answer is "")'
+    )
+    return qas_id, {"text": text, "answer_start": start}, place
 
 
 def _text_key(record: dict[str, Any]) -> str | None:
@@ -134,6 +132,8 @@ def _other_file(value: Any) -> str | None:
     if isinstance(value.get("data"), list):
         return "a dataset; the dataset comes first"
     kinds = {type(answer) for answer in value.values()}
+    if kinds == {list} and not _is_nbest(value):
+        return f"an object of lists ({names(value)})"
     if kinds == {list}:
         return (
             "a list for each id, as in nbest_predictions.json; predictions.json beside it has one "
@@ -142,3 +142,12 @@ def _other_file(value: Any) -> str | None:
     if kinds and kinds <= {int, float}:
         return "a number for each id, as in null_odds.json; predictions.json beside it has answers"
     return None
+
+
+def _is_nbest(value: dict[str, list[Any]]) -> bool:
+    """Whether all lists are of candidates with a text, and hold no ids."""
+    candidates = [candidate for found in value.values() for candidate in found]
+    return all(
+        isinstance(candidate, dict) and "text" in candidate and find_id(candidate, "") is None
+        for candidate in candidates
+    )

@@ -11,7 +11,15 @@ from itertools import groupby
 from typing import Any
 
 from bert_ko.json_files import expect, kind_of, load_json, member, names
-from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, ProblemKind, Question
+from bert_ko.tasks.squad.examples import (
+    Dataset,
+    Gold,
+    Paragraph,
+    Problem,
+    ProblemKind,
+    Question,
+    find_id,
+)
 from bert_ko.tasks.squad.places import (
     CHARACTERS,
     Offset,
@@ -23,7 +31,6 @@ from bert_ko.tasks.squad.places import (
 
 _FORM = 'SQuAD\'s form: {"version": ..., "data": [{"paragraphs": ...}]}'
 _KNOWN_VERSIONS = ("1.", "v1.", "2.0", "v2.0", "KorQuAD_v1.0", "TyDiQA-GoldP", "klue-mrc")
-_ID_KEYS = ("id", "guid", "question_id", "qas_id", "qid")  # SQuAD's, KLUE's, AI-Hub's, others
 _OTHER_ANSWERS = ("answer", "answer_text", "answer_start", "detected_answers")
 _QUESTION_TYPES = (1, 2, 3)  # of KLUE-MRC
 _MAX_DIGITS = 10  # of an offset
@@ -147,12 +154,9 @@ class _Reader:
 
     def _id(self, value: dict[str, Any], place: str) -> str:
         """The id as a text; its place for a question that has none."""
-        for key in _ID_KEYS:
-            found = value.get(key)
-            if type(found) is int:
-                return str(found)
-            if found is not None:
-                return expect(found, str, f"{place}.{key}")
+        qas_id = find_id(value, place)
+        if qas_id is not None:
+            return qas_id
         name = place.removeprefix(f"{self._path}: ")
         self._report("missing_id", name, f"{place} has no id; in the answers it is {name!r}")
         return name

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from bert_ko.json_files import format_json, kind_of
+from bert_ko.tasks.squad.examples import find_id
 from bert_ko.tasks.squad.reader import Reader
 from bert_ko.text_lines import read_lines, source_name
 
@@ -66,8 +67,9 @@ def _parse_json(line: str, number: int, place: str) -> Pair:
         if not (isinstance(text, str) and text.strip()):
             got = "nothing" if name not in value or isinstance(text, str) else kind_of(text)
             raise ValueError(f"{place}: {name} must be a text, got {got}.")
-    qas_id = value.get("id")
-    return Pair(str(number if qas_id is None else qas_id), value["question"], value["context"])
+    return Pair(
+        find_id(value, f"{place}: record") or str(number), value["question"], value["context"]
+    )
 
 
 def answer_file(reader: Reader, path: str, encoding: str | None = None) -> None:

@@ -33,6 +33,8 @@ def test_read_predictions_strings_and_objects_are_read(tmp_path: Path) -> None:
             "answer of 'a'.answer_start must be an integer, got a string.",
         ),
         ('{"a": "책"\n', ":2: not JSON: "),
+        ('{"predictions": [{"id": "a", "text": "책"}]}', "got an object of lists (predictions)."),
+        ('{"a": ["책"]}', "got an object of lists (a)."),
         ('{"a": 1.5, "b": -2}', "got a number for each id, as in null_odds.json"),
         ('{"a": "책", "b": 3}', "answer of 'b' must be a string, got an integer"),
         ('[{"id": "a", "answers": []}]', "[0]: id and prediction_text are wanted; found: id, ans"),

@@ -61,13 +61,13 @@ def test_read_pairs_json_ids_are_its_own_or_the_line(tmp_path: Path) -> None:
         f' {{"context": "{RIVER}", "question": "무엇인가?", "answer": "종이배"}}',
         "",
         f'{{"id": 7, "question": "누구인가?", "context": "첫째\\n\\t{RIVER}"}}',
-        f'{{"id": null, "question": "언제인가?", "context": "{RIVER}"}}',
+        f'{{"id": null, "guid": "mrc_1", "question": "언제인가?", "context": "{RIVER}"}}',
     ]
     assert read_pairs(write(tmp_path, "\r\n".join(lines))) == [
         Pair("ㄱ", "어디인가?", HILL),
         Pair("2", "무엇인가?", RIVER),
         Pair("7", "누구인가?", f"첫째\n\t{RIVER}"),
-        Pair("5", "언제인가?", RIVER),
+        Pair("mrc_1", "언제인가?", RIVER),
     ]
 
 
@@ -94,6 +94,10 @@ def test_read_pairs_line_without_both_names_the_line(line: str, tmp_path: Path) 
         ('{"question": "어디?"} {}', "not JSON: Extra data: line 1 column 21 (char 20)."),
         ("어디?\t도서관", "not JSON: Expecting value: line 1 column 1 (char 0)."),
         ("[1]", "expected a JSON object, got a list."),
+        (
+            '{"id": [1], "question": "어디?", "context": "강"}',
+            "record.id must be a string, got a list.",
+        ),
         ('{"data": []}', "this is a dataset; --predict_file takes it."),
         ("{}", "question must be a text, got nothing."),
         ('{"question": "", "context": "강"}', "question must be a text, got nothing."),
