@@ -150,7 +150,7 @@ def test_run_words_are_tagged_as_words(form: str, command: Command, tmp_path: Pa
     path = WRITERS[form](tmp_path / "words.txt")
     printed = command.succeed(**all_of(path)).out
     assert f"{path}: 20 sentences, 30 entities, a tag a word" in printed
-    assert ("; BIO tags, 42 rewritten, such as PS_B to B-PS\n" in printed) == (form == "naver")
+    assert ("; tags are BIO: 42 rewritten, such as PS_B as B-PS\n" in printed) == (form == "naver")
     found = read_records(tmp_path / "run" / "test_predictions.jsonl")
     assert [record["tags"] for record in found] == [words(line)[1] for line in TAGGED]
     assert found[0]["tagged"] == "<이보람:PS> 관장은 <솔내마을에서:LC> 산다."

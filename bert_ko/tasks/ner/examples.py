@@ -128,6 +128,10 @@ def _build(path: str, form: KnownFormat, blocks: Sequence[Block]) -> Dataset:
         problems.setdefault(kind, []).append(f"{path}:{line}: {what}")
 
     scheme, tags = _read_tags(path, form, blocks)
+    first_of: dict[str, str] = {}
+    for kind in dict.fromkeys(tag.kind for found in tags for tag in found):
+        if (other := first_of.setdefault(kind.casefold(), kind)) != kind:
+            problems.setdefault("similar_types", []).append(f"{path}: {kind!r} and {other!r}")
     sentences: list[Sentence] = []
     seen: set[str] = set()
     conversions = Counter[tuple[str, str]]()
@@ -145,7 +149,7 @@ def _build(path: str, form: KnownFormat, blocks: Sequence[Block]) -> Dataset:
             what = f"{row.tag} of {row.text!r} continues no entity; read as {tag}"
             report("ill_formed_tag", row.line, what)
         sentences.append(_sentence(name, block, converted))
-        conversions.update((row.tag, t) for row, t in zip(block.rows, converted, strict=True))
+        conversions.update(zip((row.tag for row in block.rows), converted, strict=True))
     if not sentences:
         raise ValueError(f"{path} has no sentence; expected tagged sentences.")
     changed = {pair: n for pair, n in conversions.items() if pair[1] not in (OUTSIDE, pair[0])}

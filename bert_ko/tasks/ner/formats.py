@@ -78,10 +78,10 @@ def detect(path: str, lines: Sequence[str]) -> KnownFormat:
     if all(map(_is_character, rows)):
         return "klue"
     columns = [split_columns(row) for row in rows]
-    if len(columns[0]) > 1 and any(is_tag(row[-1]) for row in columns):
-        return "conll"
-    if len(set(map(len, columns))) == 1 and any(is_tag(tag) for row in columns for tag in row[1:]):
-        return "conll"  # its tags are not in the last column
+    if len(columns[0]) > 1:
+        has_one_width = len(set(map(len, columns))) == 1  # else its last column has the tags
+        if any(is_tag(tag) for row in columns for tag in (row if has_one_width else row[-1:])):
+            return "conll"
     raise ValueError(
         f"{path}: can't tell the format from {rows[0][:60]!r}; expected KLUE's (## ID, then lines "
         "of CHARACTER, a tab and TAG), Naver's (SENTENCE, a tab and TAGS) or CoNLL's (lines of "
@@ -119,7 +119,7 @@ def _is_gap(line: str) -> bool:
     return len(columns) > 2 and set(columns[:-1]) == {_NO_MORPHEME}
 
 
-def _are_numbered(lines: Iterable[Line]) -> bool:
+def _are_numbered(lines: Sequence[Line]) -> bool:
     """Whether the rows of most sentences are numbered, as Naver's are."""
     found = []
     for group in islice(groups(lines), LOOKED_AT):
@@ -181,7 +181,7 @@ def _parse_naver_lines(path: str, lines: Iterable[Line]) -> Iterator[Block]:
         yield Block("", number, _words(words, tags, [number] * len(words)))
 
 
-def _parse_naver_rows(path: str, lines: Iterable[Line]) -> Iterator[Block]:
+def _parse_naver_rows(path: str, lines: Sequence[Line]) -> Iterator[Block]:
     for group in groups(lines):
         rows = [split_tabs(line) for _, line in group]
         for (number, line), columns in zip(group, rows, strict=True):
@@ -197,12 +197,12 @@ def _parse_naver_rows(path: str, lines: Iterable[Line]) -> Iterator[Block]:
 def _parse_rows(path: str, lines: Sequence[Line], header: Sequence[str]) -> Iterator[Block]:
     """Yields CoNLL's sentences, and KMOU's, whose morphemes have rows for the blanks between."""
     has_gaps = any(_is_gap(line) for _, line in lines)
-    width, token, tag = len(header), *named_columns(header)
-    for group in groups(lines):
+    width, (token, tag, sentence) = len(header), named_columns(header)
+    for group in groups(lines, sentence):
         if not width:
             width = len(split_columns(group[0][1]))
             token, tag = int(_are_numbered(lines)), width - 1
-            _check_last_column(path, lines)
+            _check_columns(path, lines, token)
         rows: list[Row] = []
         gap = " "
         for number, line in group:
@@ -221,10 +221,16 @@ def _parse_rows(path: str, lines: Sequence[Line], header: Sequence[str]) -> Iter
         yield Block("", group[0][0], rows)
 
 
-def _check_last_column(path: str, lines: Iterable[Line]) -> None:
-    """Refuses tags that stand in another column than the last, which then has no marks."""
+def _check_columns(path: str, lines: Sequence[Line], token: int) -> None:
+    """Refuses numbers as tokens, and tags that stand in another column than the last."""
     rows = [split_columns(line) for _, line in lines if line.strip()][:LOOKED_AT]
     width = min(map(len, rows))
+    has_sentences = any(len(group) > 1 for group in islice(groups(lines), LOOKED_AT))
+    if width > 2 and has_sentences and all(row[token].isdecimal() for row in rows):
+        raise ValueError(
+            f"{path}: the first column has numbers only, such as {rows[0][token]!r}; a first line "
+            "must name the columns then: sentence, word, tag."
+        )
     *others, last = ([row[index] for row in rows] for index in range(width))
     if all(map(is_tag, last)):
         return

@@ -12,11 +12,13 @@ Line = tuple[int, str]  # its number in the file, from 1
 
 DOCUMENT_START = "-DOCSTART-"
 LOOKED_AT = 200  # lines that decide about the form of a file
-# Names of columns, in lower case, letters alone, without a plural's s; the likelier token first.
+# Names of columns in lower case, letters and digits alone, without a plural's s; the likelier
+# first.
 _TOKEN_NAMES = (
     "word", "token", "form", "surface", "morpheme", "morph", "eojeol", "char", "character", "text",
     "sentence", "단어", "토큰", "형태소", "어절", "글자", "음절", "문자", "텍스트", "문장",
 )  # fmt: skip
+_SENTENCE_NAMES = ("sentenceid", "sentid", "sentenceno", "sentno", "sentence", "문장번호", "문장")
 _TAG_NAMES = (
     "ner", "ne", "nertag", "netag", "nerlabel", "nelabel", "entity", "entitytag", "namedentity",
     "개체명", "개체명태그", "개체", "tag", "label", "bio", "biotag", "iob", "iobtag", "target",
@@ -39,8 +41,16 @@ def split_words(text: str) -> list[str]:
     return [word for word in text.split(" ") if word]  # not split(): a word may have U+00A0
 
 
-def groups(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    """Yields the lines between empty ones."""
+def groups(lines: Sequence[Line], sentence: int | None = None) -> Iterator[list[Line]]:
+    """Yields the lines between empty ones.
+
+    Args:
+        lines: all of them.
+        sentence: the column that numbers the sentences, which it separates if no line is empty; an
+            empty number is the one above.
+    """
+    if sentence is not None and all(line.strip() for _, line in lines):
+        lines = list(_separated(lines, sentence))
     group: list[Line] = []
     for number, line in (*lines, (0, "")):
         is_end = not line.strip() or line.startswith(DOCUMENT_START)
@@ -51,19 +61,31 @@ def groups(lines: Iterable[Line]) -> Iterator[list[Line]]:
             group = []
 
 
+def _separated(lines: Iterable[Line], sentence: int) -> Iterator[Line]:
+    last = ""
+    for number, line in lines:
+        name = "".join(split_columns(line)[sentence : sentence + 1])
+        if name and last not in ("", name):
+            yield 0, ""
+        last = name or last
+        yield number, line
+
+
 def find_header(lines: Sequence[str]) -> list[str]:
     """Returns the names of the columns; none if the first line does not name them."""
-    plain = [line for line in lines if _is_plain(line)]
-    names = split_columns(plain[0]) if plain else []
-    if len(names) < 2:
+    plain = filter(_is_plain, lines)
+    names, second = split_columns(next(plain, "")), next(plain, None)
+    if len(names) < 2 or (second is not None and len(split_columns(second)) != len(names)):
         return []
-    last = names[-1]
-    if any(_letters(name) in _TAG_NAMES for name in names[1:]):
+    token, tag = _place(names, _TOKEN_NAMES), _place(names, _TAG_NAMES)
+    if tag is not None and (tag > 0 or token is not None):
         return names
-    if not any(_letters(name) in _TOKEN_NAMES for name in names) or is_tag(last):
+    if token is None or token == len(names) - 1 or is_tag(names[-1]):
         return []
-    others = (columns for line in plain[1:] if (columns := split_columns(line)) != names)
-    return [] if any(columns[-1] == last for columns in others) else names
+    others = (
+        columns for line in (second or "", *plain) if (columns := split_columns(line)) != names
+    )
+    return [] if any(columns[-1:] == names[-1:] for columns in others) else names
 
 
 def content_of(lines: Sequence[str]) -> list[Line]:
@@ -75,16 +97,18 @@ def content_of(lines: Sequence[str]) -> list[Line]:
     return [(number, line) for number, line in numbered if split_columns(line) != header]
 
 
-def named_columns(header: Sequence[str]) -> tuple[int, int]:
-    """Returns the places of the token and of its tag: by their names, else the first and the last.
+def named_columns(header: Sequence[str]) -> tuple[int, int, int | None]:
+    """Returns the places of the token, of its tag and of what numbers the sentences.
 
-    >>> named_columns(["id", "word", "pos", "tag"])
-    (1, 3)
+    Without such names, the first is the token and the last the tag; nothing numbers sentences.
+
+    >>> named_columns(["sentence", "word", "pos", "tag"])
+    (1, 3, 0)
     """
-    names = list(map(_letters, header))
-    token = next((names.index(name) for name in _TOKEN_NAMES if name in names), 0)
-    tag = next((names.index(name) for name in _TAG_NAMES if name in names), len(names) - 1)
-    return token, tag
+    token, tag = _place(header, _TOKEN_NAMES), _place(header, _TAG_NAMES)
+    token, tag = token or 0, len(header) - 1 if tag is None else tag
+    sentence = _place(header, _SENTENCE_NAMES)
+    return token, tag, None if sentence in (token, tag) else sentence
 
 
 def without_comments(lines: Sequence[Line]) -> list[Line]:
@@ -126,5 +150,7 @@ def _is_plain(line: str) -> bool:
     return bool(line.strip()) and not line.startswith(("#", DOCUMENT_START))
 
 
-def _letters(name: str) -> str:
-    return re.sub(r"[\W_\d]", "", name).casefold().removesuffix("s")
+def _place(header: Sequence[str], names: Sequence[str]) -> int | None:
+    """The column that has the first of some names."""
+    letters = [re.sub(r"[\W_]", "", name).casefold().removesuffix("s") for name in header]
+    return next((letters.index(name) for name in names if name in letters), None)

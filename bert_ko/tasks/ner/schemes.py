@@ -24,8 +24,10 @@ _MARKS = {
 }
 _SINGLE, _INSIDE, _LAST = frozenset("SUW"), frozenset("IM"), frozenset("EL")
 _MARK = "[BIESLUMW]"
-_MARK_FIRST = re.compile(rf"(?P<mark>{_MARK})[-_](?P<kind>\w\S*)")
-_MARK_LAST = re.compile(rf"(?P<kind>\w\S*?)[-_](?P<mark>{_MARK})")
+# Not a second tag after it, as in B-PS|B-LC, and not O.
+_KIND = rf"(?P<kind>(?!O[-_]?(?:{_MARK})?$|\S*[^\w-]{_MARK}[-_])\w[^\s|,;]*?)"
+_MARK_FIRST = re.compile(rf"(?P<mark>{_MARK})[-_]{_KIND}")
+_MARK_LAST = re.compile(rf"{_KIND}[-_](?P<mark>{_MARK})")
 _BARE = re.compile(r"[^\W\d_]\w+")
 
 Style = Literal["mark first", "mark last", "bare"]

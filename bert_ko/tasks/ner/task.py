@@ -67,7 +67,7 @@ class NerTask(LabelTask):
         if dataset.conversions:
             (old, new), *_ = dataset.conversions
             number = sum(dataset.conversions.values())
-            converted = f"; {dataset.scheme} tags, {number:,} rewritten, such as {old} to {new}"
+            converted = f"; tags are {dataset.scheme}: {number:,} rewritten, such as {old} as {new}"
         print(
             f"{path}: {len(dataset.sentences):,} sentences, {count:,} entities, "
             f"a tag a {dataset.unit}{converted}",

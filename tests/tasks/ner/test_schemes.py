@@ -90,6 +90,8 @@ def test_read_dataset_last_that_continues_nothing_is_counted(tmp_path: Path) -> 
         ("B-PS O B:PS", r":3: the tag 'B:PS' fits no scheme"),
         ("O O X-PS", r":3: the tag 'X-PS' fits no scheme"),
         ("O B- I-PS", r":2: the tag 'B-' fits no scheme"),
+        ("O B-PS|B-LC O", r":2: the tag 'B-PS\|B-LC' fits no scheme"),
+        ("O B-O O", r":2: the tag 'B-O' fits no scheme"),
         ("O 1 2", r":2: the tag '1' fits no scheme"),
         ("BPS IPS O", r":2: the tags 'BPS' and 'IPS' need a hyphen after the mark: B-PS, I-PS\."),
     ],
@@ -133,6 +135,34 @@ def test_read_dataset_header_says_which_columns_to_read(tmp_path: Path) -> None:
     content = "id\tword\tner\tpos\n7\t지우\tB-PS\tNNP\n8\t는\tO\tJX\n"
     dataset = read(tmp_path, content)
     assert (dataset.sentences[0].text, found(dataset)) == ("지우 는", [("PS", "지우")])
+
+
+@pytest.mark.parametrize("ids", [("1", "1", "2", "2"), ("Sentence: 1", "", "Sentence: 2", "")])
+def test_read_dataset_header_says_what_numbers_the_sentences(
+    ids: tuple[str, ...], tmp_path: Path
+) -> None:
+    lines = [f"{i}\t{row}" for i, row in zip(ids, ("한\tB-PS", "간다\tO") * 2, strict=True)]
+    dataset = read(tmp_path, "\n".join(["Sentence #\tWord\tTag", *lines]))
+    assert [sentence.text for sentence in dataset.sentences] == ["한 간다"] * 2
+
+
+def test_read_dataset_numbers_are_no_tokens(tmp_path: Path) -> None:
+    message = r"txt: the first column has numbers only, such as '1'; a first line must name the"
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "1\t한\tB-PS\n1\t간다\tO\n2\t숲\tO\n")
+
+
+@pytest.mark.parametrize("comment", ["// 문장1", "% 문장", ";; 하나"])
+def test_read_dataset_other_comments_are_named_with_their_line(
+    comment: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"txt: the tags '\w+' \(line 1\) and 'B-PS' \(line 2\)"):
+        read(tmp_path, f"{comment}\n한\tB-PS\n간다\tO\n")
+
+
+def test_read_dataset_types_that_are_almost_the_same_are_named(tmp_path: Path) -> None:
+    dataset = read(tmp_path, "한\tB-PS\n솔\tB-ps\n간다\tO\n")
+    assert dataset.problems == {"similar_types": [f"{dataset.path}: 'ps' and 'PS'"]}
 
 
 def test_read_dataset_word_that_is_a_name_of_columns_is_a_token(tmp_path: Path) -> None:
