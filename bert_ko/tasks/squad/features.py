@@ -283,7 +283,16 @@ def cached_features(
     """
     digest = hashlib.sha256()
     for paragraph in dataset.paragraphs:  # a piped file can't be read again
-        digest.update(repr(paragraph).encode("utf-8", "surrogatepass"))
+        asked = [
+            (
+                question.question,
+                question.is_impossible,
+                [(a.start, a.end) for a in question.answers],
+            )
+            for question in paragraph.questions
+        ]
+        text = f"{len(paragraph.context)} {paragraph.context} {asked}"
+        digest.update(text.encode("utf-8", "surrogatepass"))
     key = {"format": _FORMAT, "tokenizer": tokenizer.fingerprint, **asdict(config)}
     digest.update(json.dumps(key, sort_keys=True).encode())
     cache = os.path.join(folder, f"features-{digest.hexdigest()[:16]}.npz")
