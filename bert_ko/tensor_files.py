@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
+from bert_ko.content import HEAD_SIZE, describe
 
 Array = npt.NDArray[Any]
 
@@ -111,9 +112,20 @@ def load_tensors(path: str) -> dict[str, Array]:
     try:
         arrays: dict[str, Array] = load_file(path)
     except (SafetensorError, OSError) as error:
+        kind = describe(_head(path))
+        if kind not in (None, "binary data"):
+            raise ValueError(f"{path} is {kind}, not a safetensors file.") from None
         raise ValueError(f"{path} is damaged or not a safetensors file ({error}).") from None
     _compare_checksums(path, arrays)
     return arrays
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a file; none if it is missing or no file."""
+    if not os.path.isfile(path):
+        return b""
+    with open(path, "rb") as file:
+        return file.read(HEAD_SIZE)
 
 
 def _compare_checksums(path: str, arrays: Mapping[str, Array]) -> None:
@@ -137,11 +149,7 @@ def _compare_checksums(path: str, arrays: Mapping[str, Array]) -> None:
 
 def refuse_pointer(path: str) -> None:
     """Raises: ValueError: Git has put a few lines about the file in its place."""
-    if not os.path.isfile(path):
-        return
-    with open(path, "rb") as file:
-        is_pointer = file.read(len(_POINTER)) == _POINTER
-    if is_pointer:
+    if _head(path).startswith(_POINTER):
         raise ValueError(
             f"{path} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`."
         )

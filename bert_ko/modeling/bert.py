@@ -96,7 +96,8 @@ def from_hugging_face_config(values: Mapping[str, Any], source: str) -> BertConf
         for key, kept in _ONLY.items():
             value = values.get(key)
             if value and value != kept:
-                raise ValueError(f"{key} is {shown(value)}, but only {kept!r} is computed.")
+                usual = f"only {kept!r} is" if kept != {} else "models with it are not"
+                raise ValueError(f"{key} is {shown(value)}, but {usual} computed.")
         epsilon = values.get("layer_norm_eps", EPSILON)
         if type(epsilon) not in (int, float) or not 0 < epsilon <= 1e-9:
             raise ValueError(f"layer_norm_eps is {shown(epsilon)}, but BERT's is {EPSILON}.")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bert_ko import files
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import Encoder, config_from_hugging_face, encoder_of
@@ -45,7 +46,8 @@ def find_parts(folder: str) -> list[str]:
         ValueError: some of them are missing.
     """
     whole = os.path.join(folder, WHOLE_NAME)
-    if os.path.isfile(whole):
+    if os.path.exists(whole):
+        files.refuse_no_file(whole)
         return [whole]
     if os.path.islink(whole):
         raise ValueError(f"{whole} links to a file that is missing; download it again.")
@@ -65,7 +67,7 @@ def find_parts(folder: str) -> list[str]:
 
 def _weight_map(index: str) -> dict[str, str]:
     """By name of a tensor, its file; empty without an index."""
-    values = read_json(index)
+    values = read_json(index, advice=" Download it again.")
     if values is None:
         return {}
     found = values.get("weight_map")
@@ -101,7 +103,7 @@ def read_weights(folder: str, parts: list[str]) -> Weights:
         ValueError: it is another model, or the files do not belong together.
     """
     path = os.path.join(folder, CONFIG_NAME)
-    values = read_json(path)
+    values = read_json(path, advice=" Download it again.")
     if values is None:
         raise FileNotFoundError(f"{folder} has {parts[0]}, but no {CONFIG_NAME}.")
     config = config_from_hugging_face(values, path)
@@ -122,7 +124,7 @@ def read_weights(folder: str, parts: list[str]) -> Weights:
         if ours is None:
             continue
         if ours in arrays:
-            raise ValueError(f"{places[name]}: {name} is there twice, under an older name too.")
+            raise ValueError(f"{places[name]}: {name} is there twice, under another name too.")
         value = as_float32(tensors[name], name, places[name])
         arrays[ours] = value.T if is_transposed(ours) else value
     kept = {short: tensors[name] for short, name in theirs.items() if short in _TIED}

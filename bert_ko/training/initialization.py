@@ -98,8 +98,9 @@ def _read(path: str) -> Source:
     if os.path.isfile(path):
         refuse_other_format(path)
     if os.path.isfile(path) and name.endswith(".safetensors"):
-        if path in find_parts(folder):
-            return _read_folder(folder or ".")
+        folder = folder or "."
+        if name in map(os.path.basename, find_parts(folder)):
+            return _read_folder(folder)
         raise ValueError(f"{path}: give its folder, where {MODEL_NAME} holds the weights.")
     raise FileNotFoundError(
         f"nothing at {path}: no folder with safetensors and no TF1 checkpoint ({path}.index)."
@@ -202,8 +203,9 @@ def refuse_missing(specs: Mapping[str, ParameterSpec], source: Source, config_so
         )
     if missing:
         raise ValueError(
-            f"{_FLAG}: {source.path} lacks {some_of(missing)}, which the encoder has by "
-            f"{config_source}. Use the configuration of these weights, or whole weights."
+            f"{_FLAG}: {source.path} lacks {some_of(missing, 2)}, which the encoder has by "
+            f"{config_source}. Use the configuration of these weights (num_hidden_layers …), or "
+            "whole weights."
         )
 
 
@@ -212,8 +214,8 @@ def refuse_surplus(specs: Mapping[str, ParameterSpec], source: Source, config_so
     surplus = [name for name in source.arrays if _LAYER.match(name) and name not in specs]
     if surplus:
         raise ValueError(
-            f"{_FLAG}: {source.path} has {some_of(surplus)}, which the encoder lacks by "
-            f"{config_source}. Use the configuration of these weights."
+            f"{_FLAG}: {source.path} has {some_of(surplus, 2)}, which the encoder lacks by "
+            f"{config_source}. Use the configuration of these weights (num_hidden_layers …)."
         )
 
 
@@ -305,7 +307,7 @@ def _reason(name: str) -> str:
     return "of other heads" if is_head else "unknown"
 
 
-def some_of(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str], count: int = _SHOWN) -> str:
     """The first of some names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(names) - count
+    return ", ".join(names[:count]) + (f" and {more:,} more" if more > 0 else "")

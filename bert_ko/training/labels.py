@@ -25,7 +25,7 @@ def read_labels(folder: str) -> Labels | None:
     """Reads labels.json, or id2label of a Hugging Face config.json; None if there is neither.
 
     Raises:
-        ValueError: labels.json has no list of labels.
+        ValueError: labels.json has no list of labels, or id2label something else than names.
     """
     path = os.path.join(folder, LABELS_NAME)
     values = read_json(path)
@@ -38,6 +38,8 @@ def read_labels(folder: str) -> Labels | None:
     if not isinstance(id2label, dict):
         return None
     names = [id2label.get(str(number)) for number in range(len(id2label))]
+    if any(isinstance(name, (dict, list)) for name in names):
+        raise ValueError(f"{os.path.join(folder, 'config.json')}: id2label must name labels.")
     if None in names or names == list(map(made_up_label, range(len(names)))):
         return None
     return tuple(map(str, names))

@@ -89,13 +89,25 @@ def _varint(value: int) -> bytes:
 
 
 def read_metrics(path: str) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl; none if there is no file."""
+    """The records of metrics.jsonl; none if there is no file.
+
+    Raises:
+        ValueError: a line is no record; the last one may be cut off by a kill.
+    """
     records: list[dict[str, Any]] = []
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    break
+    if not os.path.exists(path):
+        return records
+    with open(path, "rb") as file:
+        lines = file.read().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict) and type(record.get("step")) is int:
+            records.append(record)
+        elif line is not lines[-1]:
+            raise ValueError(f"{path}:{number}: no record of metrics; delete that line.")
     return records

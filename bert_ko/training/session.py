@@ -32,6 +32,7 @@ from bert_ko.training.checkpoints import (
     find_weights,
     last_checkpoint,
     remove_unfinished,
+    require_state,
     save_checkpoint,
 )
 from bert_ko.training.devices import load_backend
@@ -398,7 +399,13 @@ def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progressi
 def _best_keeper(run: Run, metric: str, program: TrainProgram) -> Callable[[int, Metrics], None]:
     """A function of the step and its metrics that saves the weights if they are the best so far."""
     found = last_checkpoint(run.folder, "best")
-    best = found.state["metrics"][metric] if found else None
+    best = None
+    if found is not None:
+        require_state(found.path, found.state, ("metrics",))
+        if metric not in found.state["metrics"]:
+            place = os.path.join(found.path, STATE_NAME)
+            raise damaged(found.path, f"{place}: {metric} is missing in metrics.")
+        best = found.state["metrics"][metric]
 
     def keep(step: int, metrics: Metrics) -> None:
         nonlocal best

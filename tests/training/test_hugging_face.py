@@ -189,7 +189,7 @@ def test_config_from_hugging_face_what_is_missing_is_a_default_of_transformers()
         ({"add_cross_attention": True},
          "config.json: add_cross_attention is True, but only False is computed."),
         ({"pruned_heads": {"0": [1]}},
-         "config.json: pruned_heads is {'0': [1]}, but only {} is computed."),
+         "config.json: pruned_heads is {'0': [1]}, but models with it are not computed."),
         ({"architectures": 5}, "config.json: architectures must be a list of names, got 5."),
         ({"architectures": [5]}, "config.json: architectures must be a list of names, got [5]."),
         ({"architectures": ["RobertaModel"]},

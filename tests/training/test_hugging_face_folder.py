@@ -1,6 +1,7 @@
 """Folders of transformers: what is missing, untied or of another model is said."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,31 @@ def test_read_source_broken_link_and_other_safetensors_are_said(tmp_path: Path) 
     assert message in refusal(folder / "adapter_model.safetensors")
     (folder / "model.safetensors").symlink_to(folder / "blob")
     assert "model.safetensors links to a file that is missing; download it" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"<!DOCTYPE html><html>404</html>", "is an HTML page, not a safetensors file."),
+        (b"PK\x03\x04" + b"\0" * 60, "is a zip archive, not a safetensors file."),
+        (b"", "is damaged or not a safetensors file ("),
+    ],
+)
+def test_read_source_something_else_under_the_name_is_said(
+    content: bytes, part: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path, {})
+    (folder / "model.safetensors").write_bytes(content)
+    assert f"{folder}/model.safetensors {part}" in refusal(folder)
+
+
+def test_read_source_pipe_or_folder_instead_of_weights_is_said(tmp_path: Path) -> None:
+    folder = write(tmp_path, {})
+    os.mkfifo(folder / "model.safetensors")
+    assert "model.safetensors is a pipe, not a file to read." in refusal(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    assert "model.safetensors is a folder, not a file to read." in refusal(folder)
 
 
 # Names

@@ -94,3 +94,11 @@ def test_labels_beside_every_way_to_name_a_run(
     (run / "exported").mkdir()  # no checkpoint of the run
     assert labels_beside(str(run / "exported")) is None
     assert labels_beside(str(tmp_path / "nowhere" / "bert_model.ckpt")) is None
+
+
+@pytest.mark.parametrize("id2label", [{"0": ["책"]}, {"0": "책", "1": {"가": "나"}}])
+def test_read_labels_id2label_of_something_else_is_an_error(id2label: Any, tmp_path: Path) -> None:
+    write_config(tmp_path, id2label=id2label)
+    with pytest.raises(ValueError) as error:
+        read_labels(str(tmp_path))
+    assert str(error.value) == f"{tmp_path}/config.json: id2label must name labels."

@@ -57,6 +57,15 @@ def test_metrics_writer_record_is_on_the_disk_when_write_returns(tmp_path: Path)
             assert len(list(read_records(str(events)))) == 2 + step
 
 
+@pytest.mark.parametrize("line", ["[]", "{}", '{"step": null}', "x", "[" * 9999, '{"step": 1.5}'])
+def test_read_metrics_line_that_is_no_record_is_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1}}\n\n{line}\n{{"step": 2}}\n')
+    with pytest.raises(ValueError) as error:
+        read_metrics(str(path))
+    assert str(error.value) == f"{path}:3: no record of metrics; delete that line."
+
+
 def test_read_metrics_without_a_file_has_none(tmp_path: Path) -> None:
     assert read_metrics(str(tmp_path / "metrics.jsonl")) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -369,6 +370,18 @@ def test_run_session_best_weights_are_kept_and_used(
 
 
 # Without training
+
+
+def test_run_session_best_without_its_score_is_refused(folder: Path) -> None:
+    flags = {"output_dir": f"{folder}/best", "eval_every_steps": 3, "num_train_epochs": 1.0}
+    best = next(run(folder, **flags).glob("best-*"))
+    state = json.loads((best / "state.json").read_text())
+    shutil.rmtree(best.parent / "checkpoint-00000005")
+    for metrics, message in ((None, "metrics is missing"), ({}, "f1 is missing in metrics")):
+        changed = {k: v for k, v in state.items() if k not in ("crc32c", "metrics")}
+        changed |= {} if metrics is None else {"metrics": metrics}
+        (best / "state.json").write_text(json.dumps(changed))
+        assert refusal(folder, **flags).startswith(f"{best}/state.json: {message}. Delete")
 
 
 def test_run_session_predicts_with_best_then_last_then_named_weights(
