@@ -33,7 +33,9 @@ WITH_FRAMEWORKS = {
 LAZY_OPS = "bert_ko.modeling.ops"
 BACKENDS = ("bert_ko.training.jax_backend", "bert_ko.training.tensorflow_backend")
 # Its own modules, the one that registers it, and the one that says it is the default.
-OF_BERT = {f"bert_ko.modeling.{name}" for name in ("bert", "encoder", "config")}
+OF_BERT = {f"bert_ko.modeling.{name}" for name in ("bert", "encoder", "config")} | {
+    "bert_ko.tokenization.published",  # transformers names the parts of its tokenizers so
+}
 # Our class for transformers, which knows tokenizers by such names.
 BERT_TOKENIZERS = re.compile("Bert(Ko)?Tokenizer(Fast)?")
 SHEBANG = "#!/usr/bin/env python3"

@@ -262,7 +262,7 @@ def test_build_vocab_unwritable_folder_raises_before_the_work(
 def test_build_vocab_check_only_without_vocabulary_raises(
     tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
-    message = f"no {VOCAB_NAME} or {MODEL_NAME} in {tmp_path}"
+    message = f"or {MODEL_NAME} in {tmp_path}, which has nothing"
     assert message in error_of(tmp_path, "--check_only")
 
 

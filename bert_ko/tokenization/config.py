@@ -15,6 +15,7 @@ CONFIG_NAME = "tokenizer_config.json"
 HUGGING_FACE_KEY = "bert_ko"
 TokenizerType = Literal["mecab", "sentencepiece", "wordpiece"]
 PrefixUnit = Literal["eojeol", "morpheme"]
+_PUBLISHED_DEFAULTS = {"strip_accents": False, "tokenize_chinese_chars": True}
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,30 @@ class TokenizerConfig:
     additional_special_tokens: tuple[str, ...] = ()  # pieces kept whole
     mecab_dictionary: str | None = None  # that the vocabulary was made with; None without MeCab
     mecab_user_dictionary: tuple[str, ...] = ()  # paths, relative to the vocabulary's folder
+    # Of the normalization transformers alone.
+    strip_accents: bool = False  # decompose words, Hangul too, and remove marks
+    tokenize_chinese_chars: bool = True  # each is a word
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("tokenizer_type", get_args(TokenizerType)),
             ("subword_prefix_unit", get_args(PrefixUnit)),
-            ("normalization", ("nfc", "google")),
+            ("normalization", ("nfc", "google", "transformers")),
         ):
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
-        if not isinstance(self.do_lower_case, bool):
-            raise ValueError(f"do_lower_case must be true or false, got {self.do_lower_case!r}.")
+        for name in ("do_lower_case", *_PUBLISHED_DEFAULTS):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {value!r}.")
+            if self.normalization != "transformers" and value != _PUBLISHED_DEFAULTS.get(
+                name, value
+            ):
+                raise ValueError(f"{name}={value} needs the normalization transformers.")
+        if self.normalization == "transformers" and self.tokenizer_type != "wordpiece":
+            raise ValueError(
+                "the normalization transformers is for the tokenizer_type wordpiece alone."
+            )
         if not isinstance(self.mecab_dictionary, str | None):
             raise ValueError(f"mecab_dictionary must be a name, got {self.mecab_dictionary!r}.")
         if self.mecab_user_dictionary and self.tokenizer_type != "mecab":
@@ -51,7 +64,10 @@ class TokenizerConfig:
     def to_dict(self) -> dict[str, Any]:
         """The values of the file, which names user dictionaries by their file names."""
         names = tuple(map(os.path.basename, self.mecab_user_dictionary))
-        return dataclasses.asdict(dataclasses.replace(self, mecab_user_dictionary=names))
+        values = dataclasses.asdict(dataclasses.replace(self, mecab_user_dictionary=names))
+        # They are left out so that the fingerprints of other vocabularies stay as they were.
+        unused = [] if self.normalization == "transformers" else _PUBLISHED_DEFAULTS
+        return {name: value for name, value in values.items() if name not in unused}
 
     def to_json(self) -> str:
         """The text of the file."""
@@ -88,33 +104,3 @@ class TokenizerConfig:
 def to_json(values: Mapping[str, Any]) -> str:
     """A JSON file: sorted keys, one a line."""
     return json.dumps(values, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-
-
-def read_config(folder: str) -> TokenizerConfig | None:
-    """Reads the config of a vocabulary folder, ours or Hugging Face's.
-
-    Returns:
-        The config; None if there is no file, or one of another library that decides nothing.
-
-    Raises:
-        ValueError: the file is not a JSON object, has unknown keys or wrong values.
-    """
-    path = os.path.join(folder, CONFIG_NAME)
-    if not os.path.exists(path):
-        return None
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}.") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: must be a JSON object, got {type(values).__name__}.")
-    own = values.get(HUGGING_FACE_KEY)
-    if isinstance(own, dict) or "tokenizer_type" in values:
-        return TokenizerConfig.from_dict(own if isinstance(own, dict) else values, path)
-    # Hugging Face folders use the same file name; those of the first years name no class.
-    name = values.get("tokenizer_class", "BertTokenizer" if "do_lower_case" in values else "")
-    if not re.fullmatch("(Bert|Electra)Tokenizer(Fast)?", str(name)):
-        return None
-    is_uncased = bool(values.get("do_lower_case", True))
-    return TokenizerConfig("wordpiece", "morpheme", is_uncased, "google")

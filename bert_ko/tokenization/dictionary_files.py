@@ -199,8 +199,9 @@ def _lacking_after(
 def _ranges(firsts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """All numbers of many ranges, one after another."""
     lengths = ends - firsts
-    numbers = np.arange(lengths.sum(), dtype=np.int64)
-    return numbers + np.repeat(firsts - np.cumsum(lengths) + lengths, lengths)
+    shifts = np.repeat(firsts - np.cumsum(lengths) + lengths, lengths)
+    found: npt.NDArray[np.int64] = np.arange(len(shifts)) + shifts
+    return found
 
 
 def dictionaries_in(folder: str, names: Iterable[str]) -> list[str]:

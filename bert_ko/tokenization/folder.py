@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bert_ko import files
+from bert_ko.folders import folder_writer
+from bert_ko.json_files import read_json
 from bert_ko.shipped import find_shipped, shipped_names
-from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, TokenizerType, read_config
+from bert_ko.tokenization.config import (
+    CONFIG_NAME,
+    HUGGING_FACE_KEY,
+    TokenizerConfig,
+    TokenizerType,
+)
 from bert_ko.tokenization.dictionary_files import dictionaries_in
 from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.published import (
+    TOKENIZER_JSON,
+    Published,
+    RefusedTokenizerError,
+    read_pieces,
+    read_published,
+    refuse_other_case,
+)
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.vocabulary import Vocabulary
 
 VOCAB_NAME = "vocab.txt"
 MODEL_NAME = "spm.model"
@@ -24,8 +41,8 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     """Opens a vocabulary.
 
     Args:
-        vocab_file: vocab.txt, a .model, a folder that has one, or the name of a vocabulary that
-            comes with bert_ko.
+        vocab_file: vocab.txt, a .model, a folder that has one, also one of Hugging Face
+            transformers, or the name of a vocabulary that comes with bert_ko.
         flags: settings given by the user; None fields are not given.
 
     Raises:
@@ -33,44 +50,105 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
         ValueError: a bad vocabulary or config, or a flag that contradicts the config.
     """
     vocab_file = find_shipped(vocab_file)
+    if os.path.basename(vocab_file) == TOKENIZER_JSON and os.path.isfile(vocab_file):
+        vocab_file = os.path.dirname(vocab_file) or "."
     folder = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file) or "."
     given = {} if flags is None else flags.given_settings
     config = read_config(folder)
-    path = _find_vocabulary(vocab_file, config)
-    if config is None:
+    published = None if config else _read_published(folder, vocab_file, given)
+    settings = published.config if published else config
+    path = _find_vocabulary(vocab_file, settings)
+    if settings is None:
         kind = given.get("tokenizer_type", "sentencepiece" if path.endswith(".model") else "mecab")
         # Given paths are relative to the working folder; a config's are relative to its own folder.
-        dictionaries = tuple(map(os.path.abspath, given.get("mecab_user_dictionary", ())))
-        config = default_config(kind, {**given, "mecab_user_dictionary": dictionaries})
+        dictionaries = list(map(os.path.abspath, given.get("mecab_user_dictionary", ())))
+        settings = default_config(kind, {**given, "mecab_user_dictionary": tuple(dictionaries)})
     else:
-        _compare_settings(config, given, os.path.join(folder, CONFIG_NAME))
-    is_model = config.tokenizer_type == "sentencepiece"
+        _compare_settings(settings, given, os.path.join(folder, CONFIG_NAME))
+        dictionaries = dictionaries_in(folder, settings.mecab_user_dictionary)
+    is_model = settings.tokenizer_type == "sentencepiece"
     if is_model != path.endswith(".model"):
         raise ValueError(
-            f"--vocab_file: tokenizer_type={config.tokenizer_type} needs a "
+            f"--vocab_file: tokenizer_type={settings.tokenizer_type} needs a "
             f"{'.model file' if is_model else VOCAB_NAME}, got {path}."
         )
-    paths = dictionaries_in(folder, config.mecab_user_dictionary)
-    return Tokenizer.open(path, config, paths, vocab_file)
+    vocab = None
+    if published or os.path.basename(path) == TOKENIZER_JSON:
+        pieces = (published and published.pieces) or read_pieces(path)
+        vocab = Vocabulary([*pieces, *(published.added if published else ())], path)
+    return Tokenizer.open(path, settings, dictionaries, vocab_file, vocab)
+
+
+def _read_published(folder: str, vocab_file: str, given: Mapping[str, Any]) -> Published | None:
+    """What a folder of others says, unless the user says it or names a SentencePiece model."""
+    if vocab_file.endswith(".model") and os.path.isfile(vocab_file):
+        refuse_other_case(folder, vocab_file)
+        return None
+    listed = os.path.join(folder, VOCAB_NAME) if os.path.isdir(vocab_file) else vocab_file
+    try:
+        return read_published(folder, listed if os.path.isfile(listed) else None)
+    except RefusedTokenizerError as error:
+        if "tokenizer_type" in given:
+            return None
+        models = _models_in(folder)
+        advice = (
+            f", or --vocab_file={models[0]} for its SentencePiece model alone" if models else ""
+        )
+        raise ValueError(f"{error}{advice}.") from None
+
+
+def has_vocabulary(folder: str) -> bool:
+    """Whether a folder has a vocabulary of any form."""
+    names = (MODEL_NAME, VOCAB_NAME, TOKENIZER_JSON)
+    return any(os.path.isfile(os.path.join(folder, name)) for name in names) or bool(
+        _models_in(folder)
+    )
+
+
+def _models_in(folder: str) -> list[str]:
+    """SentencePiece models by any name: spiece.model, sentencepiece.bpe.model and others."""
+    return sorted(filter(os.path.isfile, glob.glob(os.path.join(glob.escape(folder), "*.model"))))
 
 
 def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
     # A model that an earlier vocabulary left in the folder is not used.
     may_be_model = config is None or config.tokenizer_type == "sentencepiece"
     if os.path.isdir(vocab_file):
-        for name in (MODEL_NAME, VOCAB_NAME) if may_be_model else (VOCAB_NAME,):
+        names = (MODEL_NAME, VOCAB_NAME) if may_be_model else (VOCAB_NAME, TOKENIZER_JSON)
+        for name in names:
             if os.path.isfile(path := os.path.join(vocab_file, name)):
                 return path
-        raise FileNotFoundError(f"--vocab_file: no {VOCAB_NAME} or {MODEL_NAME} in {vocab_file}.")
-    if not os.path.isfile(vocab_file):
-        names = ", ".join(shipped_names())
+        models = _models_in(vocab_file) if may_be_model else []
+        if len(models) == 1:
+            return models[0]
+        found = ", ".join(sorted(os.listdir(vocab_file))[:8]) or "nothing"
         raise FileNotFoundError(
-            f"--vocab_file: no such file: {vocab_file}. bert_ko comes with {names or 'none'}."
+            f"--vocab_file: no {VOCAB_NAME}, {TOKENIZER_JSON} or {MODEL_NAME} in {vocab_file}, "
+            f"which has {found}; name the file."
+        )
+    if not os.path.isfile(vocab_file):
+        shipped = ", ".join(shipped_names())
+        raise FileNotFoundError(
+            f"--vocab_file: no such file: {vocab_file}. bert_ko comes with {shipped or 'none'}."
         )
     # The vocab.txt beside a SentencePiece model is only a readable list of its pieces.
     beside = os.path.join(os.path.dirname(vocab_file), MODEL_NAME)
     is_list = may_be_model and os.path.basename(vocab_file) == VOCAB_NAME
     return beside if is_list and os.path.isfile(beside) else vocab_file
+
+
+def read_config(folder: str) -> TokenizerConfig | None:
+    """Reads our settings in a vocabulary folder; None if there are none.
+
+    Raises:
+        ValueError: the file is not a JSON object, has unknown keys or wrong values.
+    """
+    path = os.path.join(folder, CONFIG_NAME)
+    values = read_json(path, advice="") or {}
+    own = values.get(HUGGING_FACE_KEY)
+    if isinstance(own, dict):
+        return TokenizerConfig.from_dict(own, path)
+    return TokenizerConfig.from_dict(values, path) if "tokenizer_type" in values else None
 
 
 def default_config(tokenizer_type: TokenizerType, settings: Mapping[str, Any]) -> TokenizerConfig:
@@ -104,23 +182,26 @@ def write_folder(
     model: bytes | None = None,
     user_dictionaries: tuple[str, ...] = (),
 ) -> None:
-    """Writes a vocabulary folder, each file atomically.
+    """Writes a vocabulary folder, which is whole, the old one or without a vocabulary at any time.
 
     Args:
-        folder: made when missing.
+        folder: made when missing; other files in it stay.
         pieces: in the order of their ids.
         config: its user dictionaries are replaced.
         model: a serialised SentencePiece model.
         user_dictionaries: paths of files to copy into the folder.
     """
     files.require_writable_folder(folder)
-    contents: dict[str, str | bytes] = {
-        os.path.basename(path): Path(path).read_bytes() for path in user_dictionaries
-    }
+    contents = {os.path.basename(path): Path(path).read_bytes() for path in user_dictionaries}
+    if len(contents) < len(user_dictionaries):
+        names = ", ".join(user_dictionaries)
+        raise ValueError(f"--mecab_user_dictionary: two have the same name: {names}; rename one.")
     if model is not None:
         contents[MODEL_NAME] = model
-    contents[VOCAB_NAME] = "".join(f"{piece}\n" for piece in pieces)
+    contents[VOCAB_NAME] = "".join(f"{piece}\n" for piece in pieces).encode()
     config = dataclasses.replace(config, mecab_user_dictionary=user_dictionaries)
-    contents[CONFIG_NAME] = config.to_json()
-    for name, content in contents.items():
-        files.write_atomic(os.path.join(folder, name), content)
+    contents[CONFIG_NAME] = config.to_json().encode()
+    # The settings without pieces are refused, pieces without their settings would not be.
+    with folder_writer(folder, last=VOCAB_NAME if model is None else MODEL_NAME) as temporary:
+        for name, content in contents.items():
+            Path(temporary, name).write_bytes(content)

@@ -42,8 +42,9 @@ def write_hugging_face_tokenizer(
     Returns:
         Names of the files.
 
-    Differs: transformers' BertTokenizer leaves accents on lower-cased Latin letters, which
-        tokenizer_type=wordpiece removes: it can only do so by taking Hangul apart too.
+    Differs: for vocabularies of our own, transformers' BertTokenizer leaves accents on lower-cased
+        Latin letters, which tokenizer_type=wordpiece removes: it can only do so by taking Hangul
+        apart too.
     """
     contents = {VOCAB_NAME: "".join(f"{p}\n" for p in tokenizer.vocab.pieces).encode()}
     if tokenizer.model is not None:
@@ -99,6 +100,7 @@ def _tokenizer_config(config: TokenizerConfig, max_length: int) -> dict[str, Any
         # The second name would be a class over the tokenizers library; there is none.
         auto_map = {"AutoTokenizer": [f"{ADAPTER}.{_CLASS}", None]}
         return {**values, "tokenizer_class": _CLASS, "auto_map": auto_map}
-    splitting = {"strip_accents": False, "tokenize_chinese_chars": True}
+    names = ("strip_accents", "tokenize_chinese_chars")  # False and True but for published ones
+    splitting = {name: getattr(config, name) for name in names}
     own = {"tokenizer_class": "BertTokenizer", "do_lower_case": config.do_lower_case}
     return {**values, **own, **splitting}

@@ -1,17 +1,20 @@
 """Cleaning and Unicode normalisation, with offsets back into the original string.
 
-Two rules exist. ``MECAB`` turns white space of every kind into a blank, removes control and format
-characters and lone surrogates, and composes (NFC). ``GOOGLE`` is what Google's BasicTokenizer
-does to characters, so that published vocabularies meet the text they were made for; it composes
-nothing but Hangul jamo.
+Three rules exist. ``MECAB`` turns white space of every kind into a blank, removes control and
+format characters and lone surrogates, and composes (NFC). ``GOOGLE`` is what Google's
+BasicTokenizer does to characters, but composes Hangul jamo. ``TRANSFORMERS`` is what its
+BertTokenizer does to them, so that published vocabularies meet the text they were made for.
 """
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 # Format characters (category Cf) up to Unicode 16; a test compares them with unicodedata.
 _FORMAT = (
@@ -20,6 +23,7 @@ _FORMAT = (
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
 )
 _SURROGATE = "\ud800-\udfff"
+_PRIVATE = "\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd"
 _SPACE_SEPARATOR = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"  # category Zs without the blank
 _LINE_SEPARATOR = "\u2028\u2029"
 # Letters by category that are drawn as nothing: blanks in Korean web text.
@@ -48,12 +52,15 @@ class CharacterRule:
     removed: re.Pattern[str]
     blank: re.Pattern[str]  # all but the blank itself
     changed: re.Pattern[str]  # both, to see quickly that a text needs nothing
-    composes_all: bool  # NFC, else only runs of conjoining jamo
+    composes: Literal["all", "jamo", "nothing"]  # NFC; in runs of conjoining jamo; never
+    removes_marks: bool = False
 
     def compose(self, text: str) -> str:
         """Returns the text in composed form, without offsets."""
-        if self.composes_all:
+        if self.composes == "all":
             return unicodedata.normalize("NFC", text)
+        if self.composes == "nothing":
+            return text
         return _JAMO_RUN.sub(lambda run: unicodedata.normalize("NFC", run[0]), text)
 
     def clean(self, text: str) -> str:
@@ -66,7 +73,9 @@ class CharacterRule:
         r"""Splits a text at ``\n`` alone, and cleans and strips the lines."""
         # All that is removed or blanked is unprintable to Python, save these; isprintable is five
         # times faster than the pattern.
-        has_printable = any(char in text for char in _PRINTABLE_CHANGED)
+        has_printable = any(char in text for char in _PRINTABLE_CHANGED) or (
+            self.removes_marks and self.changed.search(text) is not None
+        )
         is_composed = self.compose(text) == text
         is_clean = is_composed and not has_printable
         return [
@@ -75,13 +84,15 @@ class CharacterRule:
         ]
 
 
-def _rule(name: str, removed: str, blank: str, composes_all: bool) -> CharacterRule:
+def _rule(
+    name: str, removed: str, blank: str, composes: Literal["all", "jamo", "nothing"]
+) -> CharacterRule:
     return CharacterRule(
         name,
         re.compile(f"[{removed}]+"),
         re.compile(f"[{blank}]"),
         re.compile(f"[{removed}{blank}]"),
-        composes_all,
+        composes,
     )
 
 
@@ -89,15 +100,33 @@ MECAB = _rule(
     "nfc",
     removed=_CONTROL + _FORMAT + _SURROGATE + "\ufffd",
     blank=_CONTROL_SPACE + _SPACE_SEPARATOR + _LINE_SEPARATOR + _HANGUL_FILLER,
-    composes_all=True,
+    composes="all",
 )
 GOOGLE = _rule(
     "google",
     removed=_CONTROL + "\x0b\x0c\x1c-\x1f\x85" + _FORMAT + _SURROGATE + "\ufffd",
     blank="\t\n\r" + _SPACE_SEPARATOR + _LINE_SEPARATOR,
-    composes_all=False,
+    composes="jamo",
 )
-RULES = {rule.name: rule for rule in (MECAB, GOOGLE)}
+TRANSFORMERS = _rule(
+    "transformers",
+    removed=_CONTROL + "\x0b\x0c\x1c-\x1f\x85" + _FORMAT + _SURROGATE + _PRIVATE + "\ufffd",
+    blank="\t\n\r" + _SPACE_SEPARATOR + _LINE_SEPARATOR,
+    composes="nothing",
+)
+RULES = {rule.name: rule for rule in (MECAB, GOOGLE, TRANSFORMERS)}
+
+
+@functools.cache
+def without_marks(rule: CharacterRule) -> CharacterRule:
+    """The rule that also removes characters that are marks alone (category Mn)."""
+    characters = map(chr, range(0x300, sys.maxunicode + 1))
+    marks = "".join([char for char in characters if unicodedata.category(char) == "Mn"])
+    removed, changed = (
+        re.compile(f"{pattern.pattern.rstrip('+')[:-1]}{marks}]{'+' * (pattern is rule.removed)}")
+        for pattern in (rule.removed, rule.changed)
+    )
+    return replace(rule, removed=removed, changed=changed, removes_marks=True)
 
 
 @dataclass(frozen=True)
@@ -190,3 +219,21 @@ def _without_accents(char: str) -> str:
     decomposed = unicodedata.normalize("NFD", char)
     # The one letter that lower-casing would lengthen is still a capital here: U+0130.
     return "".join([c for c in decomposed if unicodedata.category(c) != "Mn"]).lower()
+
+
+def fold_word(word: str, strips_accents: bool, lowers: bool) -> str:
+    """Changes a word as transformers' BertNormalizer does.
+
+    Args:
+        word: without white space.
+        strips_accents: decompose (NFD, Hangul syllables too) and remove marks.
+        lowers: lower-case each character on its own.
+
+    >>> fold_word("\u0130É각", True, True)
+    'ie\u1100\u1161\u11a8'
+    """
+    if strips_accents and not word.isascii():
+        decomposed = unicodedata.normalize("NFD", word)
+        word = "".join([char for char in decomposed if unicodedata.category(char) != "Mn"])
+    # Python's one rule about the characters around is the sigma at the end of a word.
+    return word.replace("Σ", "σ").lower() if lowers else word

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,8 @@ def unreachable_pieces(tokenizer: Tokenizer) -> list[str]:
             _is_changed(text, tokenizer)
             or (tokenizer.has_morphemes and mecab.is_split(text, continues))
             or (
-                not tokenizer.has_morphemes and _is_split_by_google(text, continues and by_morpheme)
+                not tokenizer.has_morphemes
+                and _is_split_by_google(text, continues and by_morpheme, tokenizer)
             )
         ):
             found.append(piece)
@@ -62,18 +63,21 @@ def _is_changed(text: str, tokenizer: Tokenizer) -> bool:
     rule, lowers = tokenizer.rule, tokenizer.config.do_lower_case
     if rule.changed.search(text):
         return True
+    if rule.composes == "nothing":
+        return tokenizer.fold(text) != text
     if lowers and tokenizer.config.tokenizer_type == "wordpiece":
         return strip_accents(NormalizedText(text)).text != text
     if lowers and any(len(low := char.lower()) == 1 and low != char for char in text):
         return True
     # Lower-casing comes after composition and may decompose: only caseless text stays composed.
     is_stable = not lowers or text.upper() == text.lower() == text
-    return rule.composes_all and is_stable and rule.compose(text) != text
+    return rule.composes == "all" and is_stable and rule.compose(text) != text
 
 
-def _is_split_by_google(text: str, is_inside: bool) -> bool:
+def _is_split_by_google(text: str, is_inside: bool, tokenizer: Tokenizer) -> bool:
     """Whether BasicTokenizer's words keep a text from being found, or from being inside one."""
-    return len(basic_parts(text)) > 1 or (is_inside and len(basic_parts(f"{text}a")) > 1)
+    split = partial(basic_parts, splits_chinese=tokenizer.config.tokenize_chinese_chars)
+    return len(split(text)) > 1 or (is_inside and len(split(f"{text}a")) > 1)
 
 
 class _MecabSplits:

@@ -6,8 +6,11 @@ import copy
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
@@ -16,12 +19,20 @@ from bert_ko.tokenization.morphemes import MecabSegmenter, Morpheme, check_dicti
 from bert_ko.tokenization.normalization import (
     RULES,
     NormalizedText,
+    fold_word,
     lower_keeping_length,
     normalize,
     strip_accents,
+    without_marks,
 )
 from bert_ko.tokenization.vocabulary import BLANK, Piece, SentencePieceModel, Vocabulary
-from bert_ko.tokenization.wordpiece import WordPiece, basic_parts, without_prefix
+from bert_ko.tokenization.wordpiece import (
+    MAX_CHARS_PER_PUBLISHED_WORD,
+    MAX_CHARS_PER_WORD,
+    WordPiece,
+    basic_parts,
+    without_prefix,
+)
 
 # The part of speech of a token that is kept whole; mecab-ko-dic has no such tag.
 KEPT_TOKEN_POS = "KEPT"
@@ -79,28 +90,46 @@ class Tokenizer:
         self.vocab, self.config, self.fingerprint, self.model = vocab, config, fingerprint, model
         self.user_dictionaries = tuple(map(os.path.abspath, user_dictionaries))
         self.source = source
-        self.rule = RULES[config.normalization]
+        rule = RULES[config.normalization]
+        self.rule = without_marks(rule) if config.strip_accents else rule
         missing = [token for token in config.additional_special_tokens if token not in vocab]
         if missing:
             raise ValueError(
                 f"--additional_special_tokens: {', '.join(missing)} not in the vocabulary; build "
                 "it with them, or write them over [unusedN] lines of vocab.txt."
             )
-        self._strips_accents = config.tokenizer_type == "wordpiece" and config.do_lower_case
-        self._lowers_words = config.do_lower_case and not self._strips_accents
+        # The words of published vocabularies change as transformers has it, each on its own.
+        self._is_published = config.normalization == "transformers"
+        is_basic = config.tokenizer_type == "wordpiece" and not self._is_published
+        self._strips_accents = is_basic and config.do_lower_case
         self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
         self._mecab = None
         if config.tokenizer_type == "mecab":
             self._mecab = MecabSegmenter(self.user_dictionaries)
-        self._split = self._mecab.parts if self._mecab else basic_parts
-        self._wordpiece = WordPiece(vocab)
+        self._split: Callable[[str], list[str]] = self._mecab.parts if self._mecab else basic_parts
+        if not config.tokenize_chinese_chars:
+            self._split = partial(basic_parts, splits_chinese=False)
+        limit = MAX_CHARS_PER_PUBLISHED_WORD if self._is_published else MAX_CHARS_PER_WORD
+        self._wordpiece = WordPiece(vocab, limit)
         self._keep(config.additional_special_tokens)
 
     @classmethod
     def open(
-        cls, path: str, config: TokenizerConfig, dictionaries: Sequence[str] = (), source: str = ""
+        cls,
+        path: str,
+        config: TokenizerConfig,
+        dictionaries: Sequence[str] = (),
+        source: str = "",
+        vocab: Vocabulary | None = None,
     ) -> Tokenizer:
         """Opens vocab.txt, or a .model for the type sentencepiece, and computes the fingerprint.
+
+        Args:
+            path: of the file.
+            config: that belongs to it.
+            dictionaries: paths of compiled MeCab dictionaries.
+            source: of the vocabulary, for messages.
+            vocab: the pieces, if they are not to be read from the file.
 
         Raises:
             ImportError: MeCab is needed and not installed.
@@ -111,7 +140,8 @@ class Tokenizer:
         model = None
         if config.tokenizer_type == "sentencepiece":
             model = SentencePieceModel(Path(path).read_bytes(), path)
-        vocab = Vocabulary(model.pieces, path) if model else Vocabulary.load(path)
+        if vocab is None:
+            vocab = Vocabulary(model.pieces, path) if model else Vocabulary.load(path)
         fingerprint = _fingerprint(vocab, config, model, dictionaries)
         return cls(vocab, config, fingerprint, model, dictionaries, source or path)
 
@@ -191,10 +221,26 @@ class Tokenizer:
         """Splits one word of ``parts``, without its blanks, into pieces."""
         if word in self._kept:
             return [self.vocab[self._kept[word]]]
-        if self._lowers_words:
-            word = lower_keeping_length(word)
+        word = self.fold(word)
         continues = self._prefixes_eojeols and not starts_eojeol
-        return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
+        if not self._is_published:
+            return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
+        return [i for part in self._folded_parts(word) for i in self._part_ids(part)]
+
+    def fold(self, word: str) -> str:
+        """The form in which a word of ``parts`` is looked up."""
+        config = self.config
+        if self._is_published:
+            return fold_word(word, config.strip_accents, config.do_lower_case)
+        is_lowered = config.do_lower_case and not self._strips_accents
+        return lower_keeping_length(word) if is_lowered else word
+
+    def _folded_parts(self, word: str) -> list[str]:
+        """A few characters decompose into punctuation, which is a word of its own."""
+        return [word] if word.isascii() else basic_parts(word, splits_chinese=False)
+
+    def _part_ids(self, part: str) -> list[int]:
+        return self._wordpiece.split_ids(part) or [self.vocab.unk_id]
 
     @overload
     def encode(
@@ -257,7 +303,9 @@ class Tokenizer:
             pieces, ids, lengths = found
             start = cursor + len(part) - len(word)
             for length in lengths:
-                first, end = source.span(start, start + length)
+                first, end = (
+                    source.span(start, start + length) if length else (encoding.ends[-1],) * 2
+                )
                 encoding.starts.append(first)
                 encoding.ends.append(end)
                 start += length
@@ -272,9 +320,29 @@ class Tokenizer:
         ids = self.cut_ids(word, starts_eojeol)
         pieces = [self.vocab.pieces[i] for i in ids]
         # A single piece, even [UNK], covers the whole word.
-        lengths = [len(word)] if len(ids) == 1 else [len(without_prefix(p)) for p in pieces]
+        if len(ids) == 1:
+            lengths = [len(word)]
+        elif self._is_published:
+            lengths = self._unfolded_lengths(word)
+        else:
+            lengths = [len(without_prefix(piece)) for piece in pieces]
         self._found[word, starts_eojeol] = pieces, ids, lengths
         return pieces, ids, lengths
+
+    def _unfolded_lengths(self, word: str) -> list[int]:
+        """How many characters of a word belong to each piece of what it is folded to.
+
+        A character that decomposes belongs whole to the piece that holds its first part.
+        """
+        ends: list[int] = []  # in the folded word
+        for part in self._folded_parts(self.fold(word)):
+            ids = self._part_ids(part)
+            start = ends[-1] if ends else 0
+            lengths = [len(without_prefix(self.vocab.pieces[i])) for i in ids]
+            ends += [start + n for n in accumulate([len(part)] if len(ids) == 1 else lengths)]
+        starts = list(accumulate([len(self.fold(char)) for char in word], initial=0))[:-1]
+        covered = [bisect_left(starts, end) for end in ends]
+        return [end - start for start, end in pairwise([0, *covered])]
 
     def _encode_model(self, source: NormalizedText) -> Encoding:
         assert self.model is not None

@@ -54,7 +54,7 @@ class Vocabulary(dict[str, int]):
             raise ValueError(f"{line}: blank line; it would shift every id below it. Delete it.")
         if white := re.search(r"\s", piece):
             raise ValueError(
-                f"{line}: white space U+{ord(white[0]):04X} inside the piece {piece!r}; "
+                f"{line}: white space U+{ord(white[0]):04X} inside the piece {piece[:50]!r}; "
                 "one piece a line, ended by \\n alone. Delete the line or the character."
             )
         if piece in self:
@@ -76,14 +76,24 @@ class Vocabulary(dict[str, int]):
             FileNotFoundError: no such file.
             ValueError: not UTF-8, or a bad line, named by its number.
         """
+        return cls(cls.read(path), source=path)
+
+    @staticmethod
+    def read(path: str) -> tuple[str, ...]:
+        """The lines of ``load``; what is no list of pieces is refused."""
         content = Path(path).read_bytes()
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise ValueError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8.") from None
+        if "\n" not in text:
+            text = text.replace("\r", "\n")
         lines = text.removesuffix("\n").split("\n") if text else []
-        return cls((line.removesuffix("\r") for line in lines), source=path)
+        pieces = tuple([line.removesuffix("\r") for line in lines])
+        if kind := _other_kind(pieces):
+            raise ValueError(f"{path}: {kind}.")
+        return pieces
 
     @functools.cached_property
     def ordinary_ids(self) -> list[int]:
@@ -97,6 +107,23 @@ class Vocabulary(dict[str, int]):
     def is_unused(self, piece: str) -> bool:
         """Whether the piece is a reserved ``[unusedN]`` slot."""
         return re.fullmatch(r"\[unused\d+\]", piece) is not None
+
+
+def _other_kind(pieces: tuple[str, ...]) -> str | None:
+    """What a file is that is no list of WordPieces, and what to do; None if it may be one."""
+    if "\0" in "".join(pieces[:10]):
+        return "not UTF-8, or binary; save the vocabulary as UTF-8"
+    if pieces and re.fullmatch(r'\s*[\[{](\s*".*)?', pieces[0]):
+        return "JSON, not a list of pieces; name its folder if it is a tokenizer's"
+    if len(pieces) > 1 and all(re.fullmatch(r"\S+\t-?[\d.e-]+", piece) for piece in pieces[-2:]):
+        return "pieces with scores, as SentencePiece lists them; name its .model file"
+    continuations = sum(piece.startswith("##") for piece in pieces)
+    for mark, kind in ((BLANK, "a SentencePiece model"), ("\u0120", "a byte-level BPE")):
+        marked = sum(piece.startswith(mark) and len(piece) > 1 for piece in pieces)
+        if marked > continuations:
+            advice = "; name its .model file" if mark == BLANK else ", which is not read"
+            return f"the pieces of {kind} ({mark} begins a word){advice}"
+    return None
 
 
 class SentencePieceModel:

@@ -166,12 +166,9 @@ def config_beside(path: str) -> tuple[ModelConfig, str] | None:
 
 def vocabulary_beside(path: str) -> str | None:
     """The folder of the vocabulary that belongs to weights, if any; see ``read_source``."""
-    from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME
+    from bert_ko.tokenization.folder import has_vocabulary
 
-    for folder in folders_beside(path):
-        if any(os.path.isfile(os.path.join(folder, name)) for name in (MODEL_NAME, VOCAB_NAME)):
-            return folder
-    return None
+    return next(filter(has_vocabulary, folders_beside(path)), None)
 
 
 def remembered_flags(path: str) -> Mapping[str, Any]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, read_config
+from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
+from bert_ko.tokenization.folder import read_config
 
 
 def write(folder: Path, values: object) -> None:
@@ -29,10 +30,15 @@ def test_read_config_round_trip_keeps_every_field(tmp_path: Path) -> None:
     ("values", "words"),
     [
         ("{", "not JSON"),
-        ([], "must be a JSON object, got list"),
+        ([], "the whole must be an object, got a list"),
         ({"tokenizer_type": "mecap"}, "tokenizer_type must be one of mecab, sentencepiece"),
         ({"tokenizer_type": ["mecab"]}, "tokenizer_type must be one of"),
         ({"tokenizer_type": "mecab", "subword_prefix_unit": "word"}, "subword_prefix_unit must"),
+        (
+            {"tokenizer_type": "mecab", "normalization": "transformers"},
+            "for the tokenizer_type wordpiece",
+        ),
+        ({"tokenizer_type": "mecab", "strip_accents": True}, "strip_accents=True needs the normal"),
         ({"tokenizer_type": "mecab", "normalization": "nfkc"}, "normalization must be one of nfc"),
         ({"tokenizer_type": "mecab", "lower": True}, r"unknown keys \['lower'\]; allowed are"),
         ({"tokenizer_type": "mecab", "do_lower_case": "no"}, "do_lower_case must be true or false"),
@@ -68,24 +74,16 @@ def test_read_config_bad_content_names_file_and_fault(
     assert str(error.value).startswith(str(tmp_path / CONFIG_NAME))
 
 
-@pytest.mark.parametrize(
-    ("values", "do_lower_case"),
-    [
-        ({"tokenizer_class": "BertTokenizer", "do_lower_case": False}, False),
-        ({"tokenizer_class": "BertTokenizerFast"}, True),
-        ({"tokenizer_class": "ElectraTokenizer", "do_lower_case": True}, True),
-        ({"do_lower_case": False, "model_max_length": 512}, False),
-    ],
-)
-def test_read_config_hugging_face_bert_is_wordpiece(
-    values: dict[str, object], do_lower_case: bool, tmp_path: Path
-) -> None:
-    write(tmp_path, values)
-    expected = TokenizerConfig("wordpiece", "morpheme", do_lower_case, "google")
-    assert read_config(str(tmp_path)) == expected
+def test_read_config_without_file_or_of_others_is_none(tmp_path: Path) -> None:
+    assert read_config(str(tmp_path)) is None
+    write(tmp_path, {"tokenizer_class": "BertTokenizer", "do_lower_case": False})
+    assert read_config(str(tmp_path)) is None
 
 
-def test_read_config_without_file_or_of_another_class_is_none(tmp_path: Path) -> None:
-    assert read_config(str(tmp_path)) is None
-    write(tmp_path, {"tokenizer_class": "XLMRobertaTokenizer", "do_lower_case": False})
-    assert read_config(str(tmp_path)) is None
+def test_to_dict_settings_of_published_tokenizers_are_theirs_alone() -> None:
+    # Fingerprints of other vocabularies are those of the first releases.
+    assert "strip_accents" not in TokenizerConfig().to_dict()
+    published = TokenizerConfig(
+        "wordpiece", "morpheme", normalization="transformers", strip_accents=True
+    )
+    assert TokenizerConfig.from_dict(published.to_dict(), "x") == published

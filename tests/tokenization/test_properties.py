@@ -84,10 +84,11 @@ def folded(tokenizer: Tokenizer, text: str) -> str:
     """A text as the vocabulary sees it."""
     text = tokenizer.rule.clean(text)
     if tokenizer.config.tokenizer_type == "wordpiece" and tokenizer.config.do_lower_case:
-        return strip_accents(NormalizedText(text)).text
-    if tokenizer.config.do_lower_case:
-        text = lower_keeping_length(text).replace("ς", "σ")  # a sigma's form depends on its word
-    return text
+        text = strip_accents(NormalizedText(text)).text
+    elif tokenizer.config.do_lower_case:
+        text = lower_keeping_length(text)
+    # A sigma's form depends on its word.
+    return text.replace("ς", "σ") if tokenizer.config.do_lower_case else text
 
 
 def expected_surfaces(tokenizer: Tokenizer, text: str, encoding: Encoding) -> list[str]:

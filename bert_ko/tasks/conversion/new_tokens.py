@@ -98,7 +98,7 @@ def add_tokens(
 
 def _word(tokenizer: Tokenizer, token: str) -> _Word:
     text = _cleaned(tokenizer, token, "add_tokens")
-    piece = lower_keeping_length(text) if tokenizer.config.do_lower_case else text
+    piece = tokenizer.fold(text)
     if piece.startswith(CONTINUATION) or tokenizer.config.subword_prefix_unit == "morpheme":
         return _Word(text, (piece,))
     return _Word(text, (piece, CONTINUATION + piece))
