@@ -56,18 +56,21 @@ def decompressed(path: str, raw: BinaryIO) -> BinaryIO:
 
 
 class _Source:
-    """The file as it is stored; remembers the error of the disk or the network."""
+    """The file as it is stored; remembers the error of the disk or the network, and any bytes."""
 
     def __init__(self, raw: BinaryIO):
         self.raw = raw
         self.error: Exception | None = None
+        self.is_empty = True
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self.raw.read(size)
+            data = self.raw.read(size)
         except Exception as error:
             self.error = error
             raise
+        self.is_empty = self.is_empty and not data
+        return data
 
 
 class PartsStream(io.RawIOBase):
@@ -109,6 +112,8 @@ def _named_errors(path: str, source: _Source, parts: Iterator[bytes]) -> Iterato
         if error is source.error or isinstance(error, MemoryError):
             raise
         raise ValueError(f"{path} is damaged or cut off: {error}") from error
+    if source.is_empty and path.endswith(COMPRESSIONS):  # which gzip takes for no text at all
+        raise ValueError(f"{path} is damaged or cut off: it has no bytes")
 
 
 def _parts(reader: _Reader) -> Iterator[bytes]:
