@@ -25,6 +25,8 @@ from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles, TrainedModel
 from bert_ko.training.session import Results, Trained
 
+_TABLES = (".csv", ".json", ".jsonl", ".ndjson", ".xlsx", ".parquet")
+
 
 class Labeller(Loadable):
     """Base class of trained models that label texts.
@@ -116,6 +118,7 @@ class LabelTask(FineTuneTask):
             ValueError: a file is not of the task, or labels are unknown or not the model's.
         """
         super().__init__(config, model)
+        _refuse_table(config.input_file)
         train = self.read_training() if config.do_train else None
         evaluation = self.read_file("dev", config.eval_file) if config.evaluates else None
         test = self.read_file("test", config.predict_file) if config.do_predict else None
@@ -260,6 +263,15 @@ class LabelTask(FineTuneTask):
         report = self.report(texts, found, scores, folder, shared)
         print(f"{len(found):,} {self.noun} in {seconds:.1f} s")
         return Results(values, report)
+
+
+def _refuse_table(path: str | None) -> None:
+    """Refuses a table as texts: its separators and its labels would be read as texts."""
+    if path is not None and path.lower().endswith(_TABLES):
+        raise ValueError(
+            f"--input_file={path}: expected a text a line, not a table; give --predict_file, or "
+            "the texts alone in a .txt file."
+        )
 
 
 def warn_of_problems(dataset: Any) -> None:

@@ -106,7 +106,7 @@ def plain_form(label: str) -> str:
     ('true', '1.0')
     """
     text = "".join(unicodedata.normalize("NFKC", label).casefold().split())
-    text = text.strip("\u200b\ufeff")
+    text = text.strip("\u200b\ufeff\"'")
     try:
         return repr(float(text))
     except ValueError:
@@ -297,6 +297,8 @@ def _similar_labels(places: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yields labels that are spelt almost as another one: two classes, but maybe not meant so."""
     seen: dict[str, str] = {}
     for label, place in places.items():
+        if len(label) > 1 and label[0] == label[-1] == '"':
+            yield "quoted_label", f"{place}: the quotes of {label} are part of the label"
         other = seen.setdefault(plain_form(label), label)
         if other != label:
             what = f"{place}: {label!r}, but {other!r} before ({places[other]})"

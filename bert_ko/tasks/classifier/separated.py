@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from bert_ko.csv_rows import read_rows
 from bert_ko.text_lines import read_lines, read_text
@@ -13,6 +14,7 @@ Rows = list[tuple[int, list[str]]]  # the first line of each, from 1, and its ce
 _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
 _EXTENSIONS = {"\t": ".tsv", ",": ".csv"}
 _HEAD_SIZE = 1 << 16  # characters that have the names of the columns
+_JSON = re.compile(r'\s*(?:\{\s*"|\[\s*\{|[\[{]\s*$)')
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 # Which cells a program puts into quotes when it writes tabs: csv and pandas; Excel; all; all text.
 _STYLES: tuple[Callable[[str], bool], ...] = (
@@ -47,7 +49,8 @@ def read_commas(path: str, encoding: str | None) -> Rows:
     Raises:
         ValueError: the file is no text, something else separates its cells, or a quote is stray.
     """
-    text = read_text(path, encoding=encoding)
+    # Two returns are what programs leave that write CRLF to a file that makes CRLF of LF.
+    text = read_text(path, encoding=encoding).replace("\r\r\n", "\r\n")
     head = text[:_HEAD_SIZE]
     _check_separator(path, re.split("\r\n|\r|\n", head), ",")
     header = next(read_rows(head), None)
@@ -86,8 +89,10 @@ def _in_quotes(cell: str) -> str:
 
 
 def _check_separator(path: str, lines: Sequence[str], expected: str) -> None:
-    """Refuses a file whose first line has no separator but another one, as the second has."""
-    first, second = ([line for line in lines if line.strip()] + ["", ""])[:2]
+    """Refuses JSON, and a file whose first line has another separator, as the second has."""
+    first, second = [*islice((line for line in lines if line.strip()), 2), "", ""][:2]
+    if _JSON.match(first):
+        raise ValueError(f"{path}: JSON, not a table; name it .jsonl, or .json if it is a list.")
     if expected in first:
         return
     for found, name in _SEPARATORS.items():

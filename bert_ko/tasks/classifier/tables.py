@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -159,7 +160,7 @@ def _from_rows(path: str, found: Rows, separator: str) -> Table:
                 f"{path}:{number}: expected {len(columns)} cells with {separator}s between them "
                 f"({listed(columns)}), got {len(cells)}."
             )
-        elif len(columns) > 1 and _names(cells) == columns:
+        elif len(columns) > 1 and columns[-1] in cells[-1] and _names(cells) == columns:
             headers.append(number)
         else:
             rows.append(cells or [""])
@@ -168,7 +169,8 @@ def _from_rows(path: str, found: Rows, separator: str) -> Table:
 
 
 def _names(cells: Sequence[str]) -> tuple[str, ...]:
-    return tuple(cell.strip(_AROUND_NAMES) for cell in cells)
+    # A Mac may decompose Hangul, which looks the same.
+    return tuple(unicodedata.normalize("NFC", cell.strip(_AROUND_NAMES)) for cell in cells)
 
 
 def _read_json(path: str, encoding: str | None) -> Table:

@@ -216,6 +216,14 @@ def test_read_dataset_labels_that_are_almost_the_same_are_named(write_file: Writ
     }
 
 
+def test_read_dataset_quotes_of_labels_are_named(write_file: WriteFile) -> None:
+    path = write_file("a.csv", 'text, label\n봄, "1"\n눈, 1\n')
+    assert read_dataset(path, table_form(), needs_labels=True).problems == {
+        "quoted_label": [f'{path}:2: the quotes of "1" are part of the label'],
+        "similar_labels": [f"{path}:3: '1', but '\"1\"' before ({path}:2); they are two labels"],
+    }
+
+
 def test_read_dataset_names_of_columns_again_are_no_example(write_file: WriteFile) -> None:
     path = write_file("a.csv", "text,label\n봄,1\ntext,label\n눈,0\n")
     dataset = read_dataset(path, table_form(), needs_labels=True)

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,19 @@ def test_read_table_lines_end_in_a_return_too(
     assert (table.columns, rows(table)) == (("id", "text"), ROWS)
 
 
+@pytest.mark.parametrize(("name", "content"), [("a.tsv", TSV), ("a.csv", CSV)])
+def test_read_table_doubled_returns_end_one_line(
+    name: str, content: str, write_file: WriteFile
+) -> None:
+    table = read_table(write_file(name, content.replace("\n", "\r\r\n")))
+    assert (rows(table), list(table.lines), table.blank_lines) == (ROWS, [2, 3], ())
+
+
+def test_read_table_decomposed_names_of_columns_are_found(write_file: WriteFile) -> None:
+    content = unicodedata.normalize("NFD", "번호\t라벨\n") + "1\t봄\n"
+    assert read_table(write_file("a.tsv", content)).cells("라벨") == ["봄"]
+
+
 def test_read_table_return_inside_quotes_is_a_character(write_file: WriteFile) -> None:
     table = read_table(write_file("a.csv", 'id,text\r1,"봄\r눈"\r2,비\r'))
     assert rows(table) == [["1", "봄\r눈"], ["2", "비"]]
@@ -236,6 +250,8 @@ REFUSED = [
     ("a.csv", "id;text\n1;봄, 눈\n", r"a\.csv: semicolons separate its cells, not commas; save it"),
     ("a.tsv", 'id,text\n1,"봄"\n', r"a\.tsv: commas separate its cells, not tabs; name it \.csv"),
     ("a.txt", "id|text\n1|봄\n", r"a\.txt: vertical bars separate its cells, not tabs; save it"),
+    ("a.csv", JSONL, r"a\.csv: JSON, not a table; name it \.jsonl, or \.json if it is a list\."),
+    ("a.tsv", JSON, r"a\.tsv: JSON, not a table"),
     ("a.csv", "id;text", r"a\.csv: semicolons separate its cells"),
     ("a.tsv", "", r"a\.tsv is empty; expected a line with the names of the columns\."),
     ("a.csv", "", r"a\.csv is empty; expected a line with the names of the columns\."),

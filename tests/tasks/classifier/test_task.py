@@ -225,6 +225,11 @@ def test_classifier_task_unknown_label_is_named_with_its_line(
     assert str(error.value) == f"{run}/dev.tsv{message}"
 
 
+def test_classifier_task_table_is_no_text(run: Path) -> None:
+    with pytest.raises(ValueError, match=r"--input_file=x\.csv: expected a text a line, not a t"):
+        make_task(run, input_file="x.csv")
+
+
 def test_classifier_task_column_of_numbers_is_asked_about(run: Path, capsys: Captured) -> None:
     write(run, train="".join(f"나무\t{n}\n" for n in range(30)))
     make_task(run, do_train=True)
