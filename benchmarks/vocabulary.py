@@ -20,6 +20,7 @@ from common import DATA, VOCAB, corpus_files, machine
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from bert_ko.data.corpus import CorpusFlags, find_files, read_chunks
+from bert_ko.data.documents import Notes
 from bert_ko.data.words import count_words
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.vocabulary_training import VocabularyFlags, Word, train_wordpiece
@@ -33,7 +34,7 @@ def count(path: Path, workers: int) -> Counter[Word]:
     """Words of a text as the shipped vocabulary cuts them."""
     flags = CorpusFlags(input_file=(str(path),))
     chunks = read_chunks(find_files(flags), flags)
-    return count_words(chunks, flags, partial(load_tokenizer, str(VOCAB)), None, workers)
+    return count_words(chunks, flags, partial(load_tokenizer, str(VOCAB)), None, workers, Notes())
 
 
 def by_morpheme(counts: Counter[Word]) -> Counter[Word]:

@@ -10,6 +10,7 @@ from functools import partial
 
 from bert_ko import files
 from bert_ko.data.corpus import CorpusFlags, estimated_bytes, find_files, read_chunks
+from bert_ko.data.documents import Notes
 from bert_ko.data.words import (
     VocabularyReport,
     count_words,
@@ -18,11 +19,12 @@ from bert_ko.data.words import (
     read_sentences,
 )
 from bert_ko.flags import flag, run_command
-from bert_ko.progress import format_table
+from bert_ko.progress import format_table, warn
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.unknown import warn_of_unknown
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, SentencePieceModel, Vocabulary
 from bert_ko.tokenization.vocabulary_training import (
     VocabularyFlags,
@@ -97,15 +99,18 @@ def run(config: BuildVocabConfig) -> None:
 
 def _train_pieces(config: BuildVocabConfig) -> None:
     paths = find_files(config)
+    notes = Notes()
     counts = count_words(
         read_chunks(paths, config),
         config,
         partial(_untrained_tokenizer, config),
         estimated_bytes(paths),
         config.num_workers or default_num_workers(),
+        notes,
     )
     if not counts:
         raise _no_text(paths)
+    _warn_of(notes)
     pieces = train_wordpiece(counts, config)
     settings = config.tokenizer_config
     write_folder(
@@ -116,14 +121,22 @@ def _train_pieces(config: BuildVocabConfig) -> None:
 
 def _train_model(config: BuildVocabConfig) -> None:
     paths = find_files(config)
-    sentences = read_sentences(read_chunks(paths, config), config, _untrained_tokenizer(config))
+    notes = Notes()
+    chunks = read_chunks(paths, config)
+    sentences = read_sentences(chunks, config, _untrained_tokenizer(config), notes)
     first = next(sentences, None)
     if first is None:
         raise _no_text(paths)
     model = train_sentencepiece(itertools.chain([first], sentences), config, config.do_lower_case)
+    _warn_of(notes)
     pieces = SentencePieceModel(model).pieces
     write_folder(config.output_dir, pieces, config.tokenizer_config, model)
     print(f"{len(pieces):,} pieces")
+
+
+def _warn_of(notes: Notes) -> None:
+    for line in notes.describe():
+        warn(line)
 
 
 def _no_text(paths: list[str]) -> ValueError:
@@ -153,6 +166,7 @@ def _print_report(config: BuildVocabConfig) -> None:
     print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
     unreachable = unreachable_pieces(tokenizer)
     print(format_table(_report_rows(report, tokenizer, unreachable), ("on this text", "")))
+    warn_of_unknown(report.unknown, report.pieces, "this text")
 
 
 def _report_rows(

@@ -5,17 +5,21 @@ fsspec and zstandard are imported only when a file needs them.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol, cast
+
+from bert_ko import content
 
 # By extension, as fsspec calls them; zstd is decompressed here, see _zstd_parts.
 _NAMES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 COMPRESSIONS = tuple(_NAMES)
 
 _BUFFER_SIZE = 1 << 20
-_ZSTD_CHUNK_SIZE = 1 << 16  # small, as one chunk of a highly compressed file can become gigabytes
+_MAGIC_SIZE = 16
+_ZSTD_CHUNK_SIZE = 1 << 10  # of a highly compressed file it becomes 32 MiB
 
 
 class _Reader(Protocol):
@@ -56,12 +60,12 @@ def decompressed(path: str, raw: BinaryIO) -> BinaryIO:
 
 
 class _Source:
-    """The file as it is stored; remembers the error of the disk or the network, and any bytes."""
+    """The file as it is stored; remembers the error of the disk or the network, and the head."""
 
     def __init__(self, raw: BinaryIO):
         self.raw = raw
+        self.head = b""
         self.error: Exception | None = None
-        self.is_empty = True
 
     def read(self, size: int, /) -> bytes:
         try:
@@ -69,7 +73,7 @@ class _Source:
         except Exception as error:
             self.error = error
             raise
-        self.is_empty = self.is_empty and not data
+        self.head = self.head or data[: content.HEAD_SIZE]
         return data
 
 
@@ -111,13 +115,30 @@ def _named_errors(path: str, source: _Source, parts: Iterator[bytes]) -> Iterato
     except Exception as error:
         if error is source.error or isinstance(error, MemoryError):
             raise
-        raise ValueError(f"{path} is damaged or cut off: {error}") from error
-    if source.is_empty and path.endswith(COMPRESSIONS):  # which gzip takes for no text at all
+        raise _damaged(path, source, error) from error
+    if not source.head and path.endswith(COMPRESSIONS):  # which gzip takes for no text at all
         raise ValueError(f"{path} is damaged or cut off: it has no bytes")
+
+
+def _damaged(path: str, source: _Source, error: Exception) -> ValueError:
+    head = source.head
+    if len(head) < _MAGIC_SIZE:  # gzip gives up after two bytes
+        with contextlib.suppress(Exception):
+            head += source.raw.read(content.HEAD_SIZE)
+    wanted = _NAMES[os.path.splitext(path)[1]].replace("bz2", "bzip2") + " data"
+    found = content.describe(head) or ("text" if content.encoding_of(head) else "binary data")
+    if head and found not in (wanted, "binary data"):
+        return ValueError(f"{path} is not {wanted}, as its name says, but {found}; rename it.")
+    return ValueError(f"{path} is damaged or cut off: {error}")
 
 
 def _parts(reader: _Reader) -> Iterator[bytes]:
     return iter(lambda: reader.read(_BUFFER_SIZE), b"")
+
+
+def _pieces(source: _Reader, size: int) -> Iterator[bytes]:
+    for block in _parts(source):
+        yield from (block[start : start + size] for start in range(0, len(block), size))
 
 
 def _zstd_parts(source: _Reader, decompressor: Any) -> Iterator[bytes]:
@@ -129,7 +150,7 @@ def _zstd_parts(source: _Reader, decompressor: Any) -> Iterator[bytes]:
         EOFError: The file is empty or ends inside a frame.
     """
     frame: Any = None
-    while chunk := source.read(_ZSTD_CHUNK_SIZE):
+    for chunk in _pieces(source, _ZSTD_CHUNK_SIZE):
         while chunk:
             if frame is None or frame.eof:
                 frame = decompressor.decompressobj()

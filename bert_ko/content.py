@@ -24,7 +24,7 @@ class Kind(NamedTuple):
     advice: str
 
 
-_PARQUET = Kind("a Parquet file", "only --input_file of a corpus can be one")
+PARQUET = "a Parquet file"
 # By what files begin with, and where: most of them never begin a text.
 _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"PK\x05\x06", Kind("an empty zip archive", _UNPACK)),
@@ -45,7 +45,7 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"%PDF-", Kind("a PDF document", _EXTRACT)),
     (0, b"%!PS", Kind("a PostScript document", _EXTRACT)),
     (0, b"{\\rtf", Kind("an RTF document", _EXPORT)),
-    (0, b"PAR1\x15", _PARQUET),
+    (0, b"PAR1\x15", Kind(PARQUET, "only a corpus can be one, with .parquet as its ending")),
     (0, b"ARROW1\x00\x00", Kind("an Arrow file", "save it as Parquet or JSON lines")),
     (0, b"Obj\x01", Kind("an Avro file", "save it as Parquet or JSON lines")),
     (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file", _NO_ADVICE)),
@@ -105,6 +105,7 @@ _USUAL = re.compile(
     "[\t\n\r -~\u2010-\u2027\u1100-\u11ff\u3000-\u303f\u3130-\u318f가-힣\uff00-\uffef]"
 )
 _USUAL_SHARE = 0.8
+_FEW_LINES = 3  # of which one damaged line says nothing about the others
 _HANGUL = re.compile("[가-힣]")
 # Of the characters that are not ASCII; Chinese in GBK read as CP949 is Hangul to six tenths.
 _HANGUL_SHARE = 0.7
@@ -147,13 +148,26 @@ def encoding_of(head: bytes) -> str | None:
             return name
     if b"\0" in head and (wide := _wide_encoding(head)) is not None:
         return wide
+    if is_utf8(_without_cut(head)):
+        return "utf-8"
     lines = re.split(rb"[\r\n]+", head)
     lines[-1] = _without_cut(lines[-1])  # the head may end inside a character
     foreign = [line for line in lines if not line.isascii()]
-    damaged = [line for line in foreign if not _decodes(line, "utf-8")]
+    damaged = [line for line in foreign if not is_utf8(line)]
     if 100 * len(damaged) <= len(lines) or 2 * len(damaged) <= len(foreign):
         return "utf-8"
-    return "cp949" if is_cp949(b"\n".join(damaged)) else None
+    if is_cp949(b"\n".join(damaged)):
+        return "cp949"
+    return "utf-8" if len(damaged) == 1 and len(lines) > _FEW_LINES else None
+
+
+def is_utf8(data: bytes) -> bool:
+    """Returns whether bytes are whole UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_cp949(data: bytes) -> bool:
@@ -226,7 +240,7 @@ def _is_binary(head: bytes) -> bool:
         return len(head) >= _MIN_ZEROS
     control = len(head) - len(head.translate(None, _CONTROL))
     # Characters that nobody types are no reason to refuse a text that is UTF-8.
-    return control > _MAX_CONTROL_SHARE * len(head) and not _decodes(_without_cut(head), "utf-8")
+    return control > _MAX_CONTROL_SHARE * len(head) and not is_utf8(_without_cut(head))
 
 
 def _wide_encoding(head: bytes) -> str | None:
@@ -236,14 +250,6 @@ def _wide_encoding(head: bytes) -> str | None:
         if text and len(_USUAL.findall(text)) >= _USUAL_SHARE * len(text):
             return name
     return None
-
-
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _valid_part(head: bytes) -> bytes:
@@ -257,7 +263,7 @@ def _valid_part(head: bytes) -> bytes:
 
 def _without_cut(line: bytes) -> bytes:
     """Removes a last character of UTF-8 that is cut off."""
-    if _decodes(line, "utf-8"):
+    if is_utf8(line):
         return line
     for size in range(1, min(4, len(line) + 1)):
         if line[-size] >= 0xC0:

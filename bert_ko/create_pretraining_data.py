@@ -41,6 +41,7 @@ from bert_ko.progress import format_table, warn
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
+from bert_ko.tokenization.unknown import warn_of_unknown
 from bert_ko.workers import default_num_workers
 
 _BUCKET_BYTES = 4 << 20
@@ -89,6 +90,8 @@ def run(config: CreatePretrainingDataConfig) -> None:
         write_json(manifest, complete.to_dict())
         remove_work_files(work_dir)
     print(format_table(table_rows(complete.totals), (manifest, "")))
+    counts = finished.counts
+    warn_of_unknown(counts["unknown_pieces"], counts["pieces"], "the corpus")
 
 
 def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:

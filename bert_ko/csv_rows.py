@@ -13,8 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-_NEVER_CLOSED = "a quote opens a cell and is not closed"
-_NOT_DOUBLED = "a quote in a quoted cell is not doubled"
+_NOT_CLOSED = "a quote opens a cell and is not closed"
 _NUMBER = re.compile(r"\s*[-+]?\d[\d.:/-]*\s*")
 _MANY_LINES = 8
 
@@ -58,9 +57,8 @@ def read_rows(
                     at = end
                     raise csv.Error
                 yield Row(first_line + end, cells)
-        except csv.Error as error:
-            problem = _NOT_DOUBLED if "expected after" in str(error) else _NEVER_CLOSED
-            yield Row(first_line + at, [], problem)
+        except csv.Error:
+            yield Row(first_line + at, [], _NOT_CLOSED)
             at += 1
         start = at
 

@@ -20,6 +20,7 @@ from bert_ko.temporary import temporary_file
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
+_MAX_NAMES = 3  # in a message
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _NO_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 # By scheme: the package that fsspec needs for it.
@@ -59,12 +60,22 @@ def expand_inputs(patterns: Sequence[str], suffixes: tuple[str, ...] | None = No
         expand = _expand_remote if is_remote(pattern) else _expand_local
         paths = expand(pattern, suffixes)
         if not paths:
-            endings = ", ".join(filter(None, suffixes or ()))
-            wanted = f" (looked for names ending in {endings})" if suffixes else ""
-            raise FileNotFoundError(f"no file matches {pattern!r}{wanted}.")
+            raise FileNotFoundError(f"no file matches {pattern!r}{_not_wanted(pattern, suffixes)}.")
         for path in paths:
             found.setdefault(path if is_remote(path) else os.path.abspath(path), path)
     return list(found.values())
+
+
+def _not_wanted(pattern: str, suffixes: tuple[str, ...] | None) -> str:
+    """Returns which names were looked for, and which are in a folder instead."""
+    if suffixes is None:
+        return ""
+    wanted = f"looked for names ending in {', '.join(filter(None, suffixes))}"
+    if is_remote(pattern) or not os.path.isdir(pattern):
+        return f" ({wanted})" if is_remote(pattern) else ""
+    others = [os.path.relpath(path, pattern) for path in _files_below(pattern, None)]
+    more = ", …" if len(others) > _MAX_NAMES else ""
+    return f" ({wanted}; found {', '.join(others[:_MAX_NAMES]) or 'nothing'}{more})"
 
 
 def size(path: str) -> int:
@@ -195,15 +206,28 @@ def open_binary(path: str) -> BinaryIO:
         ValueError: A package is missing; also from the stream's reads: the compressed data are
             damaged.
     """
+    raw = open_stored(path)
     if is_remote(path):
-        file_system, bare_path = _remote(path)
-        try:
-            # Buffered even if it is not compressed: fsspec's own readline is slow.
-            return decompressed(path, file_system.open(bare_path, "rb"))
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path} does not exist.") from None
-    raw = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        # Buffered even if it is not compressed: fsspec's own readline is slow.
+        return decompressed(path, raw)
     return decompressed(path, raw) if os.path.splitext(path)[1] in COMPRESSIONS else raw
+
+
+def open_stored(path: str) -> BinaryIO:
+    """Opens a local or remote file as it is stored, to be read at any place.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A package is missing.
+    """
+    if not is_remote(path):
+        return open(path, "rb")
+    file_system, bare_path = _remote(path)
+    try:
+        stream: BinaryIO = file_system.open(bare_path, "rb")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist.") from None
+    return stream
 
 
 def read_limited(path: str, limit: int = 64 << 20) -> bytes:

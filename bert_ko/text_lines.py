@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import functools
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,8 +25,9 @@ STANDARD_INPUT = "-"
 
 # Of two before a line feed, which some programs leave, neither ends a line of its own.
 _LONE_RETURN = re.compile(rb"\r(?!\r*\n)")
-_MAX_RETURNS = 64  # that are looked at before a line feed, across the parts of a stream
+_MAX_RETURNS = 64  # that are looked at before a line feed, across the blocks of a stream
 _BLOCK_SIZE = 1 << 16
+_REST_SIZE = 1 << 20
 _MAX_LINE_BYTES = 1 << 26
 # What can't be decoded is no UTF-8 in the decoded stream either, so that it is found and counted.
 _DAMAGED = b"\xff"
@@ -114,7 +116,10 @@ def open_lines(
     """
     with _open(path) as stream:
         source = source_name(path)
-        head = _peek(stream)
+        if path == STANDARD_INPUT:
+            head = _peek(stream)
+        else:
+            head, stream = with_head(stream)
         found = content.text_encoding(head, source, encoding)
         if found != "utf-8" or _LONE_RETURN.search(head[:-1]):
             stream = as_utf8(stream, found, close=False)
@@ -170,15 +175,33 @@ def as_utf8(
 
 
 def with_line_feeds(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    r"""Replaces each \r that is not before \n by \n."""
-    held = b""
+    r"""Replaces each \r that is not before \n by \n; blocks keep their sizes."""
+    held: bytes | None = None
     for block in blocks:
-        block = held + block
-        tail = block[-_MAX_RETURNS:]
-        held = tail[len(tail.rstrip(b"\r")) :]
-        block = block[: len(block) - len(held)]
-        yield _LONE_RETURN.sub(b"\n", block) if b"\r" in block else block
-    yield b"\n" * len(held)
+        if held is not None:
+            yield _end_lines(held, block[:_MAX_RETURNS])
+        held = block if block.endswith(b"\r") else None
+        if held is None:
+            yield _end_lines(block, b"")
+    if held is not None:
+        yield _end_lines(held, b"")
+
+
+def _end_lines(block: bytes, following: bytes) -> bytes:
+    if b"\r" not in block:
+        return block
+    return _LONE_RETURN.sub(b"\n", block + following)[: len(block)]
+
+
+def with_head(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """Returns the beginning of a stream, and a stream that has it all."""
+    head = stream.read(content.HEAD_SIZE)
+    if stream.seekable():
+        stream.seek(0)
+        return head, stream
+    rest = iter(functools.partial(stream.read, _REST_SIZE), b"")
+    parts = PartsStream(itertools.chain([head], rest), _nothing)
+    return head, cast(BinaryIO, io.BufferedReader(parts, _REST_SIZE))
 
 
 def source_name(path: str) -> str:

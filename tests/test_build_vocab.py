@@ -242,6 +242,36 @@ def test_build_vocab_no_text_names_the_files(
     assert not (tmp_path / "vocab" / VOCAB_NAME).exists()
 
 
+@pytest.mark.parametrize("tokenizer_type", ["mecab", "sentencepiece"])
+def test_build_vocab_other_content_is_refused_and_other_encodings_are_read(
+    tokenizer_type: str, tmp_path: Path, error_of: Callable[..., str]
+) -> None:
+    path, kind = tmp_path / "a.txt", f"--tokenizer_type={tokenizer_type}"
+    text = Path(SAMPLE_CORPUS).read_text(encoding="utf-8")
+    of_path = (f"--input_file={path}", kind)
+    build(tmp_path / "utf-8", kind)
+    path.write_bytes(text.encode("cp949", "replace"))
+    assert error_of(tmp_path / "a", *of_path).startswith(f"{path}: not UTF-8 text but CP949; give")
+    path.write_bytes(text.encode("utf-16"))
+    build(tmp_path / "utf-16", *of_path)
+    assert contents(tmp_path / "utf-16") == contents(tmp_path / "utf-8")
+    path.write_bytes(text.encode() + 30 * "한글이다.\n".encode("cp949"))
+    assert "30 of " in error_of(tmp_path / "a", *of_path)
+
+
+def test_build_vocab_what_was_dropped_or_not_known_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, other = tmp_path / "a.csv", tmp_path / "b.txt"
+    rows = [f"{i},봄이 오면 {i}번 산에 간다." for i in range(99)]
+    corpus.write_text("\n".join(["id,text", '0,"꽃', *rows]), encoding="utf-8")
+    other.write_text("漢字 文章\n", encoding="utf-8")
+    build(tmp_path / "v", f"--input_file={corpus}", f"--check_file={other}", "--vocab_size=200")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warnings[0] == f"build_vocab: warning: 1 bad records ({corpus}:2 …)"
+    assert warnings[1].startswith("build_vocab: warning: 100% of the pieces of this text are [UNK]")
+
+
 @pytest.mark.parametrize("name", ["file", "file/vocab"])
 def test_build_vocab_folder_that_cannot_be_made_raises(
     name: str, tmp_path: Path, error_of: Callable[..., str]

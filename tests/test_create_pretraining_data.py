@@ -843,13 +843,13 @@ def test_run_bad_input_is_counted_with_its_places_or_strict(
     tmp_path: Path, make: Make, capsys: Captured
 ) -> None:
     path, records = tmp_path / "a.txt", make_forms(tmp_path)["jsonl"]
-    path.write_bytes(text_corpus(20).encode() + b"\n" + "낡은 책이다.\n둘째 줄\n".encode("cp949"))
+    path.write_bytes(text_corpus(60).encode() + b"\n" + "낡은 책이다.\n둘째 줄\n".encode("cp949"))
     with records.open("a", encoding="utf-8") as file:
         file.write('{"text": "끝이 없다\n')
-    line = text_corpus(20).count("\n") + 2
+    line = text_corpus(60).count("\n") + 2
     assert make(f"{path},{records}", tmp_path / "out/a") == 0
     totals = manifest(tmp_path / "out")["totals"]
-    assert (totals["documents"], totals["dropped"]["bad_records"]) == (41, 1)
+    assert (totals["documents"], totals["dropped"]["bad_records"]) == (81, 1)
     assert totals["mended"]["invalid_utf8_lines"] == 2
     assert totals["examples"]["bad_records"] == [f"{records}:21"]
     assert totals["examples"]["invalid_utf8_lines"] == [f"{path}:{line}", f"{path}:{line + 1}"]
@@ -873,6 +873,64 @@ def test_run_names_that_are_not_utf8_or_have_commas_are_read(tmp_path: Path, mak
     assert about["totals"]["mended"]["invalid_utf8_lines"] == 1
     assert make(folder, f"{out}/a") == 0  # complete already
     assert make(folder / "서울, 부산.txt", f"{tmp_path}/one/a") == 0
+
+
+FEW = text_corpus(9).split("\n\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("글.txt", text_corpus(9).encode("utf-16")),
+        ("wiki_00", "".join(json.dumps({"text": text}) + "\n" for text in FEW)),
+        ("글.json", json.dumps([{"text": text} for text in FEW], indent=1)),
+        ("글.txt", text_corpus(9).replace("\n", "\r")),
+    ],
+)
+def test_run_other_encodings_forms_and_line_ends_have_the_same_records(
+    name: str, data: str | bytes, tmp_path: Path, make: Make
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    (tmp_path / "utf-8.txt").write_text(text_corpus(9), encoding="utf-8")
+    for number, path in enumerate((folder, tmp_path / "utf-8.txt")):
+        assert make(path, f"{tmp_path}/{number}/a") == 0
+    assert (tmp_path / "0/a").read_bytes() == (tmp_path / "1/a").read_bytes()
+
+
+def test_run_other_content_is_refused_before_anything_is_written(
+    corpus: Path, tmp_path: Path, make: Make, capsys: Captured
+) -> None:
+    damaged = tmp_path / "z.txt"
+    damaged.write_bytes(gzip.compress(text_corpus().encode()))
+    assert make(f"{corpus},{damaged}", tmp_path / "out/a") == 1
+    assert error_of(capsys).startswith(f"{damaged}: gzip data, not text; decompress it")
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_damage_that_begins_late_is_an_error_for_any_number_of_workers(
+    tmp_path: Path, make: Make, capfd: Captured
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text_corpus(300).encode() + text_corpus(20).encode("cp949"))
+    for workers in (1, 2):
+        assert make(path, tmp_path / f"{workers}/a", f"--num_workers={workers}") == 1
+        assert re.match(
+            rf"{path}: [\d,]+ of [\d,]+ lines are not UTF-8 text, the first is line [\d,]+; give "
+            "--input_encoding=cp949, ", error_of(capfd)
+        )  # fmt: skip
+        assert not (tmp_path / f"{workers}/a").exists()
+
+
+def test_run_text_that_the_vocabulary_does_not_know_is_a_warning_at_the_end(
+    tmp_path: Path, make: Make, capsys: Captured
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("漢字 文章\n第二 文章\n" * 9, encoding="utf-8")
+    assert make(path, tmp_path / "out/a") == 0
+    *_, last = capsys.readouterr().err.splitlines()
+    assert re.match(r"create_pretraining_data: warning: \d+% of the pieces of the corpus are", last)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

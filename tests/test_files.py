@@ -7,6 +7,7 @@ import lzma
 import os
 import subprocess
 import sys
+import tracemalloc
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,9 @@ def test_expand_inputs_suffixes_look_through_compression(tmp_path: Path) -> None
     assert found((".txt",)) == ["a.txt", "b.txt.gz"]
     assert found((".json", "")) == ["c.json", "d.json.zst", "e", "f.gz"]
     assert found((".txt",), tmp_path / "e") == ["e"]  # it is no folder
-    with pytest.raises(FileNotFoundError, match=r"\(looked for names ending in \.xml\)\.$"):
+    with pytest.raises(
+        FileNotFoundError, match=r"\(looked for names ending in \.xml; found a\.txt\)\.$"
+    ):
         found((".xml", ""), Path(write(tmp_path / "g" / "a.txt")).parent)
 
 
@@ -143,7 +146,7 @@ def test_open_binary_zstd_skippable_frame_is_skipped(tmp_path: Path) -> None:
 DAMAGE: dict[str, Callable[[bytes, bytes], bytes]] = {
     "cut off": lambda data, one: data[:-20],
     "cut off in second member": lambda data, one: one + data[:1000],
-    "garbage": lambda data, one: b"this is no compressed file at all, it is text" * 100,
+    "garbage": lambda data, one: bytes(range(256)) * 100,
     # Within the headers, as zstandard writes no checksums of the contents by default.
     "overwritten": lambda data, one: data[:6] + b"\xff" * 50 + data[56:],
 }
@@ -187,6 +190,34 @@ def test_decompressed_error_of_any_decompressor_names_file(monkeypatch: pytest.M
         with pytest.raises(ValueError) as caught:
             stream.read()
         assert str(caught.value) == "a.gz is damaged or cut off: bad block"
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"decompressed as it was loaded down\n", "text"),
+        (b"PK\x03\x04" + bytes(40), "a zip archive"),
+    ],
+)
+def test_open_binary_other_data_than_the_name_says_is_named(
+    data: bytes, found: str, extension: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / f"a{extension}", data)
+    message = rf"a{extension} is not \w+ data, as its name says, but {found}; rename it\.$"
+    with pytest.raises(ValueError, match=message), files.open_binary(path) as stream:
+        stream.read()
+
+
+def test_open_binary_small_file_of_gigabytes_takes_little_memory(tmp_path: Path) -> None:
+    frame = COMPRESS[".zst"](b"\n" * (200 << 20))
+    path = write(tmp_path / "a.txt.zst", frame)
+    tracemalloc.start()
+    with files.open_binary(path) as stream:
+        size = sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (size, len(frame) < 20_000) == (200 << 20, True) and most < 100 << 20
 
 
 def test_open_binary_missing_file_raises(tmp_path: Path, memory: str) -> None:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.data.corpus import Chunk, CorpusFlags, Part
+from bert_ko.csv_rows import Row, read_rows
+from bert_ko.data.corpus import Chunk, CorpusFlags
+from bert_ko.data.forms import values
+from bert_ko.data.parts import Part
 from bert_ko.data.sentences import split_sentences
 from bert_ko.data.settings import PipelineFlags
+from bert_ko.json_files import kind_of
 from bert_ko.tokenization.encoder import ID_MASK, MORPHEME_START, LineEncoder
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 # A longer line is cut into several sentences: it would not fit into any sequence.
 MAX_LINE_CHARS = 20_000
 _MAX_EXAMPLES = 5
+_DOC_TAG = re.compile(r"\s*(<doc( .*)?>|</doc>)\s*")
+_NIKL = (
+    " This is the nested form of the National Institute of Korean Language: write the texts in "
+    "`form` as records, a document a line."
+)
+
+
+# What is counted, in words.
+DROPPED = {
+    "duplicate_documents": "duplicate documents",
+    "lines_without_text": "lines of invisible characters alone",
+    "empty_records": "records without text",
+    "tag_lines": "lines of <doc> tags",
+    "bad_records": "bad records",
+    "truncated_pieces": "pieces cut off to fit the length",
+}
+MENDED = {
+    "invalid_utf8_lines": "lines that can't be decoded, replaced",
+    "long_lines_cut": "lines too long, cut into several sentences",
+}
 
 
 class Notes:
@@ -36,6 +59,19 @@ class Notes:
         self.counts[what] += 1
         if place is not None and len(self.examples[what]) < _MAX_EXAMPLES:
             self.examples[what].append(place)
+
+    def merge(self, other: Notes) -> None:
+        """Adds the events of another part of the corpus."""
+        self.counts.update(other.counts)
+        for what, places in other.examples.items():
+            self.examples[what] = sorted(self.examples[what] + places)[:_MAX_EXAMPLES]
+
+    def describe(self) -> Iterator[str]:
+        """Yields what was dropped or mended, a line for each kind: "2 bad records (a.csv:3 …)"."""
+        for what, text in {**DROPPED, **MENDED}.items():
+            if self.counts[what]:
+                places = ", ".join(self.examples[what][:2])
+                yield f"{self.counts[what]:,} {text}" + (f" ({places} …)" if places else "")
 
 
 class EncodedDocuments(NamedTuple):
@@ -106,11 +142,11 @@ class _PartReader(NamedTuple):
 
     def documents(self) -> Iterator[list[str]]:
         text = self._decoded()
-        if self.part.format == "text":
-            yield from self._text_documents(text)
+        if self.part.format in ("text", "doc"):
+            if not text.isspace():  # a megabyte of line ends has a million blank lines
+                yield from self._text_documents(text)
             return
-        read = self._json_records if self.part.format == "jsonl" else self._table_records
-        for record in read(text):
+        for record in self._records(text):
             lines = [line for line in self.tokenizer.clean_lines(record) if line]
             if lines:
                 yield self._sentences(lines)
@@ -138,12 +174,18 @@ class _PartReader(NamedTuple):
     def _text_documents(self, text: str) -> Iterator[list[str]]:
         raw: list[str] | None = None
         document: list[str] = []
+        has_tags = "<doc" in text or "</doc>" in text
         for number, line in enumerate(self.tokenizer.clean_lines(text)):
-            if line:
+            is_tag = has_tags and _DOC_TAG.fullmatch(line) is not None
+            if line and not is_tag:
                 document.append(line)
                 continue
             raw = text.split("\n") if raw is None else raw
-            if raw[number].strip():
+            if is_tag and self.part.format == "text":
+                self.notes.add("tag_lines", f"{self.part.path}:{self.part.first_line + number}")
+            if self.part.format == "doc" and not is_tag:
+                continue
+            if raw[number].strip() and not is_tag:
                 # A lone U+200D, say: nothing is left of it, but the line is not blank either.
                 self.notes.add("lines_without_text")
             elif document:
@@ -166,31 +208,34 @@ class _PartReader(NamedTuple):
                 short += _cut_line(line)
         return short
 
+    def _records(self, text: str) -> Iterator[str]:
+        if self.part.format == "jsonl":
+            return self._line_records(text)
+        if self.part.format == "json":
+            return self._value_records(text)
+        return self._table_records(text)
+
     def _table_records(self, text: str) -> Iterator[str]:
         places = [self.part.columns.index(name) for name in self.config.text_fields]
-        for number, row in self._rows(text):
-            if len(row) > max(places):
+        num_columns = len(self.part.columns)
+        for number, row, problem in self._rows(text, num_columns):
+            if problem is not None:
+                self._bad_record(number, problem)
+            elif len(row) > max(places):
                 yield "\n".join([row[place] for place in places])
-            else:
-                columns = len(self.part.columns)
-                self._bad_record(number, f"{len(row)} fields where the header has {columns}")
+            elif row:
+                self._bad_record(number, f"{len(row)} fields where the header has {num_columns}")
 
-    def _rows(self, text: str) -> Iterator[tuple[int, list[str]]]:
-        """Yields each row with its line in the file."""
-        first = self.part.first_line
-        if self.part.format == "tsv":
-            for number, line in enumerate(text.split("\n"), first):
-                if line.strip():
-                    yield number, line.rstrip("\r").split("\t")
-            return
-        csv.field_size_limit(1 << 30)
-        reader = csv.reader(io.StringIO(text, newline=""))
-        for row in reader:
-            if row:
-                yield first + reader.line_num - 1, row
+    def _rows(self, text: str, num_columns: int) -> Iterator[Row]:
+        if self.part.format == "csv":
+            return read_rows(text, self.part.first_line, num_columns)
+        lines = enumerate(text.split("\n"), self.part.first_line)
+        return (
+            Row(number, line.rstrip("\r").split("\t") if line.strip() else [])
+            for number, line in lines
+        )
 
-    def _json_records(self, text: str) -> Iterator[str]:
-        names = self.config.text_fields
+    def _line_records(self, text: str) -> Iterator[str]:
         for number, line in enumerate(text.split("\n"), self.part.first_line):
             line = line.strip().lstrip("\ufeff")
             if not line:
@@ -200,21 +245,58 @@ class _PartReader(NamedTuple):
             except (ValueError, RecursionError) as error:  # recursion: nested a thousand deep
                 self._bad_record(number, f"not JSON: {error}")
                 continue
-            values = record if isinstance(record, dict) else {}
-            missing = [name for name in names if not isinstance(values.get(name), str)]
-            if missing:
-                found = ", ".join(map(str, record)) if record is values else type(record).__name__
-                raise ValueError(
-                    f"{self.part.path}:{number}: no text in field {missing[0]!r}; "
-                    f"--text_field must name one that holds a string. The record has: {found}."
-                )
-            yield "\n".join([record[name] for name in names])
+            yield self._text_of(record, number)
+
+    def _value_records(self, text: str) -> Iterator[str]:
+        end, number = 0, self.part.first_line
+        for start, stop in values(text):
+            number += text.count("\n", end, start)
+            size = 1 + text.count("\n", start, stop)
+            yield self._text_of(json.loads(text[start:stop]), number, size)
+            number, end = number + size - 1, stop
+        if rest := text[end:].strip(" \t\r\n,").removeprefix("]"):
+            number += text.count("\n", end, text.index(rest, end))
+            raise ValueError(f"{self.part.path}:{number}: not JSON: {rest[:20]!r}.")
+
+    def _text_of(self, record: Any, number: int, num_lines: int = 1) -> str:
+        """The text of a record, which is empty where it is null."""
+        place = f"{self.part.path}:{number}"
+        values = record if isinstance(record, dict) else {}
+        texts = []
+        for name in self.config.text_fields:
+            text = values.get(name, 0)
+            if text is None:
+                if self.config.strict:
+                    raise ValueError(f"{place}: {name!r} is null. Leave --strict out to skip it.")
+                text = ""
+            if not isinstance(text, str):
+                raise ValueError(_no_text(place, name, record, num_lines))
+            texts.append(text)
+        return "\n".join(texts)
 
     def _bad_record(self, number: int, what: str) -> None:
         place = f"{self.part.path}:{number}"
         if self.config.strict:
             raise ValueError(f"{place}: {what}. Leave --strict out to skip such records.")
         self.notes.add("bad_records", place)
+
+
+def _no_text(place: str, name: str, record: Any, num_lines: int) -> str:
+    if not isinstance(record, dict):
+        found = f"The record is {kind_of(record)}."
+    else:
+        found = f"The record has: {', '.join(record)}."
+        if isinstance(record.get("document"), list):
+            found += _NIKL
+    if num_lines > 1:
+        return (
+            f"{place}: one JSON object over {num_lines:,} lines, without text in field {name!r}; a "
+            f"record a line, or a list of records, is wanted. {found}"
+        )
+    return (
+        f"{place}: no text in field {name!r}; --text_field must name one that holds a string. "
+        f"{found}"
+    )
 
 
 def _cut_line(line: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from bert_ko import files
 from bert_ko.data import buckets
 from bert_ko.data.corpus import Chunk, choose_chunk_bytes, read_chunks
-from bert_ko.data.documents import encode_documents
+from bert_ko.data.documents import DROPPED, MENDED, encode_documents
 from bert_ko.data.manifest import Shard, listed_shards, manifest_path
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.data.shards import Built, build_bucket, join_parts
@@ -31,18 +31,6 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.workers import WorkerPool
 
 T = TypeVar("T")
-
-_DROPPED = {
-    "duplicate_documents": "duplicate documents",
-    "lines_without_text": "lines of invisible characters alone",
-    "empty_records": "records without text",
-    "bad_records": "bad records",
-    "truncated_pieces": "pieces cut off to fit the length",
-}
-_MENDED = {
-    "invalid_utf8_lines": "lines with invalid UTF-8, replaced (CP949? `iconv -f cp949 -t utf-8`)",
-    "long_lines_cut": "lines too long, cut into several sentences",
-}
 
 
 @dataclass(frozen=True)
@@ -300,8 +288,8 @@ def totals(finished: FinishedRun) -> dict[str, Any]:
     return {
         **{name: counts[name] for name in names},
         **{name: round(share, 6) for name, share in shares.items()},
-        "dropped": {name: counts[name] for name in _DROPPED},
-        "mended": {name: counts[name] for name in _MENDED},
+        "dropped": {name: counts[name] for name in DROPPED},
+        "mended": {name: counts[name] for name in MENDED},
         "examples": {what: places for what, places in sorted(finished.examples.items()) if places},
     }
 
@@ -323,7 +311,7 @@ def table_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         "positive_label_share": "next_sentence_labels of 1",
     }
     rows += [(text, f"{values[name]:.2%}") for name, text in shares.items() if name in values]
-    for kind, texts in (("dropped", _DROPPED), ("mended", _MENDED)):
+    for kind, texts in (("dropped", DROPPED), ("mended", MENDED)):
         for name, text in texts.items():
             if values[kind][name]:
                 places = ", ".join(values["examples"].get(name, [])[:2])

@@ -34,8 +34,8 @@ class _Worker:
         self.tokenizer, self.config = make_tokenizer(), config
         self.encoder = LineEncoder(self.tokenizer)
 
-    def lines(self, chunk: Chunk) -> Iterator[str]:
-        return read_sentences([chunk], self.config, self.tokenizer)
+    def lines(self, chunk: Chunk, notes: Notes) -> Iterator[str]:
+        return read_sentences([chunk], self.config, self.tokenizer, notes)
 
 
 def count_words(
@@ -44,6 +44,7 @@ def count_words(
     make_tokenizer: Callable[[], Tokenizer],
     total_bytes: int | None,
     num_workers: int,
+    notes: Notes,
 ) -> Counter[Word]:
     """Counts words in parallel; memory grows with the distinct words alone.
 
@@ -53,22 +54,24 @@ def count_words(
         make_tokenizer: opens the tokenizer in each worker; its vocabulary is not used.
         total_bytes: for the progress line, if known.
         num_workers: processes; the counts do not depend on it.
+        notes: receives what was dropped or replaced.
     """
     counts: Counter[Word] = Counter()
     with (
         WorkerPool(partial(_Worker, make_tokenizer, config), num_workers) as pool,
         Progress("counting", total_bytes, "B") as progress,
     ):
-        for size, found in pool.run(_count_chunk, chunks):
+        for size, found, seen in pool.run(_count_chunk, chunks):
             counts.update(found)
+            notes.merge(seen)
             progress.update(size)
     return counts
 
 
-def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word]]:
-    tokenizer = worker.tokenizer
+def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word], Notes]:
+    tokenizer, notes = worker.tokenizer, Notes()
     parts: Counter[str] = Counter()
-    for line in worker.lines(chunk):
+    for line in worker.lines(chunk, notes):
         words = tokenizer.parts(line)
         if words and words[0][0] != " ":
             words[0] = " " + words[0]
@@ -83,15 +86,15 @@ def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word]]:
         if tokenizer.config.do_lower_case:
             word = lower_keeping_length(word)
         counts[word, continues] += n
-    return chunk.size, counts
+    return chunk.size, counts, notes
 
 
 def read_sentences(
-    chunks: Iterable[Chunk], config: CorpusFlags, tokenizer: Tokenizer
+    chunks: Iterable[Chunk], config: CorpusFlags, tokenizer: Tokenizer, notes: Notes
 ) -> Iterator[str]:
-    """The normalised sentences of all chunks."""
+    """The normalised sentences of all chunks; ``notes`` as for ``read_documents``."""
     for chunk in chunks:
-        for document in read_documents(chunk, config, tokenizer, Notes()):
+        for document in read_documents(chunk, config, tokenizer, notes):
             yield from document
 
 
@@ -107,7 +110,7 @@ def measure_vocabulary(
 
 
 def _measure_chunk(worker: _Worker, chunk: Chunk) -> VocabularyReport:
-    encoded = worker.encoder.encode(list(worker.lines(chunk)))
+    encoded = worker.encoder.encode(list(worker.lines(chunk, Notes())))
     packed = encoded.pieces
     starts = np.flatnonzero(packed & np.uint32(MORPHEME_START))
     known = (packed & np.uint32(ID_MASK)) != worker.tokenizer.vocab.unk_id
