@@ -94,7 +94,7 @@ def _read_published(folder: str, vocab_file: str, given: Mapping[str, Any]) -> P
         advice = (
             f", or --vocab_file={models[0]} for its SentencePiece model alone" if models else ""
         )
-        raise ValueError(f"{error}{advice}.") from None
+        raise RefusedTokenizerError(f"{error}{advice}.") from None
 
 
 def has_vocabulary(folder: str) -> bool:
@@ -126,7 +126,9 @@ def _find_vocabulary(vocab_file: str, config: TokenizerConfig | None) -> str:
             f"--vocab_file: no {VOCAB_NAME}, {TOKENIZER_JSON} or {MODEL_NAME} in {vocab_file}, "
             f"which has {found}; name the file."
         )
-    if not os.path.isfile(vocab_file):
+    if os.path.exists(vocab_file):
+        files.refuse_no_file(vocab_file)
+    else:
         shipped = ", ".join(shipped_names())
         raise FileNotFoundError(
             f"--vocab_file: no such file: {vocab_file}. bert_ko comes with {shipped or 'none'}."
@@ -141,13 +143,21 @@ def read_config(folder: str) -> TokenizerConfig | None:
     """Reads our settings in a vocabulary folder; None if there are none.
 
     Raises:
-        ValueError: the file is not a JSON object, has unknown keys or wrong values.
+        ValueError: the file is not a JSON object, has unknown keys or wrong values, or says for
+            transformers something else than for us.
     """
     path = os.path.join(folder, CONFIG_NAME)
     values = read_json(path, advice="") or {}
     own = values.get(HUGGING_FACE_KEY)
     if isinstance(own, dict):
-        return TokenizerConfig.from_dict(own, path)
+        config = TokenizerConfig.from_dict(own, path)
+        theirs = values.get("do_lower_case", config.do_lower_case)
+        if theirs != config.do_lower_case and config.tokenizer_type == "wordpiece":
+            raise ValueError(
+                f"{path}: do_lower_case is {theirs}, but {config.do_lower_case} under "
+                f"{HUGGING_FACE_KEY}; keep the one that the model was trained with."
+            )
+        return config
     return TokenizerConfig.from_dict(values, path) if "tokenizer_type" in values else None
 
 

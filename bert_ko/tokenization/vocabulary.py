@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
+_MAX_BYTES = 64 << 20  # of a file
 BLANK = "\u2581"  # as SentencePiece writes it
 
 
@@ -81,7 +81,7 @@ class Vocabulary(dict[str, int]):
     @staticmethod
     def read(path: str) -> tuple[str, ...]:
         """The lines of ``load``; what is no list of pieces is refused."""
-        content = Path(path).read_bytes()
+        content = _content(path)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -107,6 +107,14 @@ class Vocabulary(dict[str, int]):
     def is_unused(self, piece: str) -> bool:
         """Whether the piece is a reserved ``[unusedN]`` slot."""
         return re.fullmatch(r"\[unused\d+\]", piece) is not None
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{path} has more than {_MAX_BYTES:,} bytes; it is no vocabulary.")
+    return content
 
 
 def _other_kind(pieces: tuple[str, ...]) -> str | None:

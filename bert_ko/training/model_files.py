@@ -108,12 +108,18 @@ def _load_tokenizer(
 def _contradiction(tokenizer: Tokenizer, path: str) -> str:
     """The message if a tokenizer's vocabulary differs from the one beside the weights, else ""."""
     from bert_ko.tokenization.folder import load_tokenizer
+    from bert_ko.tokenization.published import RefusedTokenizerError
 
     beside = vocabulary_beside(path)
     if beside is None or beside == tokenizer.source:
         return ""
     # Its settings may be missing, as they are beside Google's models; pieces decide.
-    if load_tokenizer(beside).vocab.pieces == tokenizer.vocab.pieces:
+    try:
+        other = load_tokenizer(beside)
+    except RefusedTokenizerError:
+        kind = tokenizer.config.tokenizer_type
+        other = load_tokenizer(beside, TokenizerSettings(tokenizer_type=kind))
+    if other.vocab.pieces == tokenizer.vocab.pieces:
         return ""
     return f"--vocab_file: {tokenizer.source} is not the vocabulary beside the weights, {beside}"
 

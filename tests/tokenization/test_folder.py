@@ -1,9 +1,12 @@
 """Vocabulary folders: what is found, what is refused, and the fingerprint."""
 
+import itertools
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -255,3 +258,87 @@ def test_load_tokenizer_missing_user_dictionary_raises(tmp_path: Path) -> None:
         FileNotFoundError, match=r"--mecab_user_dictionary: cannot read .*user\.dic"
     ):
         load_tokenizer(path)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing is caught, nothing is tidied up."""
+
+
+def kill_after(step: int, patch: pytest.MonkeyPatch) -> None:
+    """Lets so many files be renamed or removed, and no more."""
+    steps = iter(range(step))
+
+    def limited(real: Any) -> Any:
+        def act(*args: Any, **options: Any) -> None:
+            if next(steps, None) is None:
+                raise Killed
+            real(*args, **options)
+
+        return act
+
+    for name in ("replace", "unlink", "rename"):
+        patch.setattr(os, name, limited(getattr(os, name)))
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "mecab": {"mecab_dictionary": dictionary_version()},
+    "wordpiece": {
+        "tokenizer_type": "wordpiece", "normalization": "google", "do_lower_case": False,
+        "subword_prefix_unit": "morpheme",
+    },
+    "sentencepiece": {"tokenizer_type": "sentencepiece", "do_lower_case": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.permutations(KINDS, 2)))
+def test_write_folder_killed_at_any_step_leaves_the_old_one_the_new_one_or_none(
+    old: str, new: str, sentencepiece_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serialized = Path(sentencepiece_folder, MODEL_NAME).read_bytes()
+
+    def write(folder: Path, kind: str) -> None:
+        model = serialized if kind == "sentencepiece" else None
+        pieces = [*PIECES, kind]
+        write_folder(str(folder), pieces, TokenizerConfig(**KINDS[kind]), model)
+
+    prints = set()
+    for kind in (old, new):
+        write(tmp_path / kind, kind)
+        prints.add(load_tokenizer(str(tmp_path / kind)).fingerprint)
+    unfinished = 0
+    for step in range(10):
+        folder = tmp_path / f"{step}"
+        shutil.copytree(tmp_path / old, folder)
+        (folder / "note.txt").write_text("mine")
+        with monkeypatch.context() as patch:
+            kill_after(step, patch)
+            try:
+                write(folder, new)
+            except Killed:
+                unfinished += 1
+        assert (folder / "note.txt").read_text() == "mine"
+        try:
+            assert load_tokenizer(str(folder)).fingerprint in prints
+        except (ValueError, FileNotFoundError) as error:
+            assert "--vocab_file" in str(error)
+    assert 3 <= unfinished < 10
+    assert (
+        load_tokenizer(str(folder)).fingerprint == load_tokenizer(str(tmp_path / new)).fingerprint
+    )
+
+
+def test_write_folder_two_dictionaries_of_one_name_raise(
+    user_dictionary: str, tmp_path: Path
+) -> None:
+    other = shutil.copy(user_dictionary, tmp_path)
+    config = TokenizerConfig(mecab_dictionary=dictionary_version())
+    with pytest.raises(ValueError, match="two have the same name"):
+        write_folder(str(tmp_path / "out"), PIECES, config, None, (user_dictionary, other))
+
+
+def test_load_tokenizer_settings_that_contradict_those_for_transformers_raise(
+    tmp_path: Path,
+) -> None:
+    make_plain(tmp_path, {"bert_ko": KINDS["wordpiece"], "do_lower_case": True})
+    with pytest.raises(ValueError, match="do_lower_case is True, but False under bert_ko"):
+        load_tokenizer(str(tmp_path))

@@ -1,5 +1,6 @@
 """Pieces that no text can reach: what is proved, and that nothing in use is named."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,26 @@ def test_normalized_characters_are_left_as_they_are() -> None:
         assert change(characters) == characters
     lowered = {char.lower() for char in everything if char.lower() != char}
     assert [char for char in lowered if len(char) == 1 and char.upper() == char] == []
+
+
+def test_published_vocabulary_pieces_that_occur_are_reachable() -> None:
+    pieces = [
+        "각",
+        "\u1100",
+        "##\u1161",
+        "##\u11a8",
+        "金",
+        "##金",
+        "cafe",
+        "café",
+        "Cafe",
+        "도서관",
+    ]
+    config = TokenizerConfig("wordpiece", "morpheme", True, "transformers", strip_accents=True)
+    tokenizer = Tokenizer(Vocabulary([*SPECIAL_TOKENS, *pieces]), config)
+    assert tokenizer.tokenize("각金 CAFÉ") == ["\u1100", "##\u1161", "##\u11a8", "金", "cafe"]
+    assert unreachable_pieces(tokenizer) == ["각", "##金", "café", "Cafe", "도서관"]
+    whole = dataclasses.replace(config, strip_accents=False, tokenize_chinese_chars=False)
+    tokenizer = Tokenizer(Vocabulary([*SPECIAL_TOKENS, *pieces]), whole)
+    assert tokenizer.tokenize("각金 CAFÉ") == ["각", "##金", "café"]
+    assert unreachable_pieces(tokenizer) == ["Cafe"]

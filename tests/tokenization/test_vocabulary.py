@@ -52,6 +52,34 @@ def test_load_bad_line_is_named_by_its_number(
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("\n".join([*SPECIAL_TOKENS, "▁책", "▁을", "다", "."]), r"the pieces of a SentencePiece"),
+        ("<s>\t0\n▁책\t-3.25\n을\t-4\n", r"pieces with scores, .* name its \.model file"),
+        ("\n".join([*SPECIAL_TOKENS, "Ġthe", "Ġa"]), "the pieces of a byte-level BPE"),
+        ('{\n "[PAD]": 0\n}', "JSON, not a list of pieces"),
+        ('{"[PAD]": 0}', "JSON, not a list of pieces"),
+        ("\n".join([*SPECIAL_TOKENS, "책"]).encode("utf-16"), ":1: not UTF-8"),
+        ("\n".join([*SPECIAL_TOKENS, "a"]).encode("utf-16-le"), "not UTF-8, or binary"),
+        (b"#" * ((64 << 20) + 1), "it is no vocabulary"),
+    ],
+)
+def test_load_file_that_is_no_list_of_word_pieces_is_named(
+    content: str | bytes, words: str, tmp_path: Path
+) -> None:
+    data = content if isinstance(content, bytes) else content.encode()
+    with pytest.raises(ValueError, match=words) as error:
+        load(tmp_path, data)
+    assert str(error.value).startswith(str(tmp_path / "vocab.txt"))
+    assert "\n" not in str(error.value)
+
+
+def test_load_carriage_returns_alone_end_lines(tmp_path: Path) -> None:
+    vocab = load(tmp_path, (HEAD + "가\n##나\n▁\n").replace("\n", "\r").encode())
+    assert vocab.pieces == (*SPECIAL_TOKENS, "가", "##나", "▁")
+
+
 def test_load_missing_specials_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"special tokens are missing: \[CLS\], \[MASK\]\."):
         load(tmp_path, "[PAD]\n[UNK]\n[SEP]\n가\n".encode())
