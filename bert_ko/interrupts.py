@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ def interruptible() -> Iterator[None]:
 
     After the second one, the process ends within seconds whatever it does. A handler that is not
     Python's own stays, and ignored signals are ignored.
+
+    Where Ctrl-C would have ended the process, as our launchers set it, the process ends after
+    Ctrl-C with the block: Python would wait for threads of libraries first, and JAX crashes then.
     """
     default = (signal.SIG_DFL, signal.default_int_handler)
     before = signal.getsignal(signal.SIGINT)
@@ -45,12 +49,12 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        if is_raised and before is signal.SIG_DFL:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            _end()
         signal.set_wakeup_fd(-1)
-        if is_raised and before is signal.SIG_DFL:  # by our launchers: the process ends now
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            writer.send(bytes([signal.SIGINT] * 2))
-        else:
-            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before)
         writer.close()
 
 
@@ -59,7 +63,7 @@ def _watch(reader: socket.socket) -> None:
     with reader:
         while received := reader.recv(1):
             count += received[0] == signal.SIGINT
-            if count == 2:  # signals, or the command has ended
+            if count == 2:
                 time.sleep(_GRACE)
                 _end()
 

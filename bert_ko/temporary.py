@@ -13,6 +13,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 
+_MAX_NAME = 240  # bytes
 _NAME = re.compile(r"\.(?P<target>.+)\.(?:[0-9a-f]{8}|\d+)\.tmp", re.DOTALL)
 
 
@@ -43,14 +44,20 @@ def remove_leftovers(folder: str, name: str | None = None) -> None:
         folder: A local folder; it may be missing.
         name: Of the file or folder that was to be written; None stands for all.
     """
+    wanted = None if name is None else _shortened(name)
     try:
         found = os.listdir(folder or ".")
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # it can be written, perhaps, but not read
         return
     for entry in found:
         match = _NAME.fullmatch(entry)
-        if match and name in (None, match["target"]):
+        if match and wanted in (None, match["target"]):
             _remove_unless_held(os.path.join(folder, entry))
+
+
+def _shortened(name: str) -> str:
+    """Leaves room for more in a name, which may have 255 bytes."""
+    return os.fsdecode(os.fsencode(name)[:_MAX_NAME])
 
 
 @contextlib.contextmanager
@@ -58,7 +65,8 @@ def _held(folder: str, name: str, make: Callable[[str], object]) -> Iterator[str
     remove_leftovers(folder, name)
     with contextlib.ExitStack() as stack:
         while True:
-            temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+            unique = f".{_shortened(name)}.{secrets.token_hex(4)}.tmp"
+            temporary = os.path.join(folder, unique)
             stack.callback(_remove, temporary)
             try:
                 make(temporary)

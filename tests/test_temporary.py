@@ -42,6 +42,16 @@ def test_remove_leftovers_follows_no_link(tmp_path: Path) -> None:
     assert (tmp_path / "kept" / "a").exists()
 
 
+def test_atomic_writer_longest_name_is_written_and_cleaned(tmp_path: Path) -> None:
+    name = "가" * 85  # 255 bytes
+    with pytest.raises(KeyboardInterrupt), files.atomic_writer(str(tmp_path / name)):
+        (left,) = names(tmp_path)
+        raise KeyboardInterrupt
+    (tmp_path / left).write_text("half")
+    files.write_atomic(str(tmp_path / name), "text")
+    assert names(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("make", [temporary_file, temporary_folder])
 def test_remove_leftovers_leaves_what_is_being_written(make: object, tmp_path: Path) -> None:
     with make(str(tmp_path / "a")) as temporary:  # type: ignore[operator]
