@@ -245,7 +245,7 @@ def test_load_nothing_there_is_one_sentence(tmp_path: Path) -> None:
     )
     with pytest.raises(FileNotFoundError) as error:
         bert_ko.load(str(tmp_path))
-    assert str(error.value) == f"no weights in the folder {tmp_path}."
+    assert str(error.value) == f"no weights in the folder {tmp_path}: it is empty."
 
 
 def test_load_vocabulary_alone_is_a_tokenizer(tmp_path: Path) -> None:

@@ -344,7 +344,7 @@ def test_run_training_with_other_labels_begins_the_head_anew(
     path = write_texts(tmp_path / "other.tsv", rows)
     new = tmp_path / "new"
     printed = command.succeed(output_dir=new, init_checkpoint=folder, **trains_and(path)).out
-    assert "  new: output_weights\n  new: output_bias\n" in printed
+    assert "  new: output_weights, output_bias\n" in printed
     trained = load_checkpoint(str(last(folder))).parameters
     anew = initial_parameters(model_specs(CONFIG, ClassHead(len(names))), 0.02, 12345)
     for name, array in backend.programs[0].given[0].items():

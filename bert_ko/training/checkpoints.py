@@ -40,6 +40,7 @@ _TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
 
 _CHECKSUM = "crc32c"  # of everything else in a state
+_CONFIG_CHECKSUM = "bert_config_crc32c"
 
 Kind = Literal["checkpoint", "best"]
 KINDS: tuple[Kind, ...] = ("checkpoint", "best")
@@ -118,6 +119,7 @@ def save_checkpoint(
         if checkpoint.slots:
             save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
         state = json.loads(json.dumps(checkpoint.state))
+        state[_CONFIG_CHECKSUM] = _checksum(config.to_dict())
         state[_CHECKSUM] = _checksum(state)
         for name, value in ((CONFIG_NAME, config.to_dict()), (STATE_NAME, state)):
             with files.durable_writer(os.path.join(temporary, name)) as file:
@@ -157,6 +159,7 @@ def load_checkpoint(path: str, with_slots: bool = True) -> Checkpoint:
         ValueError: a file is missing, damaged or edited.
     """
     state = read_state(path)
+    state.pop(_CONFIG_CHECKSUM, None)
     try:
         return Checkpoint(
             load_arrays(os.path.join(path, MODEL_NAME), ("float32",)),
@@ -226,6 +229,23 @@ def read_model_config(path: str) -> ModelConfig:
     """
     values = parse_json(files.read_limited(path), path)
     return config_from_values(expect(values, dict, path), path)
+
+
+def read_checkpoint_config(folder: str) -> ModelConfig | None:
+    """The configuration in a folder, compared with the state if there is one; None if missing.
+
+    Raises:
+        ValueError: it is not a configuration, or not the one that was written.
+    """
+    path = os.path.join(folder, CONFIG_NAME)
+    if not os.path.isfile(path):
+        return None
+    config = read_model_config(path)
+    if os.path.isfile(os.path.join(folder, STATE_NAME)):
+        checksum = read_state(folder).get(_CONFIG_CHECKSUM)
+        if checksum not in (None, _checksum(config.to_dict())):
+            raise damaged(folder, f"{path} is not what was written (its checksum).")
+    return config
 
 
 def remove_unfinished(folder: str) -> None:

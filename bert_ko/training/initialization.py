@@ -17,11 +17,10 @@ from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
 from bert_ko.tensor_files import load_arrays
 from bert_ko.training.checkpoints import (
-    CONFIG_NAME,
     MODEL_NAME,
     STATE_NAME,
     find_weights,
-    read_model_config,
+    read_checkpoint_config,
     read_state,
 )
 from bert_ko.training.google import read_tensorflow
@@ -119,7 +118,7 @@ def _read_folder(path: str) -> Source:
             f"checkpoint of step {state['step']:,}",
             load_arrays(whole),
             state.get("tokenizer_fingerprint"),
-            _read_config(folder),
+            read_checkpoint_config(folder),
             owner,
             state["step"],
             read_labels(owner),
@@ -149,16 +148,11 @@ def _refuse_folder(folder: str) -> NoReturn:
     raise FileNotFoundError(f"no weights in the folder {folder}{found}.")
 
 
-def _read_config(folder: str) -> ModelConfig | None:
-    path = os.path.join(folder, CONFIG_NAME)
-    return read_model_config(path) if os.path.isfile(path) else None
-
-
 def _read_tensorflow(prefix: str) -> Source:
     arrays, step = read_tensorflow(prefix)
     folder = os.path.dirname(prefix) or "."
     return Source(
-        prefix, "TF1 checkpoint", arrays, None, _read_config(folder), folder, step,
+        prefix, "TF1 checkpoint", arrays, None, read_checkpoint_config(folder), folder, step,
         read_labels(folder),
     )  # fmt: skip
 

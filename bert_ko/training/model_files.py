@@ -13,7 +13,7 @@ from bert_ko import files
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.encoder import config_from_hugging_face
+from bert_ko.modeling.encoder import config_from_hugging_face, encoder_of
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.progress import warn
 from bert_ko.shipped import find_shipped
@@ -24,6 +24,7 @@ from bert_ko.training.checkpoints import (
     STATE_NAME,
     find_weights,
     folders_beside,
+    read_checkpoint_config,
     read_model_config,
 )
 from bert_ko.training.initialization import (
@@ -160,9 +161,9 @@ def config_beside(path: str) -> tuple[ModelConfig, str] | None:
         ValueError: it can't be read.
     """
     for folder in folders_beside(path):
-        ours = os.path.join(folder, CONFIG_NAME)
-        if os.path.isfile(ours):
-            return read_model_config(ours), ours
+        ours = read_checkpoint_config(folder)
+        if ours is not None:
+            return ours, os.path.join(folder, CONFIG_NAME)
         theirs = os.path.join(folder, _HUGGING_FACE_CONFIG)
         values = read_json(theirs)
         if values is not None:
@@ -237,7 +238,7 @@ class TrainedModel(NamedTuple):
         """
         source, config_file = self.source, self.files.config_file
         refuse_missing(specs, source, config_file)
-        refuse_surplus(specs, source, config_file)
+        refuse_surplus(encoder_of(self.config).specs(self.config), source, config_file)
         lacking = [n for n in specs if n not in source.arrays and n not in source.left_out]
         if lacking:
             raise ValueError(

@@ -18,6 +18,7 @@ from bert_ko import files
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, TAG_CRF
 from bert_ko.modeling.parameters import Arrays, ParameterSpec, Specs, initial_parameters
 from bert_ko.progress import warn
@@ -261,7 +262,8 @@ def new_parameters(
     if not is_training:
         _refuse_unused_head(source.path, source.arrays, specs)
         refuse_other_model(source.path, trained, run.model_config, run.config_file)
-        refuse_surplus(specs, source, run.config_file)
+        encoder = encoder_of(run.model_config).specs(run.model_config)
+        refuse_surplus(encoder, source, run.config_file)
     elif differences := _model_differences(trained, run.model_config):
         warn(
             f"{source.path} was trained with another configuration than {run.config_file}: "

@@ -22,6 +22,7 @@ from bert_ko.training.checkpoints import (
     last_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    read_checkpoint_config,
     read_model_config,
     remove_unfinished,
     save_checkpoint,
@@ -296,7 +297,7 @@ def test_load_checkpoint_damaged_file_says_what_to_delete(
 def test_load_checkpoint_damaged_state_is_an_error(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     truncate(Path(path, "state.json"))
-    with pytest.raises(ValueError, match=r"state\.json:6: not JSON: [^.]*\. Delete the"):
+    with pytest.raises(ValueError, match=r"state\.json:7: not JSON: [^.]*\. Delete the"):
         load_checkpoint(path)
     Path(path, "state.json").unlink()
     with pytest.raises(ValueError, match=r"has no state\.json"):
@@ -347,6 +348,22 @@ def test_load_checkpoint_state_with_another_checksum_was_edited(tmp_path: Path) 
         f"{path}/state.json is not what was written (its checksum). Delete the folder {path} to "
         f"resume from {first}."
     )
+
+
+def test_read_checkpoint_config_that_was_edited_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    assert read_checkpoint_config(path) == CONFIG
+    config = Path(path, "bert_config.json")
+    config.write_text(json.dumps({**CONFIG.to_dict(), "num_attention_heads": 4}))
+    with pytest.raises(ValueError) as error:
+        read_checkpoint_config(path)
+    assert str(error.value) == (
+        f"{config} is not what was written (its checksum). Delete the folder {path} to start again."
+    )
+    Path(path, "state.json").write_text('{"step": 1}')  # of an older version
+    found = read_checkpoint_config(path)
+    assert found is not None and found.to_dict()["num_attention_heads"] == 4
+    assert read_checkpoint_config(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
