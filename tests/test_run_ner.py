@@ -120,6 +120,14 @@ def assert_learnt(path: Path, lines: Any = TAGGED, has_gold: bool = False) -> No
     )
 
 
+def test_run_text_that_the_vocabulary_does_not_know_is_a_warning(
+    command: Command, tmp_path: Path
+) -> None:
+    path = write_klue(tmp_path / "data.tsv", ["<漢字:PS> 文章 漢字 文章"] * 4)
+    (line,) = command.succeed(do_train=True, train_file=path).warnings
+    assert re.match(rf"\d+% of the pieces of {path} are \[UNK\]", line)
+
+
 # What a run writes
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from bert_ko.progress import warn
+from bert_ko.tokenization.tokenizer import Tokenizer
 
 _MOST = 0.2  # of Korean, a vocabulary leaves less than a hundredth
+
+
+def warn_of_unknown_ids(ids: npt.NDArray[np.int32], tokenizer: Tokenizer, text: str) -> None:
+    """Warns as `warn_of_unknown` does, of the ids of a text's pieces, int32 [P]."""
+    warn_of_unknown(int(np.count_nonzero(ids == tokenizer.vocab.unk_id)), len(ids), text)
 
 
 def warn_of_unknown(unknown: int, pieces: int, text: str) -> None:

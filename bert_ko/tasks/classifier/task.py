@@ -38,6 +38,7 @@ from bert_ko.tasks.classifier.settings import ClassifierFlags
 from bert_ko.tasks.fine_tuning import Report, reporter
 from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
 from bert_ko.tasks.settings import Split, draw_examples, stored_labels, weights_place
+from bert_ko.tokenization.unknown import warn_of_unknown_ids
 from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles
 
@@ -127,6 +128,7 @@ class ClassifierTask(LabelTask):
                 f"{dataset.path}: {features.sentences.num_cut:,} examples are longer than "
                 f"--max_seq_length={length} pieces, and are cut"
             )
+        warn_of_unknown_ids(features.sentences.input_ids, self.tokenizer, dataset.path)
         return features
 
     def _trainable(self, train: Dataset) -> tuple[Example, ...]:

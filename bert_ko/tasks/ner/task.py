@@ -22,6 +22,7 @@ from bert_ko.tasks.ner.scores import Scores, format_types, score, score_values
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tasks.ner.tagger import Tagger, tagged_lines
 from bert_ko.tasks.settings import Split, draw_examples, weights_place
+from bert_ko.tokenization.unknown import warn_of_unknown_ids
 from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles, remembered_flags
 
@@ -132,6 +133,7 @@ class NerTask(LabelTask):
         features = tag_features(dataset.sentences, self.tokenizer, length, labels)
         if is_training and not len(features.lengths):
             raise ValueError(f"{dataset.path} has no sentence with pieces to train on.")
+        warn_of_unknown_ids(features.stretches.input_ids, self.tokenizer, dataset.path)
         return features
 
     def score(self, texts: Texts, found: Sequence[Tagged]) -> tuple[Scores, dict[str, float]]:

@@ -23,6 +23,7 @@ from bert_ko.tasks.squad.question_files import read_dataset
 from bert_ko.tasks.squad.scores import Scores, score_answer, score_predictions
 from bert_ko.tasks.squad.settings import SquadFlags, StripJosa
 from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.unknown import warn_of_unknown_ids
 
 ENDINGS_NAME = "josa_endings.json"
 UNREACHABLE_NAME = "unreachable.jsonl"
@@ -89,6 +90,7 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
         warn(f"{path}: {line}")
         for problem in problems if config.verbose_logging else ():
             warn(f"{path}: {shown(problem.detail, 200)}")
+    warn_of_unknown_ids(features.context_ids, tokenizer, path)
     return Questions(path, dataset, features)
 
 

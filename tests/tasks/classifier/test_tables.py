@@ -271,7 +271,7 @@ REFUSED = [
     ("a.csv", 'id,text\n1,"봄\n눈"\n2,눈,비\n', r"a\.csv:4: expected 2 cells with commas .* 3\."),
     ("a.csv", 'id,text\n1,봄\n2,"눈\n3,비\n4,해\n',
      r"a\.csv:3: not CSV: a quote opens a cell and is not closed\. A cell with a comma, "),
-    ("a.csv", 'id,text\n1,"봄\n2,눈"비"\n', r"a\.csv:2: not CSV: a quote in a quoted cell is not"),
+    ("a.csv", 'id,text\n1,"봄\n2,눈"비"\n', r"a\.csv:2: not CSV: a quote opens a cell and is not"),
     ("a.csv", 'id,text\n1,"봄\n2,눈\n3,비"\n', r"a\.csv:2: not CSV: a quote opens a cell and is"),
     ("a.tsv", "id\ttext\n1\t봄\n2\t눈\n".encode("cp949"),
      r"a\.tsv: not UTF-8 text but CP949; give --input_encoding=cp949,"),
