@@ -263,6 +263,23 @@ def read_vocabulary(folder: Path) -> object:
     return found.vocab.pieces, found.config, found.encode(_LINES[0]).ids
 
 
+def published_tokenizer(folder: Path) -> None:
+    from tokenizers import BertWordPieceTokenizer
+
+    from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
+
+    pieces = [
+        *SPECIAL_TOKENS,
+        *dict.fromkeys(char for line in _LINES for char in line if char > " "),
+    ]
+    model = BertWordPieceTokenizer({piece: i for i, piece in enumerate(pieces)}, lowercase=False)
+    model.save(str(folder / "tokenizer.json"))
+    config = (
+        '{"tokenizer_class": "BertTokenizerFast", "do_lower_case": false, "strip_accents": null}'
+    )
+    (folder / "tokenizer_config.json").write_text(config, encoding="utf-8")
+
+
 def user_dictionary(folder: Path) -> None:
     from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 
@@ -341,7 +358,7 @@ def read_checkpoint(folder: Path) -> object:
     config = read_model_config(str(path / "bert_config.json"))
     arrays = {**found.parameters, **found.slots}
     # Another name of the checksum is a key more, which nothing asks for.
-    state = {name: found.state[name] for name in ("step", "tokenizer_fingerprint")}
+    state = {name: found.state.get(name) for name in ("step", "tokenizer_fingerprint")}
     return {name: array.tobytes() for name, array in arrays.items()}, state, config.to_dict()
 
 
@@ -374,12 +391,40 @@ def hugging_face(folder: Path) -> None:
     write_json(str(folder / "config.json"), config)
 
 
+def hugging_face_parts(folder: Path) -> None:
+    import json
+
+    from bert_ko.tensor_files import load_tensors, save_arrays
+
+    hugging_face(folder)
+    arrays = load_tensors(str(folder / "model.safetensors"))
+    (folder / "model.safetensors").unlink()
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    parts = [dict(list(arrays.items())[number::2]) for number in (0, 1)]
+    for name, part in zip(names, parts, strict=True):
+        save_arrays(str(folder / name), part)
+    places = {key: name for name, part in zip(names, parts, strict=True) for key in part}
+    text = json.dumps({"metadata": {"total_size": 1}, "weight_map": places}, indent=1)
+    (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
 def read_hugging_face(folder: Path) -> object:
     from bert_ko.training.initialization import read_source
 
     found = read_source(str(folder))
     arrays = {name: array.tobytes() for name, array in found.arrays.items()}
     return arrays, found.labels, found.config
+
+
+def metrics(folder: Path) -> None:
+    rows = "".join(f'{{"step": {step}, "loss": {9 / step}}}\n' for step in range(1, 40))
+    (folder / "metrics.jsonl").write_text(rows, encoding="utf-8")
+
+
+def read_metrics(folder: Path) -> object:
+    from bert_ko.training import metrics as training_metrics
+
+    return training_metrics.read_metrics(str(folder / "metrics.jsonl"))
 
 
 def questions(folder: Path) -> None:
@@ -459,6 +504,7 @@ _ROWS = "\n".join(["id,text", *(f'{i},"{line}, ""끝"""' for i, line in enumerat
 _RUN = "run/checkpoint-00000007"
 KINDS = {
     "text": Kind(*corpus("corpus.txt", _TEXT.encode())),
+    "text_utf16": Kind(*corpus("corpus.txt", _TEXT.encode("utf-16"))),
     "json_lines": Kind(*corpus("corpus.jsonl", _JSON_LINES.encode())),
     "csv": Kind(*corpus("corpus.csv", _ROWS.encode())),
     "gz": packed(".gz", gzip.compress(_TEXT.encode())),
@@ -467,6 +513,9 @@ KINDS = {
     "zst": packed(".zst", zstd(_TEXT.encode())),
     "vocabulary": Kind(vocabulary, read_vocabulary, ("vocab.txt", "tokenizer_config.json")),
     "sentencepiece": Kind(sentencepiece, read_vocabulary, ("spm.model",), in_child=True),
+    "published_tokenizer": Kind(
+        published_tokenizer, read_vocabulary, ("tokenizer.json", "tokenizer_config.json")
+    ),
     "user_dictionary": Kind(user_dictionary, read_user_dictionary, ("user.dic",), in_child=True),
     "shards": Kind(
         shards, read_shards, ("a.tfrecord", "manifest.json", "bert_config.json"), ("a.tfrecord",)
@@ -480,6 +529,10 @@ KINDS = {
                                             "state.json")),
     ),
     "hugging_face": Kind(hugging_face, read_hugging_face, ("config.json", "model.safetensors")),
+    "hugging_face_parts": Kind(
+        hugging_face_parts, read_hugging_face, ("model.safetensors.index.json",)
+    ),
+    "metrics": Kind(metrics, read_metrics, ("metrics.jsonl",)),
     "tf1": Kind(
         tensorflow_checkpoint,
         read_tensorflow_checkpoint,

@@ -1,3 +1,4 @@
+import configparser
 import os
 from pathlib import Path
 
@@ -20,6 +21,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_shipped_names_are_the_folders_of_vocab() -> None:
     assert shipped_names() == [NAME]
+
+
+def test_package_data_takes_the_vocabulary_into_a_wheel() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(SHIPPED.parents[1] / "setup.cfg", encoding="utf-8")
+    pattern = setup["options.package_data"]["bert_ko"]
+    package = Path(bert_ko.__file__).parent
+    found = {path.name for path in package.glob(pattern) if path.parent.name == NAME}
+    assert found == {path.name for path in SHIPPED.iterdir()}
 
 
 @pytest.mark.parametrize("path", [NAME, f"{NAME}/vocab.txt", f"{NAME}/bert_config_mini.json"])
