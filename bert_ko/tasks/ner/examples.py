@@ -19,6 +19,7 @@ from bert_ko.text_lines import open_lines, read_lines
 FileFormat = Literal["auto", "klue", "naver", "conll", "kmou"]
 Unit = Literal["character", "word", "morpheme"]
 _UNITS: dict[KnownFormat, Unit] = {"klue": "character", "kmou": "morpheme"}
+_MANY_ENTITIES = 50  # of which a type of one entity may be mistyped
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +129,6 @@ def _build(path: str, form: KnownFormat, blocks: Sequence[Block]) -> Dataset:
         problems.setdefault(kind, []).append(f"{path}:{line}: {what}")
 
     scheme, tags = _read_tags(path, form, blocks)
-    first_of: dict[str, str] = {}
-    for kind in dict.fromkeys(tag.kind for found in tags for tag in found):
-        if (other := first_of.setdefault(kind.casefold(), kind)) != kind:
-            problems.setdefault("similar_types", []).append(f"{path}: {kind!r} and {other!r}")
     sentences: list[Sentence] = []
     seen: set[str] = set()
     conversions = Counter[tuple[str, str]]()
@@ -152,6 +149,9 @@ def _build(path: str, form: KnownFormat, blocks: Sequence[Block]) -> Dataset:
         conversions.update(zip((row.tag for row in block.rows), converted, strict=True))
     if not sentences:
         raise ValueError(f"{path} has no sentence; expected tagged sentences.")
+    for kind, tag, what in _odd_types(conversions):
+        line = next(row.line for block in blocks for row in block.rows if row.tag == tag)
+        report(kind, line, what)
     changed = {pair: n for pair, n in conversions.items() if pair[1] not in (OUTSIDE, pair[0])}
     unit = _UNITS.get(form, "word")
     return Dataset(path, unit, tuple(sentences), problems, scheme, changed)
@@ -168,6 +168,21 @@ def _read_tags(
     spelling = find_spelling(path, lines, outside_tags(form))
     tags = [[spelling.tags[row.tag] for row in block.rows] for block in blocks]
     return "IOB1" if spelling.scheme == "BIO" and is_iob1(tags) else spelling.scheme, tags
+
+
+def _odd_types(conversions: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, str, str]]:
+    """Yields what may be mistyped: kind of the problem, a tag as it is spelt, and what is odd."""
+    counts, spelt = Counter[str](), dict[str, str]()
+    for (tag, bio), number in conversions.items():
+        if bio.startswith("B-"):
+            counts[bio[2:]] += number
+            spelt.setdefault(bio[2:], tag)
+    first_of: dict[str, str] = {}
+    for kind, tag in spelt.items():
+        if (other := first_of.setdefault(kind.casefold(), kind)) != kind:
+            yield "similar_types", tag, f"the type {kind!r}, but {other!r} before; they are two"
+        elif counts[kind] == 1 and counts.total() >= _MANY_ENTITIES:
+            yield "rare_type", tag, f"the only entity of the type {kind!r}"
 
 
 def _sentence(name: str, block: Block, tags: tuple[str, ...]) -> Sentence:

@@ -24,11 +24,11 @@ _MARKS = {
 }
 _SINGLE, _INSIDE, _LAST = frozenset("SUW"), frozenset("IM"), frozenset("EL")
 _MARK = "[BIESLUMW]"
-# Not a second tag after it, as in B-PS|B-LC, and not O.
-_KIND = rf"(?P<kind>(?!O[-_]?(?:{_MARK})?$|\S*[^\w-]{_MARK}[-_])\w[^\s|,;]*?)"
+# Not O, nor a type with a second tag after it, as in B-PS/B-LC.
+_KIND = rf"(?P<kind>(?!O$|O[-_]{_MARK}$|\S*[/&+:*]{_MARK}[-_])\w[\w.:&/+*·-]*?)"
 _MARK_FIRST = re.compile(rf"(?P<mark>{_MARK})[-_]{_KIND}")
 _MARK_LAST = re.compile(rf"{_KIND}[-_](?P<mark>{_MARK})")
-_BARE = re.compile(r"[^\W\d_]\w+")
+_BARE = re.compile(r"(?P<kind>[^\W\d_]\w+)")
 
 Style = Literal["mark first", "mark last", "bare"]
 
@@ -79,18 +79,16 @@ def find_spelling(path: str, lines: Mapping[str, int], outside: frozenset[str]) 
                 f"{path}:{lines[tag]}: the tag {tag!r} fits no scheme; expected O, B-TYPE and "
                 "I-TYPE (also with E and S, or L and U), TYPE-B and TYPE-I, or TYPE alone."
             )
-    style = next((one for one in _STYLES if all(one in styles[tag] for tag in others)), None)
-    if style is None:
+    fitting = [one for one in _STYLES if all(one in styles[tag] for tag in others)]
+    if not fitting:
         raise _mixed(path, lines, *_apart(others, lambda a, b: styles[a] & styles[b]))
+    # B-S and I-S are marks of one type S, not S at the end of two types.
+    style = min(fitting, key=lambda one: len({_split(tag, one).kind for tag in others}))
     if style == "bare":
         _check_bare_types(path, lines, others, has_outside=bool(tags))
-        tags.update((tag, Tag("", tag)) for tag in others)
-        return Spelling("bare types", tags)
-    for tag in others:
-        match = _STYLES[style].fullmatch(tag)
-        assert match is not None
-        tags[tag] = Tag(match["mark"], match["kind"])
-    return Spelling(_scheme(path, lines, tags), tags)
+    tags.update((tag, _split(tag, style)) for tag in others)
+    scheme = "bare types" if style == "bare" else _scheme(path, lines, tags)
+    return Spelling(scheme, tags)
 
 
 def to_bio(tags: Sequence[Tag]) -> tuple[tuple[str, ...], list[int]]:
@@ -127,8 +125,15 @@ def is_iob1(sentences: Iterable[Sequence[Tag]]) -> bool:
     return has_start
 
 
+def _split(tag: str, style: Style) -> Tag:
+    match = _STYLES[style].fullmatch(tag)
+    assert match is not None
+    return Tag(match.groupdict().get("mark", ""), match["kind"])
+
+
 def _styles(tag: str) -> set[Style]:
-    return {style for style, form in _STYLES.items() if form.fullmatch(tag)}
+    found = {style for style, form in _STYLES.items() if form.fullmatch(tag)}
+    return found - {"bare"} or found  # B_PS is never a type
 
 
 def _scheme(path: str, lines: Mapping[str, int], tags: Mapping[str, Tag]) -> str:

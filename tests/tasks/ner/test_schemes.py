@@ -84,6 +84,8 @@ def test_read_dataset_last_that_continues_nothing_is_counted(tmp_path: Path) -> 
     [
         ("B-PS O PS-I", r": the tags 'B-PS' \(line 1\) and 'PS-I' \(line 3\) are of two schemes"),
         ("B-PS O PS", r": the tags 'B-PS' \(line 1\) and 'PS' \(line 3\) are of two schemes"),
+        ("B_PS O PS", r": the tags 'B_PS' \(line 1\) and 'PS' \(line 3\) are of two schemes"),
+        ("O PS PS_I", r": the tags 'PS' \(line 2\) and 'PS_I' \(line 3\) are of two schemes"),
         ("O S-PS U-LC", r": the tags 'S-PS' \(line 2\) and 'U-LC' \(line 3\) are of two schemes"),
         ("B-PS E-PS L-LC", r": the tags 'E-PS' \(line 2\) and 'L-LC' \(line 3\) are of two"),
         ("I-PS M-PS O", r": the tags 'I-PS' \(line 1\) and 'M-PS' \(line 2\) are of two"),
@@ -91,6 +93,8 @@ def test_read_dataset_last_that_continues_nothing_is_counted(tmp_path: Path) -> 
         ("O O X-PS", r":3: the tag 'X-PS' fits no scheme"),
         ("O B- I-PS", r":2: the tag 'B-' fits no scheme"),
         ("O B-PS|B-LC O", r":2: the tag 'B-PS\|B-LC' fits no scheme"),
+        ('B-P"S O O', r""":1: the tag 'B-P"S' fits no scheme"""),
+        ("O O-B O", r":2: the tag 'O-B' fits no scheme"),
         ("O B-O O", r":2: the tag 'B-O' fits no scheme"),
         ("O 1 2", r":2: the tag '1' fits no scheme"),
         ("BPS IPS O", r":2: the tags 'BPS' and 'IPS' need a hyphen after the mark: B-PS, I-PS\."),
@@ -160,9 +164,25 @@ def test_read_dataset_other_comments_are_named_with_their_line(
         read(tmp_path, f"{comment}\n한\tB-PS\n간다\tO\n")
 
 
-def test_read_dataset_types_that_are_almost_the_same_are_named(tmp_path: Path) -> None:
+def test_read_dataset_types_that_may_be_mistyped_are_named(tmp_path: Path) -> None:
     dataset = read(tmp_path, "한\tB-PS\n솔\tB-ps\n간다\tO\n")
-    assert dataset.problems == {"similar_types": [f"{dataset.path}: 'ps' and 'PS'"]}
+    what = "the type 'ps', but 'PS' before; they are two"
+    assert dataset.problems == {"similar_types": [f"{dataset.path}:2: {what}"]}
+    dataset = read(tmp_path, "한솔\tB-PS\n간다\tO\n" * 50 + "하나\tB-PA\n")
+    what = "the only entity of the type 'PA'"
+    assert dataset.problems == {"rare_type": [f"{dataset.path}:101: {what}"]}
+
+
+@pytest.mark.parametrize("tags", ["B-S I-S O", "S-B S-I O"])
+def test_read_dataset_type_may_look_like_a_mark(tags: str, tmp_path: Path) -> None:
+    assert found(read(tmp_path, rows(tags, words=["한", "솔", "간다"]))) == [("S", "한 솔")]
+
+
+@pytest.mark.parametrize("kind", ["OS", "OB", "O-", "PS_NAME", "AF.B", "사람·동물"])
+def test_read_dataset_type_may_be_almost_anything(kind: str, tmp_path: Path) -> None:
+    for tag in (f"B-{kind}", f"{kind}_B"):
+        dataset = read(tmp_path, f"한솔\t{tag}\n간다\tO\n")
+        assert found(dataset) == [(kind, "한솔")], tag
 
 
 def test_read_dataset_word_that_is_a_name_of_columns_is_a_token(tmp_path: Path) -> None:
