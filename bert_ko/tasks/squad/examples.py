@@ -40,7 +40,7 @@ _CONSEQUENCES: dict[ProblemKind, str] = {
 }
 
 
-ID_KEYS = ("id", "guid", "question_id", "qas_id", "qid")  # SQuAD's, KLUE's, AI-Hub's, others
+ID_KEYS = ("id", "guid", "question_id", "qas_id", "qid")  # SQuAD's, KLUE's, and others'
 
 
 def find_id(value: dict[str, Any], place: str) -> str | None:

@@ -384,7 +384,7 @@ def test_read_dataset_title_that_is_no_text_is_none(title: object, tmp_path: Pat
     assert (dataset.paragraphs[0].title, dataset.problems) == ("", ())
 
 
-def test_read_dataset_ai_hub_names_and_single_answers(tmp_path: Path) -> None:
+def test_read_dataset_other_names_and_single_answers(tmp_path: Path) -> None:
     items = library()
     for item in items:
         item["question_id"] = item.pop("id")
