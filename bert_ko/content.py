@@ -51,6 +51,8 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file", _NO_ADVICE)),
     (0, b"SQLite format 3\x00", Kind("an SQLite database", _EXTRACT)),
     (0, b"\x93NUMPY", Kind("a NumPy array", _NO_ADVICE)),
+    *((0, b"\x80" + mark, Kind("a Python pickle", _NO_ADVICE))
+      for mark in (b"\x02}q", b"\x02]q", b"\x03}q", b"\x03]q", b"\x04\x95", b"\x05\x95")),
     (0, b"\x89PNG\r\n\x1a\n", Kind("an image (PNG)", _NO_ADVICE)),
     (0, b"\xff\xd8\xff", Kind("an image (JPEG)", _NO_ADVICE)),
     (0, b"GIF87a", Kind("an image (GIF)", _NO_ADVICE)),
@@ -85,7 +87,9 @@ _IN_OLE2 = (
     ("WordDocument".encode("utf-16-le"), "a Word document (doc)", _EXPORT),
 )
 _MARKUP = re.compile(
-    rb"\s*(?:(?P<html><!doctype html|<html)|(?P<wiki><mediawiki)|(?P<xml><\?xml|<!doctype ))", re.I
+    rb"(?:\xef\xbb\xbf)?\s*"
+    rb"(?:(?P<html><!doctype html|<html)|(?P<wiki><mediawiki)|(?P<xml><\?xml|<!doctype ))",
+    re.IGNORECASE,
 )
 _CONTROL = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
 _MAX_CONTROL_SHARE = 0.02
@@ -106,6 +110,7 @@ _USUAL = re.compile(
 )
 _USUAL_SHARE = 0.8
 _FEW_LINES = 3  # of which one damaged line says nothing about the others
+_ISO_2022_KR = b"\x1b$)C"  # its bytes are ASCII
 _HANGUL = re.compile("[가-힣]")
 # Of the characters that are not ASCII; Chinese in GBK read as CP949 is Hangul to six tenths.
 _HANGUL_SHARE = 0.7
@@ -149,7 +154,7 @@ def encoding_of(head: bytes) -> str | None:
     if b"\0" in head and (wide := _wide_encoding(head)) is not None:
         return wide
     if is_utf8(_without_cut(head)):
-        return "utf-8"
+        return None if _ISO_2022_KR in head else "utf-8"
     lines = re.split(rb"[\r\n]+", head)
     lines[-1] = _without_cut(lines[-1])  # the head may end inside a character
     foreign = [line for line in lines if not line.isascii()]
@@ -258,7 +263,7 @@ def _valid_part(head: bytes) -> bytes:
         head.decode()
     except UnicodeDecodeError as error:
         return head[: error.start]
-    return head
+    return head.partition(_ISO_2022_KR)[0]
 
 
 def _without_cut(line: bytes) -> bytes:

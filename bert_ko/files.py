@@ -121,11 +121,14 @@ def require_writable_folder(path: str) -> None:
 
 
 def _expand_local(pattern: str, suffixes: tuple[str, ...] | None) -> list[str]:
-    # A pipe of the shell, "<(...)", exists too.
-    matches = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    if os.path.exists(pattern):  # a pipe of the shell, "<(...)", too
+        return _files_below(pattern, suffixes) if os.path.isdir(pattern) else [pattern]
     paths: list[str] = []
-    for match in matches:
-        paths += _files_below(match, suffixes) if os.path.isdir(match) else [match]
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        if os.path.isdir(match):
+            paths += _files_below(match, suffixes)
+        elif os.path.isfile(match):  # a pipe that a glob meets would be waited for
+            paths.append(match)
     return paths
 
 

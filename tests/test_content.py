@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import random
 import tarfile
 import zipfile
@@ -51,6 +52,9 @@ def tarred() -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer, not the "
          "file itself"),
         (b"\n<!DOCTYPE html>\n<html>", "an HTML page"),
+        (b"\xef\xbb\xbf<html lang=ko>", "an HTML page"),
+        (pickle.dumps([TEXT]), "a Python pickle"),
+        (pickle.dumps({"text": TEXT}, 2), "a Python pickle"),
         (b'<?xml version="1.0"?>\n<mediawiki xml:lang="ko">', "a MediaWiki dump (XML)"),
         (random.Random(1).randbytes(4096), "binary data"),
         (bytes(4096), "binary data"),

@@ -25,6 +25,7 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 # A longer line is cut into several sentences: it would not fit into any sequence.
 MAX_LINE_CHARS = 20_000
 _MAX_EXAMPLES = 5
+_MAX_KEYS = 12  # in a message
 _DOC_TAG = re.compile(r"\s*(<doc( .*)?>|</doc>)\s*")
 _NIKL = (
     " This is the nested form of the National Institute of Korean Language: write the texts in "
@@ -285,7 +286,7 @@ def _no_text(place: str, name: str, record: Any, num_lines: int) -> str:
     if not isinstance(record, dict):
         found = f"The record is {kind_of(record)}."
     else:
-        found = f"The record has: {', '.join(record)}."
+        found = f"The record has: {', '.join(list(record)[:_MAX_KEYS])}."
         if isinstance(record.get("document"), list):
             found += _NIKL
     if num_lines > 1:

@@ -58,7 +58,11 @@ def see_form(path: str, head: bytes, chosen: str, encoding: str | None) -> Form:
             be.
     """
     name = _named_form(path) if chosen == "auto" else chosen
-    if name == "parquet" or (chosen == "auto" and content.describe(head) == content.PARQUET):
+    kind = content.describe(head)
+    if name == "parquet" and kind != content.PARQUET:
+        found = kind or ("text" if head else "empty")
+        raise ValueError(f"{path}: {found}, not a Parquet file.")
+    if name == "parquet" or (chosen == "auto" and kind == content.PARQUET):
         return Form("parquet", "")
     found = content.text_encoding(head, path, encoding)
     text = head.decode(found, "ignore")
@@ -110,13 +114,17 @@ def _is_object(line: str) -> bool:
         return False
 
 
+def _may_be_object(line: str) -> bool:
+    return line.lstrip().startswith("{")
+
+
 def _refuse_other_lines(path: str, text: str) -> None:
-    """Refuses JSON lines of which none begins as JSON does."""
+    """Refuses JSON in which no line begins as an object does."""
     lines = _lines(text)
-    if lines and not any(line.lstrip()[0] in '[{"' for line in lines):
+    if lines and not _JSON_BEGINS.match(text.lstrip()) and not any(map(_may_be_object, lines)):
         raise ValueError(
-            f"{path}: its lines are no JSON objects but begin with {lines[0][:20]!r}; give another "
-            "--input_format."
+            f"{path}: neither JSON objects, one a line, nor a list of them; it begins with "
+            f"{lines[0].strip()[:20]!r}."
         )
 
 

@@ -17,6 +17,7 @@ from bert_ko.text_lines import as_utf8, with_head, with_line_feeds
 
 _MAX_RECORD_BYTES = 32 << 20
 _MAX_HEADER_BYTES = 1 << 20
+_MAX_COLUMNS = 50  # in a message
 # A file with more damaged lines is in another encoding, or no text.
 _MAX_DAMAGED_SHARE = 0.01
 
@@ -187,8 +188,9 @@ def _columns(header: bytes, kind: str, path: str, fields: tuple[str, ...]) -> tu
     columns = tuple(text.split("\t") if kind == "tsv" else next(csv.reader([text]), ()))
     for name in fields:
         if name not in columns:
-            raise ValueError(
-                f"{path}:1: no column {name!r}; "
-                f"--text_field must name one of: {', '.join(columns)}."
-            )
+            names = ", ".join(columns[:_MAX_COLUMNS])
+            advice = f"--text_field must name one of: {names}."
+            if kind == "csv" and "\t" in names:
+                advice = f"there are tabs in {names!r}: --input_format=tsv?"
+            raise ValueError(f"{path}:1: no column {name!r}; {advice}")
     return columns

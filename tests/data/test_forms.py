@@ -128,7 +128,21 @@ def zipped(name: str) -> bytes:
         ("a.txt", b"<!DOCTYPE html>\n<html>\n", ": an HTML page, not text"),
         ("a.txt", os.urandom(3000), ": binary data, not text"),
         ("a.tsv", bytes(3000), ": binary data, not text"),
-        ("a.jsonl", TEXT.encode(), ": its lines are no JSON objects but begin with '느티나무"),
+        (
+            "a.jsonl",
+            TEXT.encode(),
+            ": neither JSON objects, one a line, nor a list of them; it "
+            "begins with '느티나무 아래에",
+        ),
+        ("a.json", b'[\n "a",\n "b"\n]', ": neither JSON objects, one a line, nor a list of them"),
+        (
+            "a.parquet",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            ": a Git LFS pointer, not the file itself, not a Parquet file.",
+        ),
+        ("a.parquet", TEXT.encode(), ": text, not a Parquet file."),
+        ("a.parquet", b"", ": empty, not a Parquet file."),
+        ("a.txt", TEXT.encode("iso2022_kr"), ":1: not UTF-8 text; give its --input_encoding"),
     ],
 )
 def test_find_files_other_content_is_refused_before_anything_is_read(
@@ -361,7 +375,7 @@ def test_read_documents_parquet_without_text_is_named(
         read_path(str(tmp_path / "a.parquet"), tokenizer)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"", lambda data: b"PAR1"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:9]])
 def test_read_documents_damaged_parquet_is_one_line(
     damage: Callable[[bytes], bytes], tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
