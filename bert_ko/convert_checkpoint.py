@@ -206,7 +206,7 @@ def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Convers
         of_other = "transformers"
         other = comparison.their_outputs(config.to, after.config, after.arrays, batch)
         if other is None:
-            raise ValueError(f"{config.to} lacks weights for transformers; do not use it.")
+            raise ValueError(f"{config.to} can't be loaded by transformers; do not use it.")
     else:
         written = read_source(config.to)
         missing = [name for name in after.arrays if name not in written.arrays]

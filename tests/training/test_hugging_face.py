@@ -13,6 +13,7 @@ from bert_ko.modeling.encoder import BERT, config_from_hugging_face
 from bert_ko.modeling.heads import (
     ClassHead,
     MaskedLmHead,
+    NextSentenceHead,
     PretrainingHead,
     SpanHead,
     TagHead,
@@ -22,6 +23,7 @@ from bert_ko.modeling.heads import (
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.training.hugging_face import (
     architecture,
+    class_suffixes,
     from_hugging_face,
     is_transposed,
     to_hugging_face,
@@ -119,6 +121,23 @@ def test_to_hugging_face_arrays_model_without_head_has_no_prefix() -> None:
     assert {name.partition(".")[0] for name in found} == {"embeddings", "encoder", "pooler"}
     kernel = "encoder.layer.2.intermediate.dense.weight"
     assert found[kernel].shape == (CONFIG.intermediate_size, CONFIG.hidden_size)
+
+
+@pytest.mark.parametrize(
+    ("heads", "suffixes"),
+    [
+        ([PretrainingHead()], ["ForPreTraining"]),
+        ([MaskedLmHead(), ClassHead(2)], ["ForSequenceClassification", "ForMaskedLM"]),
+        ([PretrainingHead(), SpanHead()], ["ForQuestionAnswering", "ForPreTraining"]),
+        ([NextSentenceHead()], ["ForNextSentencePrediction"]),
+        ([], ["Model"]),
+    ],
+)
+def test_class_suffixes_use_every_head(heads: Any, suffixes: list[str]) -> None:
+    specs = model_specs(CONFIG)
+    for head in heads:
+        specs.update(head.specs(CONFIG))
+    assert class_suffixes(specs) == suffixes
 
 
 # Settings

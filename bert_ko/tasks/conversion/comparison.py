@@ -123,7 +123,7 @@ def their_outputs(
     """The outputs of transformers' models in a folder; see ``our_outputs``.
 
     The variables in ``arrays``, by Google's names, decide about the classes; together these
-    compute every head. None if transformers does not find all weights under names of its own.
+    compute every head. None if transformers can't load all weights, as under other names.
     """
     prefix, found = hugging_face_form(config).class_prefix, Outputs()
     for suffix in class_suffixes(arrays):
@@ -140,15 +140,22 @@ def their_outputs(
 def _outputs_of_class(
     folder: str, name: str, batch: Mapping[str, npt.NDArray[np.int32]]
 ) -> Outputs | None:
-    """By transformers' names; None if weights are missing."""
+    """By transformers' names; None if weights are missing or have another shape."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    model, info = getattr(transformers, name).from_pretrained(
-        folder, attn_implementation="eager", output_loading_info=True
-    )
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # it lists what a class doesn't use
+    try:
+        model, info = getattr(transformers, name).from_pretrained(
+            folder, attn_implementation="eager", output_loading_info=True
+        )
+    except RuntimeError:  # a head of another size than the configuration says
+        return None
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
     if any("pooler" not in missing for missing in info["missing_keys"]):
         return None
     with torch.no_grad():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
+from bert_ko.json_files import expect, read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.runs import RESULTS_NAME, RUN_NAME
@@ -18,6 +17,7 @@ _PIPELINES = {
     "ForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
     "ForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
     "ForSequenceClassification": ("text-classification", "AutoModelForSequenceClassification"),
+    "ForNextSentencePrediction": ("text-classification", "AutoModelForNextSentencePrediction"),
     "ForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
     "Model": ("feature-extraction", "AutoModel"),
 }
@@ -67,11 +67,10 @@ def model_card(architecture: str, config: ModelConfig, tokenizer: Tokenizer, fol
 
 def _training(folder: str) -> list[str]:
     path = os.path.join(folder, RUN_NAME)
-    if not os.path.isfile(path):
+    run = read_json(path, advice=" Delete it, and the model card is written without it.")
+    if run is None:
         return []
-    with open(path, encoding="utf-8") as file:
-        run = json.load(file)
-    flags = run.get("flags", {}) if isinstance(run, Mapping) else {}
+    flags = expect(run.get("flags", {}), dict, f"{path}: flags")
     given = [
         _flag(name, value)
         for name, value in sorted(flags.items())
@@ -93,7 +92,7 @@ def _scores(folder: str) -> list[str]:
     path = os.path.join(folder, RESULTS_NAME)
     if not os.path.isfile(path):
         return []
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         pairs = [line.rstrip("\n").partition(" = ") for line in file if " = " in line]
     return [
         "\n## Scores\n\n| | |\n|---|---|",
