@@ -160,10 +160,10 @@ def run(command: Command, log: Path) -> float:
 
 def undisturbed(command: Command, folder: Path) -> tuple[float, Contents]:
     """Runs a command twice; returns its seconds, and the files that are the same both times."""
-    found = []
+    found, times = [], []
     for _ in range(2):
         renewed(folder / "out")
-        seconds = run(command, folder / "log")
+        times.append(run(command, folder / "log"))
         found.append(contents(folder / "out"))
     first, second = found
     differ = sorted(
@@ -171,7 +171,7 @@ def undisturbed(command: Command, folder: Path) -> tuple[float, Contents]:
     )
     if differ:
         print(f"{command.name}: not compared, as two runs differ: {', '.join(differ)}", flush=True)
-    return seconds, {name: digest for name, digest in first.items() if name not in differ}
+    return min(times), {name: digest for name, digest in first.items() if name not in differ}
 
 
 def processes_of(group: int) -> list[int]:
@@ -241,9 +241,10 @@ def kill_once(
     was_running = process.poll() is None
     victim = send(process, rng.choice(VICTIMS), sent, rng) if was_running else "nobody"
     faults = []
-    # A worker ignores Ctrl-C, which its parent handles, and the run goes on.
+    # A worker ignores Ctrl-C, which its parent handles, and the run goes on. Training ends after a
+    # step, which may compile, and a checkpoint.
     goes_on = victim == "worker" and sent == signal.SIGINT
-    if left := wait_for_group(process, _HANG if goes_on else _END):
+    if left := wait_for_group(process, _HANG if goes_on else _END + seconds):
         faults.append(f"{len(left)} processes still run")
     if b"Traceback" in (printed := log.read_bytes()):
         faults.append(f"traceback: {printed[-300:].decode(errors='replace')!r}")
