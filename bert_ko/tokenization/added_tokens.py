@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from bert_ko.json_files import read_json
-from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
+from bert_ko.json_files import expect, read_json
+from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, is_text
 from bert_ko.tokenization.normalization import RULES, without_marks
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 from bert_ko.tokenization.wordpiece import basic_parts
 
+T = TypeVar("T")
+
+SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 _ADDED_TOKENS = "added_tokens.json"
 # Keys of tokenizer_config.json and special_tokens_map.json with tokens.
 _LISTS = ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens")
@@ -43,24 +47,48 @@ class AddedTokens(NamedTuple):
         cls,
         folder: str,
         values: Mapping[str, Any],
-        named: Mapping[str, Any],
         whole: Mapping[str, Any],
+        whole_decides: bool,
     ) -> AddedTokens:
-        """Args: values, named, whole: of tokenizer_config, special_tokens_map, tokenizer.json."""
-        path = os.path.join(folder, CONFIG_NAME)
-        found = [*_listed(named, os.path.join(folder, "special_tokens_map.json"))]
-        found += _listed(values, path)
-        for number, token in (values.get("added_tokens_decoder") or {}).items():
-            place = f"{path}: added_tokens_decoder"
-            found.append(_token(token, place)._replace(id=_number(number, place)))
+        """Collects the tokens of all files.
+
+        Args:
+            folder: of the tokenizer.
+            values: of tokenizer_config.json.
+            whole: of tokenizer.json.
+            whole_decides: whether transformers takes the tokens of tokenizer.json in any case.
+
+        Raises:
+            ValueError: a file that transformers leaves out names more tokens than the others.
+        """
+        path, map_path = (os.path.join(folder, name) for name in (CONFIG_NAME, SPECIAL_TOKENS_MAP))
+        named = read_json(map_path, advice="") or {}
+        for key in _LISTS:
+            if key in values and key in named and _contents(values, key) != _contents(named, key):
+                raise ValueError(f"{path} and {map_path} have different {key}.")
+        main, older = [*_listed(values, path)], [*_listed(named, map_path)]
+        special = {token.content for token in (*main, *older)}
+        place = f"{path}: added_tokens_decoder"
+        for number, token in _typed(values.get("added_tokens_decoder"), dict, place).items():
+            main.append(_token(token, place)._replace(id=_number(number, place)))
         place = os.path.join(folder, _ADDED_TOKENS)
         for content, number in (read_json(place, advice="") or {}).items():
-            found.append(_token(content, place)._replace(id=_number(number, place)))
-        for token in whole.get("added_tokens") or []:
-            place = f"{os.path.join(folder, 'tokenizer.json')}: added_tokens"
+            token = _token(content, place, special=content in special)
+            older.append(token._replace(id=_number(number, place)))
+        place = f"{os.path.join(folder, 'tokenizer.json')}: added_tokens"
+        for token in _typed(whole.get("added_tokens"), list, place):
             number = token.get("id") if isinstance(token, dict) else None
-            found.append(_token(token, place)._replace(id=_number(number, place)))
-        return cls(found)
+            found = _token(token, place)._replace(id=_number(number, place))
+            (main if whole_decides else older).append(found)
+        if "added_tokens_decoder" in values:  # then transformers leaves older files out
+            known = {*SPECIAL_TOKENS, *(token.content for token in main)}
+            for token in older:
+                if token.content not in known:
+                    raise ValueError(
+                        f"{token.place}: {token.content!r} is not in the added_tokens_decoder of "
+                        f"{path}; keep the ones that the model was trained with."
+                    )
+        return cls([*main, *older])
 
     def resolve(self, config: TokenizerConfig, pieces: Sequence[str]) -> Resolved:
         """Finds the pieces that are kept whole.
@@ -114,13 +142,19 @@ def _refuse_other_rules(token: _Token, place: str, config: TokenizerConfig) -> N
         raise ValueError(f"{place} is normalized like a text, which is not read; make it special.")
 
 
+def _contents(values: Mapping[str, Any], key: str) -> str:
+    """What a list of tokens names, to be compared."""
+    tokens = values.get(key) or []
+    tokens = tokens if isinstance(tokens, list) else [tokens]
+    return repr([token.get("content") if isinstance(token, dict) else token for token in tokens])
+
+
 def _listed(values: Mapping[str, Any], path: str) -> Iterator[_Token]:
     for key in _LISTS:
         tokens = values.get(key) or []
         tokens = list(tokens.values()) if isinstance(tokens, dict) else tokens
-        if not isinstance(tokens, list):
-            raise ValueError(f"{path}: {key} must be a list of tokens, got {tokens!r}.")
-        yield from (_token(token, f"{path}: {key}", special=True) for token in tokens)
+        place = f"{path}: {key}"
+        yield from (_token(token, place, special=True) for token in _typed(tokens, list, place))
     for role in _OTHER_ROLES:
         if values.get(role) is not None:
             yield _token(values[role], f"{path}: {role}", special=True)
@@ -129,13 +163,16 @@ def _listed(values: Mapping[str, Any], path: str) -> Iterator[_Token]:
 def _token(token: Any, place: str, **defaults: Any) -> _Token:
     values = {**defaults, **token} if isinstance(token, dict) else defaults
     content = values.get("content") if isinstance(token, dict) else token
-    if not isinstance(content, str):
+    if not isinstance(content, str) or not is_text(content):
         raise ValueError(f"{place} must have tokens, got {token!r}.")
     return _Token(content, None, values, place)
 
 
 def _number(value: Any, place: str) -> int:
-    try:
+    if type(value) is int or (isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value)):
         return int(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{place} must have ids, got {value!r}.") from None
+    raise ValueError(f"{place} must have ids, got {value!r}.")
+
+
+def _typed(value: Any, kind: type[T], place: str) -> T:
+    return kind() if value is None else expect(value, kind, place)

@@ -53,7 +53,9 @@ class TokenizerConfig:
             raise ValueError(
                 "the normalization transformers is for the tokenizer_type wordpiece alone."
             )
-        if not isinstance(self.mecab_dictionary, str | None):
+        if not isinstance(self.mecab_dictionary, str | None) or not is_text(
+            self.mecab_dictionary or ""
+        ):
             raise ValueError(f"mecab_dictionary must be a name, got {self.mecab_dictionary!r}.")
         if self.mecab_user_dictionary and self.tokenizer_type != "mecab":
             raise ValueError(
@@ -86,7 +88,8 @@ class TokenizerConfig:
         lists = {}
         for name in ("additional_special_tokens", "mecab_user_dictionary"):
             items = values.get(name, ())
-            if not (isinstance(items, list | tuple) and all(isinstance(i, str) for i in items)):
+            is_list = isinstance(items, list | tuple)
+            if not (is_list and all(isinstance(i, str) and is_text(i) for i in items)):
                 raise ValueError(f"{source}: {name} must be a list of strings, got {items!r}.")
             lists[name] = tuple(items)
         for name in lists["mecab_user_dictionary"]:
@@ -99,6 +102,11 @@ class TokenizerConfig:
             return cls(**{**values, **lists})
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
+
+
+def is_text(value: str) -> bool:
+    r"""Whether a string is one that files can hold: JSON can have half a character, ``\ud800``."""
+    return not re.search("[\ud800-\udfff]", value)
 
 
 def to_json(values: Mapping[str, Any]) -> str:

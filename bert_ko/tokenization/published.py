@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bert_ko.json_files import read_json
-from bert_ko.tokenization.added_tokens import AddedTokens
-from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig
+from bert_ko.tokenization.added_tokens import SPECIAL_TOKENS_MAP, AddedTokens
+from bert_ko.tokenization.config import CONFIG_NAME, TokenizerConfig, is_text
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_ko.tokenization.wordpiece import CONTINUATION, MAX_CHARS_PER_PUBLISHED_WORD
 
 TOKENIZER_JSON = "tokenizer.json"
-_MODEL_CONFIG, _SPECIAL_TOKENS_MAP = "config.json", "special_tokens_map.json"
+_MODEL_CONFIG = "config.json"
 _BERT_CLASS = re.compile("(Bert|DistilBert|Electra)Tokenizer(Fast)?")
 _BERT_MODELS = ("bert", "distilbert", "electra")
 # Classes that do what tokenizer.json says.
@@ -58,7 +58,7 @@ def read_published(folder: str, vocab_file: str | None) -> Published | None:
     path = os.path.join(folder, CONFIG_NAME)
     values, model_values, named = (
         read_json(os.path.join(folder, name), advice="") or {}
-        for name in (CONFIG_NAME, _MODEL_CONFIG, _SPECIAL_TOKENS_MAP)
+        for name in (CONFIG_NAME, _MODEL_CONFIG, SPECIAL_TOKENS_MAP)
     )
     whole_path = os.path.join(folder, TOKENIZER_JSON)
     whole = read_json(whole_path, advice="")
@@ -89,7 +89,7 @@ def read_published(folder: str, vocab_file: str | None) -> Published | None:
         )
     base = TokenizerConfig("wordpiece", "morpheme", normalization="transformers")
     config = dataclasses.replace(base, **settings)
-    added = AddedTokens.read(folder, values, named, whole or {}).resolve(config, pieces)
+    added = AddedTokens.read(folder, values, whole or {}, not is_bert).resolve(config, pieces)
     return Published(added.config, says and says.pieces, added.behind)
 
 
@@ -231,7 +231,8 @@ def _expect(path: str, name: str, found: Any, expected: Any) -> None:
 
 
 def _pieces(vocab: Any, path: str) -> tuple[str, ...]:
-    if not isinstance(vocab, dict) or any(type(i) is not int for i in vocab.values()):
+    is_usable = isinstance(vocab, dict) and all(type(i) is int for i in vocab.values())
+    if not is_usable or not is_text("".join(vocab)):
         raise ValueError(f"{path}: model.vocab must be an object of pieces and ids.")
     pieces = sorted(vocab, key=vocab.__getitem__)
     if [vocab[piece] for piece in pieces] != list(range(len(pieces))):
@@ -243,14 +244,19 @@ def _expect_frame(processor: Mapping[str, Any], path: str) -> None:
     """Refuses anything but [CLS] A [SEP] of type 0 and B [SEP] of type 1."""
     kind = processor.get("type")
     if kind == "BertProcessing":
-        names = [(processor.get(name) or [None])[0] for name in ("cls", "sep")]
-        _expect(path, "post_processor", names, ["[CLS]", "[SEP]"])
+        for name in ("cls", "sep"):
+            found = processor.get(name)
+            token = found[0] if isinstance(found, list) and found else found
+            _expect(path, f"post_processor.{name}", token, f"[{name.upper()}]")
         return
     _expect(path, "post_processor.type", kind, "TemplateProcessing")
     first = [("[CLS]", 0), ("A", 0), ("[SEP]", 0)]
     for name, expected in (("single", first), ("pair", [*first, ("B", 1), ("[SEP]", 1)])):
-        parts = [next(iter(part.values())) for part in processor.get(name) or []]
-        found = [(part.get("id"), part.get("type_id")) for part in parts]
+        try:
+            parts = [next(iter(part.values())) for part in processor[name]]
+            found = [(part["id"], part["type_id"]) for part in parts]
+        except (AttributeError, KeyError, TypeError, StopIteration):
+            found = processor.get(name)
         _expect(path, f"post_processor.{name}", found, expected)
 
 

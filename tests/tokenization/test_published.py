@@ -225,7 +225,16 @@ def test_tokenizer_json_of_the_general_class_equals_transformers(tmp_path: Path)
         ({"normalizer__clean_text": False}, "normalizer.clean_text False"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer.type 'Whitespace'"),
         ({"post_processor": None}, "post_processor.type None"),
-        ({"post_processor__cls": ["<s>", 0]}, r"post_processor \['<s>', '\[SEP\]'\]"),
+        ({"post_processor__cls": ["<s>", 0]}, "post_processor.cls '<s>'"),
+        (
+            {"post_processor": {"type": "TemplateProcessing", "single": 5}},
+            "post_processor.single 5",
+        ),
+        ({"post_processor": {"type": "TemplateProcessing", "single": [{}]}}, "processor.single"),
+        ({"added_tokens": {"[X]": 5}}, "added_tokens must be a list, got an object"),
+        ({"added_tokens": [{"id": 1e400, **token("Ab")}]}, "must have ids, got inf"),
+        ({"added_tokens": [{"id": 7, **token("\ud800")}]}, "must have tokens"),
+        ({"model__vocab": {"\ud800": 0}}, "model.vocab must be an object"),
         ({"model__vocab": ["책"]}, "model.vocab must be an object"),
         ({"model__vocab": {"책": 5}}, "the ids of model.vocab are not 0 to 0"),
         ({"normalizer": []}, "normalizer must be an object, got list"),
@@ -265,6 +274,7 @@ def test_tokenizer_json_part_that_is_not_read_is_named(
         ({**CLASS, "additional_special_tokens": [5]}, "must have tokens, got 5"),
         ({**CLASS, "bos_token": "<s>"}, "bos_token: '<s>' is not in the vocabulary"),
         ({**CLASS, "added_tokens_decoder": {"7": token("[E1]")}}, "has the id 7, but 5"),
+        ({**CLASS, "added_tokens_decoder": []}, "must be an object, got a list"),
         ({**CLASS, "added_tokens_decoder": {"x": token("[E1]")}}, "must have ids, got 'x'"),
         ({"model_max_length": 512}, None),
     ],
@@ -299,6 +309,20 @@ def test_files_that_contradict_each_other_raise(tmp_path: Path) -> None:
     make(tmp_path, ANY, pieces=[*SPECIAL_TOKENS, "책"], tokenizer=whole())
     with pytest.raises(ValueError, match="have different pieces"):
         load_tokenizer(folder)
+
+
+def test_added_tokens_that_transformers_leaves_out_raise(tmp_path: Path) -> None:
+    values = {**CLASS, "do_lower_case": False, "added_tokens_decoder": {"5": token("[E1]")}}
+    more = {"[NEW]": len(PIECES)}
+    message = r"added_tokens\.json: '\[NEW\]' is not in the added_tokens_decoder"
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(make(tmp_path / "a", values, added_tokens=more))
+    listed = {"additional_special_tokens": [token("<e2>")]}
+    with pytest.raises(ValueError, match=r"special_tokens_map\.json: .*'<e2>' is not in the added"):
+        load_tokenizer(make(tmp_path / "b", values, special_tokens_map=listed))
+    values = {**CLASS, "additional_special_tokens": ["[E1]"]}
+    with pytest.raises(ValueError, match="have different additional_special_tokens"):
+        load_tokenizer(make(tmp_path / "c", values, special_tokens_map=listed))
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config", "tokenizer", "added_tokens", "config"])
