@@ -87,15 +87,17 @@ def _from(lines: Sequence[str], start: int) -> Iterator[str]:
 def _has_swallowed(lines: Sequence[str], num_columns: int | None) -> bool:
     """Tells whether a row of several lines is several rows between two stray quotes.
 
-    Every line must have as many cells as the table has columns, and a number where the first one
-    has a number. Where the first has none, a text of some lines may look so too.
+    At least half of the lines after the first must have as many cells as the table has columns, and
+    a number where the first line has one. Where that has none, all lines of many must have them, as
+    a text of a few lines may look so too.
     """
     if num_columns is None or num_columns < 2:
         return False
-    rows = [line.rstrip("\r\n").split(",") for line in lines]
-    if any(len(cells) != num_columns for cells in rows):
-        return False
-    numbers = [i for i, cell in enumerate(rows[0]) if _NUMBER.fullmatch(cell)]
-    if not numbers:
-        return len(lines) > _MANY_LINES
-    return all(_NUMBER.fullmatch(cells[i]) for cells in rows for i in numbers)
+    first, *others = (line.rstrip("\r\n").split(",") for line in lines)
+    known = [cell.strip('"') for cell in first[:num_columns]]
+    numbers = [i for i, cell in enumerate(known) if _NUMBER.fullmatch(cell)]
+    alike = sum(
+        len(cells) == num_columns and all(_NUMBER.fullmatch(cells[i]) for i in numbers)
+        for cells in others
+    )
+    return 2 * alike >= len(others) if numbers else alike == len(others) >= _MANY_LINES

@@ -71,6 +71,17 @@ def test_read_rows_later_quotes_do_not_close_a_stray_one(closing: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("opening", "closing"),
+    [('1,"글', '30,"" 글, 꽃"'), ('"1,글', '30",글'), ('1,"글, 꽃', '30,"글, 꽃"')],
+)
+def test_read_rows_two_stray_quotes_cost_their_rows(opening: str, closing: str) -> None:
+    rows = [f"{i},글" for i in range(40)]
+    rows[1], rows[30] = opening, closing
+    found = [cells[0] for cells in good("\n".join(rows))]
+    assert {str(i) for i in range(40)} - set(found) <= {"1", "30"}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '가,"봄\n여름\n가을"\n',
