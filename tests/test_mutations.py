@@ -227,27 +227,37 @@ def tokenizer() -> Any:
     return load_tokenizer(str(_VOCAB))
 
 
-def corpus(name: str, content: bytes, **flags: Any) -> tuple[Any, Any, tuple[str, ...]]:
+def corpus(name: str, make: Callable[[], bytes]) -> tuple[Any, Any, tuple[str, ...]]:
     def read(folder: Path) -> object:
         from bert_ko.data.corpus import CorpusFlags, find_files, read_chunks
         from bert_ko.data.documents import Notes, read_documents
 
-        config = CorpusFlags(input_file=(str(folder / name),), **flags)
+        config = CorpusFlags(input_file=(str(folder / name),))
         chunks = read_chunks(find_files(config), config)
         notes = Notes()
         return [list(read_documents(chunk, config, tokenizer(), notes)) for chunk in chunks]
 
-    return lambda folder: (folder / name).write_bytes(content), read, (name,)
+    return lambda folder: (folder / name).write_bytes(make()), read, (name,)
 
 
-def packed(suffix: str, content: bytes) -> Kind:
-    return Kind(*corpus(f"corpus.txt{suffix}", content), guarded=(f"corpus.txt{suffix}",))
+def packed(suffix: str, compress: Callable[[bytes], bytes]) -> Kind:
+    name = f"corpus.txt{suffix}"
+    return Kind(*corpus(name, lambda: compress(_TEXT.encode())), guarded=(name,))
 
 
 def zstd(content: bytes) -> bytes:
     import zstandard
 
     return zstandard.ZstdCompressor(write_checksum=True).compress(content)
+
+
+def parquet(lines: list[str]) -> bytes:
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    stream = pyarrow.BufferOutputStream()
+    write_table(pyarrow.table({"text": lines}), stream)
+    return bytes(stream.getvalue())
 
 
 def vocabulary(folder: Path) -> None:
@@ -351,11 +361,12 @@ def checkpoint(folder: Path) -> None:
 
 
 def read_checkpoint(folder: Path) -> object:
-    from bert_ko.training.checkpoints import load_checkpoint, read_model_config
+    from bert_ko.training.checkpoints import load_checkpoint, read_checkpoint_config
 
     path = folder / "run" / "checkpoint-00000007"
     found = load_checkpoint(str(path))
-    config = read_model_config(str(path / "bert_config.json"))
+    config = read_checkpoint_config(str(path))
+    assert config is not None
     arrays = {**found.parameters, **found.slots}
     # Another name of the checksum is a key more, which nothing asks for.
     state = {name: found.state.get(name) for name in ("step", "tokenizer_fingerprint")}
@@ -503,14 +514,15 @@ _JSON_LINES = "\n".join(f'{{"text": "{line}", "n": {i}}}' for i, line in enumera
 _ROWS = "\n".join(["id,text", *(f'{i},"{line}, ""끝"""' for i, line in enumerate(_LINES))])
 _RUN = "run/checkpoint-00000007"
 KINDS = {
-    "text": Kind(*corpus("corpus.txt", _TEXT.encode())),
-    "text_utf16": Kind(*corpus("corpus.txt", _TEXT.encode("utf-16"))),
-    "json_lines": Kind(*corpus("corpus.jsonl", _JSON_LINES.encode())),
-    "csv": Kind(*corpus("corpus.csv", _ROWS.encode())),
-    "gz": packed(".gz", gzip.compress(_TEXT.encode())),
-    "bz2": packed(".bz2", bz2.compress(_TEXT.encode())),
-    "xz": packed(".xz", lzma.compress(_TEXT.encode())),
-    "zst": packed(".zst", zstd(_TEXT.encode())),
+    "text": Kind(*corpus("corpus.txt", _TEXT.encode)),
+    "text_utf16": Kind(*corpus("corpus.txt", lambda: _TEXT.encode("utf-16"))),
+    "json_lines": Kind(*corpus("corpus.jsonl", _JSON_LINES.encode)),
+    "csv": Kind(*corpus("corpus.csv", _ROWS.encode)),
+    "gz": packed(".gz", gzip.compress),
+    "bz2": packed(".bz2", bz2.compress),
+    "xz": packed(".xz", lzma.compress),
+    "zst": packed(".zst", zstd),
+    "parquet": Kind(*corpus("corpus.parquet", lambda: parquet(_LINES)), in_child=True),
     "vocabulary": Kind(vocabulary, read_vocabulary, ("vocab.txt", "tokenizer_config.json")),
     "sentencepiece": Kind(sentencepiece, read_vocabulary, ("spm.model",), in_child=True),
     "published_tokenizer": Kind(
@@ -526,7 +538,7 @@ KINDS = {
         tuple(f"{_RUN}/{name}" for name in ("model.safetensors", "optimizer.safetensors",
                                             "state.json", "bert_config.json")),
         tuple(f"{_RUN}/{name}" for name in ("model.safetensors", "optimizer.safetensors",
-                                            "state.json")),
+                                            "state.json", "bert_config.json")),
     ),
     "hugging_face": Kind(hugging_face, read_hugging_face, ("config.json", "model.safetensors")),
     "hugging_face_parts": Kind(

@@ -33,8 +33,9 @@ def read_parquet(path: str, stream: BinaryIO, fields: Sequence[str]) -> Iterator
             for row in zip(*columns, strict=True):
                 record = dict(zip(names, row, strict=True))
                 yield json.dumps(record, ensure_ascii=False).encode() + b"\n"
-    except (arrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is no Parquet file, or is damaged: {error}") from error
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())  # Thrift's ends with a line end
+        raise ValueError(f"{path} is no Parquet file, or is damaged: {reason}") from error
 
 
 def _load_pyarrow(path: str) -> tuple[Any, Any]:

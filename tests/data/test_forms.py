@@ -375,14 +375,22 @@ def test_read_documents_parquet_without_text_is_named(
         read_path(str(tmp_path / "a.parquet"), tokenizer)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:9]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-9],
+        lambda data: data[:9],
+        lambda data: data.replace("가나다".encode(), b"\xff" * 9),  # the length stays
+        lambda data: data[:-30] + b"\xff" * 20 + data[-10:],  # of the footer
+    ],
+)
 def test_read_documents_damaged_parquet_is_one_line(
     damage: Callable[[bytes], bytes], tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     path = tmp_path / "a.parquet"
     write_parquet(str(path), {"text": ["가나다"] * 99})
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=r"a\.parquet is no Parquet file, or is damaged: "):
+    with pytest.raises(ValueError, match=r"a\.parquet is no Parquet file, or is damaged: .*\Z"):
         read_path(str(path), tokenizer)
 
 
