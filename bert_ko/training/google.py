@@ -16,6 +16,7 @@ from bert_ko.tensor_files import FLOATS, as_float32
 from bert_ko.training.devices import without_noise
 
 _STEP = "global_step"
+_NODE = re.compile(r"\{\{.*?\}\} ?| \[Op:\w+\].*")
 _OBJECT = re.compile(r"/\.ATTRIBUTES/|^_CHECKPOINTABLE_OBJECT_GRAPH$")
 _STATE = re.compile(r"(^|/)(global_step|beta[12]_power|adam_[mv]|lamb_[mv]|Adam(_1)?)$")
 
@@ -60,8 +61,9 @@ def _translated(tf: Any, message: str) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{message}: {reason[:200]}") from None
+        # "{{node …}} PATH; No space left on device [Op:SaveV2]"
+        reason = _NODE.sub("", (str(error).splitlines() or [""])[0])
+        raise ValueError(f"{message}: {reason[-400:]}") from None
 
 
 def write_tensorflow(prefix: str, arrays: Arrays, step: int) -> None:

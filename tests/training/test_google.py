@@ -97,16 +97,18 @@ def test_write_and_read_tensorflow_errors_are_one_line(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
-        raise kind("No space left on device\n[[a node]]")
+        raise kind("{{node a}} /a/b.data; No space left on device [Op:SaveV2]\n[[a node]]")
 
     prefix = str(tmp_path / "bert_model.ckpt")
     write_tensorflow(prefix, {}, STEP)
     monkeypatch.setattr(NumpyReader, "get_tensor", fail)
-    message = f"{prefix} can't be read; it is damaged or cut off: No space left on device"
+    message = (
+        f"{prefix} can't be read; it is damaged or cut off: /a/b.data; No space left on device"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         read_tensorflow(prefix)
     monkeypatch.setattr(sys.modules["tensorflow"].raw_ops, "SaveV2", fail)
-    message = f"{prefix} can't be written: No space left on device"
+    message = f"{prefix} can't be written: /a/b.data; No space left on device"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         write_tensorflow(prefix, {}, STEP)
 
