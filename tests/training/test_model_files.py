@@ -256,6 +256,19 @@ def test_open_model_other_vocabulary_than_beside_theirs_is_refused(tmp_path: Pat
     )
 
 
+def test_open_model_beside_a_tokenizer_that_is_not_read_takes_another_of_the_same_pieces(
+    tmp_path: Path,
+) -> None:
+    folder = hugging_face_folder(tmp_path / "theirs")
+    write_vocabulary(folder)
+    Path(folder, "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    assert "tokenizer_config.json names BertJapaneseTokenizer, which is not" in refused_at(folder)
+    vocab = write_vocabulary(tmp_path / "vocab")
+    assert open_at(folder, vocab_file=vocab).tokenizer.vocab.pieces == PIECES
+    other = write_vocabulary(tmp_path / "other", SWAPPED)
+    assert "is not the vocabulary beside the weights" in refused_at(folder, vocab_file=other)
+
+
 def test_open_model_without_vocabulary_or_configuration_asks_for_it(
     model: Path, tmp_path: Path
 ) -> None:
