@@ -176,10 +176,16 @@ def check_resumable(checkpoint: Checkpoint, specs: Specs) -> None:
     require_state(
         checkpoint.path, checkpoint.state, ("position", "seconds", "sums", "steps_in_sums")
     )
+    check_parameters(checkpoint, specs)
     for name, spec in specs.items():
-        _check_array(checkpoint, MODEL_NAME, name, checkpoint.parameters, spec)
         for slot in SLOTS:
             _check_array(checkpoint, OPTIMIZER_NAME, f"{name}/{slot}", checkpoint.slots, spec)
+
+
+def check_parameters(checkpoint: Checkpoint, specs: Specs) -> None:
+    """Raises: ValueError: a variable is missing or has another shape."""
+    for name, spec in specs.items():
+        _check_array(checkpoint, MODEL_NAME, name, checkpoint.parameters, spec)
 
 
 def _check_array(
@@ -200,6 +206,8 @@ def trained_parameters(run: Run, specs: Specs, checkpoint: Checkpoint) -> Arrays
     Raises:
         ValueError: a variable is missing or has another shape.
     """
+    encoder = encoder_of(run.model_config).specs(run.model_config)
+    check_parameters(checkpoint, {name: specs[name] for name in specs if name in encoder})
     for name, spec in specs.items():
         array = checkpoint.parameters.get(name)
         if array is None or array.shape != spec.shape:

@@ -21,7 +21,7 @@ from bert_ko.data.position import PositionError
 from bert_ko.flags import output_flags
 from bert_ko.json_files import write_json
 from bert_ko.modeling.heads import Head, HostBatch, Metrics, model_specs
-from bert_ko.modeling.parameters import Arrays, count_parameters
+from bert_ko.modeling.parameters import Arrays, Specs, count_parameters
 from bert_ko.notification import Ending, notified
 from bert_ko.progress import format_table, warn
 from bert_ko.training.backend import Backend, TrainProgram
@@ -48,6 +48,7 @@ from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.runs import (
     Run,
     check_batch_size,
+    check_parameters,
     check_resumable,
     new_parameters,
     refuse_other_run,
@@ -360,7 +361,11 @@ class _Session:
         config, program = self._config, model.program
         computed_with = f"{self._backend.description}, {self._backend.precision}"
         progression = _progression(checkpoint, computed_with)
-        keep = _best_keeper(run, self._task.main_metric, program) if config.keeps_best else None
+        keep = (
+            _best_keeper(run, self._task.main_metric, program, self._specs)
+            if config.keeps_best
+            else None
+        )
 
         def evaluate_and_keep(step: int) -> Metrics:
             self._metrics = self._task.evaluate(model)
@@ -396,11 +401,14 @@ def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progressi
     return progression
 
 
-def _best_keeper(run: Run, metric: str, program: TrainProgram) -> Callable[[int, Metrics], None]:
+def _best_keeper(
+    run: Run, metric: str, program: TrainProgram, specs: Specs
+) -> Callable[[int, Metrics], None]:
     """A function of the step and its metrics that saves the weights if they are the best so far."""
     found = last_checkpoint(run.folder, "best")
     best = None
     if found is not None:
+        check_parameters(found, specs)
         require_state(found.path, found.state, ("metrics",))
         if metric not in found.state["metrics"]:
             place = os.path.join(found.path, STATE_NAME)

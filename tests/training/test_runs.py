@@ -194,6 +194,18 @@ def test_check_resumable_what_is_missing_is_named(
     assert str(error.value) == f"{path}/{message} Delete the folder {path} to start again."
 
 
+def test_trained_parameters_part_of_an_encoder_is_damaged(tmp_path: Path) -> None:
+    run, name = make_run(tmp_path), "bert/embeddings/word_embeddings"
+    path = str(tmp_path / "checkpoint-00000004")
+    arrays = {n: array for n, array in ENCODER.items() if n != name}
+    with pytest.raises(ValueError) as error:
+        trained_parameters(run, model_specs(CONFIG), Checkpoint(arrays, {}, {}, path))
+    assert str(error.value) == (
+        f"{path}/model.safetensors was edited or damaged: {name} is missing. Delete the folder "
+        f"{path} to start again."
+    )
+
+
 def test_refuse_other_run_state_without_fingerprint_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = save(run, 4)

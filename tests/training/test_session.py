@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bert_ko.flags import flag
 from bert_ko.modeling.bert import BertConfig
@@ -382,6 +383,8 @@ def test_run_session_best_without_its_score_is_refused(folder: Path) -> None:
         changed |= {} if metrics is None else {"metrics": metrics}
         (best / "state.json").write_text(json.dumps(changed))
         assert refusal(folder, **flags).startswith(f"{best}/state.json: {message}. Delete")
+    save_file({"w": np.zeros((1,), np.float32)}, best / "model.safetensors")
+    assert "model.safetensors was edited or damaged: bert/embeddings" in refusal(folder, **flags)
 
 
 def test_run_session_predicts_with_best_then_last_then_named_weights(
