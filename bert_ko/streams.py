@@ -6,10 +6,10 @@ import contextlib
 import errno
 import io
 import os
+import socket
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
-
-_ROOT = os.path.abspath(os.sep)
 
 
 def prepare_streams() -> None:
@@ -18,8 +18,9 @@ def prepare_streams() -> None:
     What a console can't show is escaped ("\uac00"). A closed standard input or output is an error
     where it is needed; what goes to a closed standard error is lost.
     """
-    for descriptor, place in enumerate((_ROOT, _ROOT, os.devnull)):
-        _occupy(descriptor, place)
+    _occupy(0, lambda: os.open(os.devnull, os.O_WRONLY))
+    _occupy(1, _dead_socket)
+    _occupy(2, lambda: os.open(os.devnull, os.O_RDWR))
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(_ClosedInput()))
     if sys.stdout is None:
@@ -48,15 +49,20 @@ def silence(stream: TextIO) -> None:
         os.close(null)
 
 
-def _occupy(descriptor: int, place: str) -> None:
+def _dead_socket() -> int:
+    """Opens what can't be opened again: /dev/stdout is an error."""
+    ours, other = socket.socketpair()
+    other.close()
+    return ours.detach()
+
+
+def _occupy(descriptor: int, opener: Callable[[], int]) -> None:
     """Opens something under the number of a closed stream, which the next file would get."""
     try:
         os.fstat(descriptor)
     except OSError:
-        # A folder can neither be read nor written: /dev/stdin and /dev/stdout are errors.
         with contextlib.suppress(OSError):
-            opened = os.open(place, os.O_RDONLY if place == _ROOT else os.O_RDWR)
-            os.set_inheritable(opened, True)
+            os.set_inheritable(opener(), True)  # in workers, too
 
 
 class _ClosedInput(io.RawIOBase):

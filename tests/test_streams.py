@@ -15,6 +15,7 @@ from bert_ko import files
 from bert_ko.flags import flag, run_command
 from bert_ko.progress import Progress, format_table, warn
 from bert_ko.text_lines import read_lines
+from bert_ko.workers import WorkerPool
 
 @dataclass(frozen=True)
 class Config:
@@ -28,6 +29,9 @@ def run(config):
         return list(sys.stdin)
     if config.do == "write":
         return files.write_atomic(config.to, "text")
+    if config.do == "work":
+        with WorkerPool(list, 2) as pool:
+            return files.write_atomic(config.to, repr([*pool.run(max, [[1, 2]])]))
     if config.do == "fail":
         raise ValueError("not so: 가\udcff")
     if config.do == "memory":
@@ -39,7 +43,8 @@ def run(config):
         print("가 é \udcff")
         print(format_table([["가", 1]], ["글", "n"]))
 
-sys.exit(run_command(Config, run))
+if __name__ == "__main__":
+    sys.exit(run_command(Config, run))
 """
 
 
@@ -64,7 +69,7 @@ def run(script: str, arguments: str, **environment: str) -> "subprocess.Complete
         ("--do=read <&-", "standard input: it is closed, but needed"),
         ("--do=ask <&-", "standard input: it is closed, but needed"),
         ("--do=print >&-", "standard output: it is closed, but needed"),
-        ("--do=write --to=/dev/stdout >&-", "/dev/stdout: is a folder, not a file to write"),
+        ("--do=write --to=/dev/stdout >&-", "/dev/stdout: No such device or address"),
         ("--do=memory", "memory ran out."),
     ],
 )
@@ -84,6 +89,12 @@ def test_closed_stream_that_is_not_needed_changes_nothing(
     assert (done.returncode, out.read_text(), done.stderr) == (0, "text", b"")
     done = run(script, f"--do=print {closed}".replace(">&- 2", "2"))
     assert done.returncode == 0 and "가" in done.stdout.decode()
+
+
+def test_workers_start_though_all_streams_are_closed(script: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run(script, f"--do=work --to={out} <&- >&- 2>&-")
+    assert (done.returncode, out.read_text()) == (0, "[[1, 2]]")
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
