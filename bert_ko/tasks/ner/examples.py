@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal
 
 from bert_ko.tasks.ner.bio import OUTSIDE, Entity, entities, label_list
@@ -146,7 +147,7 @@ def _build(path: str, form: KnownFormat, blocks: Sequence[Block]) -> Dataset:
             what = f"{row.tag} of {row.text!r} continues no entity; read as {tag}"
             report("ill_formed_tag", row.line, what)
         sentences.append(_sentence(name, block, converted))
-        conversions.update(zip((row.tag for row in block.rows), converted, strict=True))
+        conversions.update(zip([row.tag for row in block.rows], converted, strict=True))
     if not sentences:
         raise ValueError(f"{path} has no sentence; expected tagged sentences.")
     for kind, tag, what in _odd_types(conversions):
@@ -161,10 +162,9 @@ def _read_tags(
     path: str, form: KnownFormat, blocks: Sequence[Block]
 ) -> tuple[str, list[list[Tag]]]:
     """The scheme of a file's tags, and what those of each sentence say."""
-    lines: dict[str, int] = {}
-    for block in blocks:
-        for row in block.rows:
-            lines.setdefault(row.tag, row.line)
+    last_first = (row for block in reversed(blocks) for row in reversed(block.rows))
+    lines = {row.tag: row.line for row in last_first}  # the first of each
+    lines = dict(sorted(lines.items(), key=lambda item: item[1]))
     spelling = find_spelling(path, lines, outside_tags(form))
     tags = [[spelling.tags[row.tag] for row in block.rows] for block in blocks]
     return "IOB1" if spelling.scheme == "BIO" and is_iob1(tags) else spelling.scheme, tags
@@ -186,10 +186,7 @@ def _odd_types(conversions: Mapping[tuple[str, str], int]) -> Iterator[tuple[str
 
 
 def _sentence(name: str, block: Block, tags: tuple[str, ...]) -> Sentence:
-    starts, ends, end = list[int](), list[int](), 0
-    for row in block.rows:
-        starts.append(end + len(row.gap))
-        end = starts[-1] + len(row.text)
-        ends.append(end)
-    text = "".join(row.gap + row.text for row in block.rows)
-    return Sentence(name, text, tuple(starts), tuple(ends), tags)
+    rows = block.rows
+    ends = tuple(accumulate(len(row.gap) + len(row.text) for row in rows))
+    starts = tuple(end - len(row.text) for end, row in zip(ends, rows, strict=True))
+    return Sentence(name, "".join([row.gap + row.text for row in rows]), starts, ends, tags)

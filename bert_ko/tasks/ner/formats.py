@@ -6,7 +6,7 @@ Tags are given as they are spelt; `schemes` says what they mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from bert_ko.tasks.ner.lines import (
@@ -26,6 +26,7 @@ from bert_ko.tasks.ner.schemes import is_tag
 
 KnownFormat = Literal["klue", "naver", "conll", "kmou"]
 
+_HEAD = 20 * LOOKED_AT  # lines that have so many rows, and their comments
 _NO_TAG = "-"  # Naver's O
 _NO_MORPHEME = "_"
 
@@ -61,15 +62,15 @@ def detect(path: str, lines: Sequence[str]) -> KnownFormat:
     starts = [line for line in lines if line.strip()][:LOOKED_AT]
     if any(line.startswith(DOCUMENT_START) for line in starts):
         return "conll"
-    if any(map(_is_gap, lines)):
+    if any(line.startswith(_NO_MORPHEME) and _is_gap(line) for line in lines):
         return "kmou"
-    numbered = content_of(lines)
-    rows = [line for _, line in numbered if line.strip() and not line.startswith("##")]
-    rows = rows[:LOOKED_AT]
+    numbered = content_of(lines[:_HEAD])
+    plain_rows = (line for _, line in numbered if line.strip() and not line.startswith("##"))
+    rows = list(islice(plain_rows, LOOKED_AT))
     if starts[0].startswith("##") and 2 * sum(map(_is_character, rows)) >= len(rows):
         return "klue"
     plain = without_comments(numbered)
-    rows = [line for _, line in plain if line.strip()][:LOOKED_AT] or starts
+    rows = list(islice((line for _, line in plain if line.strip()), LOOKED_AT)) or starts
     if _are_numbered(plain) and len(split_tabs(rows[0])) == 3:
         return "naver"
     if any(map(_is_tagged_line, rows)):
@@ -113,8 +114,6 @@ def _is_character(line: str) -> bool:
 
 def _is_gap(line: str) -> bool:
     """Whether this stands for the blank between two words, as KMOU has it."""
-    if not line.startswith(_NO_MORPHEME):
-        return False
     columns = split_columns(line)
     return len(columns) > 2 and set(columns[:-1]) == {_NO_MORPHEME}
 
@@ -143,7 +142,11 @@ def _is_tagged_line(line: str) -> bool:
 def _parse_klue(path: str, lines: Iterable[Line]) -> Iterator[Block]:
     sentence_id, start, rows = "", 0, list[Row]()
     is_head = True  # comments there may have a tab, but are no sentence
-    for number, line in (*lines, (0, "")):
+    for number, line in chain(lines, [(0, "")]):
+        if line[1:2] == "\t" and (tag := line[2:].strip()) and "\t" not in tag:
+            is_head, start = False, start or number
+            rows.append(Row(line[0], tag, number))
+            continue
         name, tab, _ = line[2:].partition("\t") if line.startswith("##") else ("", "", "")
         is_end = not line.strip(" \t") and not line.startswith(" \t")  # a blank without a tag
         if tab or is_end:
@@ -151,15 +154,10 @@ def _parse_klue(path: str, lines: Iterable[Line]) -> Iterator[Block]:
                 yield Block(sentence_id, start, rows)
             sentence_id, start, rows = name.strip(), number if tab else 0, []
         elif not line.startswith("#") or line[1:2] == "\t":
-            is_head = False
-            start = start or number
-            tag = line[2:].strip()
-            if line[1:2] != "\t" or not tag or "\t" in tag:
-                raise ValueError(
-                    f"{path}:{number}: expected CHARACTER, a tab and TAG (KLUE's form), got "
-                    f"{line[:60]!r}."
-                )
-            rows.append(Row(line[0], tag, number))
+            raise ValueError(
+                f"{path}:{number}: expected CHARACTER, a tab and TAG (KLUE's form), got "
+                f"{line[:60]!r}."
+            )
 
 
 def _parse_naver_lines(path: str, lines: Iterable[Line]) -> Iterator[Block]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from bert_ko.tasks.ner.schemes import is_tag
 
@@ -52,7 +53,7 @@ def groups(lines: Sequence[Line], sentence: int | None = None) -> Iterator[list[
     if sentence is not None and all(line.strip() for _, line in lines):
         lines = list(_separated(lines, sentence))
     group: list[Line] = []
-    for number, line in (*lines, (0, "")):
+    for number, line in chain(lines, [(0, "")]):
         is_end = not line.strip() or line.startswith(DOCUMENT_START)
         if not is_end:
             group.append((number, line))
