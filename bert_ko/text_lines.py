@@ -116,10 +116,10 @@ def open_lines(
     """
     with _open(path) as stream:
         source = source_name(path)
-        if path == STANDARD_INPUT:
-            head = _peek(stream)
-        else:
+        if path != STANDARD_INPUT and stream.seekable():
             head, stream = with_head(stream)
+        else:  # what comes out of a pipe line by line is answered so
+            head = _peek(stream)
         found = content.text_encoding(head, source, encoding)
         if found != "utf-8" or _LONE_RETURN.search(head[:-1]):
             stream = as_utf8(stream, found, close=False)

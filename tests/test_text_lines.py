@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,18 @@ def test_open_lines_standard_input_is_read_line_by_line_and_stays_open(
             next(texts)
     assert str(error.value) == f"standard input:3: {NOT_UTF8}"
     assert not stream.closed
+
+
+def test_open_lines_pipe_is_read_line_by_line() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, "봄\n".encode())
+    with open_lines(f"/dev/fd/{reading}") as lines:
+        texts = iter(lines)
+        assert next(texts) == "봄"  # nothing else is there yet
+        os.write(writing, "눈\n".encode())
+        os.close(writing)
+        assert list(texts) == ["눈"]
+    os.close(reading)
 
 
 def test_open_lines_replace_counts_what_is_damaged(write: Write) -> None:

@@ -26,7 +26,7 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 MAX_LINE_CHARS = 20_000
 _MAX_EXAMPLES = 5
 _MAX_KEYS = 12  # in a message
-_DOC_TAG = re.compile(r"\s*(<doc( .*)?>|</doc>)\s*")
+_DOC_TAG = re.compile(r"\s*(<doc( .*)?>|<doc id=.*|</doc>)\s*")
 _NIKL = (
     " This is the nested form of the National Institute of Korean Language: write the texts in "
     "`form` as records, a document a line."
@@ -253,11 +253,18 @@ class _PartReader(NamedTuple):
         for start, stop in values(text):
             number += text.count("\n", end, start)
             size = 1 + text.count("\n", start, stop)
-            yield self._text_of(json.loads(text[start:stop]), number, size)
+            try:
+                value = json.loads(text[start:stop])
+            except (ValueError, RecursionError):
+                raise self._no_json(text[start:stop], number) from None
+            yield self._text_of(value, number, size)
             number, end = number + size - 1, stop
         if rest := text[end:].strip(" \t\r\n,").removeprefix("]"):
             number += text.count("\n", end, text.index(rest, end))
-            raise ValueError(f"{self.part.path}:{number}: not JSON: {rest[:20]!r}.")
+            raise self._no_json(rest, number)
+
+    def _no_json(self, text: str, number: int) -> ValueError:
+        return ValueError(f"{self.part.path}:{number}: not JSON: {text[:20]!r}.")
 
     def _text_of(self, record: Any, number: int, num_lines: int = 1) -> str:
         """The text of a record, which is empty where it is null."""

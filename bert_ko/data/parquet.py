@@ -25,7 +25,9 @@ def read_parquet(path: str, stream: BinaryIO, fields: Sequence[str]) -> Iterator
     arrow, parquet = _load_pyarrow(path)
     names = list(dict.fromkeys(fields))
     try:
-        table = parquet.ParquetFile(stream, buffer_size=_BUFFER_SIZE, pre_buffer=False)
+        table = parquet.ParquetFile(
+            stream, buffer_size=_BUFFER_SIZE, pre_buffer=False, page_checksum_verification=True
+        )
         _check_columns(path, table.schema_arrow, names, arrow)
         batches = table.iter_batches(_ROWS, columns=names, use_threads=False)
         for batch in batches:

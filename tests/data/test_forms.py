@@ -165,6 +165,7 @@ def test_find_files_other_content_is_refused_before_anything_is_read(
          r"has: id, document\. This is the nested form of the National Institute"),
         ("a.json", PRETTY.replace('"id": 1,', '"id": 1'), r":6: not JSON: '\{"),
         ("a.json", PRETTY + "뒤", r":14: not JSON: '뒤'"),
+        ("a.json", PRETTY.replace("},", "}, nix,", 1), r":5: not JSON: 'nix'"),
         ("a.json", '[{"text": "가"},\n{"글": "나"}]', r":2: no text in field 'text'"),
         ("a.json", '[{"text": "가"},\n["나"]]', r":2: no text .* The record is a list\."),
     ],
@@ -187,6 +188,10 @@ def test_read_documents_null_is_an_empty_record_or_strict(read: Read) -> None:
 def test_read_documents_null_beside_text_is_nothing(read: Read) -> None:
     data = b'{"title": null, "text": "\xeb\xb4\x84"}\n'
     assert read("a.jsonl", data, text_field=("title", "text"))[0] == [["봄"]]
+
+
+def test_read_documents_tag_that_is_cut_off_is_no_text(read: Read) -> None:
+    assert read("wiki_00", TAGGED.encode() + b'<doc id="9" url="ht')[0] == DOCUMENTS
 
 
 def test_read_documents_tag_lines_inside_a_text_are_counted(read: Read) -> None:
