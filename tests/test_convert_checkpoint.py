@@ -592,14 +592,14 @@ def test_convert_vocabulary_of_the_flag_is_the_models_if_it_has_none(
 # What is interrupted
 
 
-@pytest.mark.parametrize("form", ["bert_ko", "huggingface", "tf1"])
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device", "a")
+
+
 @pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (KeyboardInterrupt(), "interrupted"),
-        (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device"),
-    ],
-)
+    ("form", "error", "message"),
+    [("bert_ko", KeyboardInterrupt(), "interrupted"), ("tf1", KeyboardInterrupt(), "interrupted"),
+     ("huggingface", NO_SPACE, "a: No space left on device")],
+)  # fmt: skip
 def test_convert_interrupted_leaves_nothing_and_the_next_one_finishes(
     form: str, error: BaseException, message: str, tmp_path: Path, convert: Convert,
     monkeypatch: pytest.MonkeyPatch,
