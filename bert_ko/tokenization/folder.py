@@ -72,10 +72,10 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
             f"--vocab_file: tokenizer_type={settings.tokenizer_type} needs a "
             f"{'.model file' if is_model else VOCAB_NAME}, got {path}."
         )
-    vocab = None
-    if published or os.path.basename(path) == TOKENIZER_JSON:
-        pieces = (published and published.pieces) or read_pieces(path)
-        vocab = Vocabulary([*pieces, *(published.added if published else ())], path)
+    pieces = published.pieces if published else None
+    if pieces is None and os.path.basename(path) == TOKENIZER_JSON:
+        pieces = read_pieces(path)
+    vocab = None if pieces is None else Vocabulary(pieces, path)
     return Tokenizer.open(path, settings, dictionaries, vocab_file, vocab)
 
 

@@ -37,8 +37,7 @@ class Published(NamedTuple):
     """What a folder says."""
 
     config: TokenizerConfig
-    pieces: tuple[str, ...] | None  # of tokenizer.json; None if there is none
-    added: tuple[str, ...]  # pieces behind those of the vocabulary
+    pieces: tuple[str, ...]  # with the added ones; those alone if there is no vocabulary
 
 
 def read_published(folder: str, vocab_file: str | None) -> Published | None:
@@ -73,24 +72,19 @@ def read_published(folder: str, vocab_file: str | None) -> Published | None:
     _refuse_options(values, path)
     _refuse_other_names({**named, **values}, path)
     says = None if whole is None else _WordPieceFile.read(whole, whole_path, not is_bert)
-    settings = says.settings if says and not is_bert else _bert_settings(values, path)
-    if says and (differ := [n for n in settings if settings[n] != says.settings[n]]):
-        name = differ[0]
-        raise ValueError(
-            f"{whole_path} has {name} {says.settings[name]}, but {path} {settings[name]}; keep the "
-            "one that the model was trained with."
-        )
-    if says and not is_bert:
-        _compare_options(settings, values, path, whole_path)
-    pieces = says.pieces if says else Vocabulary.read(vocab_file) if vocab_file else ()
-    if says and vocab_file and Vocabulary.read(vocab_file) != pieces:
-        raise ValueError(
-            f"{vocab_file} and {whole_path} have different pieces; remove one of them."
-        )
+    settings = _settings(values, path, says.settings if says and not is_bert else {})
+    pieces = Vocabulary.read(vocab_file) if vocab_file else ()
+    if says:
+        _refuse_differences(settings, path, says.settings, whole_path)
+        if pieces not in ((), says.pieces):
+            raise ValueError(
+                f"{vocab_file} and {whole_path} have different pieces; remove one of them."
+            )
+        pieces = says.pieces
     base = TokenizerConfig("wordpiece", "morpheme", normalization="transformers")
     config = dataclasses.replace(base, **settings)
     added = AddedTokens.read(folder, values, whole or {}, not is_bert).resolve(config, pieces)
-    return Published(added.config, says and says.pieces, added.behind)
+    return Published(added.config, (*pieces, *added.behind))
 
 
 def _class_of(
@@ -165,25 +159,28 @@ def _flag(values: Mapping[str, Any], name: str, default: bool, path: str) -> boo
     return value
 
 
-def _bert_settings(values: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """What BertTokenizer takes from tokenizer_config.json."""
-    lowers = _flag(values, "do_lower_case", True, path)
+def _settings(values: Mapping[str, Any], path: str, defaults: Mapping[str, bool]) -> dict[str, Any]:
+    """What a file says, by BertTokenizer's names; its own defaults where none are given."""
+    lowers = _flag(values, "do_lower_case", defaults.get("do_lower_case", True), path)
     return {
         "do_lower_case": lowers,
-        "strip_accents": _flag(values, "strip_accents", lowers, path),
-        "tokenize_chinese_chars": _flag(values, "tokenize_chinese_chars", True, path),
+        "strip_accents": _flag(
+            values, "strip_accents", defaults.get("strip_accents", lowers), path
+        ),
+        "tokenize_chinese_chars": _flag(
+            values, "tokenize_chinese_chars", defaults.get("tokenize_chinese_chars", True), path
+        ),
     }
 
 
-def _compare_options(
-    settings: Mapping[str, bool], values: Mapping[str, Any], path: str, whole_path: str
+def _refuse_differences(
+    settings: Mapping[str, bool], path: str, others: Mapping[str, bool], other_path: str
 ) -> None:
-    for name, found in settings.items():
-        said = _flag(values, name, found, path)
-        if said != found:
+    for name, value in settings.items():
+        if value != others[name]:
             raise ValueError(
-                f"{whole_path} has {name} {found}, but {path} {said}; keep the one that the model "
-                "was trained with."
+                f"{other_path} has {name} {others[name]}, but {path} {value}; keep the one that "
+                "the model was trained with."
             )
 
 
@@ -214,7 +211,7 @@ class _WordPieceFile(NamedTuple):
             _expect_frame(_component(whole, "post_processor", path), path)
         renamed = {"do_lower_case": normalizer.get("lowercase")}
         renamed |= {"tokenize_chinese_chars": normalizer.get("handle_chinese_chars")}
-        settings = _bert_settings({**normalizer, **renamed}, f"{path}: normalizer")
+        settings = _settings({**normalizer, **renamed}, f"{path}: normalizer", {})
         return cls(settings, _pieces(model.get("vocab"), path))
 
 
@@ -261,13 +258,11 @@ def _expect_frame(processor: Mapping[str, Any], path: str) -> None:
 
 
 def read_pieces(path: str) -> tuple[str, ...]:
-    """The pieces of a tokenizer.json of the type WordPiece, or of vocab.txt.
+    """The pieces of a tokenizer.json of the type WordPiece.
 
     Raises:
         ValueError: it has others, or is damaged.
     """
-    if os.path.basename(path) != TOKENIZER_JSON:
-        return Vocabulary.read(path)
     return _WordPieceFile.read(read_json(path, advice="") or {}, path, False).pieces
 
 
