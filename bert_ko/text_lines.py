@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from bert_ko import content, files
-from bert_ko.compression import PartsStream
+from bert_ko.compression import COMPRESSIONS, PartsStream
 from bert_ko.flags import Flags, flag
 
 STANDARD_INPUT = "-"
@@ -29,6 +29,10 @@ _MAX_RETURNS = 64  # that are looked at before a line feed, across the blocks of
 _BLOCK_SIZE = 1 << 16
 _REST_SIZE = 1 << 20
 _MAX_LINE_BYTES = 1 << 26
+# A compressed file that expands to more bytes than this, and to this many times its size, is a
+# bomb; text shrinks to a tenth.
+_SMALL = 64 << 20
+_MAX_RATIO = 200
 # What can't be decoded is no UTF-8 in the decoded stream either, so that it is found and counted.
 _DAMAGED = b"\xff"
 
@@ -128,14 +132,28 @@ def open_lines(
 
 def read_lines(path: str, *, encoding: str | None = None) -> list[str]:
     """Returns all lines of a text; see `open_lines`."""
+    found: list[str] = []
+    size, most = 0, _most_bytes(path)
     with open_lines(path, encoding=encoding) as lines:
-        return list(lines)
+        for line in lines:
+            size += len(line) + 1
+            if most is not None and size > most:
+                raise _too_large(lines.source, most)
+            found.append(line)
+    return found
 
 
 def read_text(path: str, *, encoding: str | None = None) -> str:
     """Returns a text with its line ends as they are; see `open_lines`."""
+    most = _most_bytes(path)
     with _open(path) as stream:
-        data = stream.read()
+        if most is None:
+            return decode(stream.read(), source_name(path), encoding)
+        data = bytearray()
+        while block := stream.read(_REST_SIZE):
+            data += block
+            if len(data) > most:
+                raise _too_large(source_name(path), most)
     return decode(data, source_name(path), encoding)
 
 
@@ -202,6 +220,17 @@ def with_head(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
     rest = iter(functools.partial(stream.read, _REST_SIZE), b"")
     parts = PartsStream(itertools.chain([head], rest), _nothing)
     return head, cast(BinaryIO, io.BufferedReader(parts, _REST_SIZE))
+
+
+def _most_bytes(path: str) -> int | None:
+    """Returns the size to which a file may expand that is read into memory."""
+    if files.is_remote(path) or not path.endswith(COMPRESSIONS):
+        return None
+    return max(_SMALL, _MAX_RATIO * files.size(path))
+
+
+def _too_large(source: str, most: int) -> ValueError:
+    return ValueError(f"{source} expands to more than {most >> 20} MiB, and is no text of use.")
 
 
 def source_name(path: str) -> str:

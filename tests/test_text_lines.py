@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bert_ko import text_lines
 from bert_ko.text_lines import EncodingFlags, open_lines, read_lines, read_text, with_line_feeds
 
 Write = Callable[[bytes], str]
@@ -149,6 +150,19 @@ def test_open_lines_line_of_gigabytes_is_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"a\n") + 65 * gzip.compress(b" " * (1 << 20)))
     with pytest.raises(ValueError, match=r"a\.txt\.gz:2: over 64 MiB in a line\.$"):
         read_lines(str(path))
+
+
+@pytest.mark.parametrize("read", [read_lines, read_text])
+def test_read_small_file_of_gigabytes_is_refused(
+    read: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_lines, "_SMALL", 1 << 20)
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"\n" * (1 << 20)))
+    read(str(path))
+    path.write_bytes(gzip.compress(b"\n" * ((1 << 20) + 1)))
+    with pytest.raises(ValueError, match=r"a\.txt\.gz expands to more than 1 MiB, and is no text"):
+        read(str(path))
 
 
 @pytest.mark.parametrize("name", ["cp-949", "hex", "", "a\0"])
