@@ -46,7 +46,7 @@ from tests.small_data import (
 )
 
 WAYS_EACH = 200
-SECONDS = 5  # that reading a small file may take
+SECONDS = 10  # that reading a small file may take
 _VOCAB = REPOSITORY / "vocab" / "ko-mecab-32k"
 _TEXT = (REPOSITORY / "samples" / "corpus.txt").read_bytes()[:6000].decode(errors="ignore")
 _LINES = [line for line in _TEXT.split("\n") if line]
