@@ -120,7 +120,8 @@ def save_checkpoint(
             save_arrays(os.path.join(temporary, OPTIMIZER_NAME), checkpoint.slots)
         state = json.loads(json.dumps(checkpoint.state))
         state[_CONFIG_CHECKSUM] = _checksum(config.to_dict())
-        state[_CHECKSUM] = _checksum(state)
+        # Far apart, so that no edit of one place takes both.
+        state = {_CHECKSUM: _checksum(state), **state}
         for name, value in ((CONFIG_NAME, config.to_dict()), (STATE_NAME, state)):
             with files.durable_writer(os.path.join(temporary, name)) as file:
                 file.write((format_json(value, indent=2) + "\n").encode())
@@ -182,7 +183,9 @@ def read_state(path: str) -> dict[str, Any]:
         state = read_json(name, advice="")
         if state is None:
             raise ValueError(f"{path} has no {STATE_NAME}; it is not a checkpoint.")
-        if state.pop(_CHECKSUM, None) not in (None, _checksum(state)):
+        checksum = state.pop(_CHECKSUM, None)
+        is_old = checksum is None and _CONFIG_CHECKSUM not in state  # from before the checksums
+        if not is_old and checksum != _checksum(state):
             raise ValueError(f"{name} is not what was written (its checksum).")
         check_state(state, name)
         match = _NAME.fullmatch(os.path.basename(os.path.abspath(path)))

@@ -350,6 +350,18 @@ def test_load_checkpoint_state_with_another_checksum_was_edited(tmp_path: Path) 
     )
 
 
+@pytest.mark.parametrize("name", ["crc32c", "bert_config_crc32c"])
+def test_load_checkpoint_state_without_one_of_its_checksums_was_edited(
+    name: str, tmp_path: Path
+) -> None:
+    path = save(tmp_path, 1)
+    state = json.loads(Path(path, "state.json").read_text())
+    del state[name]
+    Path(path, "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"state\.json is not what was written \(its checksum\)"):
+        load_checkpoint(path)
+
+
 def test_read_checkpoint_config_that_was_edited_is_named(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     assert read_checkpoint_config(path) == CONFIG
