@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from bert_ko.tokenization.folder import VOCAB_NAME, load_tokenizer
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.initialization import HUGGING_FACE, Source, read_source, some_of
 from bert_ko.training.model_files import open_files_of, vocabulary_beside
+
+_NOT_WRITTEN = "nothing was written (--nocompare writes it all the same)"
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,9 @@ def run(config: ConvertCheckpointConfig) -> None:
             )
             after = without_crf(after)
         slots = optimizer_slots(before.source, after.config) if config.with_optimizer else {}
-        write(after, form, config.to, slots)
         _describe(config, before, after)
-        if config.compare:
-            _compare(config, before, after)
+        check = partial(_compare, config, before, after) if config.compare else None
+        write(after, form, config.to, slots, check)
 
 
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
@@ -193,8 +195,14 @@ def _describe(config: ConvertCheckpointConfig, before: Conversion, after: Conver
         print(f"{spare:,} rows of the embeddings belong to no piece")
 
 
-def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
-    """Raises: ValueError: the two sides differ by more than 1e-4."""
+def _compare(
+    config: ConvertCheckpointConfig, before: Conversion, after: Conversion, written: str
+) -> None:
+    """Compares the outputs of what was written, before it has its name.
+
+    Raises:
+        ValueError: the two sides differ by more than 1e-4.
+    """
     batch = comparison.prepare_sentences(before.tokenizer, before.config.max_position_embeddings)
     has_transformers = comparison.can_run_transformers()
     one, of_one = None, "transformers"
@@ -204,28 +212,28 @@ def _compare(config: ConvertCheckpointConfig, before: Conversion, after: Convers
         one, of_one = comparison.our_outputs(before.arrays, before.config, batch), "bert_ko"
     if config.form == "huggingface" and has_transformers:
         of_other = "transformers"
-        other = comparison.their_outputs(config.to, after.config, after.arrays, batch)
+        other = comparison.their_outputs(written, after.config, after.arrays, batch)
         if other is None:
-            raise ValueError(f"{config.to} can't be loaded by transformers; do not use it.")
+            raise ValueError(f"transformers can't load the conversion; {_NOT_WRITTEN}.")
     else:
-        written = read_source(config.to)
-        missing = [name for name in after.arrays if name not in written.arrays]
+        found = read_source(written).arrays
+        missing = [name for name in after.arrays if name not in found]
         if missing:
-            raise ValueError(f"{config.to} lacks {', '.join(missing[:3])}; do not use it.")
-        arrays = {name: written.arrays[name] for name in after.arrays}
+            raise ValueError(f"the conversion lacks {', '.join(missing[:3])}; {_NOT_WRITTEN}.")
+        arrays = {name: found[name] for name in after.arrays}
         other, of_other = comparison.our_outputs(arrays, after.config, batch), "bert_ko"
     new = {piece.id for piece in after.new_pieces}
     kept = [i for i in range(len(before.tokenizer.vocab)) if i not in new]
-    found = comparison.largest_difference(one, other, batch["input_mask"], kept)
-    shown = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+    differences = comparison.largest_difference(one, other, batch["input_mask"], kept)
+    shown = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     print(f"largest difference, {of_one} before and {of_other} after: {shown}")
     if config.form == "huggingface" and of_other != "transformers":
         print("transformers and torch are not installed: their outputs were not compared")
-    worst = max(found, key=lambda name: np.nan_to_num(found[name], nan=np.inf))
-    if not found[worst] <= comparison.LIMIT:
+    worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
+    if not differences[worst] <= comparison.LIMIT:
         raise ValueError(
-            f"{config.to} differs from {before.source.path} by {found[worst]:.1e} in "
-            f"{worst}, more than {comparison.LIMIT:.0e}; do not use it."
+            f"the conversion differs from {before.source.path} by {differences[worst]:.1e} in "
+            f"{worst}, more than {comparison.LIMIT:.0e}; {_NOT_WRITTEN}."
         )
 
 

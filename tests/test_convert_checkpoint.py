@@ -357,8 +357,9 @@ def test_convert_every_variable_that_changes_is_noticed(
             damage_what_is_written(patch, damage(name, 0.01))
             ended = convert.command(to=to, from_=models[kind])
         assert re.fullmatch(
-            rf"{to} differs from {models[kind]}/checkpoint-00000300 by \d\.\de[-+]\d\d in \w+, "
-            r"more than 1e-04; do not use it\.",
+            rf"the conversion differs from {models[kind]}/checkpoint-00000300 by "
+            r"\d\.\de[-+]\d\d in \w+, more than 1e-04; nothing was written "
+            r"\(--nocompare writes it all the same\)\.",
             ended.error,
         ), name
 
@@ -376,8 +377,9 @@ def test_convert_limit_is_one_in_ten_thousand(
     assert ended.status == status
     assert "masked_lm_logits 0.0e+00, " in ended.out and "sequence_output 0.0e+00" in ended.out
     assert f"next_sentence_logits {printed}" in ended.out
-    message = "in next_sentence_logits, more than 1e-04; do not use it."
+    message = "in next_sentence_logits, more than 1e-04; nothing was written"
     assert (message in ended.err) == bool(status)
+    assert (tmp_path / "bert_model.ckpt.index").exists() != bool(status)
 
 
 def test_convert_variable_that_is_not_written_is_noticed(
@@ -388,7 +390,10 @@ def test_convert_variable_that_is_not_written_is_noticed(
         monkeypatch, lambda arrays: {k: v for k, v in arrays.items() if k != name}
     )
     ended = convert.command(to=to, from_=convert.model)
-    assert ended.error == f"{to} lacks {name}; do not use it."
+    assert ended.error == (
+        f"the conversion lacks {name}; nothing was written (--nocompare writes it all the same)."
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_convert_nocompare_loads_no_backend(
@@ -815,8 +820,8 @@ def test_convert_damaged_hugging_face_folder_is_noticed_by_transformers(
     )
     ended = real.command(flag_of("huggingface"), to=tmp_path / "theirs", from_=model)
     assert re.search(
-        rf"{tmp_path}/theirs differs from {model}/checkpoint-00000300 by \d\.\de[-+]\d\d in \w+, "
-        r"more than 1e-04; do not use it\.$",
+        rf"the conversion differs from {model}/checkpoint-00000300 by \d\.\de[-+]\d\d in \w+, "
+        r"more than 1e-04; nothing was written \(--nocompare writes it all the same\)\.$",
         ended.err.strip(),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -265,10 +265,24 @@ def optimizer_slots(source: Source, config: ModelConfig) -> Arrays:
     return resize(load_arrays(path), config, config.vocab_size)
 
 
-def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
+def write(
+    conversion: Conversion,
+    form: Form,
+    path: str,
+    slots: Arrays,
+    check: Callable[[str], None] | None = None,
+) -> None:
     """Writes a model to a folder, or to the prefix of a TF1 checkpoint, which may have slots.
 
-    Its files appear when all of them are written, and none if the conversion is interrupted.
+    Its files appear when all of them are written and checked; none does if the conversion is
+    interrupted or the check raises.
+
+    Args:
+        conversion: the model.
+        form: what to write.
+        path: the folder, or the prefix.
+        slots: of the optimizer, by name; empty but for TF1.
+        check: is called with the path of the finished files, which have no name of theirs yet.
 
     Raises:
         ValueError: files of another model exist there, or the encoder has no such form.
@@ -285,19 +299,22 @@ def write(conversion: Conversion, form: Form, path: str, slots: Arrays) -> None:
     _refuse_other_files(conversion.config, labels, folder)
     config_name = _THEIR_CONFIG if form == "huggingface" else CONFIG_NAME
     with folder_writer(folder, f"{name}.index" if form == "tf1" else config_name) as temporary:
+        written = os.path.join(temporary, name) if form == "tf1" else temporary
         if form == "huggingface":
             _write_hugging_face(conversion, temporary)
-            return
-        copy_vocabulary(conversion.tokenizer, temporary, folder)
-        if form == "tf1":
-            arrays = {**conversion.arrays, **slots}
-            write_tensorflow(os.path.join(temporary, name), arrays, conversion.source.step)
         else:
-            _write_checkpoint(conversion, temporary)
-        if labels is not None:
-            write_labels(temporary, labels)
-        if not os.path.isfile(os.path.join(folder, CONFIG_NAME)):
-            write_json(os.path.join(temporary, CONFIG_NAME), conversion.config.to_dict())
+            copy_vocabulary(conversion.tokenizer, temporary, folder)
+            if form == "tf1":
+                arrays = {**conversion.arrays, **slots}
+                write_tensorflow(written, arrays, conversion.source.step)
+            else:
+                _write_checkpoint(conversion, temporary)
+            if labels is not None:
+                write_labels(temporary, labels)
+            if not os.path.isfile(os.path.join(folder, CONFIG_NAME)):
+                write_json(os.path.join(temporary, CONFIG_NAME), conversion.config.to_dict())
+        if check is not None:
+            check(written)
 
 
 def _refuse_other_files(config: ModelConfig, labels: Labels | None, folder: str) -> None:
