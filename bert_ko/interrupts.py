@@ -45,7 +45,10 @@ def interruptible() -> Iterator[None]:
     # Handlers wait for the main thread, which may be inside a library for minutes; the number of a
     # signal is written at once.
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=[reader], daemon=True).start()
+    try:
+        threading.Thread(target=_watch, args=[reader], daemon=True).start()
+    except RuntimeError:  # the machine has no thread left; a second Ctrl-C waits for its turn
+        reader.close()
     try:
         yield
     finally:

@@ -44,8 +44,9 @@ def print_error(line: str, stream: TextIO | None = None) -> None:
 def silence(stream: TextIO) -> None:
     """Sends what a stream has not written yet to the null device, and all that follows."""
     with contextlib.suppress(OSError, ValueError):  # without a file, there is nothing to flush
+        descriptor = stream.fileno()
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
+        os.dup2(null, descriptor)
         os.close(null)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
+import multiprocessing
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 from bert_ko import files
 from bert_ko.folders import folder_writer
 from bert_ko.json_files import read_json
+from bert_ko.progress import warn
 from bert_ko.shipped import find_shipped, shipped_names
 from bert_ko.tokenization.config import (
     CONFIG_NAME,
@@ -60,6 +63,8 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     path = _find_vocabulary(vocab_file, settings)
     if settings is None:
         kind = given.get("tokenizer_type", "sentencepiece" if path.endswith(".model") else "mecab")
+        if kind == "mecab" and "tokenizer_type" not in given:
+            _warn_of_default(path)
         # Given paths are relative to the working folder; a config's are relative to its own folder.
         dictionaries = list(map(os.path.abspath, given.get("mecab_user_dictionary", ())))
         settings = default_config(kind, {**given, "mecab_user_dictionary": tuple(dictionaries)})
@@ -77,6 +82,15 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
         pieces = read_pieces(path)
     vocab = None if pieces is None else Vocabulary(pieces, path)
     return Tokenizer.open(path, settings, dictionaries, vocab_file, vocab)
+
+
+@functools.cache
+def _warn_of_default(path: str) -> None:
+    if multiprocessing.parent_process() is None:  # not once more in each worker
+        warn(
+            f"{path} is read as WordPiece inside MeCab's morphemes, as no {CONFIG_NAME} beside it "
+            "says how it was made; give --tokenizer_type=wordpiece for Google's and others'"
+        )
 
 
 def _read_published(folder: str, vocab_file: str, given: Mapping[str, Any]) -> Published | None:

@@ -50,9 +50,19 @@ def test_load_tokenizer_config_beside_the_vocabulary_is_found(
         assert not tokenizer.config.do_lower_case
 
 
-def test_load_tokenizer_no_config_is_mecab_unless_flags_are_given(tmp_path: Path) -> None:
+def test_load_tokenizer_no_config_is_mecab_unless_flags_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make_plain(tmp_path)
+    load_tokenizer(path, typed(path, tokenizer_type="mecab"))
+    assert capsys.readouterr().err == ""
     tokenizer = load_tokenizer(path)
+    load_tokenizer(path)
+    assert capsys.readouterr().err.endswith(
+        f": warning: {path} is read as WordPiece inside MeCab's morphemes, as no "
+        "tokenizer_config.json beside it says how it was made; give --tokenizer_type=wordpiece "
+        "for Google's and others'\n"
+    )
     assert tokenizer.config == TokenizerConfig(mecab_dictionary=dictionary_version())
     assert tokenizer.tokenize("책을 GPU") == ["책", "##을", "gpu"]
     flags = typed(path, do_lower_case=False, subword_prefix_unit="morpheme")
