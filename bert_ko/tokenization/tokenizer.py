@@ -102,6 +102,9 @@ class Tokenizer:
         self._is_published = config.normalization == "transformers"
         is_basic = config.tokenizer_type == "wordpiece" and not self._is_published
         self._strips_accents = is_basic and config.do_lower_case
+        self._lowers_words = config.do_lower_case and not (
+            self._strips_accents or self._is_published
+        )
         self._prefixes_eojeols = config.subword_prefix_unit == "eojeol"
         self._mecab = None
         if config.tokenizer_type == "mecab":
@@ -221,19 +224,18 @@ class Tokenizer:
         """Splits one word of ``parts``, without its blanks, into pieces."""
         if word in self._kept:
             return [self.vocab[self._kept[word]]]
-        word = self.fold(word)
+        if self._is_published:
+            return [i for part in self._folded_parts(self.fold(word)) for i in self._part_ids(part)]
+        if self._lowers_words:  # not by fold, as each distinct word of a corpus comes here
+            word = lower_keeping_length(word)
         continues = self._prefixes_eojeols and not starts_eojeol
-        if not self._is_published:
-            return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
-        return [i for part in self._folded_parts(word) for i in self._part_ids(part)]
+        return self._wordpiece.split_ids(word, continues) or [self.vocab.unk_id]
 
     def fold(self, word: str) -> str:
         """The form in which a word of ``parts`` is looked up."""
-        config = self.config
         if self._is_published:
-            return fold_word(word, config.strip_accents, config.do_lower_case)
-        is_lowered = config.do_lower_case and not self._strips_accents
-        return lower_keeping_length(word) if is_lowered else word
+            return fold_word(word, self.config.strip_accents, self.config.do_lower_case)
+        return lower_keeping_length(word) if self._lowers_words else word
 
     def _folded_parts(self, word: str) -> list[str]:
         """A few characters decompose into punctuation, which is a word of its own."""

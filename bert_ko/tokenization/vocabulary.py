@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 _MAX_BYTES = 64 << 20  # of a file
+_WHITE = re.compile(r"\s")
 BLANK = "\u2581"  # as SentencePiece writes it
 
 
@@ -35,11 +36,10 @@ class Vocabulary(dict[str, int]):
     """
 
     def __init__(self, pieces: Iterable[str], source: str = "vocabulary"):
-        super().__init__()
         self.pieces = tuple(pieces)
-        for i, piece in enumerate(self.pieces):
-            self._check(piece, f"{source}:{i + 1}")
-            self[piece] = i
+        super().__init__(zip(self.pieces, range(len(self.pieces)), strict=True))
+        if len(self) < len(self.pieces) or "" in self or _WHITE.search("".join(self.pieces)):
+            raise _bad_line(self.pieces, source)
         if missing := [token for token in SPECIAL_TOKENS if token not in self]:
             raise ValueError(
                 f"{source}: special tokens are missing: {', '.join(missing)}. Every vocabulary "
@@ -48,20 +48,6 @@ class Vocabulary(dict[str, int]):
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self[token] for token in SPECIAL_TOKENS
         )
-
-    def _check(self, piece: str, line: str) -> None:
-        if not piece:
-            raise ValueError(f"{line}: blank line; it would shift every id below it. Delete it.")
-        if white := re.search(r"\s", piece):
-            raise ValueError(
-                f"{line}: white space U+{ord(white[0]):04X} inside the piece {piece[:50]!r}; "
-                "one piece a line, ended by \\n alone. Delete the line or the character."
-            )
-        if piece in self:
-            raise ValueError(
-                f"{line}: duplicate of line {self[piece] + 1}: {piece!r}. Delete one; "
-                "keep the ids that your checkpoint was trained with."
-            )
 
     @property
     def special_ids(self) -> tuple[int, int, int]:
@@ -101,12 +87,33 @@ class Vocabulary(dict[str, int]):
         return [
             i
             for i, piece in enumerate(self.pieces)
-            if piece not in SPECIAL_TOKENS and not self.is_unused(piece)
+            if not (piece.startswith("[") and (piece in SPECIAL_TOKENS or self.is_unused(piece)))
         ]
 
     def is_unused(self, piece: str) -> bool:
         """Whether the piece is a reserved ``[unusedN]`` slot."""
         return re.fullmatch(r"\[unused\d+\]", piece) is not None
+
+
+def _bad_line(pieces: tuple[str, ...], source: str) -> ValueError:
+    """The error of the first line that is blank, has white space or is there twice."""
+    lines: dict[str, int] = {}
+    for number, piece in enumerate(pieces, start=1):
+        place = f"{source}:{number}"
+        if not piece:
+            return ValueError(f"{place}: blank line; it would shift every id below it. Delete it.")
+        if white := _WHITE.search(piece):
+            return ValueError(
+                f"{place}: white space U+{ord(white[0]):04X} inside the piece {piece[:50]!r}; "
+                "one piece a line, ended by \\n alone. Delete the line or the character."
+            )
+        if piece in lines:
+            return ValueError(
+                f"{place}: duplicate of line {lines[piece]}: {piece!r}. Delete one; "
+                "keep the ids that your checkpoint was trained with."
+            )
+        lines[piece] = number
+    raise AssertionError("every line is right")
 
 
 def _content(path: str) -> bytes:
@@ -125,8 +132,11 @@ def _other_kind(pieces: tuple[str, ...]) -> str | None:
         return "JSON, not a list of pieces; name its folder if it is a tokenizer's"
     if len(pieces) > 1 and all(re.fullmatch(r"\S+\t-?[\d.e-]+", piece) for piece in pieces[-2:]):
         return "pieces with scores, as SentencePiece lists them; name its .model file"
-    continuations = sum(piece.startswith("##") for piece in pieces)
+    text = "".join(pieces)
     for mark, kind in ((BLANK, "a SentencePiece model"), ("\u0120", "a byte-level BPE")):
+        if mark not in text:
+            continue
+        continuations = sum(piece.startswith("##") for piece in pieces)
         marked = sum(piece.startswith(mark) and len(piece) > 1 for piece in pieces)
         if marked > continuations:
             advice = "; name its .model file" if mark == BLANK else ", which is not read"
