@@ -1,6 +1,7 @@
 """What several tests share: real data where there is some, small vocabularies, gradients."""
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 # How long an example takes says something of the machine, nothing of the code.
 hypothesis.settings.register_profile("any_machine", deadline=None)
 hypothesis.settings.load_profile("any_machine")
+
+# Whoever starts the tests in the background may have Ctrl-C ignored, in all processes below.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.pages", "tests.fakes", "tests.small_data"]
 
