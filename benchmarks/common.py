@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import statistics
@@ -88,15 +89,18 @@ def run_measured(command: Sequence[str]) -> tuple[float, float]:
     return time.perf_counter() - start, peak
 
 
-def _tree(root: int) -> list[int]:
-    parents = {}
+def process_table() -> dict[int, list[str]]:
+    """The processes of the machine: id to the fields of /proc/ID/stat from the state on."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
+            with contextlib.suppress(OSError):  # it has ended
+                found[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
+    return found
+
+
+def _tree(root: int) -> list[int]:
+    parents = {process: int(fields[1]) for process, fields in process_table().items()}
     found = [root]
     for process in found:
         found += [child for child, parent in parents.items() if parent == process]

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common import ROOT, machine
+from common import ROOT, machine, process_table
 
 SAMPLES = ROOT / "samples"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -176,15 +176,11 @@ def undisturbed(command: Command, folder: Path) -> tuple[float, Contents]:
 
 def processes_of(group: int) -> list[int]:
     """The processes of a group that are alive, the leader first."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == group and fields[0] != "Z":
-                found.append(int(entry.name))
+    found = [
+        process
+        for process, fields in process_table().items()
+        if int(fields[2]) == group and fields[0] != "Z"
+    ]
     return sorted(found, key=lambda process: (process != group, process))
 
 
