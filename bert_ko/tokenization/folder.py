@@ -63,8 +63,6 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     path = _find_vocabulary(vocab_file, settings)
     if settings is None:
         kind = given.get("tokenizer_type", "sentencepiece" if path.endswith(".model") else "mecab")
-        if kind == "mecab" and "tokenizer_type" not in given:
-            _warn_of_default(path)
         # Given paths are relative to the working folder; a config's are relative to its own folder.
         dictionaries = list(map(os.path.abspath, given.get("mecab_user_dictionary", ())))
         settings = default_config(kind, {**given, "mecab_user_dictionary": tuple(dictionaries)})
@@ -81,7 +79,11 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     if pieces is None and os.path.basename(path) == TOKENIZER_JSON:
         pieces = read_pieces(path)
     vocab = None if pieces is None else Vocabulary(pieces, path)
-    return Tokenizer.open(path, settings, dictionaries, vocab_file, vocab)
+    tokenizer = Tokenizer.open(path, settings, dictionaries, vocab_file, vocab)
+    is_default = config is None and published is None and "tokenizer_type" not in given
+    if is_default and settings.tokenizer_type == "mecab":
+        _warn_of_default(path)
+    return tokenizer
 
 
 @functools.cache

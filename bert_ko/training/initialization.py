@@ -101,6 +101,11 @@ def _read(path: str) -> Source:
         if name in map(os.path.basename, find_parts(folder)):
             return _read_folder(folder)
         raise ValueError(f"{path}: give its folder, where {MODEL_NAME} holds the weights.")
+    if os.path.isfile(path):
+        raise ValueError(
+            f"{path} holds no weights; give a folder with safetensors, or the prefix of a TF1 "
+            "checkpoint."
+        )
     raise FileNotFoundError(
         f"nothing at {path}: no folder with safetensors and no TF1 checkpoint ({path}.index)."
     )

@@ -244,6 +244,9 @@ def test_read_source_pickle_is_never_opened(name: str, in_folder: bool, tmp_path
 def test_read_source_nothing_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"nothing at {tmp_path}/nowhere: no folder with"):
         read_source(f"{tmp_path}/nowhere")
+    (tmp_path / "notes.txt").write_text("가\n")
+    with pytest.raises(ValueError, match=r"notes\.txt holds no weights; give a folder with"):
+        read_source(f"{tmp_path}/notes.txt")
     with pytest.raises(FileNotFoundError, match=f"no weights in the folder {tmp_path}"):
         read_source(str(tmp_path))
     with pytest.raises(ValueError, match=r"must be local, got gs://bucket/bert_model\.ckpt; copy"):
