@@ -35,7 +35,7 @@ from bert_ko.data.pipeline import (
 )
 from bert_ko.data.settings import PipelineFlags
 from bert_ko.data.shards import is_as_written
-from bert_ko.flags import output_flags, run_command
+from bert_ko.flags import output_flags, run_command, values_before
 from bert_ko.json_files import write_json
 from bert_ko.progress import format_table, warn
 from bert_ko.shipped import find_shipped
@@ -54,6 +54,9 @@ class CreatePretrainingDataConfig(TokenizerFlags, PipelineFlags):
 
     Run again after it was killed, the same command resumes where it stopped.
     """
+
+
+_BEFORE = values_before(CreatePretrainingDataConfig)
 
 
 def run(config: CreatePretrainingDataConfig) -> None:
@@ -162,7 +165,7 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
     if values is None:
         return False
     earlier = Manifest.from_json(values, manifest)
-    compare_runs(manifest, earlier, wanted)
+    compare_runs(manifest, earlier, wanted, _BEFORE)
     if len(earlier.shards) != len(paths):
         raise ValueError(
             f"{manifest}: shards must be {len(paths)}, got {len(earlier.shards)}; pass --overwrite."
@@ -180,7 +183,7 @@ def _start_or_resume(path: str, wanted: Manifest) -> None:
     if values is None or not has_work_files(os.path.dirname(path)):
         write_json(path, wanted.to_dict())
     else:
-        compare_runs(path, Manifest.from_json(values, path), wanted)
+        compare_runs(path, Manifest.from_json(values, path), wanted, _BEFORE)
         print("resuming where an earlier run was stopped", file=sys.stderr)
 
 

@@ -154,6 +154,7 @@ class _FlagSpec:
     help: str
     positional: bool
     affects_output: bool
+    before: Any
     secret: bool
     bounds: Bounds
 
@@ -168,6 +169,7 @@ def flag(
     help: str,
     positional: bool = False,
     affects_output: bool = True,
+    before: Any = None,
     secret: bool = False,
     **bounds: Unpack[Bounds],
 ) -> Any:
@@ -178,6 +180,8 @@ def flag(
         help: What the flag does, with the unit of its value.
         positional: The field, a tuple[str, ...], takes the arguments that are not flags.
         affects_output: False for what changes no output (workers, progress): not in `output_flags`.
+        before: What runs did before the flag existed, if that is not the default; such a run
+            resumes only with this value. See `values_before`.
         secret: The value must never be printed or written. It is not in the Config's repr, and
             it doesn't affect the output. See `secret_flags`.
         bounds: Limits of a number, `at_least` or `above`, `at_most` or `below`; checked by `Flags`.
@@ -186,6 +190,7 @@ def flag(
         "help": help,
         "positional": positional,
         "affects_output": affects_output and not secret,
+        "before": default if before is None else before,
         "secret": secret,
         "bounds": bounds,
     }
@@ -285,6 +290,20 @@ def output_flags(config: DataclassInstance) -> dict[str, Any]:
         spec.name: list(value) if isinstance(value := getattr(config, spec.field), tuple) else value
         for spec in _flag_specs(type(config))
         if spec.affects_output
+    }
+
+
+def values_before(config_class: type[DataclassInstance]) -> dict[str, Any]:
+    """Returns what a run did that lacks a flag in its record because it began before the flag.
+
+    A record of `output_flags` is completed with it before it is compared, so that a new flag stops
+    no run that is resumed with what it did from its beginning: the flag's `before`, or else its
+    default. A flag whose default depends on other flags is best recorded by what it comes to.
+    """
+    return {
+        spec.name: list(value) if isinstance(value := spec.before, tuple) else value
+        for spec in _flag_specs(config_class)
+        if spec.affects_output and not spec.is_required
     }
 
 

@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 import pytest
 
-from bert_ko.flags import FlagError, Flags, flag, help_text, output_flags, parse, run_command
+from bert_ko.flags import (
+    FlagError,
+    Flags,
+    flag,
+    help_text,
+    output_flags,
+    parse,
+    run_command,
+    values_before,
+)
 
 
 @dataclass(frozen=True)
@@ -306,6 +315,18 @@ def test_output_flags_leaves_out_what_changes_no_output() -> None:
     assert values["input_file"] == ["a.txt", "b.txt"]
     assert values["max_lines"] is None
     assert "num_workers" not in values
+
+
+def test_values_before_are_defaults_where_nothing_else_is_said() -> None:
+    @dataclass(frozen=True)
+    class Later(Config):
+        overflow: Literal["carry", "cut"] = flag("carry", before="cut", help="What is too long.")
+        folders: tuple[str, ...] = flag(("a",), help="Where.")
+
+    values = values_before(Later)
+    assert (values["overflow"], values["folders"], values["max_seq_length"]) == ("cut", ["a"], 128)
+    assert values["max_lines"] is None
+    assert not {"input_file", "num_workers"} & values.keys()
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h", "--helpfull"])

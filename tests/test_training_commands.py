@@ -22,7 +22,7 @@ from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import PretrainingHead, SpanHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tokenization.folder import load_tokenizer
-from bert_ko.training.checkpoints import load_checkpoint
+from bert_ko.training.checkpoints import load_checkpoint, save_checkpoint
 from bert_ko.training.loop import TrainingLoop
 from tests.fakes import (
     REPOSITORY,
@@ -264,6 +264,39 @@ def test_run_what_changes_no_weight_may_change(
         **{flag: str(trainable.train[flag]).replace(str(source), str(moved))},
     )  # fmt: skip
     assert len(checkpoints(folder)) == 2
+    assert weights(folder) == weights(finished)
+
+
+# What a checkpoint of commit 4948121 has: keys of its state, and of its identity.
+FORMER_STATE = {
+    "format", "identity", "tokenizer_fingerprint", "step", "position", "seconds", "sums",
+    "steps_in_sums", "computed_with", "metrics",
+}  # fmt: skip
+FORMER_IDENTITY = {
+    "bert_config_file", "input_file", "train_file", "eval_file", "predict_file", "extra_train_file",
+    "josa_file", "attention", "clip_norm", "gradient_accumulation_steps", "init_checkpoint",
+    "learning_rate", "learning_rate_schedule", "max_seq_length", "optimizer", "precision",
+    "random_seed", "train_batch_size", "weight_decay", "do_whole_word_mask", "masked_lm_prob",
+    "max_ngram_size", "max_predictions_per_seq", "num_train_steps", "num_warmup_steps",
+    "replace_unit", "shuffle_buffer_size", "whole_word_unit", "doc_stride", "eval_every_steps",
+    "input_encoding", "layer_decay", "length_buckets", "max_query_length", "num_train_epochs",
+    "version_2_with_negative", "warmup_proportion", "class_weights", "label_column",
+    "max_train_examples", "task_name", "task_type", "text_column", "text_pair_column",
+    "crf_learning_rate_multiple", "use_crf",
+}  # fmt: skip
+
+
+def test_run_begun_before_newer_flags_resumes(
+    trainable: Trainable, train: Command, folder: Path, finished: Path
+) -> None:
+    forget(folder, after=step_of(folder) - 1)
+    path = last(folder)
+    found = load_checkpoint(str(path))
+    state = {key: value for key, value in found.state.items() if key in FORMER_STATE}
+    state["identity"] = {k: v for k, v in state["identity"].items() if k in FORMER_IDENTITY}
+    former = found._replace(state=state)
+    save_checkpoint(str(folder), state["step"], former, BertConfig(**MODEL), keep=0)
+    train.succeed(output_dir=folder)
     assert weights(folder) == weights(finished)
 
 

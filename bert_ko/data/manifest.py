@@ -278,14 +278,21 @@ def _get(values: Mapping[str, Any], key: str, kind: type[T], path: str, prefix: 
     return expect(values[key], kind, f"{path}: {prefix}{key}")
 
 
-def compare_runs(path: str, earlier: Manifest, wanted: Manifest) -> None:
+def compare_runs(path: str, earlier: Manifest, wanted: Manifest, before: Mapping[str, Any]) -> None:
     """Compares the run that a file describes with the one that is wanted now.
+
+    Args:
+        path: of the file.
+        earlier: what it says.
+        wanted: the run of now.
+        before: by flag, what a run did whose record lacks it; see ``flags.values_before``.
 
     Raises:
         ValueError: they differ; names what and how.
     """
-    flags = {*wanted.flags, *earlier.flags}
-    changes = [(name, earlier.flags.get(name), wanted.flags.get(name)) for name in sorted(flags)]
+    flags = {**before, **earlier.flags}
+    names = sorted({*wanted.flags, *earlier.flags})
+    changes = [(name, flags.get(name), wanted.flags.get(name)) for name in names]
     differences = [f"--{name} was {old}, now {new}" for name, old, new in changes if old != new]
     if not differences:
         if earlier.tokenizer_fingerprint != wanted.tokenizer_fingerprint:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bert_ko import files
@@ -63,6 +64,8 @@ class Run(NamedTuple):
     identity: dict[str, Any]
     fingerprint: str | None  # of the tokenizer; None if unknown
     tokenized: str  # what the tokenizer was applied to: "the shards were made with"
+    # By flag, what a run did whose identity lacks it; see flags.values_before.
+    before: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def state(self) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def _compare_state(run: Run, path: str, is_training: bool) -> None:
         return
     differences = ["it was not trained here"]
     if identity is not None:
-        differences = identity_differences(identity, run.identity)
+        differences = identity_differences({**run.before, **identity}, run.identity)
     if not differences and _is_other(state["tokenizer_fingerprint"], run.fingerprint):
         differences = [f"{run.tokenized} another tokenizer"]
     if differences:

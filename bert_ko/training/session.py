@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.data.position import PositionError
-from bert_ko.flags import output_flags
+from bert_ko.flags import output_flags, values_before
 from bert_ko.json_files import write_json
 from bert_ko.modeling.heads import Head, HostBatch, Metrics, model_specs
 from bert_ko.modeling.parameters import Arrays, Specs, count_parameters
@@ -275,6 +275,7 @@ class _Session:
             identity,
             task.fingerprint,
             task.tokenized,
+            values_before(type(self._config)),
         )
 
     def _find_checkpoint(self, run: Run) -> Checkpoint | None:

@@ -362,11 +362,21 @@ def test_is_manifest_needs_what_only_ours_has() -> None:
 )  # fmt: skip
 def test_compare_runs_names_the_difference(change: dict[str, Any], message: str) -> None:
     wanted = Manifest.from_json(IDENTITY, "run.json")
-    compare_runs("out/manifest.json", Manifest.from_json(COMPLETE, "manifest.json"), wanted)
+    compare_runs("out/manifest.json", Manifest.from_json(COMPLETE, "manifest.json"), wanted, {})
     earlier = Manifest.from_json({**IDENTITY, **change}, "run.json")
     with pytest.raises(ValueError) as error:
-        compare_runs("out/manifest.json", earlier, wanted)
+        compare_runs("out/manifest.json", earlier, wanted, {})
     assert str(error.value) == (
         f"out/manifest.json belongs to a different run: {message}. Write to another folder, or "
         "pass --overwrite to replace it."
     )
+
+
+def test_compare_runs_of_before_a_flag_asks_for_what_it_did() -> None:
+    earlier = Manifest.from_json(IDENTITY, "run.json")
+    flags = {**IDENTITY["flags"], "overflow": "cut"}
+    before = {"overflow": "cut", "dupe_factor": 2}  # what is recorded counts
+    compare_runs("run.json", earlier, dataclasses.replace(earlier, flags=flags), before)
+    flags["overflow"] = "carry"
+    with pytest.raises(ValueError, match=r"different run: --overflow was cut, now carry\. "):
+        compare_runs("run.json", earlier, dataclasses.replace(earlier, flags=flags), before)

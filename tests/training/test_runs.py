@@ -100,6 +100,16 @@ def test_refuse_other_run_names_all_differences(kind: Any, tmp_path: Path) -> No
     refuse_other_run(other, is_training=False)  # they decide no answer
 
 
+def test_refuse_other_run_begun_before_a_flag_asks_for_what_it_did(tmp_path: Path) -> None:
+    path = save(make_run(tmp_path), 4)
+    before = {"overflow": "cut", "learning_rate": 0.25}  # the recorded rate counts
+    run = make_run(tmp_path, identity={**IDENTITY, "overflow": "cut"}, before=before)
+    refuse_other_run(run, is_training=True)
+    assert refusal(run._replace(identity={**IDENTITY, "overflow": "carry"})) == (
+        f"{path} belongs to a different run: --overflow was 'cut', now 'carry'.{ADVICE}"
+    )
+
+
 def test_refuse_other_run_of_another_model(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = save(run, 4)
