@@ -28,7 +28,7 @@ from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.model_files import copy_vocabulary
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("google_checkpoint", "new_task", "publish_hugging_face", "pytorch")
+PAGES = ("google_checkpoint", "new_task", "pretraining", "publish_hugging_face", "pytorch")
 READMES = ("README.md", "README.ko.md")
 DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
