@@ -3,8 +3,9 @@
 
 Needs JAX, Keras, numpy and shards of create_pretraining_data (a folder for each length); torch and
 transformers for the other side, which uses SDPA, torch.compile, masked positions only and fused
-AdamW. Prints tokens/s and model FLOPs utilisation: the operations of the matrix products of an
-update, three times those of a prediction, per second, over the peak of the device.
+AdamW. Prints positions/s, padding among them, and model FLOPs utilisation: the operations of the
+matrix products of an update, three times those of a prediction, per second, over the peak of the
+device.
 
     python benchmarks/gpu_pretraining.py --shards128=shards/128 --shards512=shards/512
 """
@@ -219,7 +220,7 @@ def main() -> None:
             used = rates[side] * flops_per_sequence(arguments, length, CASES[length][1]) / 1e12
             share = f", {used / peak:.1%} of the peak (goal {GOAL:.0%})" if peak else ""
             print(
-                f"length {length}, {side}: {rates[side] * length:,.0f} tokens/s, "
+                f"length {length}, {side}: {rates[side] * length:,.0f} positions/s, "
                 f"{used:.3g} TFLOP/s{share}",
                 flush=True,
             )

@@ -33,7 +33,7 @@ SIDES = ("bfloat16", "float32", "torch-a", "torch-b", "torch-c")
 
 
 def instances(batch: int, vocab_size: int) -> dict[str, Any]:
-    """Random full-length sequences, the same for all sides; arrays [B, ...]."""
+    """Random sequences without padding, the same for all sides; arrays [B, ...]."""
     import numpy as np
 
     rng = np.random.default_rng(0)

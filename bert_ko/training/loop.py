@@ -30,7 +30,7 @@ class Batch(Protocol):
 
     @property
     def features(self) -> HostBatch:
-        """Arrays [B, ...], input_ids among them."""
+        """Arrays [B, ...], input_mask among them."""
 
     @property
     def position(self) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class TrainingLoop(Generic[BatchType]):
             progression.steps_in_sums += 1
             progression.step, progression.position = step + 1, batch.position
             self._last_batch = batch
-            self._record_tokens += batch.features["input_ids"].size
+            self._record_tokens += int(np.count_nonzero(batch.features["input_mask"]))
         steps = len(self._pending)
         self._pending.clear()
         if not is_rated:

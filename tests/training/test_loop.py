@@ -322,6 +322,10 @@ class PlainSource:
             ids = np.random.default_rng(number).integers(1, VOCAB, (2, *shape))
             features = {
                 "input_ids": ids[0],
+                # The last piece of each sequence is padding: no token of the rate.
+                "input_mask": np.tile(
+                    (np.arange(shape[1]) < shape[1] - 1).astype(np.int32), (6, 1)
+                ),
                 "masked_lm_ids": ids[1],
                 "masked_lm_weights": np.ones(shape, np.float32),
             }
@@ -363,7 +367,7 @@ def test_run_other_source_and_warmup_flag_are_in_the_message(tmp_path: Path) -> 
     assert list_checkpoints(str(tmp_path)) == []
 
 
-def test_run_tokens_per_second_are_those_of_each_batch(
+def test_run_tokens_per_second_are_the_pieces_of_each_batch_without_padding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
@@ -386,12 +390,13 @@ def test_run_tokens_per_second_are_those_of_each_batch(
     )
     found = read_metrics(str(tmp_path / "metrics.jsonl"))
     rates = [r["tokens_per_second"] for r in found if "tokens_per_second" in r]
-    assert rates == [2 * 6 * L, 2 * 6 * 3 * L] * 5
+    short, long = 6 * (L - 1), 6 * (3 * L - 1)
+    assert rates == [2 * short, 2 * long] * 5
     monkeypatch.setattr(NumpyProgram, "parameters", slow_parameters(now))
     train_plainly(tmp_path / "pairs", NumpyProgram(takes_half_a_second), save_checkpoints_steps=2)
     found = read_metrics(str(tmp_path / "pairs" / "metrics.jsonl"))
     # The first step is the compiler's: its time is in no rate.
-    assert [r["tokens_per_second"] for r in found] == [2 * 6 * 3 * L] + [6 * L + 6 * 3 * L] * 4
+    assert [r["tokens_per_second"] for r in found] == [2 * long] + [short + long] * 4
 
 
 def slow_parameters(now: list[float]) -> Callable[[NumpyProgram], Arrays]:

@@ -148,7 +148,11 @@ class Source:
 
     def batches(self) -> Iterator[Batch]:
         for number in range(self.first, 10**6):
-            yield Batch({"input_ids": np.full((4, 3), number)}, {"batch": number + 1}, number // 5)
+            features = {
+                "input_ids": np.full((4, 3), number),
+                "input_mask": np.ones((4, 3), np.int32),
+            }
+            yield Batch(features, {"batch": number + 1}, number // 5)
 
     def place(self, batch: Batch) -> str:
         return ""
