@@ -129,11 +129,6 @@ class PackedRows:
         """Where each sequence begins in its row, int64 [n]."""
         return self._start
 
-    @property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """The row of each sequence, int64 [n]."""
-        return self._row
-
     def pieces(self, values: Ints) -> npt.NDArray[Any]:
         """Values [total pieces], sequence after sequence, to rows [R, L]; 0 at padding."""
         packed = np.zeros(self._shape, values.dtype)

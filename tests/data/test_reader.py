@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from bert_ko.data import reader as module
 from bert_ko.data import records
 from bert_ko.data.features import FeatureNames, instance_features
 from bert_ko.data.masking import MaskingConfig, mask_tokens
+from bert_ko.data.packing import RowLimits
 from bert_ko.data.reader import (
     DynamicMasking,
     InstanceReader,
@@ -592,3 +594,167 @@ assert "google_crc32c" not in sys.modules
     assert done.returncode == 0, done.stderr
     (batch,) = take(make_config(data, True, batch_size=30), 1)
     assert json.loads(done.stdout) == batch.features["input_ids"].tolist()
+
+
+# Packed
+
+
+def packed_config(data: Data, dynamic: bool = False, **values: Any) -> ReaderConfig:
+    """Rows of up to four sequences and six masked pieces."""
+    limits = RowLimits(LENGTH, 4, 6)
+    return make_config(data, dynamic, **{"packing": limits, "batch_size": 3, **values})
+
+
+def instance(features: Rows, row: int, here: slice, slot: int | None) -> dict[str, Any]:
+    """One sequence of a batch, its positions counted from its beginning."""
+    targets = np.flatnonzero(features["masked_lm_weights"][row])
+    positions = features["masked_lm_positions"][row, targets]
+    mine = (positions >= here.start) & (positions < here.stop)
+    label = features["next_sentence_labels"][row, slot or 0]
+    weights = features["next_sentence_weights"]
+    return {
+        "input_ids": features["input_ids"][row, here].tolist(),
+        "segment_ids": features["segment_ids"][row, here].tolist(),
+        "masked_lm_positions": (positions[mine] - here.start).tolist(),
+        "masked_lm_ids": features["masked_lm_ids"][row, targets[mine]].tolist(),
+        "next_sentence": (int(label), float(weights[row] if slot is None else weights[row, slot])),
+    }
+
+
+def unpacked(batches: Sequence[RecordBatch]) -> list[dict[str, Any]]:
+    """The sequences of batches that are not packed, in order."""
+    return [
+        instance(batch.features, row, slice(0, int(batch.features["input_mask"][row].sum())), None)
+        for batch in batches
+        for row in range(np.count_nonzero(batch.shards >= 0))
+    ]
+
+
+def from_rows(batches: Sequence[RecordBatch]) -> list[dict[str, Any]]:
+    """The sequences of packed batches, row after row."""
+    found = []
+    for batch in batches:
+        starts, lengths = (batch.features[name] for name in ("first_positions", "sequence_lengths"))
+        for row, slot in zip(*np.nonzero(lengths), strict=True):
+            start, stop = starts[row, slot], starts[row, slot] + lengths[row, slot]
+            assert batch.features["sequence_ids"][row, start:stop].tolist() == [slot + 1] * (
+                stop - start
+            )
+            assert batch.features["position_ids"][row, start:stop].tolist() == list(
+                range(stop - start)
+            )
+            found.append(instance(batch.features, row, slice(start, stop), slot))
+        assert np.count_nonzero(batch.features["sequence_ids"]) == lengths.sum()
+        assert np.count_nonzero(batch.features["input_mask"]) == lengths.sum()
+    return found
+
+
+@settings(max_examples=15, deadline=None)
+@given(SETTINGS)
+def test_packed_one_epoch_has_the_sequences_and_masks_of_the_unpacked(
+    folder: Path, setting: Setting
+) -> None:
+    with setting.apply(folder) as (data, config):
+        sources = tuple(
+            ShardSource(source.path, float(number % 2))
+            for number, source in enumerate(data.sources)
+        )
+        config = dataclasses.replace(config, shards=sources)
+        plain = list(InstanceReader(config).one_epoch())
+        packing = dataclasses.replace(config, packing=RowLimits(LENGTH, 4, 6))
+        packed = list(InstanceReader(packing).one_epoch())
+    by_place = dict(zip(places(plain), unpacked(plain), strict=True))
+    assert dict(zip(places(packed), from_rows(packed), strict=True)) == by_place
+    assert len(places(packed)) == len(by_place) == sum(setting.sizes)
+    for batch in packed:
+        shapes = {name: values.shape[1:] for name, values in batch.features.items()}
+        assert set(shapes.values()) == {(LENGTH,), (4,), (6,)}
+        assert {len(values) for values in batch.features.values()} == {setting.batch_size}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_packed_batches_resume_bit_for_bit_after_each(dynamic: bool, tmp_path: Path) -> None:
+    # Windows of 10 to 20 sequences, which end inside batches, and epochs of 51.
+    data = make_data(tmp_path, [20, 0, 18, 13], dynamic)
+    config = packed_config(data, dynamic, shuffle_buffer_size=20, interleave=2)
+    batches = take(config, 20)
+    assert batches[-1].epoch == 1 and len({b.position["window"] for b in batches}) > 2
+    for count, batch in enumerate(batches, 1):
+        position = json.loads(json.dumps(batch.position))
+        following = batches[count : count + 8]
+        assert_same(take(config, len(following), position), following)
+
+
+def test_packed_batches_rows_are_fuller_and_counted_by_the_position(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [300])
+    config = packed_config(data, batch_size=10, packing=RowLimits(LENGTH, 8, 12))
+    batches = take(config, 12)
+    assert [batch.position["used"] for batch in batches] == list(range(10, 130, 10))
+    masks = np.concatenate([batch.features["input_mask"] for batch in batches])
+    assert masks.mean() > 0.9
+    plain = take(make_config(data, batch_size=300), 1)[0].features["input_mask"]
+    assert plain.mean() < 0.75
+
+
+def test_packed_batches_without_shuffle_and_of_few_sequences_are_packed_too(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [3])
+    config = packed_config(data, shuffle_buffer_size=0)
+    batches = take(config, 5)
+    assert [batch.epoch for batch in batches] == sorted(batch.epoch for batch in batches)
+    assert places(batches)[:3] == all_places([3])  # a window of three sequences
+    assert {tuple(place) for place in places(batches)} == set(all_places([3]))
+
+
+def test_packed_reader_announces_its_first_window_once(tmp_path: Path) -> None:
+    data = make_data(tmp_path, [50])
+    heard: list[str] = []
+    reader = InstanceReader(packed_config(data, shuffle_buffer_size=20), None, heard.append)
+    with contextlib.closing(reader.batches()) as batches:
+        list(itertools.islice(batches, 40))
+    (line,) = heard
+    assert re.fullmatch(
+        r"packed: \d\.\d\d sequences in a row of 24 pieces, \d+\.\d% padding instead of \d+\.\d% "
+        r"\(the first 20 sequences\)",
+        line,
+    )
+
+
+def test_packed_batches_closed_leave_no_thread_and_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path, [90] * 4)
+    streams: list[Any] = []
+    open_binary = files.open_binary
+    monkeypatch.setattr(
+        files, "open_binary", lambda path: streams.append(open_binary(path)) or streams[-1]
+    )
+    before = threading.active_count()
+    take(packed_config(data, shuffle_buffer_size=30), 3)
+    assert threading.active_count() == before
+    assert streams and all(stream.closed for stream in streams)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ("gap", "input_mask has gaps or no piece at all"),
+        ("empty", "input_mask has gaps or no piece at all"),
+        ("beyond", "masked_lm_positions are beyond its pieces"),
+    ],
+)
+def test_packed_batches_instance_that_would_harm_others_is_named(
+    change: str, fault: str, tmp_path: Path
+) -> None:
+    data = make_data(tmp_path, [30, 30])
+    rows = data.rows[1]
+    if change == "beyond":
+        rows["masked_lm_positions"][17, 1] = rows["input_mask"][17].sum()
+        rows["masked_lm_weights"][17, 1] = 1
+    else:
+        rows["input_mask"][17, slice(2, 3) if change == "gap" else slice(None)] = 0
+    path = data.sources[1].path
+    write_shard(Path(path), rows, False)
+    assert len(list(InstanceReader(make_config(data)).one_epoch())) == 12
+    expected = rf"^{re.escape(path)}: record 17: {fault}, so that it can't be packed; leave out"
+    with pytest.raises(ValueError, match=expected):
+        take(packed_config(data), 1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bert_ko import files
 from bert_ko.data.features import FeatureNames
 from bert_ko.data.manifest import MANIFEST_NAME, Manifest, read_manifests
+from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking, ShardSource
 from bert_ko.tasks.pretraining.settings import MaskingFlags, PretrainingFlags
 from bert_ko.training.model_files import ModelFiles, compare_vocab_size
@@ -24,6 +25,7 @@ class ShardSet(NamedTuple):
     sources: tuple[ShardSource, ...]  # what to read
     feature_names: FeatureNames  # of the records
     masking: DynamicMasking | None  # None if they are masked already
+    masked_lm_prob: float  # the highest of them; the default where no manifest tells it
     fingerprint: str | None  # of their tokenizer; None without a manifest
     where: str  # the manifest, or a shard that has none
     warnings: list[str]  # for the user
@@ -74,7 +76,9 @@ def check_shards(patterns: Sequence[str], flags: PretrainingFlags, model: ModelF
     masking = None
     if manifest.instances.masking == "dynamic":
         masking = _masking(manifests, flags)
+        prob = masking.config.masked_lm_prob
     else:
+        prob = max(one.instances.masked_lm_prob for one in manifests.values())
         _compare("max_predictions_per_seq", flags, manifests)
     sources = tuple(
         ShardSource(s.path, 0.0 if s.manifest.instances.next_sentence == "none" else 1.0)
@@ -82,7 +86,7 @@ def check_shards(patterns: Sequence[str], flags: PretrainingFlags, model: ModelF
         if s.manifest is not None
     )
     names, fingerprint = manifest.instances.feature_names, manifest.tokenizer_fingerprint
-    return ShardSet(sources, names, masking, fingerprint, where, warnings)
+    return ShardSet(sources, names, masking, prob, fingerprint, where, warnings)
 
 
 def _without_manifest(paths: Sequence[str]) -> ShardSet:
@@ -91,7 +95,8 @@ def _without_manifest(paths: Sequence[str]) -> ShardSet:
         f"no {MANIFEST_NAME} beside {paths[0]}: it can't be checked that the shards were made with "
         "this vocabulary."
     )
-    return ShardSet(tuple(map(ShardSource, paths)), "v1", None, None, paths[0], [warning])
+    sources, prob = tuple(map(ShardSource, paths)), MaskingConfig().masked_lm_prob
+    return ShardSet(sources, "v1", None, prob, None, paths[0], [warning])
 
 
 def _refuse_differences(manifests: Mapping[str, Manifest]) -> None:

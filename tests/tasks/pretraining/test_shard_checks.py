@@ -79,6 +79,7 @@ def test_check_shards_static_shards(tmp_path: Path) -> None:
         sources=((f"{folder}/a.tfrecord", 1.0), (f"{folder}/b.tfrecord", 1.0)),
         feature_names="v1",
         masking=None,
+        masked_lm_prob=0.15,
         fingerprint="0123456789abcdef",
         where=f"{folder}/manifest.json",
         warnings=[],
@@ -105,6 +106,12 @@ def test_check_shards_dynamic_shards_flags_have_the_last_word(tmp_path: Path) ->
     assert found.masking is not None
     assert found.masking.unit == "eojeol"
     assert found.masking.config == MaskingConfig(0.5, 5, 2, True)
+    assert found.masked_lm_prob == 0.5
+
+
+def test_check_shards_masked_lm_prob_is_the_highest_of_static_shards(tmp_path: Path) -> None:
+    folders = [make(tmp_path / str(prob), masked_lm_prob=prob) for prob in (0.1, 0.3, 0.2)]
+    assert checked(*folders).masked_lm_prob == 0.3
 
 
 def test_check_shards_shards_without_next_sentence_have_weight_0(tmp_path: Path) -> None:
@@ -120,7 +127,7 @@ def test_check_shards_shards_without_manifest_warn(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").unlink()
     found = checked(folder)
     assert found == ShardSet(
-        (( f"{folder}/a.tfrecord", 1.0),), "v1", None, None, f"{folder}/a.tfrecord",
+        (( f"{folder}/a.tfrecord", 1.0),), "v1", None, 0.15, None, f"{folder}/a.tfrecord",
         [
             f"no manifest.json beside {folder}/a.tfrecord: it can't be checked that the shards "
             "were made with this vocabulary."
