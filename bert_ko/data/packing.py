@@ -42,14 +42,14 @@ def first_fit(
     """
     masked = [0] * len(sizes) if masked is None else masked
     assert len(masked) == len(sizes)
-    assert all(0 < size <= limits.pieces for size in sizes)
-    assert all(0 <= count <= limits.masked for count in masked)
+    smallest, fewest = min(sizes, default=1), min(masked, default=0)
+    assert smallest > 0 and max(sizes, default=0) <= limits.pieces
+    assert fewest >= 0 and max(masked, default=0) <= limits.masked
     # Heaps of the n rows that may be needed: leaf i of ``leaves + i`` is what row i has left, a
     # node above it the most that a row below it has.
     leaves = 1 << max(0, len(sizes) - 1).bit_length()
     pieces_left, masked_left = [limits.pieces] * (2 * leaves), [limits.masked] * (2 * leaves)
     sequences_left = [limits.sequences] * leaves
-    smallest, fewest = min(sizes, default=0), min(masked, default=0)
     rows = []
     for size, count in zip(sizes, masked, strict=True):
         leaf = _first_leaf(pieces_left, masked_left, size, count)
