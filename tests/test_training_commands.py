@@ -203,7 +203,7 @@ CHANGES = {
     "learning_rate": 1e-3, "train_batch_size": 12, "gradient_accumulation_steps": 2,
     "random_seed": 1, "weight_decay": 0, "clip_norm": 0, "optimizer": "lamb",
     "learning_rate_schedule": "constant", "precision": "bfloat16", "attention": "plain",
-    "init_checkpoint": "/nowhere",
+    "init_checkpoint": "/nowhere", "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0.5,
 }  # fmt: skip
 FINE_TUNING_CHANGES = {
     "num_train_epochs": 4, "warmup_proportion": 0.2, "layer_decay": 0.9, "length_buckets": False,
@@ -868,6 +868,8 @@ def test_run_killed_or_stopped_resumes_bit_exactly(
             **trainable.watch, **trainable.train, **trainable.ask, **trainable.more_training,
             "precision": "float32", "learning_rate": 1e-3, "gradient_accumulation_steps": 2,
             "save_checkpoints_steps": 7, "eval_every_steps": 8, "keep_checkpoint_max": 2,
+            "learning_rate_schedule": "wsd", "decay_proportion": 0.5, "hidden_dropout_prob": 0.2,
+            "attention_probs_dropout_prob": 0.05,
         }
     )  # fmt: skip
     command.finish(output_dir=whole, backend=backend_name)

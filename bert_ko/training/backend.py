@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from bert_ko.modeling.compute import Model
+from bert_ko.modeling.compute import Compute, Model
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
@@ -50,6 +50,12 @@ class Backend(ABC):
     num_devices: int  # a batch must be a multiple of it
     is_cpu: bool
     precision: MatmulDtype
+    compute: Compute
+
+    @property
+    def fused_attention(self) -> bool:
+        """Whether the backend's fused attention is used where nothing is dropped."""
+        return self.compute.fused_attention
 
     def train_program(
         self,

@@ -20,6 +20,7 @@ from bert_ko import files
 from bert_ko.data.position import PositionError
 from bert_ko.flags import output_flags, values_before
 from bert_ko.json_files import write_json
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Head, HostBatch, Metrics, model_specs
 from bert_ko.modeling.parameters import Arrays, Specs, count_parameters
 from bert_ko.notification import Ending, notified
@@ -158,7 +159,8 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
     def run(config: Flags) -> Ending:
         _refuse_no_weights(config)
         with opened(config) as model:
-            return _Session(config, model, read_task(config, model)).run()
+            trained_config = config.with_dropout(model.config)
+            return _Session(config, model, trained_config, read_task(config, model)).run()
 
     notified(run)(config)
 
@@ -207,10 +209,15 @@ def _refuse_other_weights(folder: str, init_checkpoint: str | None) -> None:
 class _Session:
     """A task's model, trained and asked once for each seed on the same devices."""
 
-    def __init__(self, config: TrainFlags, model: ModelFiles, task: Task):
+    def __init__(
+        self, config: TrainFlags, model: ModelFiles, trained_config: ModelConfig, task: Task
+    ):
+        """Trained_config is the model's with the run's dropout."""
         self._config, self._files, self._task = config, model, task
+        self._trained_config = trained_config
         self._specs = model_specs(model.config, task.head)
         self._num_train_steps = config.num_updates(task.steps_per_epoch)[0]
+        self._optimizer = self._make_optimizer() if config.do_train else None
         self._model: Trained | None = None
         # Of the last run.
         self._metrics: Metrics = {}
@@ -312,6 +319,13 @@ class _Session:
             f"{count_parameters(self._specs) / 1e6:.1f} million parameters",
             flush=True,
         )
+        rate = getattr(self._trained_config, "attention_probs_dropout_prob", 0.0)
+        if config.do_train and backend.fused_attention and rate:
+            print(
+                f"attention dropout {rate} trains without the fused attention kernel; "
+                "--attention_probs_dropout_prob=0 trains with it",
+                flush=True,
+            )
         return backend
 
     def _write_beginnings(self, run: Run) -> None:
@@ -327,9 +341,8 @@ class _Session:
     ) -> Trained:
         """Moves weights onto the devices; what was compiled for the first seed stays."""
         if self._model is None:
-            head = self._task.head
-            optimizer = self._optimizer if self._config.do_train else None
-            program = backend.train_program(self._files.config, head, optimizer, arrays, seed)
+            head, optimizer = self._task.head, self._optimizer
+            program = backend.train_program(self._trained_config, head, optimizer, arrays, seed)
             self._model = Trained(program, head)
         else:
             self._model.program.restart(arrays, seed)
@@ -339,8 +352,7 @@ class _Session:
         arrays.clear()  # they would take memory as long as the run lasts
         return self._model
 
-    @functools.cached_property
-    def _optimizer(self) -> OptimizerConfig:
+    def _make_optimizer(self) -> OptimizerConfig:
         config = self._config.optimizer_config(
             self._task.steps_per_epoch, self._files.config.num_hidden_layers
         )
@@ -359,7 +371,8 @@ class _Session:
 
     def _train(self, model: Trained, run: Run, seed: int, checkpoint: Checkpoint | None) -> int:
         """Returns the updates that the weights on the devices have seen."""
-        config, program = self._config, model.program
+        config, program, optimizer = self._config, model.program, self._optimizer
+        assert optimizer is not None
         computed_with = f"{self._backend.description}, {self._backend.precision}"
         progression = _progression(checkpoint, computed_with)
         keep = (
@@ -375,7 +388,7 @@ class _Session:
             return self._metrics
 
         loop: TrainingLoop[Any] = TrainingLoop(
-            program, self._task.head, self._optimizer, run, config, evaluate_and_keep, computed_with
+            program, self._task.head, optimizer, run, config, evaluate_and_keep, computed_with
         )
         source = self._read_from(seed, progression, checkpoint)
         self._step = loop.run(source, progression).step

@@ -12,10 +12,16 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.flags import Flags, flag
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.notification import require_notify_url
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
-from bert_ko.training.optimization import OptimizerConfig, OptimizerName, Schedule
+from bert_ko.training.optimization import (
+    DECAY_PROPORTION,
+    OptimizerConfig,
+    OptimizerName,
+    Schedule,
+)
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -77,7 +83,17 @@ class OptimizerFlags(Flags):
         "batches of thousands.",
     )
     learning_rate_schedule: Schedule = flag(
-        "linear", help="After warm-up: linear decay to 0 at --num_train_steps, or constant."
+        "linear",
+        help="After warm-up: linear to 0 at the last update; constant; cosine to 0; or wsd "
+        "(warm-up, stable, decay): constant, then to 0 by 1 - sqrt in the last "
+        "--decay_proportion of the updates.",
+    )
+    decay_proportion: float | None = flag(
+        None,
+        help="Of wsd: share of the updates in which the learning rate falls, in (0, 1]. Default: "
+        f"{DECAY_PROPORTION}.",
+        above=0,
+        at_most=1,
     )
     weight_decay: float = flag(
         0.01,
@@ -91,6 +107,56 @@ class OptimizerFlags(Flags):
         at_least=0,
         at_most=_LARGEST,
     )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a flag without effect."""
+        super().__post_init__()
+        if self.decay_proportion is not None and self.learning_rate_schedule != "wsd":
+            raise ValueError(
+                f"--decay_proportion={self.decay_proportion} has no effect with "
+                f"--learning_rate_schedule={self.learning_rate_schedule}; give wsd, or leave it "
+                "out."
+            )
+
+
+@dataclass(frozen=True)
+class DropoutFlags(Flags):
+    """Dropout of a run, in the place of what the model's configuration says."""
+
+    hidden_dropout_prob: float | None = flag(
+        None,
+        help="Dropout of the run, in [0, 1), between the layers and before the head. Default: as "
+        "bert_config.json says, which keeps its own value.",
+        at_least=0,
+        below=1,
+    )
+    attention_probs_dropout_prob: float | None = flag(
+        None,
+        help="Dropout of the run among attention probabilities, in [0, 1); only 0 can use a fused "
+        "attention kernel. Default: as bert_config.json says, which keeps its own value.",
+        at_least=0,
+        below=1,
+    )
+
+    def with_dropout(self, config: ModelConfig) -> ModelConfig:
+        """The configuration that is trained with.
+
+        Raises:
+            ValueError: the encoder has no such dropout.
+        """
+        given = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(DropoutFlags)
+            if getattr(self, field.name) is not None
+        }
+        known = {field.name for field in dataclasses.fields(config)}
+        for name in given:
+            if name not in known:
+                raise ValueError(
+                    f"--{name}={given[name]}: a model of model_type {config.model_type} has no "
+                    "such dropout; leave the flag out."
+                )
+        return dataclasses.replace(config, **given)
 
 
 @dataclass(frozen=True)
@@ -141,7 +207,7 @@ class LoopFlags(Flags):
 
 
 @dataclass(frozen=True)
-class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
+class TrainFlags(TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, LoopFlags):
     """Flags of every command that trains, whatever the task."""
 
     warmup_flag: ClassVar[str]  # by which warm-up is lengthened
@@ -219,6 +285,7 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DeviceFlags, LoopFlags):
             num_train_steps=num_train_steps,
             num_warmup_steps=num_warmup_steps,
             schedule=self.learning_rate_schedule,
+            decay_proportion=self.decay_proportion or DECAY_PROPORTION,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
             num_hidden_layers=num_hidden_layers,

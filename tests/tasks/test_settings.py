@@ -123,7 +123,7 @@ def test_label_flags_identity_is_what_decides_the_weights() -> None:
         "train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "length_buckets",
         "warmup_proportion", "layer_decay", "eval_every_steps", "learning_rate", "optimizer",
         "learning_rate_schedule", "weight_decay", "clip_norm", "precision", "attention",
-        "input_encoding",
+        "input_encoding", "decay_proportion", "hidden_dropout_prob", "attention_probs_dropout_prob",
     }  # fmt: skip
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters, learning_rate
@@ -25,6 +27,63 @@ def test_learning_rate_linear_is_googles(step: int, rate: float) -> None:
 )
 def test_learning_rate_constant_stays_at_the_peak(step: int, rate: float) -> None:
     assert learning_rate(config(schedule="constant"), step) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (5, 5e-4), (10, 1e-3), (55, 5e-4),
+        (40, 7.5e-4),  # a third of the way: (1 + cos 60 degrees) / 2
+        (100, 0.0), (150, 0.0),
+    ],
+)  # fmt: skip
+def test_learning_rate_cosine_begins_at_the_peak(step: int, rate: float) -> None:
+    assert learning_rate(config(schedule="cosine"), step) == pytest.approx(rate, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (5, 5e-4), (10, 1e-3), (79, 1e-3), (80, 1e-3),
+        (85, 5e-4),  # a quarter of the decay: 1 - sqrt(1 / 4)
+        (100, 0.0), (150, 0.0),
+    ],
+)  # fmt: skip
+def test_learning_rate_wsd_falls_in_the_last_fifth(step: int, rate: float) -> None:
+    assert learning_rate(config(schedule="wsd"), step) == pytest.approx(rate, abs=1e-12)
+
+
+def test_learning_rate_wsd_before_the_decay_does_not_depend_on_the_steps() -> None:
+    shorter, longer = (config(schedule="wsd", num_train_steps=n) for n in (100, 1000))
+    first = shorter.first_decay_step
+    for step in range(first + 1):
+        assert learning_rate(shorter, step) == learning_rate(longer, step)
+    assert learning_rate(shorter, first + 1) < learning_rate(longer, first + 1)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_learning_rate_wsd_decay_is_as_long_as_asked_for(share: float) -> None:
+    found = config(schedule="wsd", decay_proportion=share, num_warmup_steps=0)
+    rates = [learning_rate(found, step) for step in range(101)]
+    falling = sum(a > b for a, b in itertools.pairwise(rates))
+    assert (falling, rates[100]) == (round(100 * share), 0.0)
+
+
+def test_optimizer_config_wsd_decay_before_the_end_of_warmup_is_refused() -> None:
+    config(schedule="wsd", num_warmup_steps=80)
+    with pytest.raises(ValueError) as error:
+        config(schedule="wsd", num_warmup_steps=81)
+    assert str(error.value) == (
+        "--learning_rate_schedule=wsd: of 100 updates 81 are warm-up and 20 decay; shorten the "
+        "warm-up, or lower --decay_proportion."
+    )
+    config(num_warmup_steps=81)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
+def test_learning_rate_all_of_it_warm_up_divides_by_nothing(schedule: str) -> None:
+    found = config(schedule=schedule, num_warmup_steps=100, decay_proportion=1e-9)
+    assert 0 <= learning_rate(found, 100) <= 1e-3
 
 
 def test_learning_rate_without_warmup_begins_at_the_peak() -> None:

@@ -1,5 +1,6 @@
 """The order of a training session, with a model of numpy whose one weight counts the updates."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -112,16 +113,17 @@ class FakeBackend:
     """What load_backend returns."""
 
     description, precision = "2 fakes", "float32"
-    num_devices = 2
+    num_devices, fused_attention = 2, False
 
     def __init__(self) -> None:
         self.log: list[Any] = []
         self.optimizers: list[OptimizerConfig | None] = []
+        self.model_configs: list[Any] = []
 
     def train_program(
         self, config: Any, head: Any, optimizer: Any, arrays: Arrays, seed: int
     ) -> FakeProgram:
-        assert config == MODEL
+        self.model_configs.append(config)
         self.optimizers.append(optimizer)
         return FakeProgram(arrays, seed, self.log)
 
@@ -200,6 +202,7 @@ class FakeTask(Task):
 
 
 HEAD = FakeHead()
+NO_HIDDEN = {"hidden_dropout_prob": None}
 
 
 @pytest.fixture(autouse=True)
@@ -307,6 +310,44 @@ def test_run_session_without_weights_for_one_seed_is_refused(folder: Path) -> No
     run(folder, num_seeds=2)
     message = refusal(folder, num_seeds=3, do_train=False)
     assert message.startswith(f"no checkpoint in {folder}/run/seed-12347; give")
+
+
+def test_run_session_dropout_is_the_runs_and_not_the_models(
+    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    backend.fused_attention = True
+    flags = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.25}
+    found = kill_at(7, folder, monkeypatch, **flags)
+    assert backend.model_configs == [dataclasses.replace(MODEL, **flags)]
+    assert json.loads((found / "bert_config.json").read_text()) == MODEL.to_dict()
+    about = json.loads((found / "run.json").read_text())
+    for values in (about["flags"], about["identity"]):
+        assert {name: values[name] for name in flags} == flags
+    assert (
+        "attention dropout 0.25 trains without the fused attention kernel; "
+        "--attention_probs_dropout_prob=0 trains with it\n"
+    ) in capsys.readouterr().out
+    assert "--hidden_dropout_prob was 0.0, now None" in refusal(folder, **{**flags, **NO_HIDDEN})
+    run(folder, **flags)
+    assert backend.steps[-1] == 9
+
+
+@pytest.mark.parametrize(("is_fused", "rate"), [(False, 0.1), (True, 0.0)], ids=["plain", "fused"])
+def test_run_session_attention_that_is_as_wished_is_not_spoken_of(
+    is_fused: bool, rate: float, folder: Path, backend: FakeBackend, capsys: Captured
+) -> None:
+    backend.fused_attention = is_fused
+    run(folder, attention_probs_dropout_prob=rate)
+    assert "fused" not in capsys.readouterr().out
+
+
+def test_run_session_wsd_without_room_is_refused_before_anything_is_written(folder: Path) -> None:
+    flags = {"learning_rate_schedule": "wsd", "decay_proportion": 0.7, "warmup_proportion": 0.4}
+    assert refusal(folder, **flags) == (
+        "--learning_rate_schedule=wsd: of 10 updates 4 are warm-up and 7 decay; shorten the "
+        "warm-up, or lower --decay_proportion."
+    )
+    assert not (folder / "run").exists()
 
 
 # Resuming

@@ -1,14 +1,23 @@
 """Flags that every command that trains has: what they refuse and what they become."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from bert_ko.flags import FlagError, parse
+from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.config import ModelConfig
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.optimization import OptimizerConfig
-from bert_ko.training.settings import DeviceFlags, LoopFlags, OptimizerFlags, TrainFlags
+from bert_ko.training.settings import (
+    DeviceFlags,
+    DropoutFlags,
+    LoopFlags,
+    OptimizerFlags,
+    TrainFlags,
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,51 @@ def test_optimizer_config_has_every_flag() -> None:
         name="lamb", learning_rate=1e-3, num_train_steps=14, num_warmup_steps=3,
         schedule="constant", weight_decay=0.5, clip_norm=0.0, num_hidden_layers=12,
     )  # fmt: skip
+
+
+def test_optimizer_config_has_the_decay_of_wsd() -> None:
+    flags = {"output_dir": "o", "learning_rate_schedule": "wsd"}
+    assert Training(**flags).optimizer_config(2, 1).decay_proportion == 0.2
+    assert Training(**flags, decay_proportion=0.5).optimizer_config(2, 1).decay_proportion == 0.5
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant", "cosine"])
+def test_decay_proportion_without_wsd_is_refused(schedule: Any) -> None:
+    with pytest.raises(ValueError) as error:
+        OptimizerFlags(learning_rate_schedule=schedule, decay_proportion=0.5)
+    assert str(error.value) == (
+        f"--decay_proportion=0.5 has no effect with --learning_rate_schedule={schedule}; give wsd, "
+        "or leave it out."
+    )
+
+
+def test_with_dropout_changes_what_is_given_alone() -> None:
+    config = BertConfig(vocab_size=9, hidden_dropout_prob=0.3)
+    assert DropoutFlags().with_dropout(config) == config
+    found = DropoutFlags(attention_probs_dropout_prob=0.0).with_dropout(config)
+    assert found == dataclasses.replace(config, attention_probs_dropout_prob=0.0)
+
+
+def test_with_dropout_that_the_encoder_lacks_is_refused_by_name() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Neighbours(ModelConfig):
+        model_type: ClassVar[str] = "neighbours"
+
+    config = Neighbours(vocab_size=9)
+    assert DropoutFlags(hidden_dropout_prob=0.0).with_dropout(config).hidden_dropout_prob == 0
+    with pytest.raises(ValueError) as error:
+        DropoutFlags(attention_probs_dropout_prob=0.0).with_dropout(config)
+    assert str(error.value) == (
+        "--attention_probs_dropout_prob=0.0: a model of model_type neighbours has no such dropout; "
+        "leave the flag out."
+    )
+
+
+@pytest.mark.parametrize("name", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_dropout_flags_out_of_bounds_name_the_flag(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^--{name} must be in \[0, 1\), got {value}\.$"):
+        DropoutFlags(**{name: value})
 
 
 def test_device_config_has_every_flag() -> None:

@@ -13,16 +13,19 @@ from bert_ko.training.settings import TrainFlags
 
 @dataclass(frozen=True)
 class MaskingFlags(Flags):
-    """How shards of --masking=dynamic are masked; None: as they were prepared."""
+    """How shards of --masking=dynamic are masked for training; None: as they were prepared."""
 
     masked_lm_prob: float | None = flag(
         None,
-        help="Share of the pieces to mask, in (0, 1). Default: as the shards were prepared.",
+        help="Share of the pieces to mask in training, in (0, 1). Evaluation masks 0.15 always. "
+        "Default: as the shards were prepared.",
         above=0,
         below=1,
     )
     do_whole_word_mask: bool | None = flag(
-        None, help="Mask all pieces of a word together. Default: as the shards were prepared."
+        None,
+        help="Mask all pieces of a word together in training; evaluation masks as the shards were "
+        "prepared. Default: as the shards were prepared.",
     )
     whole_word_unit: Literal["morpheme", "eojeol"] | None = flag(
         None, help="What a word is. Default: as the shards were prepared."
@@ -58,7 +61,11 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
     )
     max_seq_length: int = flag(128, help="Pieces of a sequence, as in the shards.", at_least=1)
     max_predictions_per_seq: int = flag(
-        20, help="Masked pieces of a sequence at most.", at_least=1, at_most=MAX_LENGTH
+        20,
+        help="Masked pieces of a sequence at most; --masked_lm_prob times --max_seq_length should "
+        "fit. Evaluation of unmasked shards has room for 0.15.",
+        at_least=1,
+        at_most=MAX_LENGTH,
     )
     do_eval: bool = flag(
         False,

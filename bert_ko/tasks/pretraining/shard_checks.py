@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer
 
 
+# Of the pieces of unmasked shards in an evaluation, as in BERT; see check_shards.
+EVALUATED_SHARE = 0.15
+
+
 class ShardSet(NamedTuple):
     """Shards that match each other."""
 
@@ -40,13 +44,20 @@ def find_shards(patterns: Sequence[str]) -> list[str]:
     return shards
 
 
-def check_shards(patterns: Sequence[str], flags: PretrainingFlags, model: ModelFiles) -> ShardSet:
+def check_shards(
+    patterns: Sequence[str],
+    flags: PretrainingFlags,
+    model: ModelFiles,
+    is_training: bool = True,
+) -> ShardSet:
     """Reads the manifests of shards and compares them with flags and model.
 
     Args:
         patterns: files, globs and folders.
         flags: lengths, and how to mask unmasked shards.
         model: its configuration.
+        is_training: else unmasked shards are masked for evaluation: EVALUATED_SHARE of the pieces,
+            as they were prepared and whatever the flags say, so that models compare.
 
     Raises:
         FileNotFoundError: no shard there.
@@ -75,8 +86,10 @@ def check_shards(patterns: Sequence[str], flags: PretrainingFlags, model: ModelF
         )
     masking = None
     if manifest.instances.masking == "dynamic":
-        masking = _masking(manifests, flags)
+        masking = _masking(manifests, flags, is_training)
         prob = masking.config.masked_lm_prob
+        if is_training:
+            warnings += _short_of_room(masking, flags)
     else:
         prob = max(one.instances.masked_lm_prob for one in manifests.values())
         _compare("max_predictions_per_seq", flags, manifests)
@@ -131,20 +144,28 @@ def _compare(name: str, flags: PretrainingFlags, manifests: Mapping[str, Manifes
             )
 
 
-def _masking(manifests: Mapping[str, Manifest], flags: PretrainingFlags) -> DynamicMasking:
+def _masking(
+    manifests: Mapping[str, Manifest], flags: PretrainingFlags, is_training: bool
+) -> DynamicMasking:
     first, manifest = next(iter(manifests.items()))
-    given = flags.given_masking
-    for where, other in manifests.items():
-        for name in (field.name for field in dataclasses.fields(MaskingFlags)):
-            ours, theirs = getattr(manifest.instances, name), getattr(other.instances, name)
-            if name not in given and ours != theirs:
-                raise ValueError(
-                    f"the shards were prepared with {name} {ours} ({first}) and {theirs} "
-                    f"({where}); say with --{name} how to mask them."
-                )
-    instances = dataclasses.replace(
-        manifest.instances, **given, max_predictions_per_seq=flags.max_predictions_per_seq
-    )
+    given, values = flags.given_masking, {}
+    for name in (field.name for field in dataclasses.fields(MaskingFlags)):
+        prepared = {where: getattr(other.instances, name) for where, other in manifests.items()}
+        agrees = len(set(prepared.values())) == 1
+        if name in given and (is_training or not agrees):
+            values[name] = given[name]
+        elif not agrees and (is_training or name != "masked_lm_prob"):
+            ours = prepared[first]
+            where = next(where for where, theirs in prepared.items() if theirs != ours)
+            raise ValueError(
+                f"the shards were prepared with {name} {ours} ({first}) and {prepared[where]} "
+                f"({where}); say with --{name} how to mask them."
+            )
+    most = flags.max_predictions_per_seq
+    if not is_training:
+        values["masked_lm_prob"] = EVALUATED_SHARE
+        most = max(most, round(flags.max_seq_length * EVALUATED_SHARE))
+    instances = dataclasses.replace(manifest.instances, **values, max_predictions_per_seq=most)
     assert manifest.mask_id is not None
     return DynamicMasking(
         instances.whole_word_unit if instances.do_whole_word_mask else "piece",
@@ -152,6 +173,19 @@ def _masking(manifests: Mapping[str, Manifest], flags: PretrainingFlags) -> Dyna
         manifest.mask_id,
         manifest.replacement_ranges,
     )
+
+
+def _short_of_room(masking: DynamicMasking, flags: PretrainingFlags) -> list[str]:
+    """A warning if long sequences have fewer masks than they were to have."""
+    share, most = masking.config.masked_lm_prob, flags.max_predictions_per_seq
+    wanted = int(share * flags.max_seq_length)
+    if wanted <= most:
+        return []
+    return [
+        f"--max_predictions_per_seq={most} is less than {share:g} of --max_seq_length="
+        f"{flags.max_seq_length}: at most {most / flags.max_seq_length:.0%} of a full sequence is "
+        f"masked; raise it to {wanted} to mask as much as wanted."
+    ]
 
 
 def refuse_unused_masking_flags(flags: MaskingFlags, shards: Sequence[ShardSet]) -> None:

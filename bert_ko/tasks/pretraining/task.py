@@ -41,7 +41,7 @@ class PretrainingTask(Task):
             self._training = check_shards(config.input_file, config, model)
         if config.evaluates:
             held_out = config.eval_input_file or config.input_file
-            self._evaluation = check_shards(held_out, config, model)
+            self._evaluation = check_shards(held_out, config, model, is_training=False)
         known = [shards for shards in (self._training, self._evaluation) if shards is not None]
         refuse_unused_masking_flags(config, known)
         if self._training is not None and self._evaluation is not None and config.eval_input_file:
@@ -89,15 +89,16 @@ class PretrainingTask(Task):
         return Results(self.evaluate(model))
 
     def _reader_config(self, shards: ShardSet, is_training: bool) -> ReaderConfig:
-        config = self._config
+        config, masking = self._config, shards.masking
+        most = masking.config.max_predictions_per_seq if masking else config.max_predictions_per_seq
         return ReaderConfig(
             shards=shards.sources,
             batch_size=config.train_batch_size if is_training else config.eval_batch_size,
             max_seq_length=config.max_seq_length,
-            max_predictions_per_seq=config.max_predictions_per_seq,
+            max_predictions_per_seq=most,
             vocab_size=self._model.config.vocab_size,
             feature_names=shards.feature_names,
-            masking=shards.masking,
+            masking=masking,
             seed=config.random_seed,
             shuffle_buffer_size=config.shuffle_buffer_size if is_training else 0,
         )

@@ -54,10 +54,12 @@ def make(folder: Path, *names: str, manifest: Any = MANIFEST, **changes: Any) ->
     return str(folder)
 
 
-def checked(*patterns: str, config: BertConfig = CONFIG, **changes: Any) -> ShardSet:
+def checked(
+    *patterns: str, config: BertConfig = CONFIG, is_training: bool = True, **changes: Any
+) -> ShardSet:
     values: Any = {"max_seq_length": 32, "max_predictions_per_seq": 5, **changes}
     flags = PretrainingFlags(input_file=patterns, output_dir="out", do_eval=True, **values)
-    return check_shards(patterns, flags, ModelFiles(config, "model.json", None))
+    return check_shards(patterns, flags, ModelFiles(config, "model.json", None), is_training)
 
 
 def refusal(*patterns: str, **changes: Any) -> str:
@@ -112,6 +114,43 @@ def test_check_shards_dynamic_shards_flags_have_the_last_word(tmp_path: Path) ->
 def test_check_shards_masked_lm_prob_is_the_highest_of_static_shards(tmp_path: Path) -> None:
     folders = [make(tmp_path / str(prob), masked_lm_prob=prob) for prob in (0.1, 0.3, 0.2)]
     assert checked(*folders).masked_lm_prob == 0.3
+
+
+def test_check_shards_evaluation_masks_15_percent_as_prepared(tmp_path: Path) -> None:
+    folder = make(
+        tmp_path, masking="dynamic", masked_lm_prob=0.3, do_whole_word_mask=True,
+        whole_word_unit="eojeol", max_seq_length=64,
+    )  # fmt: skip
+    flags = {"masked_lm_prob": 0.5, "max_ngram_size": 3, "do_whole_word_mask": False}
+    for given in ({}, flags):
+        found = checked(folder, is_training=False, max_seq_length=64, **given)
+        assert found.masking is not None and found.warnings == []
+        assert found.masking.unit == "eojeol"
+        assert found.masking.config == MaskingConfig(0.15, 10, 1, False)  # 15 % of 64 is 9.6
+    more = checked(folder, is_training=False, max_seq_length=64, max_predictions_per_seq=30)
+    assert more.masking is not None and more.masking.config.max_predictions_per_seq == 30
+
+
+def test_check_shards_evaluation_of_static_shards_is_as_they_are(tmp_path: Path) -> None:
+    assert checked(make(tmp_path), is_training=False).masking is None
+
+
+def test_check_shards_evaluation_of_folders_that_differ_takes_the_flag(tmp_path: Path) -> None:
+    first = make(tmp_path / "a", masking="dynamic", masked_lm_prob=0.2)
+    second = make(tmp_path / "b", masking="dynamic", do_whole_word_mask=True)
+    with pytest.raises(ValueError, match="say with --do_whole_word_mask how to mask them"):
+        checked(first, second, is_training=False)
+    found = checked(first, second, is_training=False, do_whole_word_mask=True)
+    assert found.masking is not None and found.masking.unit == "morpheme"
+
+
+def test_check_shards_without_room_for_the_masks_warns(tmp_path: Path) -> None:
+    folder = make(tmp_path, masking="dynamic")
+    assert checked(folder, max_predictions_per_seq=4).warnings == []  # 15 % of 32 is 4.8
+    assert checked(folder, masked_lm_prob=0.3).warnings == [
+        "--max_predictions_per_seq=5 is less than 0.3 of --max_seq_length=32: at most 16% of a "
+        "full sequence is masked; raise it to 9 to mask as much as wanted."
+    ]
 
 
 def test_check_shards_shards_without_next_sentence_have_weight_0(tmp_path: Path) -> None:
