@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from bert_ko.tokenization.encoder import ID_MASK, LineEncoder
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
@@ -119,6 +118,8 @@ FORMS = forms(len(PIECES))
 
 def assert_equal(folder: str, texts: list[str]) -> Tokenizer:
     """Ours and transformers' ids of texts are equal, alone and in a corpus."""
+    from transformers import AutoTokenizer
+
     theirs, ours = AutoTokenizer.from_pretrained(folder), load_tokenizer(folder)
     expected = theirs(texts, add_special_tokens=False)["input_ids"]
     encodings = ours.encode(texts)
@@ -136,6 +137,8 @@ def assert_equal(folder: str, texts: list[str]) -> Tokenizer:
 def test_published_form_has_the_ids_of_transformers_also_saved_again_and_exported(
     form: str, tmp_path: Path
 ) -> None:
+    from transformers import AutoTokenizer
+
     folder = make(tmp_path / "model", **FORMS[form])
     ours = assert_equal(folder, TEXTS)
     # transformers 5 saves tokenizer.json and no vocab.txt.
