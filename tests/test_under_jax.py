@@ -1,4 +1,4 @@
-"""A part of every head, the CRF and the operations with JAX as the backend, in its own process."""
+"""Heads, packed rows, the CRF and the operations with JAX as the backend, in its own process."""
 
 import os
 import subprocess
@@ -17,6 +17,7 @@ TESTS = (
     "test_heads.py::test_loss_sums_equal_numpy",
     "test_heads.py::test_loss_gradients_reach_every_variable",
     "test_heads.py::test_outputs_are_made_of_the_logits",
+    "test_packing.py",
 )
 
 

@@ -23,6 +23,7 @@ from bert_ko.modeling.fused import (
     Tensor,
 )
 from bert_ko.modeling.ops import ops
+from bert_ko.modeling.packing import is_packed
 from bert_ko.modeling.parameters import (
     ParameterSpec,
     Specs,
@@ -36,7 +37,7 @@ WORD_EMBEDDINGS = f"{SCOPE}/embeddings/word_embeddings"
 POSITION_EMBEDDINGS = f"{SCOPE}/embeddings/position_embeddings"
 SEGMENT_EMBEDDINGS = f"{SCOPE}/embeddings/token_type_embeddings"
 EMBEDDINGS_NORM = f"{SCOPE}/embeddings/LayerNorm"
-_MASKED = -10000.0  # what Google's code adds to the scores of padding
+_MASKED = -10000.0  # what Google's code adds to the scores of what a piece does not see
 # Our gelu is the tanh approximation, theirs the exact one.
 _ACTIVATIONS = {
     "gelu": "gelu_erf", "gelu_python": "gelu_erf", "gelu_new": "gelu", "gelu_fast": "gelu",
@@ -156,18 +157,30 @@ def bert_layers(model: Model, features: Features) -> list[Tensor]:
 
     Args:
         model: variables and settings.
-        features: input_ids, input_mask, segment_ids, int32 [B, L].
+        features: input_ids, input_mask, segment_ids, int32 [B, L], and those of packed rows.
 
     Returns:
         num_hidden_layers + 1 of [B, L, H], of activation_dtype.
     """
     batch, length = features["input_ids"].shape
-    mask = ops.cast(features["input_mask"], "float32")
-    bias = (1.0 - mask)[:, None, None, :] * _MASKED  # [B, 1, 1, L]
+    bias = _attention_bias(features)
     outputs = [_embed(model, features)]
     for layer in range(model.config.num_hidden_layers):
         outputs.append(_layer(model, layer_name(layer), outputs[-1], bias))
     return [ops.reshape(x, (batch, length, model.config.hidden_size)) for x in outputs]
+
+
+def _attention_bias(features: Features) -> Tensor:
+    """What is added to the scores, float32 [B, 1, 1, L]; [B, 1, L, L] of packed rows.
+
+    There a piece sees its own sequence, and padding sees padding: no row of scores is masked whole.
+    """
+    if is_packed(features):
+        ids = features["sequence_ids"]
+        is_other = ids[:, None, :, None] != ids[:, None, None, :]
+        return ops.cast(is_other, "float32") * _MASKED
+    mask = ops.cast(features["input_mask"], "float32")
+    return (1.0 - mask)[:, None, None, :] * _MASKED
 
 
 def _embed(model: Model, features: Features) -> Tensor:
@@ -178,7 +191,13 @@ def _embed(model: Model, features: Features) -> Tensor:
     words = ops.take(params[WORD_EMBEDDINGS], ops.reshape(ids, (-1,)), axis=0)
     segments = params[SEGMENT_EMBEDDINGS]
     one_hot = ops.one_hot(features["segment_ids"], config.type_vocab_size, dtype="float32")
-    places = ops.matmul(one_hot, segments) + params[POSITION_EMBEDDINGS][:length]
+    positions = params[POSITION_EMBEDDINGS][:length]
+    if is_packed(features):
+        # A product: the gradient of a gather adds up one by one, all rows at the same positions.
+        positions = ops.matmul(
+            ops.one_hot(features["position_ids"], length, dtype="float32"), positions
+        )
+    places = ops.matmul(one_hot, segments) + positions
     x = words + ops.reshape(places, (-1, config.hidden_size))
     rate = config.hidden_dropout_prob
     return model.compute.fuse(NORM_DROPOUT)(
@@ -191,7 +210,7 @@ def _embed(model: Model, features: Features) -> Tensor:
 
 
 def _layer(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
-    """X [R, H], bias [B, 1, 1, L] -> [R, H]."""
+    """X [R, H], bias [B, 1, 1 or L, L] -> [R, H]."""
     context = _attention(model, f"{scope}/attention/self", x, bias)
     x = _sublayer_end(model, f"{scope}/attention/output", context, x)
     hidden = model.compute.fuse(BIAS_ACTIVATION)(
@@ -216,7 +235,7 @@ def _sublayer_end(model: Model, scope: str, hidden: Tensor, residual: Tensor) ->
 
 
 def _attention(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
-    """X [R, H], bias [B, 1, 1, L] -> [R, H]."""
+    """X [R, H], bias [B, 1, 1 or L, L] -> [R, H]."""
     config, compute = model.config, model.compute
     batch, length, heads = bias.shape[0], bias.shape[-1], config.num_attention_heads
     parts = [f"{scope}/{name}" for name in ("query", "key", "value")]
@@ -229,7 +248,9 @@ def _attention(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
         qkv = compute.cast(ops.cast(product, "float32") + qkv_bias)
         qkv = ops.reshape(qkv, (batch, length, 3, heads, config.head_size))
         query, key, value = (qkv[:, :, i] for i in range(3))  # [B, L, N, D]
-        mask = ops.broadcast_to(bias >= 0, (batch, heads, length, length))
+        mask = bias >= 0
+        if mask.shape[2] == 1:  # a key for all queries, which cuDNN wants for each
+            mask = ops.broadcast_to(mask, (batch, heads, length, length))
         context = ops.dot_product_attention(query, key, value, mask=mask, scale=scale)
         return ops.reshape(context, (-1, config.hidden_size))
     qkv = compute.fuse(SPLIT_HEADS)(

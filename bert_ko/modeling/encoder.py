@@ -28,6 +28,7 @@ from bert_ko.modeling.config import (
     shown,
 )
 from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.packing import is_packed
 from bert_ko.modeling.parameters import Specs
 
 
@@ -52,6 +53,7 @@ class Encoder:
         layers: a model and input_ids, input_mask, segment_ids int32 [B, L] to the embeddings and
             the output of every layer, each [B, L, H].
         hugging_face: its form in transformers, if it has one.
+        packs: whether ``layers`` keeps the sequences of packed rows apart; see modeling/packing.py.
     """
 
     config_class: type[ModelConfig]
@@ -59,6 +61,7 @@ class Encoder:
     specs: Callable[[Any], Specs]
     layers: Callable[[Model, Features], list[Tensor]]
     hugging_face: HuggingFaceForm | None = None
+    packs: bool = False
 
     @property
     def model_type(self) -> str:
@@ -87,6 +90,7 @@ BERT = Encoder(
     bert_specs,
     bert_layers,
     HuggingFaceForm("Bert", from_hugging_face_config, to_hugging_face_config),
+    packs=True,
 )
 _ENCODERS = {BERT.model_type: BERT}
 # One of these is in every config.json that transformers wrote, none in Google's bert_config.json.
@@ -118,17 +122,28 @@ def encoder_of(config: ModelConfig) -> Encoder:
     return _ENCODERS[config.model_type]
 
 
+def refuse_packing(config: ModelConfig) -> None:
+    """Raises: ValueError: --pack with an encoder whose sequences would see each other."""
+    if not encoder_of(config).packs:
+        raise ValueError(
+            f"--pack: the encoder {config.model_type} does not keep the sequences of a row apart; "
+            "leave the flag out."
+        )
+
+
 def encode(model: Model, features: Features) -> Tensor:
     """The output of the last layer, sequence_output.
 
     Args:
         model: variables and settings.
-        features: input_ids, input_mask, segment_ids, int32 [B, L].
+        features: input_ids, input_mask, segment_ids, int32 [B, L], and those of packed rows.
 
     Returns:
         [B, L, H], of activation_dtype.
     """
-    return encoder_of(model.config).layers(model, features)[-1]
+    encoder = encoder_of(model.config)
+    assert encoder.packs or not is_packed(features), encoder.model_type
+    return encoder.layers(model, features)[-1]
 
 
 def config_from_values(values: Mapping[str, Any], source: str) -> ModelConfig:

@@ -240,7 +240,7 @@ DROPOUT_ADD_NORM = FusedOp(_dropout_add_norm, _dropout_add_norm_gradients, 5)
 BIAS_ACTIVATION = FusedOp(_bias_activation, _bias_activation_gradients, 2)
 # x [B * L, 3 * N * D], bias [3 * N * D] -> query, key and value [3, B, N, L, D]
 SPLIT_HEADS = FusedOp(_split_heads, _split_heads_gradients, 2)
-# scores [B, N, L, L], bias [B, 1, 1, L], bits [B, N, L, L] -> [B, N, L, L]
+# scores [B, N, L, L], bias [B, 1, 1 or L, L], bits [B, N, L, L] -> [B, N, L, L]
 SOFTMAX_DROPOUT = FusedOp(_softmax_dropout, _softmax_dropout_gradients, 1)
 # logits [R, V], bias [V], labels [R] -> losses [R], 1 where the label has the largest logit [R]
 CROSS_ENTROPY = FusedOp(_cross_entropy, _cross_entropy_gradients, 2)

@@ -132,10 +132,10 @@ def logits_of(head: Any, model: Model, batch: Any) -> dict[str, Any]:
     output = encode(model, batch)
     if isinstance(head, PretrainingHead):
         masked = head.masked_lm.logits(model, output, batch["masked_lm_positions"])
-        return {"masked": masked, "following": head.next_sentence.logits(model, output)}
+        return {"masked": masked, "following": head.next_sentence.logits(model, batch, output)}
     if isinstance(head, SpanHead):
         return dict(zip(("start", "end"), head.logits(model, batch, output), strict=True))
-    return {"all": head.logits(model, output)}
+    return {"all": head.logits(model, batch, output)}
 
 
 @functools.cache

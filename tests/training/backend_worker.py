@@ -480,7 +480,7 @@ def pretraining_outputs(model: Any, batch: Any) -> dict[str, Any]:
     output = encode(model, batch)
     return {
         "masked_lm": MaskedLmHead().logits(model, output, batch["masked_lm_positions"]),
-        "next_sentence": NextSentenceHead().logits(model, output),
+        "next_sentence": NextSentenceHead().logits(model, batch, output),
     }
 
 

@@ -98,11 +98,12 @@ def all_outputs(model: Model, batch: Features) -> dict[str, Tensor]:
         places = ops.tile(ops.arange(length, dtype="int32")[None], (rows, 1))
         found["masked_lm_logits"] = MaskedLmHead().logits(model, output, places)
     if RELATIONSHIP_WEIGHTS in params:
-        found["next_sentence_logits"] = NextSentenceHead().logits(model, output)
+        found["next_sentence_logits"] = NextSentenceHead().logits(model, batch, output)
     if CLASS_WEIGHTS in params:
-        found["class_logits"] = ClassHead(params[CLASS_WEIGHTS].shape[0]).logits(model, output)
+        head = ClassHead(params[CLASS_WEIGHTS].shape[0])
+        found["class_logits"] = head.logits(model, batch, output)
     if TAG_WEIGHTS in params:
-        found["tag_logits"] = TagHead(()).logits(model, output)
+        found["tag_logits"] = TagHead(()).logits(model, batch, output)
     if SPAN_WEIGHTS in params:
         start, end = SpanHead().logits(model, batch, output)
         found["start_logits"], found["end_logits"] = start, end

@@ -1,0 +1,105 @@
+"""What a head is, and what several share.
+
+Losses are sums, with the weights to divide by, so that parts of a batch add up exactly.
+
+Legend: B batch, L length of the batch, H hidden_size, N sequences: B, or B * S of a packed batch
+(see modeling/packing.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import encoder_of
+from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.ops import ops
+from bert_ko.modeling.packing import take_first
+from bert_ko.modeling.parameters import ParameterSpec, Specs, dense_specs
+
+HostBatch = dict[str, npt.NDArray[Any]]
+HostScalars = dict[str, np.float32]
+Sums = dict[str, Tensor]
+Metrics = dict[str, float]
+
+
+class PredictingHead(Protocol):
+    """A head that predicts."""
+
+    def specs(self, config: ModelConfig) -> Specs:
+        """The head's variables, with the pooler if the head uses it."""
+
+    def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
+        """What prediction needs of each example of a batch, tensors [N, ...]."""
+
+
+class Head(PredictingHead, Protocol):
+    """A head that a task trains, with its encoder."""
+
+    @property
+    def headline(self) -> tuple[tuple[str, str], ...]:
+        """Metrics for the progress line: (name, label)."""
+
+    def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
+        """The loss of a batch, or of a part of one.
+
+        Args:
+            model: variables and settings.
+            batch: the task's batch, [B, ...], which may be packed, and the scalars of
+                ``denominators`` of the whole batch.
+
+        Returns:
+            The part's share of the loss, a scalar; and sums over the part, for ``metrics``.
+        """
+
+    def denominators(self, batch: HostBatch) -> HostScalars:
+        """The numbers by which the sums of a whole batch [B, ...] are divided."""
+
+    def metrics(self, sums: Mapping[str, float]) -> Metrics:
+        """Means by name, "loss" among them, of sums over any number of batches."""
+
+
+def model_specs(config: ModelConfig, head: PredictingHead | None = None) -> Specs:
+    """The variables of an encoder, and of a head on it."""
+    specs = encoder_of(config).specs(config)
+    return {**specs, **head.specs(config)} if head is not None else specs
+
+
+def pool(model: Model, features: Features, sequence_output: Tensor) -> Tensor:
+    """The output at each [CLS] through a tanh layer: [B, L, H] -> float32 [N, H]."""
+    first = ops.cast(take_first(features, sequence_output), "float32")
+    scope = encoder_of(model.config).pooler
+    return ops.tanh(
+        ops.matmul(first, model.params[f"{scope}/kernel"]) + model.params[f"{scope}/bias"]
+    )
+
+
+def pooler_specs(config: ModelConfig) -> Specs:
+    """The variables of ``pool``."""
+    return dict(dense_specs(encoder_of(config).pooler, config.hidden_size, config.hidden_size))
+
+
+def output_specs(weights: str, bias: str, units: int, config: ModelConfig) -> Specs:
+    """The variables of ``project``: weights [units, H] and bias [units]."""
+    return {
+        weights: ParameterSpec((units, config.hidden_size), "normal"),
+        bias: ParameterSpec((units,), "zeros"),
+    }
+
+
+def project(model: Model, x: Tensor, weights: str, bias: str) -> Tensor:
+    """[..., H] -> [..., units], by weights [units, H]."""
+    return ops.matmul(x, ops.transpose(model.params[weights])) + model.params[bias]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses, and 1 where the label has the largest logit: [..., K] and [...] -> two of [...]."""
+    one_hot = ops.one_hot(labels, logits.shape[-1], dtype="float32")
+    chosen = ops.sum(logits * one_hot, axis=-1)
+    losses = ops.logsumexp(logits, axis=-1) - chosen
+    return losses, ops.cast(chosen >= ops.max(logits, axis=-1), "float32")

@@ -1,0 +1,112 @@
+"""The class of a text, or a number for it.
+
+Legend: B batch, L length of the batch, H hidden_size, K classes, N sequences: B, or B * S of a
+packed batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.encoder import encode
+from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.heads.base import (
+    HostBatch,
+    HostScalars,
+    Metrics,
+    Sums,
+    cross_entropy,
+    output_specs,
+    pool,
+    pooler_specs,
+    project,
+)
+from bert_ko.modeling.ops import ops
+from bert_ko.modeling.packing import of_sequences
+from bert_ko.modeling.parameters import Specs
+
+CLASS_WEIGHTS = "output_weights"  # as Google's run_classifier calls it
+CLASS_BIAS = "output_bias"
+
+
+@dataclass(frozen=True)
+class ClassHead:
+    """The class of a text, one of num_labels.
+
+    Batches hold targets int32 [B], label_weights and example_weights float32 [B]; all are [B, S]
+    if it is packed.
+
+    Source: create_model of run_classifier.py of google-research/bert.
+    """
+
+    num_labels: int
+    headline: tuple[tuple[str, str], ...] = (("loss", "loss"), ("accuracy", "accuracy"))
+
+    def specs(self, config: ModelConfig) -> Specs:
+        """See Head."""
+        outputs = output_specs(CLASS_WEIGHTS, CLASS_BIAS, self.num_labels, config)
+        return {**pooler_specs(config), **outputs}
+
+    def logits(self, model: Model, features: Features, sequence_output: Tensor) -> Tensor:
+        """Logits of each class: [B, L, H] -> float32 [N, K]."""
+        pooled = model.drop_units(pool(model, features, sequence_output))
+        return project(model, pooled, CLASS_WEIGHTS, CLASS_BIAS)
+
+    def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
+        """Probabilities, float32 [N, K]."""
+        logits = self.logits(model, batch, encode(model, batch))
+        return {"probabilities": ops.softmax(logits, axis=-1)}
+
+    def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
+        """Cross-entropy, weighted by class; see Head."""
+        logits = self.logits(model, batch, encode(model, batch))
+        losses, is_right = cross_entropy(logits, of_sequences(batch, "targets"))
+        of_examples = of_sequences(batch, "example_weights")
+        weights = of_sequences(batch, "label_weights") * of_examples
+        total = ops.sum(losses * weights)
+        sums = {
+            "loss_sum": total,
+            "loss_weight": ops.sum(weights),
+            "num_right": ops.sum(is_right * of_examples),
+            "num_examples": ops.sum(of_examples),
+        }
+        return total / batch["label_denominator"], sums
+
+    def denominators(self, batch: HostBatch) -> HostScalars:
+        """See Head."""
+        total = float((batch["label_weights"] * batch["example_weights"]).sum())
+        return {"label_denominator": np.float32(max(total, 1e-6))}
+
+    def metrics(self, sums: Mapping[str, float]) -> Metrics:
+        """Means over examples: loss, and the share whose class is right."""
+        accuracy = sums["num_right"] / max(sums["num_examples"], 1.0)
+        return {"loss": sums["loss_sum"] / max(sums["loss_weight"], 1e-6), "accuracy": accuracy}
+
+
+@dataclass(frozen=True)
+class ScoreHead(ClassHead):
+    """A number for a text; see ClassHead, with targets float32."""
+
+    num_labels: int = 1
+    headline: tuple[tuple[str, str], ...] = (("loss", "loss"),)
+
+    def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
+        """Scores, float32 [N]."""
+        return {"scores": self.logits(model, batch, encode(model, batch))[:, 0]}
+
+    def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
+        """Squared error; see Head."""
+        logits = self.logits(model, batch, encode(model, batch))
+        targets, weights = (of_sequences(batch, name) for name in ("targets", "example_weights"))
+        total = ops.sum(ops.square(logits[:, 0] - targets) * weights)
+        sums = {"loss_sum": total, "loss_weight": ops.sum(weights)}
+        return total / batch["label_denominator"], sums
+
+    def metrics(self, sums: Mapping[str, float]) -> Metrics:
+        """The mean squared error, as loss."""
+        return {"loss": sums["loss_sum"] / max(sums["loss_weight"], 1e-6)}
