@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,7 +34,7 @@ from bert_ko.data.pipeline import (
     table_rows,
     totals,
 )
-from bert_ko.data.settings import PipelineFlags
+from bert_ko.data.settings import Overflow, PipelineFlags, overflow_unsaid
 from bert_ko.data.shards import is_as_written
 from bert_ko.flags import output_flags, run_command, values_before
 from bert_ko.json_files import write_json
@@ -70,17 +71,20 @@ def run(config: CreatePretrainingDataConfig) -> None:
     _refuse_own_input(inputs, shards)
     wanted = _wanted(config, inputs, shards)
     work_dir = _work_dir(config, manifest)
+    run_file = os.path.join(work_dir, "run.json")
     folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
     for folder in dict.fromkeys([*folders, work_dir]):
         files.require_writable_folder(folder)
     with files.lock(os.path.join(work_dir, "lock")):
         if config.overwrite:
             _forget(manifest, work_dir)
+        config = dataclasses.replace(config, overflow=_overflow(config, (manifest, run_file)))
+        wanted = dataclasses.replace(wanted, flags=output_flags(config))
         if _is_complete(manifest, wanted, shards):
             print(f"{manifest}: already complete; --overwrite makes it again.")
             remove_work_files(work_dir)
             return
-        _start_or_resume(os.path.join(work_dir, "run.json"), wanted)
+        _start_or_resume(run_file, wanted)
         text_bytes = estimated_bytes(inputs)
         # No more workers than there are chunks.
         workers = config.num_workers or min(default_num_workers(), 1 + text_bytes // CHUNK_BYTES)
@@ -104,6 +108,18 @@ def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
             raise ValueError(
                 f"--output_file names an input file, {path}, which would be lost; choose another."
             )
+
+
+def _overflow(config: CreatePretrainingDataConfig, earlier_files: Sequence[str]) -> Overflow:
+    """What the flag says; without it, a run from before the flag goes on as it was begun."""
+    if config.overflow is None and not config.overwrite:
+        for path in earlier_files:
+            values = read_manifest(path)
+            if values is None or not is_manifest(values):
+                continue
+            if "overflow" not in Manifest.from_json(values, path).flags:
+                return overflow_unsaid(config.next_sentence)
+    return config.effective_overflow
 
 
 def _wanted(config: CreatePretrainingDataConfig, inputs: list[str], shards: list[str]) -> Manifest:

@@ -291,6 +291,89 @@ def test_run_totals_are_what_the_shards_hold(
         assert "masked_pieces_share" not in totals
 
 
+@pytest.mark.parametrize(
+    ("flags", "overflow"),
+    [
+        ([], "cut"), (["--overflow=carry"], "carry"),
+        (["--masking=dynamic"], "carry"), (["--masking=dynamic", "--overflow=cut"], "cut"),
+        (["--next_sentence=sop"], "cut"), (["--next_sentence=sop", "--masking=dynamic"], "carry"),
+        (["--next_sentence=none"], "carry"),
+    ],
+)  # fmt: skip
+def test_run_text_that_does_not_fit_is_lost_or_not_and_the_manifest_says_it(
+    flags: list[str], overflow: str, tmp_path: Path, make: Make, capsys: Captured
+) -> None:  # fmt: skip
+    (tmp_path / "a.txt").write_text(text_corpus(20), encoding="utf-8")
+    assert make(tmp_path / "a.txt", tmp_path / "out/a", *flags) == 0
+    about = manifest(tmp_path / "out")
+    assert about["flags"]["overflow"] == overflow
+    unseen, pieces = about["totals"]["unseen_pieces"], about["totals"]["pieces"]
+    assert about["totals"]["unseen_share"] == pytest.approx(unseen / pieces, abs=1e-6)
+    # In sop the last piece of a document may be left without a partner.
+    assert unseen < 0.001 * pieces if overflow == "carry" else unseen > 0.1 * pieces
+    row = f"pieces never seen +{unseen / pieces:.2%}\n"
+    assert re.search(row, capsys.readouterr().out)
+
+
+def before_overflow(path: Path) -> None:
+    """Makes a manifest, or a run.json, what a version without the flag wrote."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["flags"]["overflow"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def test_rerun_of_a_run_from_before_the_flag_is_complete(
+    corpus: Path, tmp_path: Path, make: Make, capsys: Captured
+) -> None:
+    out, dynamic = tmp_path / "out/a", "--masking=dynamic"
+    assert make(corpus, out, dynamic, "--overflow=cut") == 0
+    before_overflow(tmp_path / "out/manifest.json")
+    for flags in ([], ["--overflow=cut"]):
+        assert make(corpus, out, dynamic, *flags) == 0
+        assert "already complete" in capsys.readouterr().out
+    assert make(corpus, out, dynamic, "--overflow=carry") == 1
+    assert "--overflow was cut, now carry. Write to" in error_of(capsys)
+    assert make(corpus, out, "--next_sentence=none") == 1
+    assert "--next_sentence was nsp, now none" in error_of(capsys)
+    assert make(corpus, out, dynamic, "--overwrite") == 0
+    assert manifest(tmp_path / "out")["flags"]["overflow"] == "carry"
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_run_begun_before_the_flag_goes_on_as_it_was_begun(
+    tmp_path: Path, make: Make, monkeypatch: Patch, capsys: Captured
+) -> None:
+    (tmp_path / "a.txt").write_text(text_corpus(100), encoding="utf-8")
+    flags = ("--masking=dynamic", "--num_shards=3")
+    assert make(tmp_path / "a.txt", tmp_path / "whole/a", *flags, "--overflow=cut") == 0
+    build, built = pipeline._build, []
+
+    def stopping(worker: Any, task: Any) -> Any:
+        if len(built) == 2:
+            raise OSError(errno.EIO, "the plug was pulled")
+        built.append(build(worker, task))
+        return built[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_build", stopping)
+        assert make(tmp_path / "a.txt", tmp_path / "out/a", *flags, "--overflow=cut") == 1
+    work = tmp_path / "out" / WORK
+    before_overflow(work / "run.json")
+    for path in work.glob("built-*.json"):
+        record = json.loads(path.read_text())
+        del record["counts"]["seen_pieces"], record["counts"]["unseen_pieces"]
+        path.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert make(tmp_path / "a.txt", tmp_path / "out/a", *flags, "--overflow=carry") == 1
+    assert "--overflow was cut, now carry" in error_of(capsys)
+    assert make(tmp_path / "a.txt", tmp_path / "out/a", *flags) == 0
+    assert tfrecords(tmp_path / "out") == tfrecords(tmp_path / "whole")
+    about = manifest(tmp_path / "out")
+    assert about["flags"]["overflow"] == "cut"
+    # The earlier version did not count them.
+    assert "unseen_pieces" not in about["totals"]
+
+
 def test_manifest_says_how_it_was_made(
     corpus: Path, tmp_path: Path, make: Make, vocab_folder: str
 ) -> None:
@@ -336,7 +419,8 @@ def test_run_whole_word_masking_never_splits_a_word(
 ) -> None:
     # The unmasked sequences with their word numbers, found again by the restored pieces.
     flags = ("--do_whole_word_mask", f"--whole_word_unit={unit}", "--masked_lm_prob=0.3")
-    assert make(corpus, f"{tmp_path}/static/a", "--dupe_factor=1", *flags) == 0
+    flags += ("--dupe_factor=1", "--overflow=carry")
+    assert make(corpus, f"{tmp_path}/static/a", *flags) == 0
     assert make(corpus, f"{tmp_path}/dynamic/a", "--masking=dynamic") == 0
     numbers = {
         tuple(record["input_ids"].tolist()): record[f"{unit}_ids"]
@@ -357,7 +441,7 @@ def test_run_dynamic_masking_has_words_of_both_units_and_one_copy(
     corpus: Path, tmp_path: Path, make: Make, tokenizer: Tokenizer
 ) -> None:
     assert make(corpus, f"{tmp_path}/a/x", "--masking=dynamic", "--dupe_factor=5") == 0
-    assert make(corpus, f"{tmp_path}/b/x", "--dupe_factor=1") == 0
+    assert make(corpus, f"{tmp_path}/b/x", "--dupe_factor=1", "--overflow=carry") == 0
     found = all_records(tmp_path / "a", dynamic=True)
     assert len(found) == len(all_records(tmp_path / "b"))
     for record in found:
@@ -822,6 +906,7 @@ def test_run_after_a_mistyped_flag_needs_no_overwrite(
         ("--masked_lm_prob=nan", "--masked_lm_prob must be in (0, 1), got nan."),
         ("--short_seq_prob=1.5", "--short_seq_prob must be in [0, 1], got 1.5."),
         ("--next_sentence=maybe", "--next_sentence must be one of nsp, sop, none, got 'maybe'."),
+        ("--overflow=lose", "--overflow must be one of carry, cut, got 'lose'."),
         ("--num_workers=0", "--num_workers must be at least 1, got 0."),
         ("--input_file=/nowhere/*.txt", "no file matches '/nowhere/*.txt'"),
         ("--vocab_file=/nowhere", "--vocab_file: no such file: /nowhere."),
@@ -957,6 +1042,16 @@ def test_run_without_documents_is_an_error_and_leaves_nothing(
     assert make(f"{tmp_path}/?.txt", tmp_path / "out/a") == 1
     assert error_of(capsys).startswith(f"no text in 2 input files: {tmp_path}/a.txt")
     assert contents(tmp_path / "out") == {}
+
+
+def test_run_cut_without_pairs_is_an_error(
+    corpus: Path, tmp_path: Path, make: Make, capsys: Captured
+) -> None:
+    assert make(corpus, tmp_path / "out/a", "--next_sentence=none", "--overflow=cut") == 1
+    assert error_of(capsys) == (
+        "--overflow=cut has no meaning with --next_sentence=none, which cuts nothing off; leave "
+        "it out."
+    )
 
 
 @pytest.mark.parametrize("shards", [1, 2])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
-from bert_ko.data.settings import InstanceFlags
+from bert_ko.data.settings import InstanceFlags, Overflow, overflow_unsaid
 from bert_ko.display import shown
 from bert_ko.json_files import expect, read_json
 
@@ -126,6 +126,11 @@ class Manifest:
         """How the instances were made; a flag that an older version lacked is at its default."""
         names = get_type_hints(InstanceFlags)
         return InstanceFlags(**{name: self.flags[name] for name in names if name in self.flags})
+
+    @property
+    def overflow(self) -> Overflow:
+        """What happened to text that does not fit; runs from before --overflow do not say it."""
+        return self.flags.get("overflow") or overflow_unsaid(self.flags["next_sentence"])
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], path: str) -> Manifest:
@@ -258,6 +263,8 @@ def _check_flags(flags: Mapping[str, Any], path: str) -> None:
     for name, hint in get_type_hints(InstanceFlags).items():
         if name not in (*_NEEDED_FLAGS, *flags):
             continue
+        if type(None) in get_args(hint):
+            hint = get_args(hint)[0]
         choices = get_args(hint)
         kind = str if choices else hint
         if hint is float and type(flags.get(name)) is int:
@@ -290,7 +297,7 @@ def compare_runs(path: str, earlier: Manifest, wanted: Manifest, before: Mapping
     Raises:
         ValueError: they differ; names what and how.
     """
-    flags = {**before, **earlier.flags}
+    flags = {**before, "overflow": earlier.overflow, **earlier.flags}
     names = sorted({*wanted.flags, *earlier.flags})
     changes = [(name, flags.get(name), wanted.flags.get(name)) for name in names]
     differences = [f"--{name} was {old}, now {new}" for name, old, new in changes if old != new]

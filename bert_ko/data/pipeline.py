@@ -89,6 +89,9 @@ def run_pipeline(
         built = _build_all(pool, recipe, num_chunks)
         for one in built:
             counts.update(one.counts)
+        if any("seen_pieces" not in one.counts for one in built):
+            # A run begun by a version that did not count them.
+            del counts["seen_pieces"], counts["unseen_pieces"]
         if not counts["instances"]:
             _forget_empty(recipe)
             raise ValueError(
@@ -281,10 +284,14 @@ def totals(finished: FinishedRun) -> dict[str, Any]:
         "padding_share": 1 - _share(counts, "used_cells", "cells"),
         "positive_label_share": _share(counts, "positive_labels", "instances"),
     }
+    if "unseen_pieces" in counts:
+        all_pieces = counts["seen_pieces"] + counts["unseen_pieces"]
+        shares["unseen_share"] = counts["unseen_pieces"] / max(1, all_pieces)
     if "masked_pieces" in counts:
         for unit in ("pieces", "morphemes", "eojeols"):
             shares[f"masked_{unit}_share"] = _share(counts, f"masked_{unit}", f"instance_{unit}")
-    names = ("documents", "sentences", "morphemes", "pieces", "instances", "instance_pieces")
+    names = ["documents", "sentences", "morphemes", "pieces", "instances", "instance_pieces"]
+    names += ["unseen_pieces"] if "unseen_pieces" in counts else []
     return {
         **{name: counts[name] for name in names},
         **{name: round(share, 6) for name, share in shares.items()},
@@ -305,6 +312,7 @@ def table_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     shares = {
         "unknown_share": "[UNK] among pieces",
         "padding_share": "padding",
+        "unseen_share": "pieces never seen",
         "masked_pieces_share": "pieces masked",
         "masked_morphemes_share": "morphemes masked, in whole or part",
         "masked_eojeols_share": "eojeols masked, in whole or part",

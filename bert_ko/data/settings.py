@@ -10,7 +10,13 @@ from bert_ko.data.features import FeatureNames, FeatureSpec, NextSentence, insta
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.flags import Flags, flag
 
+Overflow = Literal["carry", "cut"]
 MAX_LENGTH = 1 << 20  # far above any use; more would be a slip or a damaged file
+
+
+def overflow_unsaid(next_sentence: NextSentence) -> Overflow:
+    """What happened to text that does not fit before there was a flag for it."""
+    return "carry" if next_sentence == "none" else "cut"
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,28 @@ class InstanceFlags(Flags):
     feature_names: FeatureNames = flag(
         "v1", help="v1: Google's names; v2: input_word_ids and input_type_ids."
     )
+    overflow: Overflow | None = flag(
+        None,
+        help="What happens to text that does not fit the length. carry: it begins the next "
+        "sequence, so that nothing is lost; cut: it is cut off, as by Google. Default: carry with "
+        "--masking=dynamic or --next_sentence=none, else cut.",
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: as `Flags`, or two flags contradict each other."""
+        super().__post_init__()
+        if self.next_sentence == "none" and self.overflow == "cut":
+            raise ValueError(
+                "--overflow=cut has no meaning with --next_sentence=none, which cuts nothing off; "
+                "leave it out."
+            )
+
+    @property
+    def effective_overflow(self) -> Overflow:
+        """What happens to text that does not fit, by the flag or its default."""
+        if self.overflow is not None:
+            return self.overflow
+        return "carry" if self.masking == "dynamic" else overflow_unsaid(self.next_sentence)
 
     @property
     def copies(self) -> int:

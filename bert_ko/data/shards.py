@@ -15,19 +15,14 @@ import numpy.typing as npt
 
 from bert_ko import files
 from bert_ko.data.buckets import Bucket
-from bert_ko.data.instances import (
-    Flags,
-    Plan,
-    Sequences,
-    build_sequences,
-    plan_instances,
-    word_ids,
-)
+from bert_ko.data.instances import plan_instances
 from bert_ko.data.manifest import Shard
 from bert_ko.data.masking import mask_tokens, replacement_ids
 from bert_ko.data.records import ShardReader
+from bert_ko.data.sequences import Sequences, build_sequences, word_ids
 from bert_ko.data.settings import InstanceFlags
 from bert_ko.data.tfrecord import ExampleEncoder
+from bert_ko.data.walk import Flags, Plan
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 # Cells (rows times length) of a batch: its matrices stay in the processor's cache.
@@ -83,9 +78,7 @@ def build_bucket(
     The number of the bucket keys the random draws.
     """
     rng = np.random.default_rng([flags.random_seed, number, 0])
-    plan = plan_instances(
-        bucket, flags.next_sentence, flags.max_seq_length, flags.short_seq_prob, flags.copies, rng
-    )
+    plan = plan_instances(bucket, flags, rng)
     builder = _Builder(bucket, flags, tokenizer)
     shards = []
     for turn, path in enumerate(paths):
@@ -95,7 +88,13 @@ def build_bucket(
             for data in builder.records(rows, rng):
                 file.write(data)
         shards.append(Shard(path, rows.size, sums.bytes, sums.crc32c))
-    return Built(tuple(shards), {"duplicate_documents": bucket.duplicates, **builder.counts})
+    seen = plan.count_seen(random_second=flags.next_sentence == "nsp")
+    counts = {
+        "duplicate_documents": bucket.duplicates,
+        "seen_pieces": seen,
+        "unseen_pieces": len(bucket.pieces) - seen,
+    }
+    return Built(tuple(shards), {**counts, **builder.counts})
 
 
 def is_as_written(shard: Shard, folder: str) -> bool:

@@ -108,6 +108,20 @@ def test_manifest_has_typed_values() -> None:
     assert instances.masking_config == MaskingConfig(0.15, 20, 3, True)
 
 
+@pytest.mark.parametrize(
+    ("flags", "overflow"),
+    [
+        ({}, "cut"), ({"masking": "dynamic"}, "cut"), ({"next_sentence": "none"}, "carry"),
+        ({"overflow": "carry"}, "carry"), ({"overflow": "cut", "masking": "dynamic"}, "cut"),
+    ],
+)  # fmt: skip
+def test_manifest_overflow_is_what_is_recorded_or_what_was_before_the_flag(
+    flags: dict[str, str], overflow: str
+) -> None:
+    values = {**COMPLETE, "flags": {**COMPLETE["flags"], **flags}}
+    assert Manifest.from_json(values, "manifest.json").overflow == overflow
+
+
 def test_manifest_of_another_version_what_is_not_known_is_ignored() -> None:
     values = changed(COMPLETE, "flags", "new_flag", to=1)
     values["shards"][0]["new"] = values["new"] = 1
@@ -187,6 +201,7 @@ def test_manifest_of_dynamic_shards_needs_the_ids(name: str) -> None:
         (10**30, ("flags", "max_ngram_size"), "--max_ngram_size must be in [1, 1048576], got "
          f"{10**30}"),
         (1, ("flags", "masked_lm_prob"), "--masked_lm_prob must be in (0, 1), got 1"),
+        ("x", ("flags", "overflow"), "--overflow must be one of carry, cut, got 'x'"),
         ("x", ("flags", "masking"), "--masking must be one of static, dynamic, got 'x'"),
     ],
 )  # fmt: skip
