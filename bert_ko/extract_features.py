@@ -30,6 +30,7 @@ from bert_ko.tasks.features.writers import (
 from bert_ko.tasks.sentences import encode_blocks, join
 from bert_ko.text_lines import EncodingFlags, TextLines, open_lines
 from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model
+from bert_ko.training.positions import UntrainedPositions
 
 _ENDINGS: dict[str, Format] = {
     ".npz": "npz", ".safetensors": "safetensors", ".parquet": "parquet",
@@ -70,6 +71,11 @@ class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
         at_least=3,
     )
     batch_size: int = flag(32, help="Sentences that are computed together.", at_least=1)
+    untrained_positions: UntrainedPositions = flag(
+        "extend",
+        help="What positions below --max_seq_length that training has not reached are computed "
+        "with. extend: the trained ones repeated; keep: the random values that they have.",
+    )
     use_one_hot_embeddings: bool = flag(
         False, help="No effect; accepted because Google's script has it."
     )
@@ -100,7 +106,12 @@ class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
         """What to extract."""
         layers = parse_layers(self.layers)
         return FeatureSettings(
-            layers, self.pooling, self.dtype, self.max_seq_length, self.batch_size
+            layers,
+            self.pooling,
+            self.dtype,
+            self.max_seq_length,
+            self.batch_size,
+            self.untrained_positions,
         )
 
 

@@ -209,6 +209,26 @@ def test_convert_state_of_our_folder_says_where_it_is_from(
     }
 
 
+def test_convert_trained_positions_stay_in_our_form_alone(tmp_path: Path, convert: Convert) -> None:
+    for name, state, wanted in (
+        ("recorded", {"trained_positions": 5}, 5),
+        ("derived", {"identity": {"max_seq_length": 6, "init_checkpoint": None}}, 6),
+        ("unknown", {"identity": {"max_seq_length": 6, "init_checkpoint": "phase1"}}, None),
+    ):
+        model = save_model(tmp_path / name)
+        path = Path(list_checkpoints(model)[0]) / "state.json"
+        kept = {k: v for k, v in json.loads(path.read_text()).items() if not k.endswith("crc32c")}
+        path.write_text(json.dumps({**kept, **state}))
+        grown = convert(tmp_path / f"{name}2", flag_of("bert_ko"), "--vocab_size=200", source=model)
+        assert grown.trained_positions == wanted
+        again = convert(tmp_path / f"{name}3", flag_of("bert_ko"), source=tmp_path / f"{name}2")
+        assert again.trained_positions == wanted
+        tf1 = tmp_path / f"{name}4" / "bert_model.ckpt"
+        assert convert(tf1, source=model).trained_positions is None
+        back = convert(tmp_path / f"{name}5", flag_of("bert_ko"), source=tf1)
+        assert back.trained_positions is None
+
+
 def test_convert_prints_a_summary(model: str, tmp_path: Path, convert: Convert) -> None:
     convert(tmp_path / "ours", flag_of("bert_ko"))
     assert convert.ended.out.splitlines() == [

@@ -17,12 +17,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.bert import POSITION_EMBEDDINGS, BertConfig
 from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.tasks.features import extraction
 from bert_ko.tasks.features.writers import _rounded, load_pyarrow
 from bert_ko.tasks.sentences import PIECE_COLUMNS
+from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config
 from tests.fakes import Command
 
@@ -371,6 +372,22 @@ def test_run_layers_above_are_not_computed(command: Extract, backend: NumpyBacke
     assert not [name for name in backend.arrays if "layer_2" in name or "pooler" in name]
     command("out.npz", "--layers=-4")
     assert backend.config.num_hidden_layers == 1  # the least that a model may have
+
+
+@pytest.mark.parametrize(
+    ("flags", "count"), [(["--max_seq_length=6"], 64), ([], 6),
+                         (["--untrained_positions=keep"], 64)],
+)  # fmt: skip
+def test_run_untrained_positions_are_the_trained_ones_repeated(
+    flags: list[str], count: int, command: Extract, backend: NumpyBackend, tmp_path: Path
+) -> None:
+    config = write_model(tmp_path / "ours")
+    arrays = initial_parameters(model_specs(config), 0.5, 1)
+    state = {"step": 1, "trained_positions": 6}
+    save_checkpoint(str(tmp_path / "ours"), 1, Checkpoint(arrays, {}, state), config, 0)
+    wanted = arrays[POSITION_EMBEDDINGS][np.arange(64) % count].copy()
+    command("out.npz", f"--init_checkpoint={tmp_path}/ours", *flags)
+    assert backend.arrays[POSITION_EMBEDDINGS].tobytes() == wanted.tobytes()
 
 
 def test_run_missing_weights_are_an_error(command: Extract, model: Path) -> None:

@@ -41,6 +41,20 @@ def fill(model: str, backend: FakeBackend) -> Command:
     return fill_mask.having(init_checkpoint=model)
 
 
+def test_fill_mask_untrained_positions_are_the_trained_ones_repeated(
+    fill: Command, tmp_path: Path
+) -> None:
+    """Texts that are no longer than those of the training are filled as ever."""
+    path = Path(save_model(tmp_path / "run"))
+    (state,) = path.glob("*/state.json")
+    kept = {k: v for k, v in json.loads(state.read_text()).items() if not k.endswith("crc32c")}
+    state.write_text(json.dumps({**kept, "trained_positions": 7}))
+    ended = fill.succeed("언[MASK] 위에", init_checkpoint=path)
+    count = CONFIG.max_position_embeddings - 1
+    assert f"positions 7 to {count} were never trained: " in ended.err
+    assert ended.out == fill.succeed("언[MASK] 위에").out
+
+
 def test_fill_mask_json_is_one_object_per_text(fill: Command) -> None:
     texts = ["언[MASK] 위에", "[MASK]은 위[MASK]"]
     first, second = fill.succeed(*texts, top_k=2).records

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.bert import POSITION_EMBEDDINGS, BertConfig
 from bert_ko.modeling.heads import model_specs
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -275,15 +275,52 @@ def test_run_init_checkpoint_lands_in_the_model_and_says_what_is_not_used(
     assert lines[place + 1].endswith(" and 8 more")
 
 
-def test_run_second_phase_begins_where_the_first_ended(
-    train: Command, backend: FakeBackend, shards: Shards, tmp_path: Path
+def test_run_phases_begin_where_the_ones_before_ended(
+    train: Command, backend: FakeBackend, shards: Shards, classifier: Trainable, tmp_path: Path
+) -> None:
+    """Lengths 32, 64, classes at 24, 64, and 64 in a larger model."""
+    config = write_config(tmp_path / "larger.json", max_position_embeddings=100)
+    longer = train.having(input_file=shards.longer, max_seq_length=64)
+    said = r"positions (\d+) to (\d+) were never trained: .* of the first (\d+) repeated"
+    train.succeed(output_dir=tmp_path / "0")
+    for number, (command, flags, reached, wanted) in enumerate(
+        (
+            (longer, {}, 64, ("32", "63", "32")),
+            (classifier.command.having(**classifier.train), {"max_seq_length": 24}, 64, None),
+            (longer, {}, 64, None),
+            (longer, {"bert_config_file": config}, 64, ("64", "99", "64")),
+        ),
+        start=1,
+    ):
+        before = load_checkpoint(str(last(tmp_path / str(number - 1)))).parameters
+        flags = {**flags, "init_checkpoint": tmp_path / str(number - 1)}
+        ended = command.succeed(output_dir=tmp_path / str(number), **flags)
+        found = re.search(said, ended.out)
+        assert (found and found.groups()) == wanted and ended.warnings == []
+        given = dict(backend.programs[-1].given[0])
+        table, trained = given.pop(POSITION_EMBEDDINGS), before.pop(POSITION_EMBEDDINGS)
+        count = int(wanted[2]) if wanted else 64
+        assert table.tobytes() == trained[np.arange(len(table)) % count].tobytes()
+        assert all(np.array_equal(given[n], before[n]) for n in given.keys() & before.keys())
+        state = load_checkpoint(str(last(tmp_path / str(number)))).state
+        assert state["trained_positions"] == reached
+
+
+def test_run_larger_model_with_untrained_positions_kept_has_random_ones(
+    train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
     train.succeed()
-    flags = {"init_checkpoint": tmp_path / "run", "output_dir": tmp_path / "long"}
-    train.succeed(input_file=shards.longer, max_seq_length=64, **flags)
-    end = load_checkpoint(str(last(tmp_path / "run"))).parameters
-    assert all(np.array_equal(backend.programs[1].given[0][n], array) for n, array in end.items())
-    assert [r["step"] for r in metrics(tmp_path / "long")] == list(range(1, 13))
+    config = write_config(tmp_path / "larger.json", max_position_embeddings=100)
+    flags = {"init_checkpoint": tmp_path / "run", "output_dir": tmp_path / "larger"}
+    ended = train.succeed(bert_config_file=config, untrained_positions="keep", **flags)
+    assert "stay as they are, and those from 64 on are new and random\n" in ended.out
+    table = backend.programs[1].given[0][POSITION_EMBEDDINGS]
+    trained = load_checkpoint(str(last(tmp_path / "run"))).parameters[POSITION_EMBEDDINGS]
+    assert table[:64].tobytes() == trained.tobytes()
+    assert 0 < np.abs(table[64:]).max() <= 0.04
+    message = train(bert_config_file=config, do_train=False, do_eval=True,
+                    **{**flags, "output_dir": tmp_path / "x"}).error  # fmt: skip
+    assert "likely max_position_embeddings: the checkpoint has 64, the config 100" in message
 
 
 # With TensorFlow and JAX

@@ -570,7 +570,9 @@ def test_run_asked_alone_of_an_init_checkpoint(
 def test_run_training_begins_with_an_init_checkpoint(
     train: Command, backend: FakeBackend, folder: Path, tmp_path: Path
 ) -> None:
-    second = train.having(output_dir=tmp_path / "second", init_checkpoint=folder)
+    second = train.having(
+        output_dir=tmp_path / "second", init_checkpoint=folder, untrained_positions="keep"
+    )
     assert "variables loaded, 0 new, 0 not used" in second.succeed().out
     trained = load_checkpoint(str(last(folder))).parameters
     given = backend.programs[0].given[0]

@@ -39,6 +39,7 @@ _TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 # The state comes last when a checkpoint is written, and goes first.
 _FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
 
+_POSITIONS = "trained_positions"
 _CHECKSUM = "crc32c"  # of everything else in a state
 _CONFIG_CHECKSUM = "bert_config_crc32c"
 
@@ -201,6 +202,37 @@ def require_state(path: str, state: Mapping[str, Any], names: Sequence[str]) -> 
     for name in names:
         if name not in state:
             raise damaged(path, f"{os.path.join(path, STATE_NAME)}: {name} is missing.")
+
+
+def trained_positions(
+    path: str, state: Mapping[str, Any], config: ModelConfig | None
+) -> int | None:
+    """How many positions the training of a checkpoint has reached, over all phases.
+
+    Args:
+        path: of the checkpoint.
+        state: of it.
+        config: of its model; None if unknown.
+
+    Returns:
+        None if unknown: older versions did not record it, and the weights began with others.
+
+    Raises:
+        ValueError: they are more than the model has.
+    """
+    limit = None if config is None else config.max_position_embeddings
+    found: int | None = state.get(_POSITIONS)
+    if found is not None and limit is not None and found > limit:
+        raise damaged(
+            path,
+            f"{os.path.join(path, STATE_NAME)}: {_POSITIONS} is {found}, but the model has {limit} "
+            "positions.",
+        )
+    flags = state.get("identity") or state.get("trained_with") or {}
+    length = flags.get("max_seq_length")
+    if found is None and type(length) is int and flags.get("init_checkpoint", "") is None:
+        found = length  # the most that it can have reached
+    return found if limit is None or found is None else min(found, limit)
 
 
 def damaged(path: str, message: str) -> ValueError:

@@ -22,6 +22,7 @@ from bert_ko.training.checkpoints import (
     find_weights,
     read_checkpoint_config,
     read_state,
+    trained_positions,
 )
 from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face_folder import find_parts, read_weights
@@ -47,6 +48,8 @@ class Source(NamedTuple):
     folder: str = "."  # where its vocabulary and labels may be
     step: int = 0  # updates that the weights have seen; 0 if unknown
     labels: Labels | None = None  # of a classifier or a tagger
+    # The first ones of the position embeddings that were trained; None counts as all of them.
+    trained_positions: int | None = None
     # By name, why variables that it has mean something else than ours, and are not among arrays.
     left_out: Mapping[str, str] = MappingProxyType({})
 
@@ -118,15 +121,17 @@ def _read_folder(path: str) -> Source:
     if os.path.isfile(os.path.join(folder, STATE_NAME)) and os.path.isfile(whole):
         state = read_state(folder)
         owner = path if weights else os.path.dirname(os.path.abspath(folder))
+        config = read_checkpoint_config(folder)
         return Source(
             folder,
             f"checkpoint of step {state['step']:,}",
             load_arrays(whole),
             state.get("tokenizer_fingerprint"),
-            read_checkpoint_config(folder),
+            config,
             owner,
             state["step"],
             read_labels(owner),
+            trained_positions(folder, state, config),
         )
     parts = find_parts(folder)
     if parts:

@@ -21,6 +21,7 @@ from bert_ko.training.backend import TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
 from bert_ko.training.metrics import MetricsWriter
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters
+from bert_ko.training.positions import longest_sequence
 from bert_ko.training.runs import Run
 from bert_ko.training.settings import TrainFlags
 
@@ -67,6 +68,7 @@ class Progression:
     seconds: float = 0.0  # of training so far
     sums: dict[str, float] = field(default_factory=dict)  # since the last line of metrics.jsonl
     steps_in_sums: int = 0
+    trained_positions: int = 0  # that a sequence has reached, over all phases
 
 
 class _Pending(NamedTuple, Generic[BatchType]):
@@ -219,6 +221,9 @@ class TrainingLoop(Generic[BatchType]):
                 progression.sums[name] = progression.sums.get(name, 0.0) + value
             progression.steps_in_sums += 1
             progression.step, progression.position = step + 1, batch.position
+            if progression.trained_positions < batch.features["input_mask"].shape[1]:
+                reached = longest_sequence(batch.features)
+                progression.trained_positions = max(progression.trained_positions, reached)
             self._last_batch = batch
             self._record_tokens += int(np.count_nonzero(batch.features["input_mask"]))
         steps = len(self._pending)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from bert_ko.training.initialization import (
     refuse_missing,
     refuse_surplus,
 )
+from bert_ko.training.positions import UntrainedPositions, fit_positions
 from bert_ko.training.runs import refuse_other_model
 from bert_ko.training.settings import DeviceFlags, TrainFlags
 
@@ -229,6 +231,17 @@ class TrainedModel(NamedTuple):
     def remembered(self) -> Mapping[str, Any]:
         """See ``remembered_flags``."""
         return remembered_flags(self.source.path)
+
+    def reaching(
+        self, max_seq_length: int, untrained_positions: UntrainedPositions = "extend"
+    ) -> TrainedModel:
+        """The model for longer sequences than its training had; see ``fit_positions``."""
+        source, line = fit_positions(
+            self.source, self.config, {}, max_seq_length, untrained_positions
+        )
+        if line:  # results may go to standard output
+            print(line, file=sys.stderr, flush=True)
+        return self._replace(source=source)
 
     def arrays(self, specs: Specs) -> Arrays:
         """The variables that a task needs.

@@ -45,7 +45,8 @@ from bert_ko.training.initialization import (
     without_other_labels,
 )
 from bert_ko.training.labels import Labels
-from bert_ko.training.settings import LoopFlags
+from bert_ko.training.positions import fit_positions
+from bert_ko.training.settings import LoopFlags, TrainFlags
 
 RUN_NAME = "run.json"
 RESULTS_NAME = "eval_results.txt"
@@ -231,56 +232,65 @@ def _refuse_unused_head(path: str, arrays: Arrays, specs: Specs) -> None:
         raise ValueError(f"{path} was trained with {unused[0]}, which would not be used; {flag}.")
 
 
+class Beginning(NamedTuple):
+    """What a run begins with."""
+
+    arrays: Arrays
+    trained_positions: int  # the first ones, that the training of the weights has reached
+
+
 def new_parameters(
-    run: Run,
-    specs: Specs,
-    init_checkpoint: str | None,
-    seed: int,
-    is_training: bool = True,
-    labels: Labels | None = None,
-) -> Arrays:
+    run: Run, specs: Specs, config: TrainFlags, seed: int, labels: Labels | None = None
+) -> Beginning:
     """Weights to begin with: those of a checkpoint, and random ones for the rest.
 
     Args:
         run: that begins.
         specs: the model's variables.
-        init_checkpoint: see ``read_source``.
+        config: init_checkpoint (see ``read_source``), which must have all weights without do_train;
+            max_seq_length and untrained_positions.
         seed: of random weights.
-        is_training: else the checkpoint must have all weights.
         labels: of the model; a checkpoint's head for others is reinitialised.
 
     Raises:
         ValueError: the checkpoint has another model or another tokenizer, or lacks weights.
     """
     new = initial_parameters(specs, run.model_config.initializer_range, seed)
-    if init_checkpoint is None:
-        return new
-    source = read_source(init_checkpoint)
+    if config.init_checkpoint is None:
+        return Beginning(new, 0)
+    source, is_training, line = read_source(config.init_checkpoint), config.do_train, ""
+    trained = source.config.to_dict() if source.config is not None else None
     if is_training:
         kept = without_other_labels(source, specs, labels)
         if len(kept.arrays) < len(source.arrays):
             print(f"{source.path} was trained for other labels: the head is reinitialised")
-        source = kept
+        source, line = fit_positions(
+            kept, run.model_config, new, config.max_seq_length, config.untrained_positions
+        )
     found = initialize(specs, new, source, run.config_file)
     if found.new and not is_training:
         raise ValueError(
             f"--init_checkpoint: {source.path} lacks {', '.join(found.new[:3])}; it was not "
             "trained for this task. Give --do_train."
         )
-    print(describe(found, source), flush=True)
+    print("\n".join(filter(None, (describe(found, source), line))), flush=True)
     _refuse_other_tokenizer(f"--init_checkpoint: {source.path}", source.fingerprint, run)
-    trained = source.config.to_dict() if source.config is not None else None
     if not is_training:
         _refuse_unused_head(source.path, source.arrays, specs)
         refuse_other_model(source.path, trained, run.model_config, run.config_file)
         encoder = encoder_of(run.model_config).specs(run.model_config)
         refuse_surplus(encoder, source, run.config_file)
-    elif differences := _model_differences(trained, run.model_config):
+        return Beginning(found.arrays, 0)
+    size = run.model_config.max_position_embeddings
+    if trained is not None and line:  # which says it
+        trained = {**trained, "max_position_embeddings": size}
+    if differences := _model_differences(trained, run.model_config):
         warn(
             f"{source.path} was trained with another configuration than {run.config_file}: "
             f"{differences}"
         )
-    return found.arrays
+    known = source.trained_positions
+    return Beginning(found.arrays, size if known is None else known)
 
 
 def write_run(run: Run, flags: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ from bert_ko.training.checkpoints import (
     remove_unfinished,
     require_state,
     save_checkpoint,
+    trained_positions,
 )
 from bert_ko.training.devices import load_backend
 from bert_ko.training.labels import Labels, write_labels
@@ -47,6 +48,7 @@ from bert_ko.training.model_files import (
 )
 from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.runs import (
+    Beginning,
     Run,
     check_batch_size,
     check_parameters,
@@ -253,14 +255,14 @@ class _Session:
             self._step = step
             return None
         # All checks come before anything is written.
-        arrays = self._weights(run, seed, checkpoint)
+        beginning = self._weights(run, seed, checkpoint)
         backend = self._backend
         if config.do_train:
             self._write_beginnings(run)
         task.begin(run.folder)
-        model = self._place(backend, arrays, seed, checkpoint)
+        model = self._place(backend, beginning.arrays, seed, checkpoint)
         if config.do_train:
-            step = self._train(model, run, seed, checkpoint)
+            step = self._train(model, run, seed, checkpoint, beginning.trained_positions)
         results = task.finish(model, run.folder, step) if task.is_asked else None
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
@@ -292,17 +294,18 @@ class _Session:
         _refuse_other_weights(run.folder, self._config.init_checkpoint)
         return last_checkpoint(run.folder, "best") or last_checkpoint(run.folder)
 
-    def _weights(self, run: Run, seed: int, checkpoint: Checkpoint | None) -> Arrays:
+    def _weights(self, run: Run, seed: int, checkpoint: Checkpoint | None) -> Beginning:
         """To train on or to predict with."""
-        config = self._config
+        config, model_config = self._config, self._files.config
         if checkpoint is None:
-            return new_parameters(
-                run, self._specs, config.init_checkpoint, seed, config.do_train, self._task.labels
-            )
+            return new_parameters(run, self._specs, config, seed, self._task.labels)
+        positions = trained_positions(checkpoint.path, checkpoint.state, model_config)
+        if positions is None:
+            positions = model_config.max_position_embeddings
         if config.do_train:
             check_resumable(checkpoint, self._specs)
-            return checkpoint.parameters
-        return trained_parameters(run, self._specs, checkpoint)
+            return Beginning(checkpoint.parameters, positions)
+        return Beginning(trained_parameters(run, self._specs, checkpoint), positions)
 
     @functools.cached_property
     def _backend(self) -> Backend:
@@ -369,12 +372,18 @@ class _Session:
             place = os.path.join(checkpoint.path, STATE_NAME)
             raise damaged(checkpoint.path, f"{place}: position: {error}.") from None
 
-    def _train(self, model: Trained, run: Run, seed: int, checkpoint: Checkpoint | None) -> int:
-        """Returns the updates that the weights on the devices have seen."""
+    def _train(
+        self, model: Trained, run: Run, seed: int, checkpoint: Checkpoint | None, positions: int
+    ) -> int:
+        """Returns the updates that the weights on the devices have seen.
+
+        Positions are those that training had reached before.
+        """
         config, program, optimizer = self._config, model.program, self._optimizer
         assert optimizer is not None
         computed_with = f"{self._backend.description}, {self._backend.precision}"
         progression = _progression(checkpoint, computed_with)
+        progression.trained_positions = positions
         keep = (
             _best_keeper(run, self._task.main_metric, program, self._specs)
             if config.keeps_best
@@ -384,7 +393,7 @@ class _Session:
         def evaluate_and_keep(step: int) -> Metrics:
             self._metrics = self._task.evaluate(model)
             if keep is not None:
-                keep(step, self._metrics)
+                keep(step, self._metrics, progression.trained_positions)
             return self._metrics
 
         loop: TrainingLoop[Any] = TrainingLoop(
@@ -403,7 +412,7 @@ def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progressi
     """What training begins with."""
     if checkpoint is None:
         return Progression()
-    names = [field.name for field in dataclasses.fields(Progression)]
+    names = {field.name for field in dataclasses.fields(Progression)} & checkpoint.state.keys()
     progression = Progression(**{name: checkpoint.state[name] for name in names})
     print(f"resuming from step {progression.step:,}", flush=True)
     before = checkpoint.state.get("computed_with", computed_with)
@@ -417,8 +426,8 @@ def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progressi
 
 def _best_keeper(
     run: Run, metric: str, program: TrainProgram, specs: Specs
-) -> Callable[[int, Metrics], None]:
-    """A function of the step and its metrics that saves the weights if they are the best so far."""
+) -> Callable[[int, Metrics, int], None]:
+    """A function of step, metrics and trained positions that saves the weights if they are best."""
     found = last_checkpoint(run.folder, "best")
     best = None
     if found is not None:
@@ -429,12 +438,12 @@ def _best_keeper(
             raise damaged(found.path, f"{place}: {metric} is missing in metrics.")
         best = found.state["metrics"][metric]
 
-    def keep(step: int, metrics: Metrics) -> None:
+    def keep(step: int, metrics: Metrics, positions: int) -> None:
         nonlocal best
         if best is not None and metrics[metric] <= best:
             return
         best = metrics[metric]
-        state = {**run.state, "step": step, "metrics": metrics}
+        state = {**run.state, "step": step, "metrics": metrics, "trained_positions": positions}
         checkpoint = Checkpoint(program.parameters(), {}, state)
         save_checkpoint(run.folder, step, checkpoint, run.model_config, keep=1, kind="best")
 

@@ -22,6 +22,7 @@ from bert_ko.training.optimization import (
     OptimizerName,
     Schedule,
 )
+from bert_ko.training.positions import UntrainedPositions
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -232,6 +233,12 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, L
         None,
         help="Weights to begin with: a folder of run_pretraining, the prefix of a TF1 checkpoint "
         "(bert_model.ckpt), or a Hugging Face folder with safetensors.",
+    )
+    untrained_positions: UntrainedPositions = flag(
+        "extend",
+        help="What positions of --init_checkpoint that its training has not reached begin as where "
+        "--max_seq_length is greater, or the configuration has more positions. extend: the trained "
+        "ones repeated; keep: as they are, new ones random.",
     )
     do_train: bool = flag(False, help="Train.", affects_output=False)
     train_batch_size: int = flag(32, help="Examples of an update, over all devices.", at_least=1)

@@ -64,5 +64,6 @@ _VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
     "sums": (_are_numbers, "an object of numbers"),
     "steps_in_sums": (_is_count, "a number of updates"),
     "computed_with": (_is_text_or_null, "a string"),
+    "trained_positions": (_is_count, "a number of positions"),
     "metrics": (_are_numbers, "an object of numbers"),
 }

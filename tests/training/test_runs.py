@@ -17,6 +17,7 @@ from bert_ko.progress import program_name
 from bert_ko.training.checkpoints import Checkpoint, read_model_config, save_checkpoint
 from bert_ko.training.labels import write_labels
 from bert_ko.training.runs import (
+    Beginning,
     Run,
     check_batch_size,
     check_resumable,
@@ -272,12 +273,19 @@ def test_trained_parameters_of_another_task_are_refused(
 # Weights to begin with
 
 
+def begin(run: Run, specs: Any, path: str | None = None, seed: int = 5, **given: Any) -> Beginning:
+    flags = {"do_train": True, "max_seq_length": 1, "untrained_positions": "extend"}
+    labels = given.pop("labels", None)
+    config: Any = SimpleNamespace(init_checkpoint=path, **{**flags, **given})
+    return new_parameters(run, specs, config, seed, labels)
+
+
 def test_new_parameters_are_random_by_seed(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    found = new_parameters(run, SPECS, None, seed=5)
+    found = begin(run, SPECS).arrays
     wanted = initial_parameters(SPECS, 0.02, 5)
     assert all(found[name].tobytes() == wanted[name].tobytes() for name in SPECS)
-    assert found["a"].tolist() != new_parameters(run, SPECS, None, seed=6)["a"].tolist()
+    assert found["a"].tolist() != begin(run, SPECS, seed=6).arrays["a"].tolist()
 
 
 def test_new_parameters_of_a_checkpoint_replace_the_random_ones(
@@ -287,7 +295,7 @@ def test_new_parameters_of_a_checkpoint_replace_the_random_ones(
     os.mkdir(source.folder)
     save(source, 4)
     specs = {**SPECS, "new": ParameterSpec((2,), "zeros")}
-    found = new_parameters(make_run(tmp_path / "run"), specs, source.folder, seed=5)
+    found = begin(make_run(tmp_path / "run"), specs, source.folder).arrays
     assert {name: array.tolist() for name, array in found.items()} == {
         "a": [[4] * 3] * 2, "b": [-4] * 3, "new": [0, 0],
     }  # fmt: skip
@@ -300,12 +308,12 @@ def test_new_parameters_of_another_tokenizer_are_refused(tmp_path: Path) -> None
     run = make_run(tmp_path)
     path = save(run, 4)
     with pytest.raises(ValueError) as error:
-        new_parameters(run._replace(fingerprint="4567"), SPECS, run.folder, seed=5)
+        begin(run._replace(fingerprint="4567"), SPECS, run.folder)
     assert str(error.value) == (
         f"--init_checkpoint: {path} was trained with another tokenizer than the shards were made "
         "with; its pieces would mean other words. Prepare the data with its vocabulary."
     )
-    assert new_parameters(run._replace(fingerprint=None), SPECS, run.folder, seed=5)["a"][0, 0] == 4
+    assert begin(run._replace(fingerprint=None), SPECS, run.folder).arrays["a"][0, 0] == 4
 
 
 def test_new_parameters_other_configuration_warns_training_and_is_refused_else(
@@ -314,13 +322,13 @@ def test_new_parameters_other_configuration_warns_training_and_is_refused_else(
     run = make_run(tmp_path)
     path = save(run, 4)
     other = run._replace(**other_model(hidden_act="gelu_erf", hidden_dropout_prob=0.5))
-    new_parameters(other, SPECS, run.folder, seed=5)
+    begin(other, SPECS, run.folder)
     difference = "hidden_act was 'gelu', now 'gelu_erf'"
     assert capsys.readouterr().err == (
         f"{WARNING} {path} was trained with another configuration than model.json: {difference}\n"
     )
     with pytest.raises(ValueError) as error:
-        new_parameters(other, SPECS, run.folder, seed=5, is_training=False)
+        begin(other, SPECS, run.folder, do_train=False)
     message = (
         f"--bert_config_file: model.json is not the configuration that {path} was trained with "
         f"({difference}); leave the flag out."
@@ -338,7 +346,7 @@ def test_new_parameters_head_for_other_labels_is_reinitialised(
     path = save_checkpoint(source.folder, 4, checkpoint, CONFIG, keep=0)
     write_labels(source.folder, ("가", "나", "다"))
     specs = {"a": SPECS["a"], "output_bias": ParameterSpec((3,), "zeros")}
-    found = new_parameters(source, specs, source.folder, 5, labels=("다", "나", "가"))
+    found = begin(source, specs, source.folder, labels=("다", "나", "가")).arrays
     assert found["output_bias"].tolist() == [0, 0, 0]
     message = f"{path} was trained for other labels: the head is reinitialised"
     assert message in capsys.readouterr().out.splitlines()

@@ -150,10 +150,8 @@ class Source:
 
     def batches(self) -> Iterator[Batch]:
         for number in range(self.first, 10**6):
-            features = {
-                "input_ids": np.full((4, 3), number),
-                "input_mask": np.ones((4, 3), np.int32),
-            }
+            ids = np.full((4, 3), number)
+            features = {"input_ids": ids, "input_mask": np.tile(np.int32([1, 1, 0]), (4, 1))}
             yield Batch(features, {"batch": number + 1}, number // 5)
 
     def place(self, batch: Batch) -> str:
@@ -390,6 +388,107 @@ def test_run_session_all_done_and_nothing_asked_ends_at_once(
     assert contents(run(folder)) == before
     assert capsys.readouterr().out == "all 10 steps are done; nothing else is asked for\n"
     assert backend.log == [] and endings[-1] == Ending({}, 10, 10)
+
+
+# Positions
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Changes a state as a hand would, whose values older versions kept without checksums."""
+    state = {**json.loads((path / "state.json").read_text()), **changes}
+    kept = {n: v for n, v in state.items() if v is not None and not n.endswith("crc32c")}
+    (path / "state.json").write_text(json.dumps(kept))
+
+
+def positions(run: Path) -> dict[str, int]:
+    """Trained ones, as every checkpoint of a run records them."""
+    found = {name: load_checkpoint(f"{run}/{name}", False) for name in names(run)}
+    return {name: checkpoint.state["trained_positions"] for name, checkpoint in found.items()}
+
+
+def rows(path: Path) -> np.ndarray:
+    return load_checkpoint(str(path), False).parameters["bert/embeddings/position_embeddings"]
+
+
+def test_run_session_records_the_longest_sequence_that_it_trained_on(folder: Path) -> None:
+    FakeTask.scores[6] = 1.0
+    found = run(folder, eval_every_steps=3)  # of 20 positions, two have pieces
+    assert positions(found) == dict.fromkeys(names(found), 2) and "best-00000006" in names(found)
+    seeds = run(folder, output_dir=f"{folder}/seeds", init_checkpoint=str(found), num_seeds=2)
+    for seed in (seeds / "seed-12345", seeds / "seed-12346"):
+        assert set(positions(seed).values()) == {2}
+        assert (
+            rows(seed / "checkpoint-00000010").tobytes()
+            == rows(found / names(found)[-1])[np.arange(20) % 2].tobytes()
+        )
+
+
+def test_run_session_reached_positions_are_of_all_phases_and_survive_a_kill(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    first = run(folder, output_dir=f"{folder}/first")
+    edit(first / "checkpoint-00000010", trained_positions=5)
+    flags = {"init_checkpoint": str(first)}
+    found = kill_at(7, folder, monkeypatch, **flags)
+    assert positions(found) == {"checkpoint-00000004": 5}
+    said = "positions 5 to 19 were never trained: their embeddings begin as those of the first 5 "
+    assert said in capsys.readouterr().out
+    run(folder, **flags)
+    assert set(positions(found).values()) == {5} and said not in capsys.readouterr().out
+    repeated = rows(first / "checkpoint-00000010")[np.arange(20) % 5]
+    assert rows(found / "checkpoint-00000010").tobytes() == repeated.tobytes()
+
+
+@pytest.mark.parametrize("flags", [{"untrained_positions": "keep"}, {"max_seq_length": 2}])
+def test_run_session_positions_stay_as_they_are(flags: Any, folder: Path, capsys: Captured) -> None:
+    first = run(folder, output_dir=f"{folder}/first")
+    found = run(folder, init_checkpoint=str(first), **flags)
+    assert rows(found / "checkpoint-00000010").tobytes() == (
+        rows(first / "checkpoint-00000010").tobytes()
+    )
+    is_said = (
+        "positions 2 to 19 were never trained: their embeddings stay" in capsys.readouterr().out
+    )
+    assert is_said == ("untrained_positions" in flags)
+
+
+def test_run_session_from_before_the_record_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = kill_at(7, folder, monkeypatch, max_seq_length=9) / "checkpoint-00000004"
+    edit(old, trained_positions=None)
+    begun = run(folder, init_checkpoint=str(old), output_dir=f"{folder}/begun")
+    table = rows(begun / "checkpoint-00000010")
+    # It began at random, so that no position from its max_seq_length on was trained.
+    assert table.tobytes() == rows(old)[np.arange(20) % 9].tobytes()
+    found = run(folder, max_seq_length=9)
+    assert load_checkpoint(f"{found}/checkpoint-00000010").state["trained_positions"] == 9
+    # Whether the weights that another began with had more is not known.
+    edit(begun / "checkpoint-00000010", trained_positions=None)
+    third = run(folder, init_checkpoint=str(begun), output_dir=f"{folder}/third")
+    assert positions(third)["checkpoint-00000010"] == 20
+
+
+def test_run_session_impossible_record_is_named_and_nothing_is_written(folder: Path) -> None:
+    found = run(folder, num_train_epochs=1.0)
+    for value, message in (
+        (21, "trained_positions is 21, but the model has 20 positions"),
+        (-1, "trained_positions must be a number of positions, got -1"),
+        ("2", "trained_positions must be a number of positions, got '2'"),
+    ):
+        path = found / names(found)[-1]
+        edit(path, trained_positions=value)
+        before = contents(folder)
+        for flags in (
+            {"num_train_epochs": 1.0},
+            {"output_dir": f"{folder}/x", "init_checkpoint": str(found)},
+        ):
+            error = refusal(folder, do_predict=True, **flags)
+            assert error.removeprefix("--init_checkpoint: ").startswith(
+                f"{path}/state.json: {message}"
+            )
+            assert "\n" not in error
+        assert contents(folder) == before
 
 
 # The best weights

@@ -345,6 +345,8 @@ def _write_checkpoint(conversion: Conversion, folder: str) -> None:
             if not isinstance(value, (dict, list))
         },
     }
+    if conversion.source.trained_positions is not None:
+        state["trained_positions"] = conversion.source.trained_positions
     checkpoint = Checkpoint(conversion.arrays, {}, state)
     save_checkpoint(folder, step, checkpoint, conversion.config, keep=0)
 

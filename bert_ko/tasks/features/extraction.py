@@ -31,6 +31,7 @@ from bert_ko.tasks.sentences import NOWHERE, BlockSize, Ints, Sentences
 from bert_ko.training.backend import Backend, DeviceConfig, OutputFunction, Predict
 from bert_ko.training.devices import load_backend
 from bert_ko.training.model_files import TrainedModel
+from bert_ko.training.positions import UntrainedPositions
 from bert_ko.training.runs import check_batch_size
 
 Values = npt.NDArray[Any]
@@ -51,6 +52,7 @@ class FeatureSettings:
     dtype: DType = "float32"  # of the values
     max_seq_length: int = 128  # pieces of a sentence with [CLS] and [SEP]
     batch_size: int = 32
+    untrained_positions: UntrainedPositions = "extend"
 
     @property
     def is_pooled(self) -> bool:
@@ -220,6 +222,7 @@ def load_extractor(
     positions = settings.positions(model.config)
     # Layers above the last chosen one are not computed.
     config = replace(model.config, num_hidden_layers=max(1, *positions))
+    model = model.reaching(settings.max_seq_length, settings.untrained_positions)
     arrays = model.arrays(model_specs(config))
     backend = load_backend(devices)
     check_batch_size("batch_size", settings.batch_size, backend)

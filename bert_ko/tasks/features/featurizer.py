@@ -24,6 +24,7 @@ from bert_ko.tasks.loading import Loadable, find_length, require_choice, require
 from bert_ko.tasks.sentences import Sentences, TextOrPair, encode_texts
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.model_files import TrainedModel
+from bert_ko.training.positions import UntrainedPositions
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,7 @@ class Featurizer(Loadable):
         dtype: DType = "float32",
         max_seq_length: int | None = None,
         batch_size: int = FeatureSettings.batch_size,
+        untrained_positions: UntrainedPositions = "extend",
     ) -> Featurizer:
         """Places an opened model on devices.
 
@@ -74,6 +76,8 @@ class Featurizer(Loadable):
             dtype: of the vectors.
             max_seq_length: pieces of a text or pair; by default as in training.
             batch_size: texts that are computed together.
+            untrained_positions: what positions that training has not reached are computed with:
+                extend for the trained ones repeated, keep for the values that they have.
 
         Raises:
             ValueError: the model does not have such layers, or a setting does not fit it.
@@ -83,7 +87,8 @@ class Featurizer(Loadable):
         length = find_length(model, max_seq_length, FeatureSettings.max_seq_length)
         require_positive(batch_size=batch_size)
         chosen = parse_layers(tuple(map(str, layers)))
-        settings = FeatureSettings(chosen, pooling, dtype, length, batch_size)
+        require_choice("untrained_positions", untrained_positions, get_args(UntrainedPositions))
+        settings = FeatureSettings(chosen, pooling, dtype, length, batch_size, untrained_positions)
         extractor, _ = load_extractor(model, settings, model.devices)
         return cls(model.tokenizer, extractor)
 

@@ -79,7 +79,7 @@ class MaskedLm(Loadable):
             ValueError: the model was not trained on masks, or its tokenizer can't keep [MASK].
         """
         length = model.config.max_position_embeddings
-        predict, _ = place(model, MaskedLmHead(), length, batch_size)
+        predict, _ = place(model.reaching(length), MaskedLmHead(), length, batch_size)
         return cls(model.tokenizer, length, predict, batch_size)
 
     @overload
