@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,55 +65,72 @@ def model(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(arguments: list[str], cwd: Path) -> None:
-    """Runs a program quietly."""
+# One process for all programs of a page, as importing TensorFlow and transformers takes seconds.
+_RUN = """
+import json, runpy, sys
+for first, *rest in json.load(sys.stdin):
+    sys.argv = [first, *rest]
+    try:
+        if first == "-c":
+            exec(rest[0], {"__name__": "__main__"})
+        else:
+            runpy.run_path(first, run_name="__main__")
+    except SystemExit as stop:
+        if stop.code:
+            sys.exit(f"{sys.argv} ended with {stop.code}")
+"""
+
+
+def run_programs(programs: Iterable[Sequence[str]], cwd: Path) -> None:
+    """Runs launchers with their flags, and Python after "-c", one after the other, quietly."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(cwd / "modules")}
     done = subprocess.run(
-        arguments, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        [sys.executable, "-c", _RUN], input=json.dumps(list(programs)), cwd=cwd, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-def prepare(folder: Path, model: Path) -> None:
-    """What the pages take for granted: a checkpoint of Google's, a model and a reader."""
-    for name in ("bin", "samples", "bert_ko"):
+def link(folder: Path, *names: str) -> None:
+    """Links what a page finds in the checkout."""
+    for name in names or ("bin", "samples", "bert_ko"):
         (folder / name).symlink_to(ROOT / name)
-    python = [sys.executable, "bin/convert_checkpoint", "--nocompare", f"--from={model}"]
-    command([*python, "--to=google/bert_model.ckpt"], folder)
 
 
-def run_page(page: str, folder: Path, *languages: str) -> None:
-    """Runs every block, or those of some languages, in their order."""
+def programs_of(page: str, *languages: str) -> list[list[str]]:
+    """Programs of all blocks, or of those of some languages, in their order."""
+    found = []
     for language, code in blocks(f"{page}.md"):
         if languages and language not in languages:
             continue
         if language == "python":
-            command([sys.executable, "-c", code], folder)
+            found.append(["-c", code])
             continue
         for line in code.replace("\\\n", " ").splitlines():
             words = re.findall(r'(?:[^\s"]|"[^"]*")+', line)
-            command([sys.executable, *(word.replace('"', "") for word in words)], folder)
+            found.append([word.replace('"', "") for word in words])
+    return found
 
 
 @pytest.mark.slow
 def test_google_page_runs_as_it_stands(model: Path, tmp_path: Path) -> None:
-    prepare(tmp_path, model)
-    run_page("google_checkpoint", tmp_path)
+    link(tmp_path)
+    to = "--to=google/bert_model.ckpt"
+    convert = ["bin/convert_checkpoint", "--nocompare", f"--from={model}", to]
+    run_programs([convert, *programs_of("google_checkpoint")], tmp_path)
     assert (tmp_path / "back" / "bert_model.ckpt.index").is_file()
 
 
 @pytest.mark.slow
 def test_hugging_face_pages_run_as_they_stand(model: Path, tmp_path: Path) -> None:
-    for name in ("bin", "samples", "bert_ko"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link(tmp_path)
     (tmp_path / "model").symlink_to(model)
-    run_page("publish_hugging_face", tmp_path)
-    flags = (
-        "--do_train", "--num_train_epochs=1", "--max_seq_length=256", "--output_dir=reader",
-        "--train_file=samples/korquad.json", f"--init_checkpoint={model}",
-    )  # fmt: skip
-    command([sys.executable, "bin/run_squad", *flags], tmp_path)
-    run_page("pytorch", tmp_path)
+    train = [
+        "bin/run_squad", "--do_train", "--num_train_epochs=1", "--max_seq_length=256",
+        "--output_dir=reader", "--train_file=samples/korquad.json", f"--init_checkpoint={model}",
+    ]  # fmt: skip
+    publish, use = programs_of("publish_hugging_face"), programs_of("pytorch")
+    run_programs([*publish, train, *use], tmp_path)
     assert (tmp_path / "answers" / "report.html").is_file()
 
 
@@ -171,22 +188,19 @@ def test_benchmark_imports_what_is_there(path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_tokenization_page_runs_as_it_stands(tmp_path: Path) -> None:
-    for name in ("bert_ko", "vocab"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    run_page("tokenization", tmp_path, "python")
+    link(tmp_path, "bert_ko", "vocab")
+    run_programs(programs_of("tokenization", "python"), tmp_path)
 
 
 @pytest.mark.slow
 def test_data_and_features_pages_run_as_they_stand(model: Path, tmp_path: Path) -> None:
-    for name in ("bin", "samples", "bert_ko"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link(tmp_path)
     (tmp_path / "model").symlink_to(model)
-    shards = ("--output_file=shards/ko.tfrecord@64", f"--vocab_file={model}")
-    data = ("bin/create_pretraining_data", "--input_file=samples/corpus.txt", *shards)
-    command([sys.executable, *data], tmp_path)
-    run_page("pretraining_data", tmp_path, "python")
     (tmp_path / "lines.txt").symlink_to(ROOT / "samples" / "corpus.txt")
-    run_page("features", tmp_path)
+    shards = ("--output_file=shards/ko.tfrecord@64", f"--vocab_file={model}")
+    data = ["bin/create_pretraining_data", "--input_file=samples/corpus.txt", *shards]
+    pages = [*programs_of("pretraining_data", "python"), *programs_of("features")]
+    run_programs([data, *pages], tmp_path)
 
 
 def new_task(page: str) -> dict[str, str]:
@@ -241,13 +255,12 @@ def test_new_task_learns_its_topics_and_is_evaluated_again(model: Path, topics: 
         "--train_batch_size=8", "--num_train_epochs=100", "--learning_rate=5e-3",
         "--optimizer=adamw", "--precision=float32", "--num_seeds=3", "--random_seed=1",
     )  # fmt: skip
-    command([sys.executable, "bin/run_topics", *flags], topics)
+    folder = topics / "out" / "seed-1"
+    forget = ["-c", f"import os\nos.remove('{folder}/eval_results.txt')"]
+    again = ["bin/run_topics", "--do_eval", "--eval_file=topics.tsv", f"--output_dir={folder}"]
+    run_programs([["bin/run_topics", *flags], forget, again], topics)
     seeds = json.loads((topics / "out" / "seeds.json").read_text())
     assert [result["f1"] for result in seeds["results"]] == [100.0] * 3
-    folder = topics / "out" / "seed-1"
-    (folder / "eval_results.txt").unlink()
-    again = ("--do_eval", "--eval_file=topics.tsv", f"--output_dir={folder}")
-    command([sys.executable, "bin/run_topics", *again], topics)
     assert "f1 = 100.0\n" in (folder / "eval_results.txt").read_text()
 
 
@@ -262,8 +275,7 @@ def test_new_task_learns_its_topics_and_is_evaluated_again(model: Path, topics: 
 def test_label_pages_learn_the_samples_and_answer(
     page: str, wanted: str, model: Path, vocab_folder: str, tmp_path: Path
 ) -> None:
-    for name in ("bin", "samples", "bert_ko"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link(tmp_path)
     _, script = blocks(f"{page}.md")[0]
     weights = f"--bert_config_file=samples/bert_config.json --vocab_file={vocab_folder}"
     script = script.replace("--init_checkpoint=build/quickstart/model", weights)
