@@ -34,13 +34,13 @@ quickstart: $(INSTALLED)
 	@ls $(QUICKSTART)/model $(QUICKSTART)/reader
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run_all
