@@ -25,6 +25,7 @@ from tests.fakes import (
     metrics,
     read_json,
     results,
+    weights,
 )
 from tests.small_data import CONFIG, Trainable, save_weights, write_config, write_shards
 
@@ -198,6 +199,68 @@ def test_run_shard_without_manifest_is_told_by_its_records(
     assert command(max_seq_length=64).error.startswith(f"{path}: record 0: ")
     path.write_bytes(path.read_bytes()[:-3])
     assert re.match(rf"{path}: record \d+: the file ends inside it", command().error)
+
+
+# Packing
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Removes the later checkpoints of a run."""
+    for path in checkpoints(folder):
+        if int(path[-8:]) > step:
+            shutil.rmtree(folder / path)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static", "lines"])
+def test_run_packed_takes_every_kind_of_shards_and_says_how_full_rows_are(
+    kind: str, train: Command, shards: Shards, tmp_path: Path
+) -> None:
+    printed = train.succeed(pack=True, input_file=getattr(shards, kind)).out
+    (line,) = [line for line in printed.splitlines() if line.startswith("packed: ")]
+    assert re.fullmatch(
+        r"packed: \d\.\d\d sequences in a row of 32 pieces, \d\d?\.\d% padding instead of "
+        r"\d\d?\.\d% \(the first \d+ sequences\)",
+        line,
+    )
+    losses = [record["next_sentence_loss"] for record in metrics(tmp_path / "run")]
+    assert losses == pytest.approx([0.0 if kind == "lines" else 0.5] * 12, rel=1e-5)
+
+
+def test_run_packed_shards_without_manifest_are_packed_by_the_default_share(
+    train: Command, shards: Shards, tmp_path: Path
+) -> None:
+    path = shutil.copy(f"{shards.static}/a-00000-of-00002", tmp_path / "a")
+    assert "packed: " in train.succeed(pack=True, input_file=path).out
+
+
+def test_run_packed_resumes_to_the_same_run(train: Command, tmp_path: Path) -> None:
+    packed = train.having(
+        pack=True, train_batch_size=48, save_checkpoints_steps=1, keep_checkpoint_max=0
+    )
+    packed.succeed()
+    whole, final = metrics(tmp_path / "run"), weights(tmp_path / "run")
+    assert whole[-1]["epoch"] > 0
+    for step in (1, 5, 11):
+        forget_after(tmp_path / "run", step)
+        packed.succeed()
+        assert metrics(tmp_path / "run") == whole
+        assert weights(tmp_path / "run") == final
+
+
+def test_run_packed_is_another_run(train: Command) -> None:
+    train.succeed()
+    assert "--pack" in train(pack=True).error
+
+
+def test_run_packed_evaluation_is_that_of_rows_of_their_own(
+    train: Command, shards: Shards, tmp_path: Path
+) -> None:
+    train.succeed(pack=True)
+    found = []
+    for pack in (True, False):
+        train.having(do_train=False, do_eval=True).succeed(pack=pack)
+        found.append(results(tmp_path / "run"))
+    assert found[0] == found[1]
 
 
 # The vocabulary

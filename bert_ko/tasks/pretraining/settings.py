@@ -89,6 +89,11 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
     max_eval_steps: int = flag(
         100, help="Batches of an evaluation at most.", affects_output=False, at_least=1
     )
+    pack: bool = flag(
+        False,
+        help="Let several sequences share a row, without seeing each other, in place of padding; "
+        "--train_batch_size counts rows then.",
+    )
     shuffle_buffer_size: int = flag(
         16384,
         help="Sequences that are shuffled together; 0 keeps the order of the shards.",

@@ -6,7 +6,10 @@ import os
 from typing import Any
 
 from bert_ko import files
+from bert_ko.data.packed_window import row_limits
+from bert_ko.data.packing import RowLimits
 from bert_ko.data.reader import InstanceReader, ReaderConfig
+from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.modeling.heads import Metrics, PretrainingHead
 from bert_ko.progress import warn
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
@@ -35,6 +38,8 @@ class PretrainingTask(Task):
             FileNotFoundError: no shards.
             ValueError: they contradict each other or the model; says what to change.
         """
+        if config.pack:
+            refuse_packing(model.config)
         self._config, self._model = config, model
         self._training = self._evaluation = None
         if config.do_train:
@@ -76,7 +81,8 @@ class PretrainingTask(Task):
     def train_batches(self, seed: int, position: dict[str, Any] | None) -> InstanceReader:
         """See Task."""
         assert self._training is not None
-        return InstanceReader(self._reader_config(self._training, True), position)
+        config = self._reader_config(self._training, True)
+        return InstanceReader(config, position, announce=lambda line: print(line, flush=True))
 
     def evaluate(self, model: Trained) -> Metrics:
         """See Task."""
@@ -87,6 +93,12 @@ class PretrainingTask(Task):
     def finish(self, model: Trained, folder: str, step: int) -> Results:
         """See Task."""
         return Results(self.evaluate(model))
+
+    def _row_limits(self, shards: ShardSet) -> RowLimits:
+        """Of packed rows; shards that are masked already may have masked more than their share."""
+        config = self._config
+        masked_at_least = 1 if shards.masking is not None else config.max_predictions_per_seq
+        return row_limits(config.max_seq_length, shards.masked_lm_prob, masked_at_least)
 
     def _reader_config(self, shards: ShardSet, is_training: bool) -> ReaderConfig:
         config, masking = self._config, shards.masking
@@ -99,6 +111,7 @@ class PretrainingTask(Task):
             vocab_size=self._model.config.vocab_size,
             feature_names=shards.feature_names,
             masking=masking,
+            packing=self._row_limits(shards) if config.pack and is_training else None,
             seed=config.random_seed,
             shuffle_buffer_size=config.shuffle_buffer_size if is_training else 0,
         )
