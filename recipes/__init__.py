@@ -1,0 +1,1 @@
+"""Recipes: from a folder of text to a table of scores."""

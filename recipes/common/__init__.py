@@ -1,0 +1,1 @@
+"""What the recipes share: a configuration, steps that go on after a kill, and a table."""
