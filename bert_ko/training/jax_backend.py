@@ -13,8 +13,9 @@ import keras  # noqa: F401 - bound to its backend before anything is traced
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bert_ko.modeling.compute import Compute, Dropout, Model, plain_matmul
+from bert_ko.modeling.compute import Compute, Dropout, Model, forward_only, plain_matmul
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.fused import FusedOp
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
@@ -46,6 +47,7 @@ class JaxBackend(Backend):
             activation_dtype="float32" if is_cpu else self.precision,
             matmul_dtype=self.precision,
             product=_cpu_product if is_cpu else plain_matmul,
+            fuse=forward_only if is_cpu else with_own_gradients,
             fused_attention=config.attention == "fused"
             or (config.attention == "auto" and not is_cpu),
         )
@@ -78,6 +80,27 @@ def _find_devices(config: DeviceConfig) -> list[Any]:
 def _cpu_product(a: Any, b: Any, transpose_b: bool) -> Any:
     b = jnp.swapaxes(b, -1, -2) if transpose_b else b
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+
+def with_own_gradients(op: FusedOp) -> Callable[..., Any]:
+    """The operation with its own gradient, which keeps its inputs and nothing in float32."""
+
+    def call(*tensors: Any, **settings: Any) -> Any:
+        forward = functools.partial(op.forward, **settings)
+
+        def keep(*tensors: Any) -> tuple[Any, tuple[Any, ...]]:
+            return forward(*tensors), tensors
+
+        def gradients(tensors: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+            first = upstream[0] if isinstance(upstream, tuple) else upstream
+            found = op.gradients(first, *tensors, **settings)
+            return (*found, *[None] * (len(tensors) - op.num_gradients))
+
+        differentiable = jax.custom_vjp(forward)
+        differentiable.defvjp(keep, gradients)
+        return differentiable(*tensors)
+
+    return call
 
 
 class JaxProgram:

@@ -6,6 +6,7 @@ that each backend has its process; the tests make claims about what it writes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -124,7 +125,7 @@ def write_results(folder: Path) -> None:
         experiments.evaluation, experiments.overfit, experiments.bfloat16, experiments.dropout,
         experiments.draws, experiments.restore, experiments.copies, experiments.optimizers,
         experiments.prediction, experiments.restart, experiments.untrained,
-        experiments.layer_decay,
+        experiments.layer_decay, experiments.own_gradients,
     ):  # fmt: skip
         began = time.perf_counter()
         values.update(experiment())
@@ -292,6 +293,20 @@ class Experiments:
             batches = self.batches[:1]
             values[f"dropout_{key}"] = self.train(self.dropping, [step], batches=batches)
         return values
+
+    def own_gradients(self) -> dict[str, Any]:
+        """What accelerators use under JAX, computed on a CPU."""
+        if self.name != "jax":
+            return {}
+        from bert_ko.training.jax_backend import with_own_gradients
+
+        backend = load_backend(DeviceConfig(precision="float32"))
+        backend.compute = dataclasses.replace(backend.compute, fuse=with_own_gradients)
+        self.reset(self.dropping)
+        return {
+            "losses_derived": self.train(self.dropping, range(SHORT)),
+            "losses_own": self.train(self.program(backend, dropout=0.1), range(SHORT)),
+        }
 
     def draws(self) -> dict[str, Any]:
         """Random bits themselves, for parts and devices; a row of the batch says who it is."""

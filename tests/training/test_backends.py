@@ -64,6 +64,12 @@ def test_train_step_parts_and_devices_equal_one(results: Results, key: str) -> N
 
 
 @pytest.mark.slow
+def test_train_step_own_gradients_equal_derived_ones(both: dict[str, Results]) -> None:
+    jax = both["jax"]
+    assert_equal_losses(jax["losses_own"], jax["losses_derived"], 1e-5)
+
+
+@pytest.mark.slow
 def test_train_step_many_devices_are_used(both: dict[str, Results]) -> None:
     for name, results in both.items():
         assert results["description"].lower().startswith(f"{MANY_DEVICES[name]} x cpu, {name}")
