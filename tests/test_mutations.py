@@ -356,7 +356,7 @@ def checkpoint(folder: Path) -> None:
     from bert_ko.training.checkpoints import read_model_config
 
     config = read_model_config(os.path.join(path, "bert_config.json"))
-    full = Checkpoint(found.parameters, slots, found.state)
+    full = Checkpoint(found.parameters, slots, {**found.state, "trained_positions": 5})
     save_checkpoint(str(folder / "run"), 7, full, config, 0)
 
 
@@ -369,7 +369,8 @@ def read_checkpoint(folder: Path) -> object:
     assert config is not None
     arrays = {**found.parameters, **found.slots}
     # Another name of the checksum is a key more, which nothing asks for.
-    state = {name: found.state.get(name) for name in ("step", "tokenizer_fingerprint")}
+    names = ("step", "tokenizer_fingerprint", "trained_positions")
+    state = {name: found.state.get(name) for name in names}
     return {name: array.tobytes() for name, array in arrays.items()}, state, config.to_dict()
 
 

@@ -230,7 +230,12 @@ def trained_positions(
         )
     flags = state.get("identity") or state.get("trained_with") or {}
     length = flags.get("max_seq_length")
-    if found is None and type(length) is int and flags.get("init_checkpoint", "") is None:
+    if (
+        found is None
+        and type(length) is int
+        and length > 0
+        and flags.get("init_checkpoint", "") is None
+    ):
         found = length  # the most that it can have reached
     return found if limit is None or found is None else min(found, limit)
 
