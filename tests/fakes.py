@@ -141,6 +141,7 @@ class FakeProgram:
         assert scalars == self.head.denominators(rows)
         self.batches.append(rows)
         sums = self.eval_step(rows, scalars)
+        rows = unpack(rows)
         for key, target in zip(row_keys(rows), _targets(self.head, rows), strict=True):
             self.backend.known[self.head, key] = target
         ids = rows["input_ids"].sum(axis=1) * rows.get("example_weights", 1)
@@ -181,6 +182,25 @@ class FakeProgram:
 
 def _copied(arrays: Arrays) -> Arrays:
     return {name: array.copy() for name, array in arrays.items()}
+
+
+def unpack(batch: HostBatch) -> HostBatch:
+    """A row for each sequence of packed rows; else the same."""
+    if "sequence_ids" not in batch:
+        return batch
+    lengths = batch["sequence_lengths"]
+    rows, slots = np.nonzero(lengths)
+    column = np.arange(batch["input_ids"].shape[1])
+    is_piece = column < lengths[rows, slots][:, None]
+    places = np.where(is_piece, batch["first_positions"][rows, slots][:, None] + column, 0)
+    of_pieces = ("input_ids", "input_mask", "segment_ids", "tag_ids")
+    return {
+        name: np.where(is_piece, value[rows[:, None], places], 0)
+        if name in of_pieces
+        else value[rows, slots]
+        for name, value in batch.items()
+        if name in of_pieces or value.shape == lengths.shape
+    }
 
 
 def row_keys(batch: HostBatch) -> list[bytes]:

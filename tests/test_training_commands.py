@@ -37,8 +37,10 @@ from tests.fakes import (
     metrics,
     read_json,
     results,
+    row_keys,
     serving,
     stop_when,
+    unpack,
     weights,
     written,
 )
@@ -199,6 +201,26 @@ def test_run_resumes_from_the_last_checkpoint(
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
 
 
+@FINE_TUNED
+def test_run_packed_has_the_updates_of_the_unpacked_one(
+    trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
+) -> None:
+    printed = train.succeed(output_dir=tmp_path / "packed", pack=True, **trainable.ask).out
+    assert re.search(r"^packed: \d+\.\d% padding in place of \d+\.\d%$", printed, re.MULTILINE)
+    train.succeed(output_dir=tmp_path / "alone", length_buckets=False, **trainable.ask)
+    packed, alone = (program.batches for program in backend.programs)
+    assert sum(len(batch["input_ids"]) for batch in packed) < 4 * len(packed)
+    for batch, other in zip(packed, alone, strict=True):
+        assert sorted(row_keys(unpack(batch))) == sorted(set(row_keys(other)))
+    found, wanted = (metrics(tmp_path / name) for name in ("packed", "alone"))
+    assert [record["loss"] for record in found] == [record["loss"] for record in wanted]
+    last_step = step_of(tmp_path / "packed")
+    forget(tmp_path / "packed", after=last_step - 1)
+    before = metrics(tmp_path / "packed")
+    train.succeed(output_dir=tmp_path / "packed", pack=True)
+    assert step_of(tmp_path / "packed") == last_step and metrics(tmp_path / "packed") == before
+
+
 CHANGES = {
     "learning_rate": 1e-3, "train_batch_size": 12, "gradient_accumulation_steps": 2,
     "random_seed": 1, "weight_decay": 0, "clip_norm": 0, "optimizer": "lamb",
@@ -207,7 +229,7 @@ CHANGES = {
 }  # fmt: skip
 FINE_TUNING_CHANGES = {
     "num_train_epochs": 4, "warmup_proportion": 0.2, "layer_decay": 0.9, "length_buckets": False,
-    "max_seq_length": 30,
+    "max_seq_length": 30, "pack": True,
 }  # fmt: skip
 
 
@@ -874,6 +896,8 @@ def test_run_killed_or_stopped_resumes_bit_exactly(
             "attention_probs_dropout_prob": 0.05,
         }
     )  # fmt: skip
+    if "train_file" in trainable.train:
+        command = command.having(pack=True)
     command.finish(output_dir=whole, backend=backend_name)
     for name in stops:
         is_reached, number, status = STOPS[name]

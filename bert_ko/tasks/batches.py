@@ -41,7 +41,8 @@ class Examples(Protocol):
             special_ids: of [PAD], [CLS] and [SEP].
 
         Returns:
-            input_ids, input_mask, segment_ids int32 [B, L], and what the loss compares with.
+            input_ids, input_mask, segment_ids int32 [B, L], and what the loss compares with: of
+            pieces tag_ids [B, L], all else of examples, [B, ...].
         """
 
 
@@ -199,9 +200,12 @@ class ExampleBatches:
             for number in range(first, len(batches)):
                 is_last = number + 1 == len(batches)
                 after = {"epoch": epoch + is_last, "batch": 0 if is_last else number + 1}
-                arrays = gather_batch(self._examples, self._plan, batches[number])
+                arrays = self._gather(batches[number])
                 yield ExampleBatch(arrays, after, epoch, batches[number])
             epoch, first = epoch + 1, 0
+
+    def _gather(self, batch: Ints) -> HostBatch:
+        return gather_batch(self._examples, self._plan, batch)
 
     def place(self, batch: ExampleBatch) -> str:
         """Names the first examples of a batch, for a message."""

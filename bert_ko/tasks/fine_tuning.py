@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
+from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.tasks.batches import (
     BatchPlan,
     ExampleBatches,
@@ -18,6 +19,7 @@ from bert_ko.tasks.batches import (
     batch_lengths,
     steps_per_epoch,
 )
+from bert_ko.tasks.packed_batches import PackedBatches
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.session import SeedScores, Task
@@ -62,6 +64,9 @@ class FineTuneTask(Task):
     training: TrainingData | None = None
 
     def __init__(self, config: FineTuneFlags, model: ModelFiles):
+        """Raises: ValueError: --pack with an encoder that can't."""
+        if config.pack and config.do_train:
+            refuse_packing(model.config)
         self.config, self.model, self.tokenizer = config, model, model.tokenizer
         self.fingerprint = self.tokenizer.fingerprint
         self.identity = {}
@@ -90,13 +95,21 @@ class FineTuneTask(Task):
         padded = batch_lengths(config.max_seq_length, config.length_buckets, lengths)
         return BatchPlan(batch_size, self.tokenizer.vocab.special_ids, padded)
 
-    def train_batches(self, seed: int, position: dict[str, Any] | None) -> ExampleBatches:
+    def train_batches(
+        self, seed: int, position: dict[str, Any] | None, num_parts: int
+    ) -> ExampleBatches:
         """See Task."""
         assert self.training is not None
-        examples = self.training.examples
-        plan = self.plan(self.config.train_batch_size, examples.lengths)
+        config, examples, describe = self.config, self.training.examples, self.training.describe
+        plan = self.plan(config.train_batch_size, examples.lengths)
         plan = dataclasses.replace(plan, seed=seed)
-        return ExampleBatches(examples, plan, self.training.describe, position)
+        if not config.pack:
+            return ExampleBatches(examples, plan, describe, position)
+        plan = dataclasses.replace(plan, lengths=(config.max_seq_length,))
+        packed = PackedBatches(examples, plan, describe, position, num_parts)
+        padding = 1 - float(examples.lengths.mean()) / config.max_seq_length
+        print(f"packed: {packed.padding:.1%} padding in place of {padding:.1%}", flush=True)
+        return packed
 
     def run_facts(self, step: int, seconds: float) -> list[tuple[str, str]]:
         """What every report says of the run.

@@ -71,6 +71,11 @@ class FineTuneFlags(EncodingFlags, TrainFlags):
         help="Batches of about equally long examples, padded to one of 8 lengths; else all are "
         "padded to --max_seq_length.",
     )
+    pack: bool = flag(
+        False,
+        help="Train with several examples in a row of --max_seq_length pieces, which do not see "
+        "each other, in place of padding; the updates are those of --nolength_buckets.",
+    )
     eval_every_steps: int | None = flag(
         None,
         help="Evaluate every this many updates, and at the end; the best weights are kept and "

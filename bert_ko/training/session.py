@@ -120,12 +120,16 @@ class Task(ABC):
         """Writes what was learnt from the data to a run's folder, once all checks are passed."""
 
     @abstractmethod
-    def train_batches(self, seed: int, position: dict[str, Any] | None) -> BatchSource[Any]:
+    def train_batches(
+        self, seed: int, position: dict[str, Any] | None, num_parts: int
+    ) -> BatchSource[Any]:
         """Batches for training, in an order drawn from the seed.
 
         Args:
             seed: of the order.
             position: of the first batch, as the batch before it gives it; None to begin.
+            num_parts: into which a batch is split, by devices and gradient accumulation; its rows
+                must be a multiple.
         """
 
     @abstractmethod
@@ -366,7 +370,8 @@ class _Session:
     ) -> BatchSource[Any]:
         """Batches from the position that the checkpoint has."""
         try:
-            return self._task.train_batches(seed, progression.position)
+            num_parts = self._config.gradient_accumulation_steps * self._backend.num_devices
+            return self._task.train_batches(seed, progression.position, num_parts)
         except PositionError as error:
             assert checkpoint is not None
             place = os.path.join(checkpoint.path, STATE_NAME)

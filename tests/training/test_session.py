@@ -183,7 +183,7 @@ class FakeTask(Task):
         self.identity = {"train_file": ["a.tsv", "00"]}
         self.steps_per_epoch, self.is_asked = 5 * config.do_train, config.do_predict
 
-    def train_batches(self, seed: int, position: dict[str, Any] | None) -> Source:
+    def train_batches(self, seed: int, position: dict[str, Any] | None, num_parts: int) -> Source:
         self.found[:] = sorted(os.listdir(self.config.folder(seed)))
         return Source(position)
 

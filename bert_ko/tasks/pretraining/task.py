@@ -78,7 +78,9 @@ class PretrainingTask(Task):
         """See Task."""
         return self._config.do_eval
 
-    def train_batches(self, seed: int, position: dict[str, Any] | None) -> InstanceReader:
+    def train_batches(
+        self, seed: int, position: dict[str, Any] | None, num_parts: int
+    ) -> InstanceReader:
         """See Task."""
         assert self._training is not None
         config = self._reader_config(self._training, True)
