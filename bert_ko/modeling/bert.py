@@ -166,7 +166,7 @@ def bert_layers(model: Model, features: Features) -> list[Tensor]:
     bias = _attention_bias(features)
     outputs = [_embed(model, features)]
     for layer in range(model.config.num_hidden_layers):
-        outputs.append(_layer(model, layer_name(layer), outputs[-1], bias))
+        outputs.append(model.layer(_layer, layer_name(layer), outputs[-1], bias))
     return [ops.reshape(x, (batch, length, model.config.hidden_size)) for x in outputs]
 
 

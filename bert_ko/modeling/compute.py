@@ -34,6 +34,9 @@ class Compute:
     product: Callable[[Tensor, Tensor, bool], Tensor] = plain_matmul
     fuse: Callable[[FusedOp], Callable[..., Any]] = forward_only
     fused_attention: bool = False  # the backend's own where nothing is dropped
+    # Makes of a function of tensors one whose gradient keeps them alone, and computes the function
+    # again; None keeps what is inside the layers.
+    remat: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] | None = None
 
     def cast(self, x: Tensor) -> Tensor:
         """To the dtype of matrix products."""
@@ -47,10 +50,17 @@ class Compute:
 class Dropout:
     """Random bits for one step; which a use gets depends on its place in the model alone."""
 
-    def __init__(self, random_bits: Callable[[int, tuple[int, ...]], Tensor] | None = None):
-        """Args: random_bits: (number of the use, shape) to uint16; None drops nothing."""
+    def __init__(
+        self, random_bits: Callable[[int, tuple[int, ...]], Tensor] | None = None, uses: int = 0
+    ):
+        """Makes the bits of a step.
+
+        Args:
+            random_bits: (number of the use, shape) to uint16; None drops nothing.
+            uses: before the first.
+        """
         self._random_bits = random_bits
-        self._uses = 0
+        self._uses = uses
 
     def bits(self, rate: float, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
         """The bits for a tensor of this shape, or nothing, to be passed on by ``*``."""
@@ -63,6 +73,18 @@ class Dropout:
     def is_active(self, rate: float) -> bool:
         """Whether anything is dropped at this rate."""
         return self._random_bits is not None and rate > 0
+
+    def repeatable(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """A function of a Dropout and tensors as one of tensors; its bits are always the same."""
+        begin = self._uses
+
+        def call(*tensors: Tensor) -> Tensor:
+            inner = Dropout(self._random_bits, begin)
+            result = function(inner, *tensors)
+            self._uses = max(self._uses, inner._uses)
+            return result
+
+        return call
 
 
 class Model(NamedTuple):
@@ -81,6 +103,28 @@ class Model(NamedTuple):
         """X [..., K] by a kernel [K, N] to [..., N], without the bias, and the bias [N]."""
         kernel = self.params[f"{scope}/kernel"]
         return self.compute.matmul(x, kernel), self.params[f"{scope}/bias"]
+
+    def layer(
+        self, function: Callable[..., Tensor], scope: str, x: Tensor, *others: Tensor
+    ) -> Tensor:
+        """A layer of an encoder; with ``compute.remat`` its gradient keeps its input alone.
+
+        Args:
+            function: (model, scope, x, others) to the layer's output.
+            scope: with which the names of its variables begin.
+            x: the layer's input.
+            others: what it is not differentiated by.
+        """
+        if self.compute.remat is None:
+            return function(self, scope, x, *others)
+        names = [name for name in self.params if name.startswith(f"{scope}/")]
+
+        def inside(dropout: Dropout, x: Tensor, *values: Tensor) -> Tensor:
+            params = {**self.params, **dict(zip(names, values, strict=True))}
+            return function(self._replace(params=params, dropout=dropout), scope, x, *others)
+
+        repeated = self.compute.remat(self.dropout.repeatable(inside))
+        return repeated(x, *(self.params[name] for name in names))
 
     def drop_units(self, x: Tensor) -> Tensor:
         """Dropout on the way to a head for labels, as in Google's run_classifier; any shape."""

@@ -34,6 +34,7 @@ class DeviceConfig:
     master: str | None = None
     precision: Precision = "auto"  # of matrix products
     attention: AttentionName = "auto"
+    remat: bool = False  # compute the layers again for the gradients
 
 
 # From a batch of tensors [B, ...] to a model's outputs, tensors [B, ...].

@@ -50,6 +50,7 @@ class JaxBackend(Backend):
             fuse=forward_only if is_cpu else with_own_gradients,
             fused_attention=config.attention == "fused"
             or (config.attention == "auto" and not is_cpu),
+            remat=jax.checkpoint if config.remat else None,
         )
         self.mesh = Mesh(np.array(devices), ("batch",))
         # Threefry is slow on accelerators, and rbg draws differently on other numbers of devices.

@@ -387,6 +387,7 @@ class _Session:
         config, program, optimizer = self._config, model.program, self._optimizer
         assert optimizer is not None
         computed_with = f"{self._backend.description}, {self._backend.precision}"
+        computed_with += ", remat" if config.remat else ""
         progression = _progression(checkpoint, computed_with)
         progression.trained_positions = positions
         keep = (

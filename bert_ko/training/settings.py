@@ -68,7 +68,7 @@ class DeviceFlags(Flags):
     def device_config(self) -> DeviceConfig:
         """For ``load_backend``."""
         names = [field.name for field in dataclasses.fields(DeviceConfig)]
-        return DeviceConfig(**{name: getattr(self, name) for name in names})
+        return DeviceConfig(**{name: getattr(self, name) for name in names if hasattr(self, name)})
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,12 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, L
         1,
         help="Split a batch into this many parts, to save memory; the update is that of the whole.",
         at_least=1,
+    )
+    remat: bool = flag(
+        False,
+        help="Keep only the input of each layer for the gradients, and compute the layer again: "
+        "much less memory, about a third more computation, the same losses but for rounding.",
+        affects_output=False,
     )
 
     def __post_init__(self) -> None:

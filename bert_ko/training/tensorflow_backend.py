@@ -59,6 +59,7 @@ class TensorFlowBackend(Backend):
             # MirroredStrategy can't hold compiled functions.
             fuse=_compiled if is_cpu and self.strategy is None else forward_only,
             fused_attention=config.attention == "fused",
+            remat=tf.recompute_grad if config.remat else None,
         )
         self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
 

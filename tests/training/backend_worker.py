@@ -22,6 +22,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.compute import Model
 from bert_ko.modeling.encoder import encode
 from bert_ko.modeling.heads import MaskedLmHead, NextSentenceHead, PretrainingHead, model_specs
 from bert_ko.modeling.parameters import Arrays, initial_parameters
@@ -125,7 +126,7 @@ def write_results(folder: Path) -> None:
         experiments.evaluation, experiments.overfit, experiments.bfloat16, experiments.dropout,
         experiments.draws, experiments.restore, experiments.copies, experiments.optimizers,
         experiments.prediction, experiments.restart, experiments.untrained,
-        experiments.layer_decay, experiments.own_gradients,
+        experiments.layer_decay, experiments.own_gradients, experiments.remat,
     ):  # fmt: skip
         began = time.perf_counter()
         values.update(experiment())
@@ -307,6 +308,31 @@ class Experiments:
             "losses_derived": self.train(self.dropping, range(SHORT)),
             "losses_own": self.train(self.program(backend, dropout=0.1), range(SHORT)),
         }
+
+    def remat(self) -> dict[str, Any]:
+        """Updates of the model with dropout, all kept and computed again."""
+        backend = load_backend(DeviceConfig(precision="float32", remat=True))
+        again = self.program(backend, dropout=0.1)
+        self.reset(self.dropping)
+        values: dict[str, Any] = {"remat_kept": self.train(self.dropping, range(SHORT))}
+        values["remat_again"] = self.train(again, range(SHORT))
+        kept, found = self.dropping.slots(), again.slots()
+        values["remat_slots"] = max(float(np.abs(kept[n] - found[n]).max()) for n in kept)
+        if self.name == "jax":
+            values["remat_numbers"] = [self.residuals(backend) for backend in (self.one, backend)]
+        return values
+
+    def residuals(self, backend: Any) -> int:
+        """Numbers that a gradient keeps of the layers, the model's variables among them."""
+        import jax
+
+        config, batch = tiny_config(), predicted_features(self.batches[0])
+
+        def pull(params: Any) -> Any:
+            model = Model(params, config, backend.compute)
+            return jax.vjp(lambda p: encode(model._replace(params=p), batch), params)[1]
+
+        return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(pull, tiny_arrays())))
 
     def draws(self) -> dict[str, Any]:
         """Random bits themselves, for parts and devices; a row of the batch says who it is."""

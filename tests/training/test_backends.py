@@ -120,6 +120,20 @@ def test_train_step_dropout_depends_on_the_step_alone(results: Results) -> None:
     assert first["objective"] != results["losses"][0]["objective"]  # without dropout
 
 
+@pytest.mark.slow
+def test_train_step_remat_gives_the_same_losses_and_gradients(results: Results) -> None:
+    assert len(results["remat_kept"]) == SHORT
+    for kept, again in zip(results["remat_kept"], results["remat_again"], strict=True):
+        assert again == pytest.approx(kept, rel=1e-6, abs=1e-6)  # dropout too
+    assert results["remat_slots"] < 1e-6  # running means of the gradients
+
+
+@pytest.mark.slow
+def test_train_step_remat_keeps_less(both: dict[str, Results]) -> None:
+    kept, again = both["jax"]["remat_numbers"]
+    assert again < 0.6 * kept
+
+
 def draws(results: Results, key: str, parts: int, step: int) -> dict[str, float]:
     found: dict[str, float] = results[f"draws_{key}_{parts}_parts_step_{step}"]
     return found

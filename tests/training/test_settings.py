@@ -143,3 +143,5 @@ def test_device_config_has_every_flag() -> None:
         "master": "d", "precision": "bfloat16", "attention": "fused",
     }  # fmt: skip
     assert DeviceFlags(**values).device_config == DeviceConfig(**values)
+    found = Training(output_dir="o", **values, remat=True).device_config
+    assert found == DeviceConfig(**values, remat=True)
