@@ -343,7 +343,7 @@ def test_run_phases_begin_where_the_ones_before_ended(
 ) -> None:
     """Lengths 32, 64, classes at 24, 64, and 64 in a larger model."""
     config = write_config(tmp_path / "larger.json", max_position_embeddings=100)
-    longer = train.having(input_file=shards.longer, max_seq_length=64)
+    longer = train.having(input_file=shards.longer, max_seq_length=64, max_predictions_per_seq=10)
     said = r"positions (\d+) to (\d+) were never trained: .* of the first (\d+) repeated"
     train.succeed(output_dir=tmp_path / "0")
     for number, (command, flags, reached, wanted) in enumerate(
