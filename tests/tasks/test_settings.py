@@ -124,6 +124,7 @@ def test_label_flags_identity_is_what_decides_the_weights() -> None:
         "warmup_proportion", "layer_decay", "eval_every_steps", "learning_rate", "optimizer",
         "learning_rate_schedule", "weight_decay", "clip_norm", "precision", "attention",
         "input_encoding", "decay_proportion", "hidden_dropout_prob", "attention_probs_dropout_prob",
+        "pack", "untrained_positions",
     }  # fmt: skip
 
 
