@@ -1,5 +1,6 @@
 """What tasks on labelled examples share."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.encoder import BERT
 from bert_ko.tasks.fine_tuning import (
     FineTuneTask,
     TrainingData,
@@ -56,6 +58,19 @@ def trained_on(path: str, **flags: Any) -> FineTuneTask:
 def test_task_epoch_has_all_examples() -> None:
     assert trained_on("a.tsv", train_batch_size=4).steps_per_epoch == 3
     assert make(do_eval=True).steps_per_epoch == 0
+
+
+def test_task_packs_with_encoders_that_keep_sequences_apart_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make(do_train=True, pack=True)
+    encoder = dataclasses.replace(BERT, packs=False)
+    monkeypatch.setattr("bert_ko.modeling.encoder._ENCODERS", {"bert": encoder})
+    make(do_train=True)
+    make(do_eval=True, pack=True)  # a trained model's flags may have it
+    message = "--pack: the encoder bert does not keep the sequences of a row apart; leave the flag"
+    with pytest.raises(ValueError, match=message):
+        make(do_train=True, pack=True)
 
 
 @pytest.mark.parametrize(
