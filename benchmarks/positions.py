@@ -22,34 +22,32 @@ from common import machine
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig
 from bert_ko.create_pretraining_data import run as write_shards
 from bert_ko.data.reader import InstanceReader
-from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import MaskedLmHead, model_specs
 from bert_ko.run_pretraining import RunPretrainingConfig
 from bert_ko.run_pretraining import run as pretrain
 from bert_ko.tasks.pretraining.task import PretrainingTask
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 from bert_ko.training.backend import DeviceConfig
-from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint
+from bert_ko.training.checkpoints import list_checkpoints, load_checkpoint, read_model_config
 from bert_ko.training.devices import load_backend
 from bert_ko.training.model_files import ModelFiles
 
 SHORT, LONG = 32, 128
-WORDS = [chr(ord("가") + 28 * i) for i in range(32)]
 SUCCESSORS = 2
 MODEL = {
-    "vocab_size": len(SPECIAL_TOKENS) + len(WORDS), "hidden_size": 64, "num_hidden_layers": 2,
+    "hidden_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "intermediate_size": 256, "max_position_embeddings": 512,
     "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
 
 
-def write_text(path: Path, num_documents: int, seed: int) -> None:
+def write_text(path: Path, words: list[str], num_documents: int, seed: int) -> None:
     """Documents of 120 sentences of ten words."""
     rules, rng = random.Random(0), random.Random(seed)
-    successors = {word: rules.sample(WORDS, SUCCESSORS) for word in WORDS}
+    successors = {word: rules.sample(words, SUCCESSORS) for word in words}
     with path.open("w", encoding="utf-8") as file:
         for _ in range(num_documents):
-            word = rng.choice(WORDS)
+            word = rng.choice(words)
             for _ in range(120):
                 sentence = []
                 for _ in range(10):
@@ -59,14 +57,17 @@ def write_text(path: Path, num_documents: int, seed: int) -> None:
             print(file=file)
 
 
-def prepare(folder: Path, num_documents: int) -> None:
+def prepare(folder: Path, num_words: int, num_documents: int) -> None:
     """Vocabulary, model, and shards of both lengths, held-out ones too."""
-    (folder / "vocab.txt").write_text("\n".join((*SPECIAL_TOKENS, *WORDS)) + "\n", encoding="utf-8")
+    words = [chr(ord("가") + 28 * i) for i in range(num_words)]
+    (folder / "vocab.txt").write_text("\n".join((*SPECIAL_TOKENS, *words)) + "\n", encoding="utf-8")
     settings = {"tokenizer_type": "wordpiece", "do_lower_case": False, "normalization": "nfc"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "model.json").write_text(json.dumps(MODEL))
+    (folder / "model.json").write_text(
+        json.dumps({**MODEL, "vocab_size": len(SPECIAL_TOKENS) + num_words})
+    )
     for name, count, seed in (("train", num_documents, 1), ("held_out", 100, 2)):
-        write_text(folder / f"{name}.txt", count, seed)
+        write_text(folder / f"{name}.txt", words, count, seed)
         for length in (SHORT, LONG):
             write_shards(
                 CreatePretrainingDataConfig(
@@ -114,7 +115,7 @@ def settings_of(
 
 def accuracies(config: RunPretrainingConfig, path: str) -> tuple[float, float]:
     """Held-out masked-LM accuracy of a checkpoint at positions below SHORT, and at the others."""
-    model_config = BertConfig(**MODEL)  # type: ignore[arg-type]
+    model_config = read_model_config(f"{path}/bert_config.json")
     files = ModelFiles(model_config, f"{path}/bert_config.json", None)
     task = PretrainingTask(
         # The task reads the held-out shards as it does for an evaluation.
@@ -150,6 +151,7 @@ def held_out(task: PretrainingTask) -> Iterator[dict[str, np.ndarray]]:
 def main() -> None:
     """Trains phase 1, then phase 2 twice, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--words", type=int, default=32, help="of the language, at most 399")
     parser.add_argument("--steps", type=int, default=600, help="updates of phase 1")
     parser.add_argument("--long_steps", type=int, default=160, help="updates of phase 2")
     parser.add_argument("--documents", type=int, default=200, help="of 1,200 words each")
@@ -158,7 +160,7 @@ def main() -> None:
     every = max(1, arguments.long_steps // 4)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        prepare(folder, arguments.documents)
+        prepare(folder, arguments.words, arguments.documents)
         steps = {"num_train_steps": arguments.steps, "save_checkpoints_steps": arguments.steps}
         first = settings_of(folder, "phase1", SHORT, arguments, **steps)
         pretrain(first)
