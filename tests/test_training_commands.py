@@ -893,11 +893,9 @@ def test_run_killed_or_stopped_resumes_bit_exactly(
             "precision": "float32", "learning_rate": 1e-3, "gradient_accumulation_steps": 2,
             "save_checkpoints_steps": 7, "eval_every_steps": 8, "keep_checkpoint_max": 2,
             "learning_rate_schedule": "wsd", "decay_proportion": 0.5, "hidden_dropout_prob": 0.2,
-            "attention_probs_dropout_prob": 0.05, "remat": True,
+            "attention_probs_dropout_prob": 0.05, "remat": True, "pack": True,
         }
     )  # fmt: skip
-    if "train_file" in trainable.train:
-        command = command.having(pack=True)
     command.finish(output_dir=whole, backend=backend_name)
     for name in stops:
         is_reached, number, status = STOPS[name]
