@@ -78,6 +78,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raises: ValueError: parts that do not fit together."""
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes must be above 0, got {self.minutes}.")
         known = {shards.name for shards in self.shards}
         for phase in self.phases:
             for name in phase.shards:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_ko.files import lock, write_atomic
+from bert_ko.flags import error_message
 from bert_ko.progress import warn
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from recipes.common.config import (
@@ -305,5 +306,5 @@ def main(folder: Path) -> int:
         print("stopped; run the same command again to go on", flush=True)
         return 130
     except (ValueError, FileNotFoundError, OSError) as error:
-        print(f"{folder.name}: {error}", file=sys.stderr)
+        print(f"{folder.name}: {error_message(error)}", file=sys.stderr)
         return 1

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from bert_ko.files import write_atomic
+from bert_ko.json_files import read_json
 
 _POLL_SECONDS = 0.1
 _SAVE_SECONDS = 5.0  # between two records of the time used
@@ -49,9 +50,13 @@ class State:
     """What is known of earlier runs, in state.json of the output folder."""
 
     def __init__(self, folder: Path):
-        """Reads it; a folder without one begins."""
+        """Reads it; a folder without one begins.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         self.path = folder / "state.json"
-        values = json.loads(self.path.read_text()) if self.path.exists() else {}
+        values = read_json(str(self.path)) or {}
         self.config: Any = values.get("config")
         self.used: float = values.get("used_seconds", 0.0)  # over all runs
         self.done: dict[str, float] = values.get("done", {})  # step to its seconds
