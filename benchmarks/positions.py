@@ -3,8 +3,9 @@
 
 The language is synthetic: every word allows a few successors, drawn once, so that a masked word
 follows from its neighbours alone. Phase 1 has 32 pieces a sequence; phase 2 has 128 and begins from
-it twice, with --untrained_positions=extend and =keep, otherwise with the same flags and the same
-batches. All of it goes through the commands; held-out accuracy is counted by position.
+it twice, at a lower rate, with --untrained_positions=extend and =keep, otherwise with the same
+flags and the same batches. All of it goes through the commands; held-out accuracy is counted by
+position.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def settings_of(
         "eval_batch_size": 64,
         "train_batch_size": arguments.batch * SHORT // length,
         "optimizer": "adamw",
-        "learning_rate": 2e-3,
+        "learning_rate": arguments.learning_rate,
         "num_warmup_steps": 20,
         "keep_checkpoint_max": 0,
         "log_every_steps": 100,
@@ -153,7 +154,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--words", type=int, default=32, help="of the language, at most 399")
     parser.add_argument("--steps", type=int, default=600, help="updates of phase 1")
-    parser.add_argument("--long_steps", type=int, default=160, help="updates of phase 2")
+    parser.add_argument("--long_steps", type=int, default=240, help="updates of phase 2")
+    parser.add_argument("--learning_rate", type=float, default=2e-3, help="of phase 1")
+    parser.add_argument("--long_learning_rate", type=float, default=5e-4, help="of phase 2")
     parser.add_argument("--documents", type=int, default=200, help="of 1,200 words each")
     parser.add_argument("--batch", type=int, default=64, help="sequences an update of phase 1")
     arguments = parser.parse_args()
@@ -170,6 +173,7 @@ def main() -> None:
                 folder, way, LONG, arguments,
                 num_train_steps=arguments.long_steps, save_checkpoints_steps=every,
                 init_checkpoint=f"{folder}/phase1", untrained_positions=way,
+                learning_rate=arguments.long_learning_rate,
             )  # fmt: skip
             pretrain(config)
             rows[way] = [
