@@ -22,7 +22,8 @@ from bert_ko.tasks.batches import (
 from bert_ko.tasks.packed_batches import PackedBatches
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.session import SeedScores, Task
+from bert_ko.training.results import SeedScores
+from bert_ko.training.session import Task
 
 Reported = TypeVar("Reported", bound=Any)
 Report = Callable[[SeedScores], str]

@@ -23,7 +23,8 @@ from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles, TrainedModel
-from bert_ko.training.session import Results, Trained
+from bert_ko.training.results import Results
+from bert_ko.training.session import Trained
 
 _TABLES = (".csv", ".json", ".jsonl", ".ndjson", ".xlsx", ".parquet")
 

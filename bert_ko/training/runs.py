@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bert_ko import files
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
 from bert_ko.modeling.config import ModelConfig
@@ -49,7 +48,6 @@ from bert_ko.training.positions import fit_positions
 from bert_ko.training.settings import LoopFlags, TrainFlags
 
 RUN_NAME = "run.json"
-RESULTS_NAME = "eval_results.txt"
 FORMAT = 1
 # Keys of bert_config that decide nothing when a trained model is used.
 _FOR_TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
@@ -325,10 +323,3 @@ def check_batch_size(flag: str, size: int, backend: Backend, parts: int = 1) -> 
     if size % (parts * devices):
         split = f"{parts * devices}: {parts} parts on {devices}" if parts > 1 else f"the {devices}"
         raise ValueError(f"--{flag}={size} must be a multiple of {split} devices.")
-
-
-def write_results(folder: str, results: dict[str, Any]) -> None:
-    """Writes and prints eval_results.txt, its lines sorted, as Google's."""
-    text = "".join(f"{name} = {results[name]}\n" for name in sorted(results))
-    files.write_atomic(os.path.join(folder, RESULTS_NAME), text)
-    print(text, end="")

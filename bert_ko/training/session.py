@@ -14,18 +14,18 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from bert_ko import files
 from bert_ko.data.position import PositionError
 from bert_ko.flags import output_flags, values_before
-from bert_ko.json_files import write_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Head, HostBatch, Metrics, model_specs
-from bert_ko.modeling.parameters import Arrays, Specs, count_parameters
+from bert_ko.modeling.parameters import Arrays, count_parameters
 from bert_ko.notification import Ending, notified
-from bert_ko.progress import format_table, warn
+from bert_ko.progress import warn
 from bert_ko.training.backend import Backend, TrainProgram
+from bert_ko.training.best_weights import best_keeper
 from bert_ko.training.checkpoints import (
     STATE_NAME,
     Checkpoint,
@@ -33,8 +33,6 @@ from bert_ko.training.checkpoints import (
     find_weights,
     last_checkpoint,
     remove_unfinished,
-    require_state,
-    save_checkpoint,
     trained_positions,
 )
 from bert_ko.training.devices import load_backend
@@ -47,25 +45,21 @@ from bert_ko.training.model_files import (
     remembered_flags,
 )
 from bert_ko.training.optimization import OptimizerConfig
+from bert_ko.training.results import Results, summarize, write_report, write_results
 from bert_ko.training.runs import (
     Beginning,
     Run,
     check_batch_size,
-    check_parameters,
     check_resumable,
     new_parameters,
     refuse_other_run,
     trained_parameters,
-    write_results,
     write_run,
 )
 from bert_ko.training.settings import TrainFlags
 
-SEEDS_NAME = "seeds.json"
-REPORT_NAME = "report.html"
 _LOCK_NAME = ".lock"
 
-SeedScores = Sequence[tuple[int, Mapping[str, float]]]
 Flags = TypeVar("Flags", bound=TrainFlags)
 
 
@@ -80,14 +74,6 @@ class Trained:
     def measure(self, batches: Iterator[Batch], max_steps: int) -> Metrics:
         """The means of the head's loss and metrics over at most max_steps batches."""
         return evaluate(self.program, self._head, batches, max_steps)
-
-
-class Results(NamedTuple):
-    """What a task has found out about a trained model."""
-
-    values: dict[str, float]  # for eval_results.txt
-    # Makes report.html, with the scores of all seeds if there are several.
-    report: Callable[[SeedScores], str] | None = None
 
 
 class Task(ABC):
@@ -239,7 +225,7 @@ class _Session:
             if results is not None:
                 found.append(results)
         if len(found) > 1:
-            _summarize(config.output_dir, config.seeds, found)
+            summarize(config.output_dir, config.seeds, found)
         scores = [results.values[metric] for results in found]
         if not scores and metric in self._metrics:
             scores = [self._metrics[metric]]
@@ -270,7 +256,7 @@ class _Session:
         results = task.finish(model, run.folder, step) if task.is_asked else None
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
-            _write_report(run.folder, results, ())
+            write_report(run.folder, results, ())
         return results
 
     def _describe_run(self, seed: int) -> Run:
@@ -391,7 +377,7 @@ class _Session:
         progression = _progression(checkpoint, computed_with)
         progression.trained_positions = positions
         keep = (
-            _best_keeper(run, self._task.main_metric, program, self._specs)
+            best_keeper(run, self._task.main_metric, program, self._specs)
             if config.keeps_best
             else None
         )
@@ -428,50 +414,3 @@ def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progressi
             "bit-exactly."
         )
     return progression
-
-
-def _best_keeper(
-    run: Run, metric: str, program: TrainProgram, specs: Specs
-) -> Callable[[int, Metrics, int], None]:
-    """A function of step, metrics and trained positions that saves the weights if they are best."""
-    found = last_checkpoint(run.folder, "best")
-    best = None
-    if found is not None:
-        check_parameters(found, specs)
-        require_state(found.path, found.state, ("metrics",))
-        if metric not in found.state["metrics"]:
-            place = os.path.join(found.path, STATE_NAME)
-            raise damaged(found.path, f"{place}: {metric} is missing in metrics.")
-        best = found.state["metrics"][metric]
-
-    def keep(step: int, metrics: Metrics, positions: int) -> None:
-        nonlocal best
-        if best is not None and metrics[metric] <= best:
-            return
-        best = metrics[metric]
-        state = {**run.state, "step": step, "metrics": metrics, "trained_positions": positions}
-        checkpoint = Checkpoint(program.parameters(), {}, state)
-        save_checkpoint(run.folder, step, checkpoint, run.model_config, keep=1, kind="best")
-
-    return keep
-
-
-def _write_report(folder: str, results: Results, seeds: SeedScores) -> None:
-    if results.report is not None:
-        files.write_atomic(os.path.join(folder, REPORT_NAME), results.report(seeds))
-
-
-def _summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> None:
-    """Writes mean and deviation over seeds, and a report of the first with the scores of all."""
-    results = [one.values for one in found]
-    rows: list[list[object]] = []
-    values: dict[str, Any] = {"num_seeds": len(results)}
-    for name in (name for name in results[0] if not name.endswith("total")):
-        numbers = [result[name] for result in results]
-        mean, deviation = statistics.mean(numbers), statistics.stdev(numbers)
-        values[f"{name}_mean"], values[f"{name}_stdev"] = mean, deviation
-        rows.append([name, mean, deviation, min(numbers), max(numbers)])
-    write_json(os.path.join(folder, SEEDS_NAME), {"seeds": list(seeds), "results": results})
-    _write_report(folder, found[0], list(zip(seeds, results, strict=True)))
-    print(f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n")
-    write_results(folder, values)

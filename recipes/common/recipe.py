@@ -273,12 +273,11 @@ def run(recipe: Recipe, data: Path, output: Path) -> bool:
         runner = Runner(output, state, lanes, _environment(recipe, output), limit)
         is_complete = runner.run(Steps(recipe, data, output, state).steps(tasks))
         print(write_results(recipe, tasks, output, state), flush=True)
-    if not is_complete:
-        print(
-            "not everything is done: run the same command again to go on"
-            + ("" if limit is None else ", with more --minutes if the time is over"),
-            flush=True,
-        )
+    if runner.failed:
+        failed = ", ".join(runner.failed)
+        print(f"failed: {failed}; mend what is said above, and run the same command again")
+    elif not is_complete:
+        print("the time is over: the same command with more --minutes goes on")
     return is_complete
 
 

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from bert_ko.files import write_atomic
 from bert_ko.report.curves import Figure, draw_curves
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
-from bert_ko.training.runs import RESULTS_NAME
+from bert_ko.training.results import RESULTS_NAME
 from recipes.common.config import FineTuning, Recipe
 from recipes.common.plan import updates_per_second
 from recipes.common.steps import State

@@ -25,12 +25,9 @@ from bert_ko.modeling.heads import (
     TAG_END,
     TAG_START,
     TAG_TRANSITIONS,
-    ClassHead,
     Head,
     PretrainingHead,
-    ScoreHead,
     SpanHead,
-    TagHead,
     model_specs,
 )
 from bert_ko.modeling.ops import ops
@@ -38,6 +35,7 @@ from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters
+from tests.modeling.trained_heads import HEADS, LABELS
 from tests.modeling.transformers_models import TransformersModel
 
 Array = npt.NDArray[Any]
@@ -46,15 +44,6 @@ Batch = dict[str, Array]
 # Importing torch, transformers, Keras and its backend takes seconds.
 slow = pytest.mark.slow
 
-LABELS = ("O", "B-LC", "I-LC", "B-PS", "I-PS")
-HEADS: dict[str, Any] = {
-    "pretraining": PretrainingHead(),
-    "spans": SpanHead(),
-    "classes": ClassHead(4),
-    "scores": ScoreHead(),
-    "tags": TagHead(LABELS),
-    "crf": TagHead(LABELS, use_crf=True),
-}
 LENGTHS = np.array([32, 21, 9, 3])  # pieces of the rows; the last has one of text
 LENGTH, LONGER, PREDICTIONS = 32, 48, 4
 CONFIG = BertConfig(

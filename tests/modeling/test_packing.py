@@ -18,17 +18,13 @@ from bert_ko.modeling.compute import Model
 from bert_ko.modeling.encoder import BERT, Encoder, encode, register
 from bert_ko.modeling.heads import (
     TAG_CRF,
-    ClassHead,
-    PretrainingHead,
-    ScoreHead,
-    SpanHead,
-    TagHead,
     model_specs,
 )
 from bert_ko.modeling.ops import ops
 from bert_ko.modeling.parameters import Arrays, initial_parameters
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.devices import load_backend
+from tests.modeling.trained_heads import HEADS, LABELS
 
 Array = npt.NDArray[Any]
 Batch = dict[str, Array]
@@ -36,15 +32,6 @@ Batch = dict[str, Array]
 # Importing Keras and its backend takes seconds.
 pytestmark = pytest.mark.slow
 
-LABELS = ("O", "B-LC", "I-LC", "B-PS", "I-PS")
-HEADS: dict[str, Any] = {
-    "pretraining": PretrainingHead(),
-    "spans": SpanHead(),
-    "classes": ClassHead(4),
-    "scores": ScoreHead(),
-    "tags": TagHead(LABELS),
-    "crf": TagHead(LABELS, use_crf=True),
-}
 # The sequences of each row: one that fills it, as many as there are slots, none, fewer.
 ROWS = ((0,), (1, 2, 3), (), (4, 5), (), ())  # as many as sequences: shapes are compiled once
 LENGTHS = (16, 7, 4, 5, 3, 9)

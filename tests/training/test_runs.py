@@ -24,7 +24,6 @@ from bert_ko.training.runs import (
     new_parameters,
     refuse_other_run,
     trained_parameters,
-    write_results,
     write_run,
 )
 
@@ -408,13 +407,3 @@ def test_check_batch_size_that_cannot_be_split_is_refused(
         assert multiple is None
     except ValueError as error:
         assert str(error) == f"--batch_size={size} must be a multiple of {multiple}."
-
-
-def test_write_results_writes_and_prints_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "eval_results.txt").write_text("old = 1\n")
-    write_results(str(tmp_path), {"b": 2, "a": 1.5})
-    assert (tmp_path / "eval_results.txt").read_text() == "a = 1.5\nb = 2\n"
-    assert capsys.readouterr().out == "a = 1.5\nb = 2\n"
-    assert os.listdir(tmp_path) == ["eval_results.txt"]

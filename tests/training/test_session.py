@@ -28,7 +28,8 @@ from bert_ko.training.labels import read_labels
 from bert_ko.training.metrics import read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.optimization import OptimizerConfig
-from bert_ko.training.session import Results, Task, run_session
+from bert_ko.training.results import Results
+from bert_ko.training.session import Task, run_session
 
 WARNING = f"{program_name()}: warning:"
 PIECES = (*SPECIAL_TOKENS, "가", "나")

@@ -9,7 +9,8 @@ from typing import Any
 from bert_ko.json_files import expect, read_json
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.training.runs import RESULTS_NAME, RUN_NAME
+from bert_ko.training.results import RESULTS_NAME
+from bert_ko.training.runs import RUN_NAME
 
 # By the name of transformers' class without the encoder's prefix.
 _PIPELINES = {

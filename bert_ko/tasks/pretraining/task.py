@@ -21,7 +21,8 @@ from bert_ko.tasks.pretraining.shard_checks import (
     refuse_unused_masking_flags,
 )
 from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.session import Results, Task, Trained
+from bert_ko.training.results import Results
+from bert_ko.training.session import Task, Trained
 
 
 class PretrainingTask(Task):

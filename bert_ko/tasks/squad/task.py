@@ -37,7 +37,8 @@ from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tasks.squad.trial import answer_file, converse
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.session import Results, Trained
+from bert_ko.training.results import Results
+from bert_ko.training.session import Trained
 
 CHANGES_NAME = "josa_changes.jsonl"
 PROBLEMS_NAME = "dataset_problems.jsonl"

@@ -1,0 +1,60 @@
+"""What a task has found out about a trained model, and the files that say so.
+
+eval_results.txt  scores; over several seeds their means and deviations
+report.html       a page
+seeds.json        the scores of each seed
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bert_ko import files
+from bert_ko.json_files import write_json
+from bert_ko.progress import format_table
+
+RESULTS_NAME = "eval_results.txt"
+REPORT_NAME = "report.html"
+SEEDS_NAME = "seeds.json"
+
+SeedScores = Sequence[tuple[int, Mapping[str, float]]]
+
+
+class Results(NamedTuple):
+    """What a task has found out about a trained model."""
+
+    values: dict[str, float]  # for eval_results.txt
+    # Makes report.html, with the scores of all seeds if there are several.
+    report: Callable[[SeedScores], str] | None = None
+
+
+def write_results(folder: str, results: dict[str, Any]) -> None:
+    """Writes and prints eval_results.txt, its lines sorted, as Google's."""
+    text = "".join(f"{name} = {results[name]}\n" for name in sorted(results))
+    files.write_atomic(os.path.join(folder, RESULTS_NAME), text)
+    print(text, end="")
+
+
+def write_report(folder: str, results: Results, seeds: SeedScores) -> None:
+    """Writes report.html, if the task has one; seeds are empty for a run of one."""
+    if results.report is not None:
+        files.write_atomic(os.path.join(folder, REPORT_NAME), results.report(seeds))
+
+
+def summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> None:
+    """Writes mean and deviation over seeds, and a report of the first with the scores of all."""
+    results = [one.values for one in found]
+    rows: list[list[object]] = []
+    values: dict[str, Any] = {"num_seeds": len(results)}
+    for name in (name for name in results[0] if not name.endswith("total")):
+        numbers = [result[name] for result in results]
+        mean, deviation = statistics.mean(numbers), statistics.stdev(numbers)
+        values[f"{name}_mean"], values[f"{name}_stdev"] = mean, deviation
+        rows.append([name, mean, deviation, min(numbers), max(numbers)])
+    write_json(os.path.join(folder, SEEDS_NAME), {"seeds": list(seeds), "results": results})
+    write_report(folder, found[0], list(zip(seeds, results, strict=True)))
+    print(f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n")
+    write_results(folder, values)
