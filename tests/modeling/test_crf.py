@@ -251,22 +251,36 @@ def is_well_formed(labels: list[str]) -> bool:
     return True
 
 
+TEMPTED_LENGTHS = np.array([12, 7, 1, 0])
+
+
+def make_tempting_problem(seed: int, scale: float, is_flat: bool) -> Problem:
+    """Emissions that favour labels within an entity, wherever they stand."""
+    problem = make_problem(seed, scale, TEMPTED_LENGTHS, length=12, num=5)
+    problem = problem._replace(emissions=problem.emissions + np.float32([0, 0, scale, 0, scale]))
+    if is_flat:
+        problem = problem._replace(transitions=0 * problem.transitions, start=0 * problem.start)
+    return problem
+
+
 @settings(max_examples=30)
 @given(seed=seeds, scale=st.sampled_from([1.0, 100.0, 1e4]), is_flat=st.booleans())
 def test_viterbi_constrained_never_decodes_ill_formed_labels(
     seed: int, scale: float, is_flat: bool
 ) -> None:
-    lengths = np.array([12, 7, 1, 0])
-    problem = make_problem(seed, scale, lengths, length=12, num=5)
-    problem = problem._replace(emissions=problem.emissions + np.float32([0, 0, scale, 0, scale]))
-    if is_flat:
-        problem = problem._replace(transitions=0 * problem.transitions, start=0 * problem.start)
+    problem = make_tempting_problem(seed, scale, is_flat)
     allowed = tuple(map(tuple, bio_transitions(LABELS).tolist()))
     found = call("viterbi", problem, allowed=allowed)
-    assert scale == 1 or not is_well_formed([LABELS[tag] for tag in call("viterbi", problem)[0]])
-    for row, length in zip(found, lengths, strict=True):
+    for row, length in zip(found, TEMPTED_LENGTHS, strict=True):
         assert is_well_formed([LABELS[tag] for tag in row[:length]])
         assert (row[length:] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [100.0, 1e4])
+def test_viterbi_unconstrained_decodes_ill_formed_labels(scale: float) -> None:
+    for seed in range(10):
+        found = call("viterbi", make_tempting_problem(seed, scale, is_flat=True))
+        assert not is_well_formed([LABELS[tag] for tag in found[0]])
 
 
 @pytest.mark.parametrize("mode", MODES)
