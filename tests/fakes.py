@@ -70,7 +70,7 @@ class FakeBackend:
     """
 
     name, description, precision, is_cpu = "tensorflow", "1 x numpy", "float32", True
-    fused_attention = False
+    fused_attention, peak_flops = False, None
     remembered: ClassVar[dict[Any, Any]] = {}  # by all backends of this process
 
     def __init__(self) -> None:

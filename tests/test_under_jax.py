@@ -1,4 +1,4 @@
-"""Heads, packed rows, the CRF and the operations with JAX as the backend, in its own process."""
+"""What modeling computes with JAX as the backend, and what JAX alone has, in its own process."""
 
 import os
 import subprocess
@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent / "modeling"
+FOLDER = Path(__file__).parent
 TESTS = (
-    "test_fused.py::test_forward_with_dropout_equals_numpy",
-    "test_fused.py::test_cross_entropy_literal_values",
-    "test_fused.py::test_bias_activation_literal_values",
-    "test_crf.py::test_gradients_equal_differences[log_likelihood-xla]",
-    "test_crf.py::test_viterbi_equals_brute_force[True-xla]",
-    "test_heads.py::test_loss_sums_equal_numpy",
-    "test_heads.py::test_loss_gradients_reach_every_variable",
-    "test_heads.py::test_outputs_are_made_of_the_logits",
-    "test_packing.py",
+    "training/jax_operations_checks.py",
+    "modeling/test_fused.py::test_forward_with_dropout_equals_numpy",
+    "modeling/test_fused.py::test_cross_entropy_literal_values",
+    "modeling/test_fused.py::test_attention_equals_numpy",
+    "modeling/test_fused.py::test_bias_activation_literal_values",
+    "modeling/test_crf.py::test_gradients_equal_differences[log_likelihood-xla]",
+    "modeling/test_crf.py::test_viterbi_equals_brute_force[True-xla]",
+    "modeling/test_heads.py::test_loss_sums_equal_numpy",
+    "modeling/test_heads.py::test_loss_gradients_reach_every_variable",
+    "modeling/test_heads.py::test_outputs_are_made_of_the_logits",
+    "modeling/test_packing.py",
 )
 
 
@@ -34,7 +36,7 @@ def test_modeling_under_jax_passes_the_same_tests() -> None:
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
             *(f"{FOLDER}/{test}" for test in TESTS),
         ],
-        cwd=FOLDER.parents[1],
+        cwd=FOLDER.parent,
         env={**environment, **flags},
         text=True,
         stdout=subprocess.PIPE,

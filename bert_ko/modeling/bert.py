@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy.typing as npt
+
 from bert_ko.modeling.compute import Features, Model
 from bert_ko.modeling.config import ModelConfig, refuse_giant, shown
 from bert_ko.modeling.fused import (
@@ -152,6 +154,13 @@ def bert_specs(config: BertConfig) -> Specs:
     return specs
 
 
+def bert_multiplications(config: BertConfig, lengths: npt.NDArray[Any]) -> float:
+    """Of the matrix products of a prediction for sequences of these lengths; see Encoder."""
+    h, i = config.hidden_size, config.intermediate_size
+    each = lengths.sum() * (4 * h * h + 2 * h * i) + 2 * h * (lengths * lengths).sum()
+    return float(config.num_hidden_layers * each)
+
+
 def bert_layers(model: Model, features: Features) -> list[Tensor]:
     """The embeddings and the output of every layer; the last is sequence_output.
 
@@ -212,20 +221,33 @@ def _embed(model: Model, features: Features) -> Tensor:
 def _layer(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
     """X [R, H], bias [B, 1, 1 or L, L] -> [R, H]."""
     context = _attention(model, f"{scope}/attention/self", x, bias)
-    x = _sublayer_end(model, f"{scope}/attention/output", context, x)
-    hidden = model.compute.fuse(BIAS_ACTIVATION)(
-        *model.dense(x, f"{scope}/intermediate/dense"),
-        activation=model.config.hidden_act,
-        dtype=model.compute.matmul_dtype,
-    )
-    return _sublayer_end(model, f"{scope}/output", hidden, x)
+    output = f"{scope}/attention/output"
+    x = _sublayer_end(model, output, model.dense(context, f"{output}/dense")[0], x)
+    return _sublayer_end(model, f"{scope}/output", _feed_forward(model, scope, x), x)
 
 
-def _sublayer_end(model: Model, scope: str, hidden: Tensor, residual: Tensor) -> Tensor:
+def _feed_forward(model: Model, scope: str, x: Tensor) -> Tensor:
+    """X [R, H] -> [R, H], without the last bias."""
+    compute = model.compute
+
+    def after_first(first: Tensor, bias: Tensor, kernel: Tensor) -> Tensor:
+        activated = compute.fuse(BIAS_ACTIVATION)(
+            first, bias, activation=model.config.hidden_act, dtype=compute.matmul_dtype
+        )
+        return compute.matmul(activated, kernel)
+
+    # What is activated is the largest array of a layer, and cheap to compute.
+    kernel = compute.cast(model.params[f"{scope}/output/dense/kernel"])
+    return compute.recompute(after_first)(*model.dense(x, f"{scope}/intermediate/dense"), kernel)
+
+
+def _sublayer_end(model: Model, scope: str, product: Tensor, residual: Tensor) -> Tensor:
+    """Product [R, H] of the sublayer's last kernel, residual [R, H] -> [R, H]."""
     rate = model.config.hidden_dropout_prob
     rows, units = residual.shape
     return model.compute.fuse(DROPOUT_ADD_NORM)(
-        *model.dense(hidden, f"{scope}/dense"),
+        product,
+        model.params[f"{scope}/dense/bias"],
         residual,
         *model.norm(f"{scope}/LayerNorm"),
         *model.dropout.bits(rate, (rows, units)),
@@ -244,14 +266,11 @@ def _attention(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
     qkv_bias = ops.concatenate([model.params[f"{part}/bias"] for part in parts], axis=0)
     product = compute.matmul(x, kernel)  # [R, 3H]
     rate, scale = config.attention_probs_dropout_prob, config.head_size**-0.5
-    if compute.fused_attention and not model.dropout.is_active(rate):
+    if compute.attention is not None and not model.dropout.is_active(rate):
         qkv = compute.cast(ops.cast(product, "float32") + qkv_bias)
         qkv = ops.reshape(qkv, (batch, length, 3, heads, config.head_size))
         query, key, value = (qkv[:, :, i] for i in range(3))  # [B, L, N, D]
-        mask = bias >= 0
-        if mask.shape[2] == 1:  # a key for all queries, which cuDNN wants for each
-            mask = ops.broadcast_to(mask, (batch, heads, length, length))
-        context = ops.dot_product_attention(query, key, value, mask=mask, scale=scale)
+        context = compute.attention(query, key, value, bias, scale)
         return ops.reshape(context, (-1, config.hidden_size))
     qkv = compute.fuse(SPLIT_HEADS)(
         product, qkv_bias, shape=(batch, length, heads), dtype=compute.matmul_dtype

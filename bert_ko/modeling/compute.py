@@ -33,7 +33,12 @@ class Compute:
     # bfloat16.
     product: Callable[[Tensor, Tensor, bool], Tensor] = plain_matmul
     fuse: Callable[[FusedOp], Callable[..., Any]] = forward_only
-    fused_attention: bool = False  # the backend's own where nothing is dropped
+    # Query, key, value [B, L, N, D] of matmul_dtype, what is added to the scores, float32
+    # [B, 1, 1 or L, L], and the scores' scale to [B, L, N, D]; used where nothing is dropped.
+    attention: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor] | None = None
+    # Makes of a cheap function of tensors one that is computed again for its gradient, which keeps
+    # the tensors alone.
+    recompute: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = lambda function: function
     # Makes of a function of tensors one whose gradient keeps them alone, and computes the function
     # again; None keeps what is inside the layers.
     remat: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] | None = None

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+import numpy.typing as npt
+
 from bert_ko.modeling.bert import (
     SCOPE,
     BertConfig,
     bert_layers,
+    bert_multiplications,
     bert_specs,
     from_hugging_face_config,
     to_hugging_face_config,
@@ -54,6 +57,8 @@ class Encoder:
             the output of every layer, each [B, L, H].
         hugging_face: its form in transformers, if it has one.
         packs: whether ``layers`` keeps the sequences of packed rows apart; see modeling/packing.py.
+        multiplications: a configuration and float [N], the lengths of sequences, to the number of
+            multiplications in the matrix products of ``layers``; None if nobody has counted them.
     """
 
     config_class: type[ModelConfig]
@@ -62,6 +67,7 @@ class Encoder:
     layers: Callable[[Model, Features], list[Tensor]]
     hugging_face: HuggingFaceForm | None = None
     packs: bool = False
+    multiplications: Callable[[Any, npt.NDArray[Any]], float] | None = None
 
     @property
     def model_type(self) -> str:
@@ -91,6 +97,7 @@ BERT = Encoder(
     bert_layers,
     HuggingFaceForm("Bert", from_hugging_face_config, to_hugging_face_config),
     packs=True,
+    multiplications=bert_multiplications,
 )
 _ENCODERS = {BERT.model_type: BERT}
 # One of these is in every config.json that transformers wrote, none in Google's bert_config.json.

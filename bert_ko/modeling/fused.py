@@ -5,7 +5,8 @@ gradient is derived. On a CPU under TensorFlow the products are fastest outside 
 else is fastest inside, so that each operation becomes two small compiled functions; ``gradients``
 computes again from the inputs what would have to be kept in memory otherwise.
 
-All of them compute in float32, whatever the dtype of their inputs.
+All of them compute in float32, whatever the dtype of their inputs, but for the products of
+attention.
 
 Legend: R rows (sequences times positions), C columns, B batch, N heads, L max_seq_length, V
 vocabulary. ``bits`` are random, one uint16 for each element; None where nothing is dropped.
@@ -213,6 +214,38 @@ def _softmax_dropout_gradients(
     return (ops.cast(inner * probs * scale, scores.dtype),)
 
 
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    return ops.einsum("bqnd,bknd->bnqk", query, key)
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: float, dtype: str
+) -> Tensor:
+    probs = ops.cast(_attention_probs(_scores(query, key), bias, scale), dtype)
+    return ops.einsum("bnqk,bknd->bqnd", probs, value)
+
+
+def _attention_gradients(
+    dy: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor,
+    *,
+    scale: float,
+    dtype: str,
+) -> tuple[Tensor, ...]:
+    probs = _attention_probs(_scores(query, key), bias, scale)
+    dprobs = _float(_scores(dy, value))
+    inner = dprobs - ops.sum(dprobs * probs, axis=-1, keepdims=True)
+    dscores = ops.cast(inner * probs * scale, dtype)
+    return (
+        ops.einsum("bnqk,bknd->bqnd", dscores, key),
+        ops.einsum("bnqk,bqnd->bknd", dscores, query),
+        ops.einsum("bnqk,bqnd->bknd", ops.cast(probs, dtype), dy),
+    )
+
+
 def _cross_entropy(logits: Tensor, bias: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     logits = _float(logits) + bias
     largest = ops.max(logits, axis=-1)
@@ -242,7 +275,18 @@ BIAS_ACTIVATION = FusedOp(_bias_activation, _bias_activation_gradients, 2)
 SPLIT_HEADS = FusedOp(_split_heads, _split_heads_gradients, 2)
 # scores [B, N, L, L], bias [B, 1, 1 or L, L], bits [B, N, L, L] -> [B, N, L, L]
 SOFTMAX_DROPOUT = FusedOp(_softmax_dropout, _softmax_dropout_gradients, 1)
+# query, key, value [B, L, N, D], bias [B, 1, 1 or L, L] -> [B, L, N, D]; the products are of dtype,
+# as are all three. It keeps no [L, L] for the gradient.
+ATTENTION = FusedOp(_attention, _attention_gradients, 3)
 # logits [R, V], bias [V], labels [R] -> losses [R], 1 where the label has the largest logit [R]
 CROSS_ENTROPY = FusedOp(_cross_entropy, _cross_entropy_gradients, 2)
 
-ALL = (NORM_DROPOUT, DROPOUT_ADD_NORM, BIAS_ACTIVATION, SPLIT_HEADS, SOFTMAX_DROPOUT, CROSS_ENTROPY)
+ALL = (
+    NORM_DROPOUT,
+    DROPOUT_ADD_NORM,
+    BIAS_ACTIVATION,
+    SPLIT_HEADS,
+    SOFTMAX_DROPOUT,
+    ATTENTION,
+    CROSS_ENTROPY,
+)

@@ -13,6 +13,7 @@ from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.optimization import OptimizerConfig
+from bert_ko.training.peaks import peak_flops
 
 MatmulDtype = Literal["float32", "bfloat16"]
 Precision = Literal["float32", "bfloat16", "auto"]
@@ -49,14 +50,21 @@ class Backend(ABC):
     name: BackendName
     description: str  # of the devices
     num_devices: int  # a batch must be a multiple of it
+    device_kind: str  # what a device calls itself
     is_cpu: bool
     precision: MatmulDtype
     compute: Compute
 
     @property
+    def peak_flops(self) -> float | None:
+        """Operations a second of all devices by their data sheets; None if that is not known."""
+        peak = peak_flops(self.device_kind) if self.precision == "bfloat16" else None
+        return None if peak is None else peak * self.num_devices
+
+    @property
     def fused_attention(self) -> bool:
         """Whether the backend's fused attention is used where nothing is dropped."""
-        return self.compute.fused_attention
+        return self.compute.attention is not None
 
     def train_program(
         self,

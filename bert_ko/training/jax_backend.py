@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +15,8 @@ import keras  # noqa: F401 - bound to its backend before anything is traced
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bert_ko.modeling.compute import Compute, Dropout, Model, forward_only, plain_matmul
+from bert_ko.modeling.compute import Compute, Dropout, Model
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.fused import FusedOp
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
@@ -28,6 +29,7 @@ from bert_ko.training.backend import (
     Predict,
     no_tpu_message,
 )
+from bert_ko.training.jax_operations import attention, with_own_gradients
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 
 
@@ -39,24 +41,24 @@ class JaxBackend(Backend):
     def __init__(self, config: DeviceConfig):
         devices = _find_devices(config)
         self.is_cpu = is_cpu = devices[0].platform == "cpu"
+        if not is_cpu:
+            _keep_compiled()
         self.num_devices = len(devices)
         # XLA's products on a CPU gain nothing from bfloat16.
         auto: MatmulDtype = "float32" if is_cpu else "bfloat16"
         self.precision = auto if config.precision == "auto" else config.precision
-        self.compute = Compute(
-            activation_dtype="float32" if is_cpu else self.precision,
-            matmul_dtype=self.precision,
-            product=_cpu_product if is_cpu else plain_matmul,
-            fuse=forward_only if is_cpu else with_own_gradients,
-            fused_attention=config.attention == "fused"
-            or (config.attention == "auto" and not is_cpu),
-            remat=jax.checkpoint if config.remat else None,
-        )
+        compute = _cpu_compute(self.precision) if is_cpu else accelerator_compute(self.precision)
+        if config.attention != "auto":
+            is_fused = config.attention == "fused"
+            compute = dataclasses.replace(compute, attention=attention if is_fused else None)
+        if config.remat:
+            compute = dataclasses.replace(compute, remat=jax.checkpoint)
+        self.compute = compute
         self.mesh = Mesh(np.array(devices), ("batch",))
         # Threefry is slow on accelerators, and rbg draws differently on other numbers of devices.
         self.random = "threefry2x32" if is_cpu else "rbg"
-        kind = devices[0].device_kind
-        self.description = f"{self.num_devices} x {kind}, JAX {jax.__version__}"
+        self.device_kind = devices[0].device_kind
+        self.description = f"{self.num_devices} x {self.device_kind}, JAX {jax.__version__}"
 
     def _program(self, *arguments: Any) -> JaxProgram:
         return JaxProgram(self, *arguments)
@@ -78,30 +80,34 @@ def _find_devices(config: DeviceConfig) -> list[Any]:
     return list(devices[:count])
 
 
+def _keep_compiled() -> None:
+    """A run that is resumed, or the next seed, does not compile again.
+
+    On a CPU what was compiled may not run on the next machine.
+    """
+    if jax.config.jax_compilation_cache_dir is None:  # JAX_COMPILATION_CACHE_DIR is the user's
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "bert_ko", "jax"))
+
+
+def accelerator_compute(precision: MatmulDtype) -> Compute:
+    """How a GPU or a TPU computes: little is kept for gradients, and nothing in float32."""
+    return Compute(
+        activation_dtype=precision,
+        matmul_dtype=precision,
+        fuse=with_own_gradients,
+        attention=attention,
+        recompute=jax.checkpoint,
+    )
+
+
+def _cpu_compute(precision: MatmulDtype) -> Compute:
+    return Compute(matmul_dtype=precision, product=_cpu_product)
+
+
 def _cpu_product(a: Any, b: Any, transpose_b: bool) -> Any:
     b = jnp.swapaxes(b, -1, -2) if transpose_b else b
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
-
-
-def with_own_gradients(op: FusedOp) -> Callable[..., Any]:
-    """The operation with its own gradient, which keeps its inputs and nothing in float32."""
-
-    def call(*tensors: Any, **settings: Any) -> Any:
-        forward = functools.partial(op.forward, **settings)
-
-        def keep(*tensors: Any) -> tuple[Any, tuple[Any, ...]]:
-            return forward(*tensors), tensors
-
-        def gradients(tensors: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
-            first = upstream[0] if isinstance(upstream, tuple) else upstream
-            found = op.gradients(first, *tensors, **settings)
-            return (*found, *[None] * (len(tensors) - op.num_gradients))
-
-        differentiable = jax.custom_vjp(forward)
-        differentiable.defvjp(keep, gradients)
-        return differentiable(*tensors)
-
-    return call
 
 
 class JaxProgram:
@@ -197,8 +203,16 @@ class JaxProgram:
         self, params: Any, slots: Any, batch: Any, scalars: Any, hyper: Any, step: Any
     ) -> tuple[Any, Any, Any]:
         """Step is the key of dropout and the number of the step."""
-        assert self._optimizer is not None
         gradients, sums = self._gradients(params, batch, scalars, step)
+        with jax.named_scope("optimizer"):  # for profiles
+            new_params, new_slots, norm = self._update(params, slots, gradients, hyper)
+        return new_params, new_slots, {**sums, "gradient_norm": norm}
+
+    def _update(
+        self, params: Any, slots: Any, gradients: Any, hyper: Any
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Any]:
+        """New variables and slots, and the norm of the gradients."""
+        assert self._optimizer is not None
         norm, scale = clip_scale(self._optimizer, list(gradients.values()))
         new_params: dict[str, Any] = {}
         new_slots: dict[str, dict[str, Any]] = {slot: {} for slot in SLOTS}
@@ -213,7 +227,7 @@ class JaxProgram:
             )
             for slot, value in zip(SLOTS, updated, strict=True):
                 new_slots[slot][name] = value
-        return new_params, new_slots, {**sums, "gradient_norm": norm}
+        return new_params, new_slots, norm
 
     def _gradients(self, params: Any, batch: Any, scalars: Any, step: Any) -> tuple[Any, Any]:
         """Of all parts together; every array of the batch is [K, B, ...]."""
@@ -238,7 +252,7 @@ class JaxProgram:
 
     def _part_gradients(self, params: Any, features: Any, key: Any) -> tuple[Any, Any]:
         def loss(params: Any) -> tuple[Any, Any]:
-            return self._loss(params, Dropout(functools.partial(_random_bits, key)), features)
+            return self._loss(params, Dropout(functools.partial(random_bits, key)), features)
 
         (objective, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return gradients, {**sums, "objective": objective}
@@ -247,5 +261,6 @@ class JaxProgram:
         return self._loss(params, Dropout(), {**batch, **scalars})[1]
 
 
-def _random_bits(key: Any, use: int, shape: tuple[int, ...]) -> Any:
+def random_bits(key: Any, use: int, shape: tuple[int, ...]) -> Any:
+    """Of one use of dropout in a step: uint16 of this shape."""
     return jax.random.bits(jax.random.fold_in(key, use), shape, np.uint16)

@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from bert_ko.data.prefetch import Prefetcher
+from bert_ko.modeling.flops import update_flops
 from bert_ko.modeling.heads import Head, HostBatch, Metrics
 from bert_ko.notification import at_step
 from bert_ko.progress import Progress, format_rate
@@ -89,6 +90,7 @@ class TrainingLoop(Generic[BatchType]):
         config: TrainFlags,
         evaluate: Evaluate,
         computed_with: str = "",
+        peak_flops: float | None = None,
     ):
         """Prepares a loop.
 
@@ -100,10 +102,11 @@ class TrainingLoop(Generic[BatchType]):
             config: how it saves, logs and ends.
             evaluate: called every config.eval_every_steps, and at the end if the best is kept.
             computed_with: the devices and their precision, for the checkpoints.
+            peak_flops: operations a second of the devices, for model FLOPs utilisation.
         """
         self._program, self._head, self._optimizer = program, head, optimizer
         self._run, self._config, self._evaluate = run, config, evaluate
-        self._num_steps = optimizer.num_train_steps
+        self._num_steps, self._peak_flops = optimizer.num_train_steps, peak_flops
         self._state = {**run.state, "computed_with": computed_with}
         self._pending: list[_Pending[BatchType]] = []
         self._stop_signal = 0
@@ -137,7 +140,7 @@ class TrainingLoop(Generic[BatchType]):
             ) as self._progress,
         ):
             self._clock = time.perf_counter()
-            self._record_clock, self._record_tokens = self._clock, 0
+            self._restart_rate()
             for batch in batches:
                 self._train_on(batch)
                 if self._is_done():
@@ -226,6 +229,9 @@ class TrainingLoop(Generic[BatchType]):
                 progression.trained_positions = max(progression.trained_positions, reached)
             self._last_batch = batch
             self._record_tokens += int(np.count_nonzero(batch.features["input_mask"]))
+            if self._peak_flops is not None:
+                flops = update_flops(self._run.model_config, batch.features)
+                self._record_flops += flops or 0.0
         steps = len(self._pending)
         self._pending.clear()
         if not is_rated:
@@ -237,12 +243,19 @@ class TrainingLoop(Generic[BatchType]):
         metrics = self._head.metrics(self._progression.sums)
         parts = [f"{label} {metrics[name]:.4g}" for name, label in self._head.headline]
         if self._record_tokens:
-            parts.append(f"{format_rate(self._tokens_per_second())} tokens/s")
+            parts.append(f"{format_rate(self._per_second(self._record_tokens))} tokens/s")
+        if self._record_flops:
+            parts.append(f"MFU {self._utilisation():.0%}")
         return ", ".join(parts)
 
-    def _tokens_per_second(self) -> float:
+    def _per_second(self, count: float) -> float:
         seconds = time.perf_counter() - self._record_clock
-        return self._record_tokens / seconds if seconds > 0 else 0.0
+        return count / seconds if seconds > 0 else 0.0
+
+    def _utilisation(self) -> float:
+        """Model FLOPs utilisation, a share of the devices' peak."""
+        assert self._peak_flops is not None
+        return self._per_second(self._record_flops) / self._peak_flops
 
     def _record(self) -> None:
         """A line of metrics.jsonl: means since the line before."""
@@ -254,16 +267,19 @@ class TrainingLoop(Generic[BatchType]):
             **self._head.metrics(sums),
             "gradient_norm": sums["gradient_norm"] / count,
             "learning_rate": float(hyperparameters(self._optimizer, step - 1)["learning_rate"]),
-            "tokens_per_second": round(self._tokens_per_second(), 1),
+            "tokens_per_second": round(self._per_second(self._record_tokens), 1),
             "seconds": round(self._seconds(), 3),
             "epoch": self._last_batch.epoch,
         }
+        if self._record_flops:
+            record["model_flops_utilisation"] = round(self._utilisation(), 4)
         self._writer.write(record, "train")
         progression.sums, progression.steps_in_sums = {}, 0
         self._restart_rate()
 
     def _restart_rate(self) -> None:
-        self._record_clock, self._record_tokens = time.perf_counter(), 0
+        self._record_clock = time.perf_counter()
+        self._record_tokens, self._record_flops = 0, 0.0
 
     def _write_evaluation(self) -> None:
         self._settle()

@@ -389,7 +389,14 @@ class _Session:
             return self._metrics
 
         loop: TrainingLoop[Any] = TrainingLoop(
-            program, self._task.head, optimizer, run, config, evaluate_and_keep, computed_with
+            program,
+            self._task.head,
+            optimizer,
+            run,
+            config,
+            evaluate_and_keep,
+            computed_with,
+            self._backend.peak_flops,
         )
         source = self._read_from(seed, progression, checkpoint)
         self._step = loop.run(source, progression).step

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras  # noqa: F401 - bound to its backend before anything is traced
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -58,9 +58,10 @@ class TensorFlowBackend(Backend):
             product=_product,
             # MirroredStrategy can't hold compiled functions.
             fuse=_compiled if is_cpu and self.strategy is None else forward_only,
-            fused_attention=config.attention == "fused",
+            attention=_attention if config.attention == "fused" else None,
             remat=tf.recompute_grad if config.remat else None,
         )
+        self.device_kind = _gpu_name() if kind == "GPU" else kind
         self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
 
     def _program(self, *arguments: Any) -> TensorFlowProgram:
@@ -80,6 +81,12 @@ def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
     if count == 1:
         return None, kind
     return tf.distribute.MirroredStrategy([device.name for device in devices[:count]]), kind
+
+
+def _gpu_name() -> str:
+    gpus = tf.config.list_physical_devices("GPU")
+    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+    return str(details.get("device_name", "GPU"))
 
 
 def _connect_tpu(config: DeviceConfig) -> Any:
@@ -111,6 +118,10 @@ def _is_no_news(record: logging.LogRecord) -> bool:
 
 def _product(a: Any, b: Any, transpose_b: bool) -> Any:
     return tf.matmul(a, b, transpose_b=transpose_b)
+
+
+def _attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
+    return keras.ops.dot_product_attention(query, key, value, mask=bias >= 0, scale=scale)
 
 
 def _compiled(op: FusedOp) -> Callable[..., Any]:

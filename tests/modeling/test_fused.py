@@ -64,6 +64,13 @@ def make_case(name: str, with_dropout: bool = False) -> Case:
         bias[1, ..., 3:] = -10000
         tensors = {"scores": normal(batch, heads, length, length), "bias": bias}
         case = Case(tensors, ("scores",), {"scale": 0.7, "rate": RATE})
+    elif op == "ATTENTION":
+        batch, length, heads, size = 2, 5, 3, 4
+        names = ("query", "key", "value")
+        tensors = {one: normal(batch, length, heads, size) for one in names}
+        tensors["bias"] = np.zeros((batch, 1, 1, length), np.float32)
+        tensors["bias"][1, ..., 3:] = -10000
+        case = Case(tensors, names, {"scale": 0.3})
     else:
         labels = rng.integers(0, columns, rows).astype(np.int32)
         tensors = {"logits": normal(rows, columns), "bias": normal(columns), "labels": labels}
@@ -79,6 +86,7 @@ ALL = (
     *((name, with_dropout) for name in WITH_DROPOUT for with_dropout in (False, True)),
     *((f"BIAS_ACTIVATION:{activation}", False) for activation in ACTIVATIONS),
     ("SPLIT_HEADS", False),
+    ("ATTENTION", False),
     ("CROSS_ENTROPY", False),
 )
 
@@ -155,6 +163,16 @@ def test_forward_with_dropout_equals_numpy(name: str, with_dropout: bool) -> Non
         powers = np.exp(t["scores"] * 0.7 + t["bias"])
         wanted = numpy_drop(powers / powers.sum(-1, keepdims=True), bits)
     found = getattr(fused, name).forward(*case.tensors.values(), **case.settings, dtype="float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_attention_equals_numpy() -> None:
+    case = make_case("ATTENTION")
+    query, key, value, bias = (x.astype(np.float64) for x in case.tensors.values())
+    scores = np.einsum("bqnd,bknd->bnqk", query, key) * 0.3 + bias
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    wanted = np.einsum("bnqk,bknd->bqnd", powers / powers.sum(-1, keepdims=True), value)
+    found = fused.ATTENTION.forward(*case.tensors.values(), **case.settings, dtype="float32")
     np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=2e-5, atol=2e-5)
 
 

@@ -6,7 +6,6 @@ that each backend has its process; the tests make claims about what it writes.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -299,14 +298,16 @@ class Experiments:
         """What accelerators use under JAX, computed on a CPU."""
         if self.name != "jax":
             return {}
-        from bert_ko.training.jax_backend import with_own_gradients
+        from bert_ko.training.jax_backend import accelerator_compute
 
         backend = load_backend(DeviceConfig(precision="float32"))
-        backend.compute = dataclasses.replace(backend.compute, fuse=with_own_gradients)
+        backend.compute = accelerator_compute("float32")
         self.reset(self.dropping)
         return {
             "losses_derived": self.train(self.dropping, range(SHORT)),
             "losses_own": self.train(self.program(backend, dropout=0.1), range(SHORT)),
+            # Without dropout attention is one operation.
+            "losses_own_attention": self.train(self.program(backend), range(SHORT)),
         }
 
     def remat(self) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def test_train_step_parts_and_devices_equal_one(results: Results, key: str) -> N
 def test_train_step_own_gradients_equal_derived_ones(both: dict[str, Results]) -> None:
     jax = both["jax"]
     assert_equal_losses(jax["losses_own"], jax["losses_derived"], 1e-5)
+    assert_equal_losses(jax["losses_own_attention"], jax["losses"][:SHORT], 1e-5)
 
 
 @pytest.mark.slow

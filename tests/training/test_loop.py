@@ -22,6 +22,7 @@ from bert_ko.data.reader import InstanceReader, ReaderConfig, ShardSource
 from bert_ko.data.tfrecord import ExampleEncoder
 from bert_ko.flags import flag
 from bert_ko.modeling.bert import BertConfig
+from bert_ko.modeling.flops import update_flops
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
 from bert_ko.training.loop import Evaluate, Progression, TrainingLoop, evaluate
 from bert_ko.training.metrics import read_metrics
@@ -162,7 +163,7 @@ class Flags(TrainFlags):
 
 def resume(
     folder: Path, program: NumpyProgram, open_source: Callable[[Any], Any], evaluate: Evaluate,
-    num_train_steps: int = 30, **flags: Any,
+    num_train_steps: int = 30, peak_flops: float | None = None, **flags: Any,
 ) -> Progression:  # fmt: skip
     """From the last checkpoint, as the command does."""
     folder.mkdir(exist_ok=True)
@@ -176,7 +177,9 @@ def resume(
     run = Run(str(folder), CONFIG, "", {}, None, "")
     config = Flags(output_dir=str(folder), **flags)
     optimizer = dataclasses.replace(OPTIMIZER, num_train_steps=num_train_steps)
-    loop: TrainingLoop[Any] = TrainingLoop(program, HEAD, optimizer, run, config, evaluate)
+    loop: TrainingLoop[Any] = TrainingLoop(
+        program, HEAD, optimizer, run, config, evaluate, peak_flops=peak_flops
+    )
     return loop.run(open_source(progression.position), progression)
 
 
@@ -397,6 +400,29 @@ def test_run_tokens_per_second_are_the_pieces_of_each_batch_without_padding(
     found = read_metrics(str(tmp_path / "pairs" / "metrics.jsonl"))
     # The first step is the compiler's: its time is in no rate.
     assert [r["tokens_per_second"] for r in found] == [2 * long] + [short + long] * 4
+
+
+def test_run_utilisation_is_the_share_of_the_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def takes_two_seconds(step: int) -> None:
+        now[0] += 2
+
+    batches = PlainSource(None).batches()
+    short, long = (update_flops(CONFIG, next(batches).features) for _ in range(2))
+    assert short is not None and long is not None and long > 3 * short
+    program = NumpyProgram(takes_two_seconds)
+    train_plainly(tmp_path, program, peak_flops=long, log_every_steps=1)
+    found = read_metrics(str(tmp_path / "metrics.jsonl"))
+    wanted = [short / long / 2, 0.5] * 5
+    assert [r["model_flops_utilisation"] for r in found] == [round(x, 4) for x in wanted]
+    assert "MFU 50%" in capsys.readouterr().err
+    train_plainly(tmp_path / "unknown", NumpyProgram())
+    found = read_metrics(str(tmp_path / "unknown" / "metrics.jsonl"))
+    assert not any("model_flops_utilisation" in record for record in found)
 
 
 def slow_parameters(now: list[float]) -> Callable[[NumpyProgram], Arrays]:

@@ -114,7 +114,7 @@ class FakeBackend:
     """What load_backend returns."""
 
     description, precision = "2 fakes", "float32"
-    num_devices, fused_attention = 2, False
+    num_devices, fused_attention, peak_flops = 2, False, None
 
     def __init__(self) -> None:
         self.log: list[Any] = []
