@@ -6,10 +6,12 @@ between them inside, each compiled with a gradient of its own. On a GPU or TPU X
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +20,7 @@ import tensorflow as tf
 
 from bert_ko.modeling.compute import Compute, Dropout, Model, forward_only
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.fused import FusedOp
+from bert_ko.modeling.fused import ATTENTION, FusedOp
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
@@ -52,15 +54,20 @@ class TensorFlowBackend(Backend):
         auto: MatmulDtype = "float32" if is_cpu and not cpu_has_bfloat16() else "bfloat16"
         self.precision = auto if config.precision == "auto" else config.precision
         self.compiles_step = not is_cpu and self.strategy is None
-        self.compute = Compute(
-            activation_dtype="float32" if is_cpu else self.precision,
-            matmul_dtype=self.precision,
-            product=_product,
-            # MirroredStrategy can't hold compiled functions.
-            fuse=_compiled if is_cpu and self.strategy is None else forward_only,
-            attention=_attention if config.attention == "fused" else None,
-            remat=tf.recompute_grad if config.remat else None,
-        )
+        compute = accelerator_compute(self.precision)
+        if is_cpu:
+            compute = Compute(
+                matmul_dtype=self.precision,
+                product=_product,
+                # MirroredStrategy can't hold compiled functions.
+                fuse=_compiled if self.strategy is None else forward_only,
+                attention=_keras_attention if config.attention == "fused" else None,
+            )
+        elif config.attention == "plain":
+            compute = dataclasses.replace(compute, attention=None)
+        if config.remat:
+            compute = dataclasses.replace(compute, remat=tf.recompute_grad)
+        self.compute = compute
         self.device_kind = _gpu_name() if kind == "GPU" else kind
         self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
 
@@ -68,10 +75,24 @@ class TensorFlowBackend(Backend):
         return TensorFlowProgram(self, *arguments)
 
 
+def accelerator_compute(precision: MatmulDtype) -> Compute:
+    """How a GPU or a TPU computes: nothing is kept for gradients in float32."""
+    return Compute(
+        activation_dtype=precision,
+        matmul_dtype=precision,
+        product=_product,
+        fuse=_with_own_gradients,
+        attention=_own_attention,
+    )
+
+
 def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
     """The strategy, None for one device, and "CPU", "GPU" or "TPU"."""
     if config.use_tpu:
         return _connect_tpu(config), "TPU"
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # the caller uses it already
+            tf.config.experimental.set_memory_growth(gpu, True)
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
     kind = "GPU" if gpus else "CPU"
@@ -120,32 +141,37 @@ def _product(a: Any, b: Any, transpose_b: bool) -> Any:
     return tf.matmul(a, b, transpose_b=transpose_b)
 
 
-def _attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
+def _keras_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
     return keras.ops.dot_product_attention(query, key, value, mask=bias >= 0, scale=scale)
+
+
+def _own_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
+    operation = _with_own_gradients(ATTENTION)
+    return operation(query, key, value, bias, scale=scale, dtype=query.dtype.name)
+
+
+def _with_own_gradients(op: FusedOp) -> Callable[..., Any]:
+    """The operation with its own gradient, which keeps its inputs and nothing in float32."""
+
+    def call(*tensors: Any, **settings: Any) -> Any:
+        functions = (functools.partial(one, **settings) for one in (op.forward, op.gradients))
+        return _differentiable(op, *functions)(tensors)
+
+    return call
 
 
 def _compiled(op: FusedOp) -> Callable[..., Any]:
     """The operation and its gradient as functions compiled by XLA."""
 
     def call(*tensors: Any, **settings: Any) -> Any:
-        key = tuple(sorted(settings.items()))
-        forward, gradients = _functions(op, key)
-
-        def differentiable(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
-            def gradient(*upstream: Any) -> tuple[Any, ...]:
-                found = gradients(upstream[0], *tensors)
-                return (*found, *[None] * (len(tensors) - op.num_gradients))
-
-            return forward(*tensors), gradient
-
-        inputs = [tf.convert_to_tensor(tensor) for tensor in tensors]
-        return tf.custom_gradient(differentiable)(*inputs)
+        functions = _compiled_functions(op, tuple(sorted(settings.items())))
+        return _differentiable(op, *functions)(tensors)
 
     return call
 
 
 @functools.cache
-def _functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
+def _compiled_functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     """Shared by all layers, so that each shape is compiled once."""
     forward, gradients = (
         tf.function(
@@ -154,6 +180,22 @@ def _functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any,
         for function in (op.forward, op.gradients)
     )
     return forward, gradients
+
+
+def _differentiable(
+    op: FusedOp, forward: Callable[..., Any], gradients: Callable[..., Any]
+) -> Callable[[Sequence[Any]], Any]:
+    """Forward, whose gradient the other function computes from the same tensors."""
+
+    def compute(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
+        def gradient(*upstream: Any) -> tuple[Any, ...]:
+            found = gradients(upstream[0], *tensors)
+            return (*found, *[None] * (len(tensors) - op.num_gradients))
+
+        return forward(*tensors), gradient
+
+    differentiable = tf.custom_gradient(compute)
+    return lambda tensors: differentiable(*(tf.convert_to_tensor(tensor) for tensor in tensors))
 
 
 class TensorFlowProgram:

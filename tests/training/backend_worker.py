@@ -6,6 +6,7 @@ that each backend has its process; the tests make claims about what it writes.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -126,6 +127,7 @@ def write_results(folder: Path) -> None:
         experiments.draws, experiments.restore, experiments.copies, experiments.optimizers,
         experiments.prediction, experiments.restart, experiments.untrained,
         experiments.layer_decay, experiments.own_gradients, experiments.remat,
+        experiments.fused_attention,
     ):  # fmt: skip
         began = time.perf_counter()
         values.update(experiment())
@@ -295,13 +297,10 @@ class Experiments:
         return values
 
     def own_gradients(self) -> dict[str, Any]:
-        """What accelerators use under JAX, computed on a CPU."""
-        if self.name != "jax":
-            return {}
-        from bert_ko.training.jax_backend import accelerator_compute
-
+        """What accelerators use, computed on a CPU."""
+        module = importlib.import_module(f"bert_ko.training.{self.name}_backend")
         backend = load_backend(DeviceConfig(precision="float32"))
-        backend.compute = accelerator_compute("float32")
+        backend.compute = module.accelerator_compute("float32")
         self.reset(self.dropping)
         return {
             "losses_derived": self.train(self.dropping, range(SHORT)),
@@ -309,6 +308,10 @@ class Experiments:
             # Without dropout attention is one operation.
             "losses_own_attention": self.train(self.program(backend), range(SHORT)),
         }
+
+    def fused_attention(self) -> dict[str, Any]:
+        backend = load_backend(DeviceConfig(precision="float32", attention="fused"))
+        return {"losses_fused": self.train(self.program(backend), range(SHORT))}
 
     def remat(self) -> dict[str, Any]:
         """Updates of the model with dropout, all kept and computed again."""

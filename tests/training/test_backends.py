@@ -64,10 +64,14 @@ def test_train_step_parts_and_devices_equal_one(results: Results, key: str) -> N
 
 
 @pytest.mark.slow
-def test_train_step_own_gradients_equal_derived_ones(both: dict[str, Results]) -> None:
-    jax = both["jax"]
-    assert_equal_losses(jax["losses_own"], jax["losses_derived"], 1e-5)
-    assert_equal_losses(jax["losses_own_attention"], jax["losses"][:SHORT], 1e-5)
+def test_train_step_own_gradients_equal_derived_ones(results: Results) -> None:
+    assert_equal_losses(results["losses_own"], results["losses_derived"], 1e-5)
+    assert_equal_losses(results["losses_own_attention"], results["losses"][:SHORT], 1e-5)
+
+
+@pytest.mark.slow
+def test_train_step_fused_attention_equals_plain(results: Results) -> None:
+    assert_equal_losses(results["losses_fused"], results["losses"][:SHORT], 1e-5)
 
 
 @pytest.mark.slow
