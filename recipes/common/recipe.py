@@ -271,8 +271,10 @@ def run(recipe: Recipe, data: Path, output: Path) -> bool:
         limit = None if recipe.minutes is None else recipe.minutes * 60
         lanes = {"tasks": recipe.tasks_at_once}
         runner = Runner(output, state, lanes, _environment(recipe, output), limit)
-        is_complete = runner.run(Steps(recipe, data, output, state).steps(tasks))
-        print(write_results(recipe, tasks, output, state), flush=True)
+        try:
+            is_complete = runner.run(Steps(recipe, data, output, state).steps(tasks))
+        finally:  # stopped, it has results, too
+            print(write_results(recipe, tasks, output, state), flush=True)
     if runner.failed:
         failed = ", ".join(runner.failed)
         print(f"failed: {failed}; mend what is said above, and run the same command again")

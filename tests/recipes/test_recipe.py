@@ -11,7 +11,7 @@ from recipes.common.config import Recipe, read_config
 from recipes.common.hold_out import hold_out
 from recipes.common.recipe import Steps, available_tasks, main, run
 from recipes.common.results import task_table, write_results
-from recipes.common.steps import Runner, State
+from recipes.common.steps import Runner, State, Stopped
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("one_gpu", "two_cores")
@@ -70,6 +70,19 @@ def test_run_changed_configuration_is_named(data, tmp_path, monkeypatch):
     assert run(dataclasses.replace(recipe, minutes=5, has_baseline=False), data, output)
     with pytest.raises(ValueError, match=r"another configuration: num_seeds was 3, now 2;"):
         run(dataclasses.replace(recipe, num_seeds=2), data, output)
+
+
+def test_run_stopped_recipe_has_a_table_of_what_is_known(data, tmp_path, monkeypatch, capsys):
+    def stopped(self: Runner, steps: object) -> bool:
+        write_metrics(tmp_path / "out" / "length-32", 30, 0.25)
+        raise Stopped
+
+    monkeypatch.setattr(Runner, "run", stopped)
+    with pytest.raises(Stopped):
+        run(read("two_cores"), data, tmp_path / "out")
+    line = "| length-32 (not finished) | 32 × 128 | 30 |"
+    assert line in capsys.readouterr().out
+    assert line in (tmp_path / "out" / "results.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
