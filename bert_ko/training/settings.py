@@ -60,8 +60,8 @@ class DeviceFlags(Flags):
     )
     attention: AttentionName = flag(
         "auto",
-        help="fused: the backend's fused kernel, where attention_probs_dropout_prob is 0; auto: "
-        "fused under JAX on GPUs and TPUs.",
+        help="fused: in one operation, the device's kernel where it has one, if "
+        "attention_probs_dropout_prob is 0; auto: fused on GPUs and TPUs.",
     )
 
     @property
