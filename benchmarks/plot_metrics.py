@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Draws the loss curve of a run from its metrics.jsonl: masked-LM loss and accuracy by step.
+"""Draws curves of runs from their metrics.jsonl side by side: masked-LM loss and accuracy.
 
-python benchmarks/plot_metrics.py model/metrics.jsonl docs/loss.svg
+python benchmarks/plot_metrics.py short=a/metrics.jsonl long=b/metrics.jsonl --output=curves.svg
+
+LABEL@TOKENS=FILE says how many tokens an update sees: curves over tokens instead of updates.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -21,7 +24,7 @@ from bert_ko.training.metrics import read_metrics
 _PANELS = (("masked_lm_loss", "masked-LM loss"), ("masked_lm_accuracy", "masked-LM accuracy"))
 
 
-def smoothed(values: list[float], width: int) -> list[float]:
+def smoothed(values: Sequence[float], width: int) -> list[float]:
     """Means over the last ``width`` values."""
     sums = [0.0]
     for value in values:
@@ -31,42 +34,67 @@ def smoothed(values: list[float], width: int) -> list[float]:
     ]
 
 
-def draw(records: list[dict[str, Any]], width: int) -> Any:
-    """A figure with a panel for each quantity."""
-    training = [record for record in records if "loss" in record]
-    held_out = [record for record in records if "eval_loss" in record]
+class Curve(NamedTuple):
+    """A run, as the command line names it."""
+
+    label: str
+    tokens: float | None  # of an update
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Curve:
+        """Reads LABEL@TOKENS=FILE, of which FILE alone must be given."""
+        name, _, path = text.rpartition("=")
+        label, _, tokens = name.partition("@")
+        return cls(label or Path(path).parent.name, float(tokens) if tokens else None, Path(path))
+
+
+def draw(curves: Sequence[Curve], width: int, end: float | None) -> Any:
+    """A figure with a panel for each quantity and a line for each run.
+
+    Args:
+        curves: of one kind, with tokens or without.
+        width: records that a mean is taken over.
+        end: updates or million tokens that are shown; None for all.
+    """
     figure, panels = plt.subplots(1, len(_PANELS), figsize=(10, 3.6), layout="constrained")
-    for panel, (name, label) in zip(panels, _PANELS, strict=True):
-        steps = [record["step"] for record in training]
-        values = [record[name] for record in training]
-        panel.plot(steps, values, color="#c9d7e8", linewidth=0.6)
-        panel.plot(steps, smoothed(values, width), color="#1f5a99", label="training")
-        panel.plot(
-            [record["step"] for record in held_out],
-            [record[f"eval_{name}"] for record in held_out],
-            "o",
-            color="#c4472d",
-            label="held out",
-        )
-        panel.set(xlabel="step", title=label)
+    by_tokens = all(curve.tokens for curve in curves)
+    for curve in curves:
+        records = read_metrics(str(curve.path))
+        scale = (curve.tokens or 0.0) / 1e6 if by_tokens else 1.0
+        shown = [one for one in records if end is None or one["step"] * scale <= end]
+        for panel, (name, _) in zip(panels, _PANELS, strict=True):
+            x, values = _points(shown, name, scale)
+            (line,) = panel.plot(x, smoothed(values, width), label=curve.label)
+            panel.plot(x, values, color=line.get_color(), alpha=0.3, linewidth=0.6)
+            panel.plot(*_points(shown, f"eval_{name}", scale), "o", color=line.get_color())
+    for panel, (_, title) in zip(panels, _PANELS, strict=True):
+        panel.set(xlabel="million tokens" if by_tokens else "updates", title=title)
         panel.grid(alpha=0.3)
         panel.legend()
     return figure
 
 
+def _points(
+    records: Sequence[Mapping[str, Any]], name: str, scale: float
+) -> tuple[list[float], list[float]]:
+    found = [one for one in records if name in one]
+    return [one["step"] * scale for one in found], [one[name] for one in found]
+
+
 def main() -> None:
     """Writes the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("metrics", type=Path)
-    parser.add_argument("picture", type=Path, help="Its extension decides the format: .svg, .png.")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("curves", type=Curve.parse, nargs="+", help="LABEL@TOKENS=metrics.jsonl")
+    parser.add_argument("--output", type=Path, required=True, help="A name in .svg or .png.")
     parser.add_argument("--width", type=int, default=20, help="Records that a mean is taken over.")
+    parser.add_argument("--end", type=float, help="Updates or million tokens that are shown.")
     arguments = parser.parse_args()
     plt.rcParams["svg.hashsalt"] = "bert_ko"  # the same figures give the same bytes
-    figure = draw(read_metrics(str(arguments.metrics)), arguments.width)
-    figure.savefig(
-        arguments.picture, metadata={"Date": None} if arguments.picture.suffix == ".svg" else None
-    )
-    print(arguments.picture)
+    figure = draw(arguments.curves, arguments.width, arguments.end)
+    is_svg = arguments.output.suffix == ".svg"
+    figure.savefig(arguments.output, metadata={"Date": None} if is_svg else None)
+    print(arguments.output)
 
 
 if __name__ == "__main__":
