@@ -211,8 +211,9 @@ class Ours:
         precision: Any = self.flags.precision
         return load_backend(DeviceConfig(1, precision=precision, attention=attention))  # type: ignore[arg-type]
 
-    def check(self) -> None:
-        """The losses of one set of sequences, computed in every way."""
+    def check(self) -> bool:
+        """Whether the losses of one set of sequences, computed in every way, agree."""
+        agree = True
         for length in ROWS:
             count = max(8, ROWS[length] // 4 // self.flags.shrink)
             sequences = make_sequences(length, count, 32000)
@@ -234,9 +235,11 @@ class Ours:
             worst = max(losses.values()) - min(losses.values())
             # Rounding to 8 bits, averaged over a thousand losses of about 10.
             verdict = "agree" if worst < 0.02 else "DIFFER"
+            agree &= worst < 0.02
             text = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
             values = {**losses, "largest_difference": worst}
             self.report.add("losses", str(length), values, f"losses at {length} {verdict}: {text}")
+        return agree
 
     def lower(self, case: Case) -> tuple[Any, Any]:
         """An update that can be compiled, and a function that makes it run."""
@@ -261,8 +264,8 @@ class Ours:
 
         return lowered, start
 
-    def run(self) -> None:
-        """Everything."""
+    def run(self) -> bool:
+        """Everything; whether the losses agree."""
         import jax
 
         from bert_ko.training.peaks import peak_flops
@@ -273,7 +276,7 @@ class Ours:
         rate = f"{peak / 1e12:g} TFLOP/s" if peak else "unknown"
         text = f"{device.device_kind}, JAX {jax.__version__}, peak {rate}"
         self.report.add("device", "0", values, text)
-        self.check()
+        agree = self.check()
         with concurrent.futures.ThreadPoolExecutor(self.flags.compile_threads) as pool:
             lowered = [(case, *self.lower(case)) for case in CASES[: self.flags.cases]]
             futures = [(case, pool.submit(lower.compile), start) for case, lower, start in lowered]
@@ -286,6 +289,7 @@ class Ours:
             add_rate(self.flags, self.report, case, seconds, peak, megabytes=memory)
             if number < len(ROWS):
                 self.profile(case, program, run)
+        return agree
 
     def profile(self, case: Case, program: Any, run: Callable[[], Any]) -> None:
         """One update by kind of kernel."""
@@ -415,7 +419,7 @@ def main() -> None:
     if flags.part is not None:
         report = Report(flags.json)
         if flags.part == 0:
-            Ours(flags, report).run()
+            sys.exit(0 if Ours(flags, report).run() else 1)
         else:
             time_torch(flags, report, TORCH_CASES[flags.part - 1])
         return

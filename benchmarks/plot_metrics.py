@@ -9,6 +9,7 @@ LABEL@TOKENS=FILE says how many tokens an update sees: curves over tokens instea
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +59,14 @@ def draw(curves: Sequence[Curve], width: int, end: float | None) -> Any:
         end: updates or million tokens that are shown; None for all.
     """
     figure, panels = plt.subplots(1, len(_PANELS), figsize=(10, 3.6), layout="constrained")
-    by_tokens = all(curve.tokens for curve in curves)
+    by_tokens = curves[0].tokens is not None
     for curve in curves:
+        if (curve.tokens is not None) != by_tokens:
+            sys.exit(f"{curve.label}: give @TOKENS for all curves or for none.")
         records = read_metrics(str(curve.path))
-        scale = (curve.tokens or 0.0) / 1e6 if by_tokens else 1.0
+        if not records:
+            sys.exit(f"{curve.path}: no records of metrics.")
+        scale = 1.0 if curve.tokens is None else curve.tokens / 1e6
         shown = [one for one in records if end is None or one["step"] * scale <= end]
         for panel, (name, _) in zip(panels, _PANELS, strict=True):
             x, values = _points(shown, name, scale)

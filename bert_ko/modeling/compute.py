@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bert_ko.modeling.fused import FusedOp, Tensor, drop
+from bert_ko.modeling.fused import ATTENTION, FusedOp, Tensor, drop
 from bert_ko.modeling.ops import ops
 
 Parameters = Mapping[str, Tensor]
@@ -21,6 +21,17 @@ def plain_matmul(a: Tensor, b: Tensor, transpose_b: bool) -> Tensor:
 def forward_only(op: FusedOp) -> Callable[..., Any]:
     """The operation as its forward function, for a compiler that derives the gradient."""
     return op.forward
+
+
+def attention_of(
+    fuse: Callable[[FusedOp], Callable[..., Any]],
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]:
+    """Attention as one operation; see Compute.attention."""
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+        return fuse(ATTENTION)(query, key, value, bias, scale=scale, dtype=ops.dtype(query))
+
+    return attention
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_ko.modeling.fused import ATTENTION, FusedOp
+from bert_ko.modeling.compute import attention_of
+from bert_ko.modeling.fused import FusedOp
 
 _CUDNN_HEAD_SIZE = 128  # at most
 # Of the largest value: what bfloat16 and another order of additions explain, and no wrong mask.
@@ -48,9 +49,7 @@ def attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
     return _own_attention(query, key, value, bias, scale)
 
 
-def _own_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
-    operation = with_own_gradients(ATTENTION)
-    return operation(query, key, value, bias, scale=scale, dtype=query.dtype.name)
+_own_attention = attention_of(with_own_gradients)
 
 
 def _cudnn_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:

@@ -18,9 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_ko.modeling.compute import Compute, Dropout, Model, forward_only
+from bert_ko.modeling.compute import Compute, Dropout, Model, attention_of, forward_only
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.fused import ATTENTION, FusedOp
+from bert_ko.modeling.fused import FusedOp
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
@@ -82,7 +82,7 @@ def accelerator_compute(precision: MatmulDtype) -> Compute:
         matmul_dtype=precision,
         product=_product,
         fuse=_with_own_gradients,
-        attention=_own_attention,
+        attention=attention_of(_with_own_gradients),
     )
 
 
@@ -143,11 +143,6 @@ def _product(a: Any, b: Any, transpose_b: bool) -> Any:
 
 def _keras_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
     return keras.ops.dot_product_attention(query, key, value, mask=bias >= 0, scale=scale)
-
-
-def _own_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
-    operation = _with_own_gradients(ATTENTION)
-    return operation(query, key, value, bias, scale=scale, dtype=query.dtype.name)
 
 
 def _with_own_gradients(op: FusedOp) -> Callable[..., Any]:

@@ -96,6 +96,24 @@ def test_attention_without_a_gpu_is_our_own(
     assert attend(operations).shape == (3, 6, 2, 8)
 
 
+@pytest.mark.parametrize("own", [None, "/of/the/user"])
+def test_compiled_programs_are_kept_where_the_user_says(
+    monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    import jax
+
+    from bert_ko.training.jax_backend import _keep_compiled
+
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    try:
+        jax.config.update("jax_compilation_cache_dir", own)
+        _keep_compiled()
+        assert jax.config.jax_compilation_cache_dir == (own or "/cache/bert_ko/jax")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
 @pytest.mark.parametrize("flags", [(), ("--dropout=0.1",), ("--packed", "--length=512")], ids=str)
 def test_layer_keeps_at_most_24_kilobytes_a_token(flags: tuple[str, ...]) -> None:
     command = [sys.executable, str(BENCHMARKS / "saved_residuals.py"), *flags]
