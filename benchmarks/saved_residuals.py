@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import functools
 import os
 from typing import Any
 
@@ -25,9 +24,10 @@ from common import ROOT  # noqa: F401 - puts the checkout on the path
 from jax._src.ad_checkpoint import saved_residuals  # print_saved_residuals has them as text alone
 
 from bert_ko.modeling.bert import BertConfig
-from bert_ko.modeling.compute import Compute, Dropout, Model
+from bert_ko.modeling.compute import Compute, Model
+from bert_ko.modeling.dropout import Dropout
 from bert_ko.modeling.heads import PretrainingHead, model_specs
-from bert_ko.training.jax_backend import accelerator_compute, random_bits
+from bert_ko.training.jax_backend import accelerator_compute
 
 HEAD = PretrainingHead()
 BASE = BertConfig(vocab_size=32000, attention_probs_dropout_prob=0.0)
@@ -59,11 +59,10 @@ def residuals(config: BertConfig, compute: Compute, batch: Any) -> collections.C
         for name, spec in model_specs(config, HEAD).items()
     }
 
-    def loss(params: Any, batch: Any, key: Any) -> Any:
-        dropout = Dropout(functools.partial(random_bits, key))
-        return HEAD.loss(Model(params, config, compute, dropout), batch)[0]
+    def loss(params: Any, batch: Any, seed: Any) -> Any:
+        return HEAD.loss(Model(params, config, compute, Dropout(seed)), batch)[0]
 
-    found = saved_residuals(loss, params, batch, jax.random.key(0, impl="rbg"))
+    found = saved_residuals(loss, params, batch, jax.ShapeDtypeStruct((2,), np.uint32))
     kept: collections.Counter[Any] = collections.Counter()
     for array, source in found:
         if "argument" not in source:

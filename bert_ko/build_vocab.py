@@ -31,7 +31,7 @@ from bert_ko.tokenization.vocabulary_training import (
     train_sentencepiece,
     train_wordpiece,
 )
-from bert_ko.workers import default_num_workers
+from bert_ko.workers import num_processors
 
 # The report needs no more text than this to be exact to a few digits.
 _REPORT_CHUNKS = 16
@@ -105,7 +105,7 @@ def _train_pieces(config: BuildVocabConfig) -> None:
         config,
         partial(_untrained_tokenizer, config),
         estimated_bytes(paths),
-        config.num_workers or default_num_workers(),
+        config.num_workers or num_processors(),
         notes,
     )
     if not counts:
@@ -161,7 +161,7 @@ def _print_report(config: BuildVocabConfig) -> None:
         chunks if config.check_file else itertools.islice(chunks, _REPORT_CHUNKS),
         config,
         partial(load_tokenizer, config.output_dir),
-        config.num_workers or default_num_workers(),
+        config.num_workers or num_processors(),
     )
     print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
     unreachable = unreachable_pieces(tokenizer)

@@ -43,7 +43,7 @@ from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.tokenization.unknown import warn_of_unknown
-from bert_ko.workers import default_num_workers
+from bert_ko.workers import num_processors
 
 _BUCKET_BYTES = 4 << 20
 _WORK_DIR = ".create_pretraining_data"
@@ -87,7 +87,7 @@ def run(config: CreatePretrainingDataConfig) -> None:
         _start_or_resume(run_file, wanted)
         text_bytes = estimated_bytes(inputs)
         # No more workers than there are chunks.
-        workers = config.num_workers or min(default_num_workers(), 1 + text_bytes // CHUNK_BYTES)
+        workers = config.num_workers or min(num_processors(), 1 + text_bytes // CHUNK_BYTES)
         make_tokenizer = partial(load_tokenizer, config.vocab_file, config)
         recipe = Recipe(config, make_tokenizer, tuple(shards), wanted.num_buckets, work_dir)
         finished = run_pipeline(recipe, inputs, text_bytes, workers)

@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 _state: Any = None  # of this worker
 
 
-def default_num_workers() -> int:
+def num_processors() -> int:
     """Returns the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_ko.workers import WorkerPool, default_num_workers
+from bert_ko.workers import WorkerPool, num_processors
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -39,8 +39,8 @@ def die_at_three(state: State, task: int) -> int:
     return task
 
 
-def test_default_num_workers_is_what_the_process_may_use() -> None:
-    assert 1 <= default_num_workers() <= (os.cpu_count() or 1)
+def test_num_processors_is_what_the_process_may_use() -> None:
+    assert 1 <= num_processors() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

@@ -7,7 +7,7 @@ Source: modeling.py of google-research/bert. Differs: query, key and value are o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -171,12 +171,31 @@ def bert_layers(model: Model, features: Features) -> list[Tensor]:
     Returns:
         num_hidden_layers + 1 of [B, L, H], of activation_dtype.
     """
-    batch, length = features["input_ids"].shape
-    bias = _attention_bias(features)
-    outputs = [_embed(model, features)]
+    shape = (*features["input_ids"].shape, model.config.hidden_size)
+    embedded, bias = _embed(model, features), _attention_bias(features)
+    count = model.compute.num_shares(shape[0])
+    dropouts = model.dropout.shares(count)
+    shares = [
+        _layers(model._replace(dropout=dropout), *inputs)
+        for dropout, *inputs in zip(
+            dropouts, ops.split(embedded, count), ops.split(bias, count), strict=True
+        )
+    ]
+    model.dropout.go_on_after(dropouts[-1])
+    outputs = [embedded, *(_joined(parts) for parts in zip(*shares, strict=True))]
+    return [ops.reshape(x, shape) for x in outputs]
+
+
+def _layers(model: Model, x: Tensor, bias: Tensor) -> list[Tensor]:
+    """The output of every layer [R, H], for the embeddings and the bias of a share."""
+    outputs = [x]
     for layer in range(model.config.num_hidden_layers):
         outputs.append(model.layer(_layer, layer_name(layer), outputs[-1], bias))
-    return [ops.reshape(x, (batch, length, model.config.hidden_size)) for x in outputs]
+    return outputs[1:]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return ops.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _attention_bias(features: Features) -> Tensor:
@@ -212,7 +231,7 @@ def _embed(model: Model, features: Features) -> Tensor:
     return model.compute.fuse(NORM_DROPOUT)(
         x,
         *model.norm(EMBEDDINGS_NORM),
-        *model.dropout.bits(rate, (batch * length, config.hidden_size)),
+        *model.dropout.seeds(rate, (batch * length, config.hidden_size)),
         rate=rate,
         dtype=model.compute.activation_dtype,
     )
@@ -250,7 +269,7 @@ def _sublayer_end(model: Model, scope: str, product: Tensor, residual: Tensor) -
         model.params[f"{scope}/dense/bias"],
         residual,
         *model.norm(f"{scope}/LayerNorm"),
-        *model.dropout.bits(rate, (rows, units)),
+        *model.dropout.seeds(rate, (rows, units)),
         rate=rate,
         dtype=model.compute.activation_dtype,
     )
@@ -279,7 +298,7 @@ def _attention(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
     probs = compute.fuse(SOFTMAX_DROPOUT)(
         compute.matmul(query, key, transpose_b=True),
         bias,
-        *model.dropout.bits(rate, (batch, heads, length, length)),
+        *model.dropout.seeds(rate, (batch, heads, length, length)),
         scale=scale,
         rate=rate,
         dtype=compute.matmul_dtype,

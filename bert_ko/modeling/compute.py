@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bert_ko.modeling.fused import ATTENTION, FusedOp, Tensor, drop
+from bert_ko.modeling.dropout import Dropout, drop
+from bert_ko.modeling.fused import ATTENTION, FusedOp, Tensor
 from bert_ko.modeling.ops import ops
 
 Parameters = Mapping[str, Tensor]
@@ -54,6 +55,14 @@ class Compute:
     # again; None keeps what is inside the layers.
     remat: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] | None = None
 
+    # Of a batch, which an encoder computes side by side: no core waits for the others' part of an
+    # operation.
+    shares: int = 1
+
+    def num_shares(self, batch: int) -> int:
+        """Of a batch of this many rows: all of them are equal."""
+        return self.shares if batch % self.shares == 0 else 1
+
     def cast(self, x: Tensor) -> Tensor:
         """To the dtype of matrix products."""
         return ops.cast(x, self.matmul_dtype)
@@ -61,46 +70,6 @@ class Compute:
     def matmul(self, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
         """[..., M, K] by [..., K, N], or by [..., N, K] transposed, in matmul_dtype."""
         return self.product(self.cast(a), self.cast(b), transpose_b)
-
-
-class Dropout:
-    """Random bits for one step; which a use gets depends on its place in the model alone."""
-
-    def __init__(
-        self, random_bits: Callable[[int, tuple[int, ...]], Tensor] | None = None, uses: int = 0
-    ):
-        """Makes the bits of a step.
-
-        Args:
-            random_bits: (number of the use, shape) to uint16; None drops nothing.
-            uses: before the first.
-        """
-        self._random_bits = random_bits
-        self._uses = uses
-
-    def bits(self, rate: float, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """The bits for a tensor of this shape, or nothing, to be passed on by ``*``."""
-        if not self.is_active(rate):
-            return ()
-        assert self._random_bits is not None
-        self._uses += 1
-        return (self._random_bits(self._uses, shape),)
-
-    def is_active(self, rate: float) -> bool:
-        """Whether anything is dropped at this rate."""
-        return self._random_bits is not None and rate > 0
-
-    def repeatable(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """A function of a Dropout and tensors as one of tensors; its bits are always the same."""
-        begin = self._uses
-
-        def call(*tensors: Tensor) -> Tensor:
-            inner = Dropout(self._random_bits, begin)
-            result = function(inner, *tensors)
-            self._uses = max(self._uses, inner._uses)
-            return result
-
-        return call
 
 
 class Model(NamedTuple):
@@ -145,5 +114,5 @@ class Model(NamedTuple):
     def drop_units(self, x: Tensor) -> Tensor:
         """Dropout on the way to a head for labels, as in Google's run_classifier; any shape."""
         rate = self.config.hidden_dropout_prob
-        bits = self.dropout.bits(rate, tuple(x.shape))
-        return drop(x, bits[0], rate) if bits else x
+        seeds = self.dropout.seeds(rate, tuple(x.shape))
+        return drop(x, seeds[0], rate) if seeds else x

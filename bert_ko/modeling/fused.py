@@ -9,7 +9,7 @@ All of them compute in float32, whatever the dtype of their inputs, but for the 
 attention.
 
 Legend: R rows (sequences times positions), C columns, B batch, N heads, L max_seq_length, V
-vocabulary. ``bits`` are random, one uint16 for each element; None where nothing is dropped.
+vocabulary. ``seed`` is that of a use of dropout, uint32 [3]; None where nothing is dropped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bert_ko.modeling.dropout import drop
 from bert_ko.modeling.ops import ops
 
 Tensor = Any
@@ -34,24 +35,6 @@ class FusedOp(NamedTuple):
     # ``num_gradients`` tensors. Any other results have none.
     gradients: Callable[..., tuple[Tensor, ...]]
     num_gradients: int
-
-
-def dropout_threshold(rate: float) -> int:
-    """An element is dropped where its 16 random bits are below this; at any rate some are kept."""
-    return min(round(rate * 65536), 65535)
-
-
-def drop(x: Tensor, bits: Tensor | None, rate: float) -> Tensor:
-    """Zeros where the bits say so, the rest scaled up: x and bits of one shape to that shape.
-
-    It is linear in x, and so its own gradient.
-    """
-    if bits is None:
-        return x
-    threshold = dropout_threshold(rate)
-    scale = 65536 / (65536 - threshold)
-    keep = ops.cast(bits, "int32") >= threshold
-    return ops.where(keep, x * scale, 0.0)
 
 
 def _float(x: Tensor) -> Tensor:
@@ -78,9 +61,9 @@ def _norm_gradients(dy: Tensor, x: Tensor, gamma: Tensor) -> tuple[Tensor, Tenso
 
 
 def _norm_dropout(
-    x: Tensor, gamma: Tensor, beta: Tensor, bits: Tensor | None = None, *, rate: float, dtype: str
+    x: Tensor, gamma: Tensor, beta: Tensor, seed: Tensor | None = None, *, rate: float, dtype: str
 ) -> Tensor:
-    return ops.cast(drop(_norm(_float(x), gamma, beta), bits, rate), dtype)
+    return ops.cast(drop(_norm(_float(x), gamma, beta), seed, rate), dtype)
 
 
 def _norm_dropout_gradients(
@@ -88,12 +71,12 @@ def _norm_dropout_gradients(
     x: Tensor,
     gamma: Tensor,
     beta: Tensor,
-    bits: Tensor | None = None,
+    seed: Tensor | None = None,
     *,
     rate: float,
     dtype: str,
 ) -> tuple[Tensor, ...]:
-    dx, dgamma, dbeta = _norm_gradients(drop(_float(dy), bits, rate), _float(x), gamma)
+    dx, dgamma, dbeta = _norm_gradients(drop(_float(dy), seed, rate), _float(x), gamma)
     return ops.cast(dx, x.dtype), dgamma, dbeta
 
 
@@ -103,12 +86,12 @@ def _dropout_add_norm(
     residual: Tensor,
     gamma: Tensor,
     beta: Tensor,
-    bits: Tensor | None = None,
+    seed: Tensor | None = None,
     *,
     rate: float,
     dtype: str,
 ) -> Tensor:
-    total = drop(_float(x) + bias, bits, rate) + _float(residual)
+    total = drop(_float(x) + bias, seed, rate) + _float(residual)
     return ops.cast(_norm(total, gamma, beta), dtype)
 
 
@@ -119,14 +102,14 @@ def _dropout_add_norm_gradients(
     residual: Tensor,
     gamma: Tensor,
     beta: Tensor,
-    bits: Tensor | None = None,
+    seed: Tensor | None = None,
     *,
     rate: float,
     dtype: str,
 ) -> tuple[Tensor, ...]:
-    total = drop(_float(x) + bias, bits, rate) + _float(residual)
+    total = drop(_float(x) + bias, seed, rate) + _float(residual)
     dtotal, dgamma, dbeta = _norm_gradients(_float(dy), total, gamma)
-    dx = drop(dtotal, bits, rate)
+    dx = drop(dtotal, seed, rate)
     return (
         ops.cast(dx, x.dtype),
         ops.sum(dx, axis=0),
@@ -189,27 +172,27 @@ def _attention_probs(scores: Tensor, bias: Tensor, scale: float) -> Tensor:
 def _softmax_dropout(
     scores: Tensor,
     bias: Tensor,
-    bits: Tensor | None = None,
+    seed: Tensor | None = None,
     *,
     scale: float,
     rate: float,
     dtype: str,
 ) -> Tensor:
-    return ops.cast(drop(_attention_probs(scores, bias, scale), bits, rate), dtype)
+    return ops.cast(drop(_attention_probs(scores, bias, scale), seed, rate), dtype)
 
 
 def _softmax_dropout_gradients(
     dy: Tensor,
     scores: Tensor,
     bias: Tensor,
-    bits: Tensor | None = None,
+    seed: Tensor | None = None,
     *,
     scale: float,
     rate: float,
     dtype: str,
 ) -> tuple[Tensor, ...]:
     probs = _attention_probs(scores, bias, scale)
-    dprobs = drop(_float(dy), bits, rate)
+    dprobs = drop(_float(dy), seed, rate)
     inner = dprobs - ops.sum(dprobs * probs, axis=-1, keepdims=True)
     return (ops.cast(inner * probs * scale, scores.dtype),)
 
@@ -264,16 +247,16 @@ def _cross_entropy_gradients(
     return ops.cast(dlogits, logits.dtype), ops.sum(dlogits, axis=0)
 
 
-# x [R, C], gamma, beta [C], bits [R, C] -> [R, C]: layer normalization, then dropout.
+# x [R, C], gamma, beta [C], seed [3] -> [R, C]: layer normalization, then dropout.
 NORM_DROPOUT = FusedOp(_norm_dropout, _norm_dropout_gradients, 3)
-# x [R, C], bias [C], residual [R, C], gamma, beta [C], bits [R, C] -> [R, C]:
+# x [R, C], bias [C], residual [R, C], gamma, beta [C], seed [3] -> [R, C]:
 # the end of a sublayer, LayerNorm(dropout(x + bias) + residual).
 DROPOUT_ADD_NORM = FusedOp(_dropout_add_norm, _dropout_add_norm_gradients, 5)
 # x [R, C], bias [C] -> [R, C]
 BIAS_ACTIVATION = FusedOp(_bias_activation, _bias_activation_gradients, 2)
 # x [B * L, 3 * N * D], bias [3 * N * D] -> query, key and value [3, B, N, L, D]
 SPLIT_HEADS = FusedOp(_split_heads, _split_heads_gradients, 2)
-# scores [B, N, L, L], bias [B, 1, 1 or L, L], bits [B, N, L, L] -> [B, N, L, L]
+# scores [B, N, L, L], bias [B, 1, 1 or L, L], seed [3] -> [B, N, L, L]
 SOFTMAX_DROPOUT = FusedOp(_softmax_dropout, _softmax_dropout_gradients, 1)
 # query, key, value [B, L, N, D], bias [B, 1, 1 or L, L] -> [B, L, N, D]; the products are of dtype,
 # as are all three. It keeps no [L, L] for the gradient.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import operator
 import os
 from collections.abc import Callable
@@ -15,8 +14,9 @@ import keras  # noqa: F401 - bound to its backend before anything is traced
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bert_ko.modeling.compute import Compute, Dropout, Model
+from bert_ko.modeling.compute import Compute, Model
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.dropout import Dropout, child_seed, step_seed
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
@@ -55,8 +55,6 @@ class JaxBackend(Backend):
             compute = dataclasses.replace(compute, remat=jax.checkpoint)
         self.compute = compute
         self.mesh = Mesh(np.array(devices), ("batch",))
-        # Threefry is slow on accelerators, and rbg draws differently on other numbers of devices.
-        self.random = "threefry2x32" if is_cpu else "rbg"
         self.device_kind = devices[0].device_kind
         self.description = f"{self.num_devices} x {self.device_kind}, JAX {jax.__version__}"
 
@@ -134,7 +132,7 @@ class JaxProgram:
         slots = SLOTS if self._optimizer is not None else ()
         self._params = self._everywhere({name: parameters[name] for name in self._names})
         self._slots = {slot: self._everywhere(zeros) for slot in slots}
-        self._key = jax.random.key(seed, impl=self._backend.random)
+        self._seed = seed
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         """See TrainProgram."""
@@ -188,9 +186,9 @@ class JaxProgram:
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
     ) -> Callable[[], dict[str, float]]:
         """See TrainProgram."""
-        placed, number = self._split(batch, 1), np.uint32(step)
+        placed, seed = self._split(batch, 1), step_seed(self._seed, step)
         self._params, self._slots, sums = self._train_function(
-            self._params, self._slots, placed, scalars, hyper, (self._key, number)
+            self._params, self._slots, placed, scalars, hyper, seed
         )
         return lambda: {name: float(value) for name, value in jax.device_get(sums).items()}
 
@@ -200,10 +198,9 @@ class JaxProgram:
         return {name: float(value) for name, value in jax.device_get(sums).items()}
 
     def _step(
-        self, params: Any, slots: Any, batch: Any, scalars: Any, hyper: Any, step: Any
+        self, params: Any, slots: Any, batch: Any, scalars: Any, hyper: Any, seed: Any
     ) -> tuple[Any, Any, Any]:
-        """Step is the key of dropout and the number of the step."""
-        gradients, sums = self._gradients(params, batch, scalars, step)
+        gradients, sums = self._gradients(params, batch, scalars, seed)
         with jax.named_scope("optimizer"):  # for profiles
             new_params, new_slots, norm = self._update(params, slots, gradients, hyper)
         return new_params, new_slots, {**sums, "gradient_norm": norm}
@@ -229,15 +226,13 @@ class JaxProgram:
                 new_slots[slot][name] = value
         return new_params, new_slots, norm
 
-    def _gradients(self, params: Any, batch: Any, scalars: Any, step: Any) -> tuple[Any, Any]:
+    def _gradients(self, params: Any, batch: Any, scalars: Any, seed: Any) -> tuple[Any, Any]:
         """Of all parts together; every array of the batch is [K, B, ...]."""
         parts = next(iter(batch.values())).shape[0]
-        key = jax.random.fold_in(*step)
 
         def part(index: Any, features: Any) -> tuple[Any, Any]:
-            return self._part_gradients(
-                params, {**features, **scalars}, jax.random.fold_in(key, index)
-            )
+            dropout = Dropout(child_seed(seed, index))
+            return self._part_gradients(params, {**features, **scalars}, dropout)
 
         first = part(0, {name: value[0] for name, value in batch.items()})
         if parts == 1:
@@ -250,17 +245,12 @@ class JaxProgram:
         (gradients, sums), _ = jax.lax.scan(add, first, (jnp.arange(1, parts), rest))
         return gradients, sums
 
-    def _part_gradients(self, params: Any, features: Any, key: Any) -> tuple[Any, Any]:
+    def _part_gradients(self, params: Any, features: Any, dropout: Dropout) -> tuple[Any, Any]:
         def loss(params: Any) -> tuple[Any, Any]:
-            return self._loss(params, Dropout(functools.partial(random_bits, key)), features)
+            return self._loss(params, dropout, features)
 
         (objective, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return gradients, {**sums, "objective": objective}
 
     def _eval(self, params: Any, batch: Any, scalars: Any) -> Any:
         return self._loss(params, Dropout(), {**batch, **scalars})[1]
-
-
-def random_bits(key: Any, use: int, shape: tuple[int, ...]) -> Any:
-    """Of one use of dropout in a step: uint16 of this shape."""
-    return jax.random.bits(jax.random.fold_in(key, use), shape, np.uint16)

@@ -18,8 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_ko.modeling.compute import Compute, Dropout, Model, attention_of, forward_only
+from bert_ko.modeling.compute import Compute, Model, attention_of, forward_only
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.dropout import Dropout, child_seed, step_seed
 from bert_ko.modeling.fused import FusedOp
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
@@ -35,9 +36,9 @@ from bert_ko.training.backend import (
     no_tpu_message,
 )
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
+from bert_ko.workers import num_processors
 
 _TPU_TIMEOUT = 60  # seconds until a TPU answers
-_USES = 1 << 12  # dropout layers of a step, at most
 
 
 class TensorFlowBackend(Backend):
@@ -61,6 +62,8 @@ class TensorFlowBackend(Backend):
                 product=_product,
                 # MirroredStrategy can't hold compiled functions.
                 fuse=_compiled if self.strategy is None else forward_only,
+                # Two, however many cores: more take as long on two, and memory for gradients.
+                shares=2 if self.strategy is None and num_processors() > 1 else 1,
                 attention=_keras_attention if config.attention == "fused" else None,
             )
         elif config.attention == "plain":
@@ -205,12 +208,11 @@ class TensorFlowProgram:
         arrays: Arrays,
         seed: int,
     ):
-        self._strategy, self._num_devices = backend.strategy, backend.num_devices
+        self._strategy, self._seed = backend.strategy, seed
         self._config, self._compute, self._head = config, backend.compute, head
         self._trained_with, self._names = optimizer, list(arrays)
         with self._strategy.scope() if self._strategy else tf.device(None):
             self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
-            self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
             self._slots = {  # NAME/adam_m and NAME/adam_v
                 f"{name}/{slot}": tf.Variable(
                     np.zeros_like(arrays[name]), name=f"{name}/{slot}", trainable=False
@@ -252,7 +254,7 @@ class TensorFlowProgram:
         self.restore(
             parameters, {name: np.zeros(v.shape, np.float32) for name, v in self._slots.items()}
         )
-        self._seed.assign(seed)
+        self._seed = seed
 
     @property
     def _optimizer(self) -> OptimizerConfig:
@@ -307,10 +309,8 @@ class TensorFlowProgram:
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
     ) -> Callable[[], dict[str, float]]:
         """See TrainProgram."""
-        step_tensor = tf.constant(step, tf.int64)
-        sums = self._train_function(
-            self._place(batch, 1), _tensors(scalars), _tensors(hyper), step_tensor
-        )
+        seed = tf.constant(step_seed(self._seed, step))
+        sums = self._train_function(self._place(batch, 1), _tensors(scalars), _tensors(hyper), seed)
         return lambda: {name: float(value) for name, value in sums.items()}
 
     def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
@@ -318,16 +318,16 @@ class TensorFlowProgram:
         sums = self._eval_function(self._place(batch, 0), _tensors(scalars))
         return {name: float(value) for name, value in sums.items()}
 
-    def _single_step(self, batch: Any, scalars: Any, hyper: Any, step: Any) -> dict[str, Any]:
-        gradients, sums = self._gradients(batch, scalars, step, 0)
+    def _single_step(self, batch: Any, scalars: Any, hyper: Any, seed: Any) -> dict[str, Any]:
+        gradients, sums = self._gradients(batch, scalars, seed, 0)
         norm = self._update_function(gradients, hyper)
         return {**sums, "gradient_norm": norm}
 
-    def _distributed_step(self, batch: Any, scalars: Any, hyper: Any, step: Any) -> dict[str, Any]:
+    def _distributed_step(self, batch: Any, scalars: Any, hyper: Any, seed: Any) -> dict[str, Any]:
         def replica_step(batch: Any) -> dict[str, Any]:
             context = tf.distribute.get_replica_context()
             replica = context.replica_id_in_sync_group
-            gradients, sums = self._gradients(batch, scalars, step, replica)
+            gradients, sums = self._gradients(batch, scalars, seed, replica)
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, sums])
             norm, scale = clip_scale(self._optimizer, gradients)
             context.merge_call(self._update_replicas, args=(gradients, scale, hyper))
@@ -366,15 +366,14 @@ class TensorFlowProgram:
         square.assign(new_square)
         variable.assign(value)
 
-    def _gradients(self, batch: Any, scalars: Any, step: Any, replica: Any) -> tuple[Any, Any]:
+    def _gradients(self, batch: Any, scalars: Any, seed: Any, replica: Any) -> tuple[Any, Any]:
         """Of all parts together; every array of the batch is [K, B, ...]."""
         parts = next(iter(batch.values())).shape[0]
 
         def part(index: Any) -> tuple[Any, Any]:
-            draw = (step * parts + tf.cast(index, tf.int64)) * self._num_devices
-            draw = draw + tf.cast(replica, tf.int64)
             features = {name: value[index] for name, value in batch.items()}
-            return self._part_gradients({**features, **scalars}, draw)
+            dropout = Dropout(child_seed(seed, index), replica)
+            return self._part_gradients({**features, **scalars}, dropout)
 
         if parts == 1:
             return part(0)
@@ -388,8 +387,7 @@ class TensorFlowProgram:
         )
         return gradients, sums
 
-    def _part_gradients(self, features: Any, draw: Any) -> tuple[list[Any], dict[str, Any]]:
-        dropout = Dropout(functools.partial(_random_bits, self._seed.read_value(), draw))
+    def _part_gradients(self, features: Any, dropout: Dropout) -> tuple[list[Any], dict[str, Any]]:
         values = self._values()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
@@ -413,18 +411,3 @@ class TensorFlowProgram:
 
 def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:
     return {name: tf.constant(array) for name, array in arrays.items()}
-
-
-def _random_bits(seed: Any, draw: Any, use: int, shape: tuple[int, ...]) -> Any:
-    """uint16, a function of its arguments alone."""
-    assert use < _USES
-    count = int(np.prod(shape))
-    words = tf.random.stateless_uniform(
-        (-(-count // 2),),
-        tf.stack([seed, draw * _USES + use]),
-        minval=None,
-        maxval=None,
-        dtype=tf.uint32,
-        alg="philox",
-    )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count], shape)

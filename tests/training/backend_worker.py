@@ -339,15 +339,19 @@ class Experiments:
         return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(pull, tiny_arrays())))
 
     def draws(self) -> dict[str, Any]:
-        """Random bits themselves, for parts and devices; a row of the batch says who it is."""
+        """Random words themselves, for parts and devices; a row of the batch says who it is."""
         from keras import ops
+
+        from bert_ko.modeling.dropout import random_words
 
         def loss(model: Any, features: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             sums = {}
             for use in ("first", "second"):
                 rows = features["row"].shape[0]
-                (bits,) = model.dropout.bits(0.1, (rows, DRAW_UNITS))
-                values = ops.cast(bits, "float32")
+                (seed,) = model.dropout.seeds(0.1, (rows, DRAW_UNITS))
+                # The upper half of a word is exact in float32.
+                words = random_words(seed, (rows, DRAW_UNITS))
+                values = ops.cast(ops.right_shift(words, np.uint32(16)), "float32")
                 low = ops.cast(values < 6554, "float32")  # 0.1 of 65,536
                 for row in range(DRAW_ROWS):
                     chosen = ops.cast(features["row"] == row, "float32")
