@@ -3,7 +3,8 @@
 Under a compiler that sees the whole step, such as XLA under JAX, ``forward`` alone is used, and its
 gradient is derived. On a CPU under TensorFlow the products are fastest outside XLA and everything
 else is fastest inside, so that each operation becomes two small compiled functions; ``gradients``
-computes again from the inputs what would have to be kept in memory otherwise.
+computes again from the inputs, and at most a number of each row, what would have to be kept in
+memory otherwise.
 
 All of them compute in float32, whatever the dtype of their inputs, but for the products of
 attention.
@@ -14,8 +15,10 @@ vocabulary. ``seed`` is that of a use of dropout, uint32 [3]; None where nothing
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from bert_ko.modeling.dropout import drop
@@ -27,14 +30,49 @@ EPSILON = 1e-12
 _SQRT_2_PI = math.sqrt(2 / math.pi)
 
 
+_sums_rows_by_products = contextvars.ContextVar("sums_rows_by_products", default=False)
+
+
 class FusedOp(NamedTuple):
     """An operation and its gradient."""
 
     forward: Callable[..., Any]  # tensors, then settings by keyword, to a tensor or several
-    # The gradient of the first result, the same tensors and settings, to the gradients of the first
-    # ``num_gradients`` tensors. Any other results have none.
+    # The gradient of the first result, the same tensors, what was kept, and the same settings, to
+    # the gradients of the first ``num_gradients`` tensors. Any other results have none.
     gradients: Callable[..., tuple[Tensor, ...]]
     num_gradients: int
+    num_kept: int = 0  # of the last results, which are for the gradients alone
+
+    def split(self, found: Any) -> tuple[Any, tuple[Tensor, ...]]:
+        """What forward returned, as the result (a tensor, or a tuple) and what is kept."""
+        if not self.num_kept:
+            return found, ()
+        results, kept = found[: -self.num_kept], found[-self.num_kept :]
+        return results[0] if len(results) == 1 else results, kept
+
+
+@contextlib.contextmanager
+def sums_rows_by_products() -> Iterator[None]:
+    """Rows are summed by products with ones, which XLA compiles into faster code for a CPU."""
+    token = _sums_rows_by_products.set(True)
+    try:
+        yield
+    finally:
+        _sums_rows_by_products.reset(token)
+
+
+def _row_sum(x: Tensor, weights: Tensor | None = None) -> Tensor:
+    """X [..., C] times weights [C], to [..., 1]."""
+    if not _sums_rows_by_products.get():
+        return ops.sum(x if weights is None else x * weights, axis=-1, keepdims=True)
+    columns = x.shape[-1]
+    weights = ops.ones((columns,), "float32") if weights is None else weights
+    sums = ops.matmul(ops.reshape(x, (-1, columns)), weights[:, None])
+    return ops.reshape(sums, (*x.shape[:-1], 1))
+
+
+def _row_mean(x: Tensor, weights: Tensor | None = None) -> Tensor:
+    return _row_sum(x, weights) * (1 / x.shape[-1])
 
 
 def _float(x: Tensor) -> Tensor:
@@ -43,8 +81,8 @@ def _float(x: Tensor) -> Tensor:
 
 def _centre(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows with mean 0 and variance 1, and by what each was divided."""
-    x = x - ops.mean(x, axis=-1, keepdims=True)
-    inverse = ops.rsqrt(ops.mean(x * x, axis=-1, keepdims=True) + EPSILON)
+    x = x - _row_mean(x)
+    inverse = ops.rsqrt(_row_mean(x * x) + EPSILON)
     return x * inverse, inverse
 
 
@@ -54,10 +92,9 @@ def _norm(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 def _norm_gradients(dy: Tensor, x: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     normal, inverse = _centre(x)
-    scaled = dy * gamma
-    along = ops.mean(scaled * normal, axis=-1, keepdims=True)
-    dx = inverse * (scaled - ops.mean(scaled, axis=-1, keepdims=True) - normal * along)
-    return dx, ops.sum(dy * normal, axis=0), ops.sum(dy, axis=0)
+    along = dy * normal
+    dx = inverse * (dy * gamma - _row_mean(dy, gamma) - normal * _row_mean(along, gamma))
+    return dx, ops.sum(along, axis=0), ops.sum(dy, axis=0)
 
 
 def _norm_dropout(
@@ -165,8 +202,21 @@ def _split_heads_gradients(
     return ops.cast(dx, x.dtype), ops.sum(_float(dx), axis=0)
 
 
-def _attention_probs(scores: Tensor, bias: Tensor, scale: float) -> Tensor:
-    return ops.softmax(_float(scores) * scale + bias, axis=-1)
+def _attention_probs(scores: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Softmax over the last axis, and the logarithm of what each row was divided by."""
+    x = _float(scores) * scale + bias
+    largest = ops.max(x, axis=-1, keepdims=True)
+    powers = ops.exp(x - largest)
+    total = _row_sum(powers)
+    return powers * (1 / total), ops.log(total) + largest
+
+
+def _attention_probs_again(scores: Tensor, bias: Tensor, scale: float, log_total: Tensor) -> Tensor:
+    return ops.exp(_float(scores) * scale + bias - log_total)
+
+
+def _softmax_gradient(dprobs: Tensor, probs: Tensor) -> Tensor:
+    return (dprobs - _row_sum(dprobs * probs)) * probs
 
 
 def _softmax_dropout(
@@ -177,24 +227,24 @@ def _softmax_dropout(
     scale: float,
     rate: float,
     dtype: str,
-) -> Tensor:
-    return ops.cast(drop(_attention_probs(scores, bias, scale), seed, rate), dtype)
+) -> tuple[Tensor, Tensor]:
+    probs, log_total = _attention_probs(scores, bias, scale)
+    return ops.cast(drop(probs, seed, rate), dtype), log_total
 
 
 def _softmax_dropout_gradients(
     dy: Tensor,
     scores: Tensor,
     bias: Tensor,
-    seed: Tensor | None = None,
-    *,
+    *rest: Tensor,
     scale: float,
     rate: float,
     dtype: str,
 ) -> tuple[Tensor, ...]:
-    probs = _attention_probs(scores, bias, scale)
-    dprobs = drop(_float(dy), seed, rate)
-    inner = dprobs - ops.sum(dprobs * probs, axis=-1, keepdims=True)
-    return (ops.cast(inner * probs * scale, scores.dtype),)
+    *seed, log_total = rest
+    probs = _attention_probs_again(scores, bias, scale, log_total)
+    dprobs = drop(_float(dy), seed[0] if seed else None, rate)
+    return (ops.cast(_softmax_gradient(dprobs, probs) * scale, scores.dtype),)
 
 
 def _scores(query: Tensor, key: Tensor) -> Tensor:
@@ -203,9 +253,9 @@ def _scores(query: Tensor, key: Tensor) -> Tensor:
 
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: float, dtype: str
-) -> Tensor:
-    probs = ops.cast(_attention_probs(_scores(query, key), bias, scale), dtype)
-    return ops.einsum("bnqk,bknd->bqnd", probs, value)
+) -> tuple[Tensor, Tensor]:
+    probs, log_total = _attention_probs(_scores(query, key), bias, scale)
+    return ops.einsum("bnqk,bknd->bqnd", ops.cast(probs, dtype), value), log_total
 
 
 def _attention_gradients(
@@ -214,14 +264,14 @@ def _attention_gradients(
     key: Tensor,
     value: Tensor,
     bias: Tensor,
+    log_total: Tensor,
     *,
     scale: float,
     dtype: str,
 ) -> tuple[Tensor, ...]:
-    probs = _attention_probs(_scores(query, key), bias, scale)
-    dprobs = _float(_scores(dy, value))
-    inner = dprobs - ops.sum(dprobs * probs, axis=-1, keepdims=True)
-    dscores = ops.cast(inner * probs * scale, dtype)
+    probs = _attention_probs_again(_scores(query, key), bias, scale, log_total)
+    dscores = _softmax_gradient(_float(_scores(dy, value)), probs)
+    dscores = ops.cast(dscores * scale, dtype)
     return (
         ops.einsum("bnqk,bknd->bqnd", dscores, key),
         ops.einsum("bnqk,bqnd->bknd", dscores, query),
@@ -229,18 +279,18 @@ def _attention_gradients(
     )
 
 
-def _cross_entropy(logits: Tensor, bias: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _cross_entropy(logits: Tensor, bias: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     logits = _float(logits) + bias
     largest = ops.max(logits, axis=-1)
-    total = ops.log(ops.sum(ops.exp(logits - largest[:, None]), axis=-1)) + largest
+    log_total = ops.log(ops.sum(ops.exp(logits - largest[:, None]), axis=-1)) + largest
     label = ops.take_along_axis(logits, ops.cast(labels, "int32")[:, None], axis=-1)[:, 0]
-    return total - label, ops.cast(label >= largest, "float32")
+    return log_total - label, ops.cast(label >= largest, "float32"), log_total
 
 
 def _cross_entropy_gradients(
-    dy: Tensor, logits: Tensor, bias: Tensor, labels: Tensor
+    dy: Tensor, logits: Tensor, bias: Tensor, labels: Tensor, log_total: Tensor
 ) -> tuple[Tensor, ...]:
-    probs = ops.softmax(_float(logits) + bias, axis=-1)
+    probs = ops.exp(_float(logits) + bias - log_total[:, None])
     columns = ops.arange(logits.shape[-1], dtype="int32")[None, :]
     is_label = columns == ops.cast(labels, "int32")[:, None]
     dlogits = ops.where(is_label, probs - 1.0, probs) * dy[:, None]
@@ -256,13 +306,15 @@ DROPOUT_ADD_NORM = FusedOp(_dropout_add_norm, _dropout_add_norm_gradients, 5)
 BIAS_ACTIVATION = FusedOp(_bias_activation, _bias_activation_gradients, 2)
 # x [B * L, 3 * N * D], bias [3 * N * D] -> query, key and value [3, B, N, L, D]
 SPLIT_HEADS = FusedOp(_split_heads, _split_heads_gradients, 2)
-# scores [B, N, L, L], bias [B, 1, 1 or L, L], seed [3] -> [B, N, L, L]
-SOFTMAX_DROPOUT = FusedOp(_softmax_dropout, _softmax_dropout_gradients, 1)
+# scores [B, N, L, L], bias [B, 1, 1 or L, L], seed [3] -> [B, N, L, L]; kept: the logarithms of
+# the softmax's sums [B, N, L, 1]
+SOFTMAX_DROPOUT = FusedOp(_softmax_dropout, _softmax_dropout_gradients, 1, 1)
 # query, key, value [B, L, N, D], bias [B, 1, 1 or L, L] -> [B, L, N, D]; the products are of dtype,
-# as are all three. It keeps no [L, L] for the gradient.
-ATTENTION = FusedOp(_attention, _attention_gradients, 3)
-# logits [R, V], bias [V], labels [R] -> losses [R], 1 where the label has the largest logit [R]
-CROSS_ENTROPY = FusedOp(_cross_entropy, _cross_entropy_gradients, 2)
+# as are all three. Kept are the same, and no [L, L].
+ATTENTION = FusedOp(_attention, _attention_gradients, 3, 1)
+# logits [R, V], bias [V], labels [R] -> losses [R], 1 where the label has the largest logit [R];
+# kept: the logarithms of the softmax's sums [R]
+CROSS_ENTROPY = FusedOp(_cross_entropy, _cross_entropy_gradients, 2, 1)
 
 ALL = (
     NORM_DROPOUT,

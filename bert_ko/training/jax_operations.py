@@ -23,17 +23,19 @@ def with_own_gradients(op: FusedOp) -> Callable[..., Any]:
     """The operation with its own gradient, which keeps its inputs and nothing in float32."""
 
     def call(*tensors: Any, **settings: Any) -> Any:
-        forward = functools.partial(op.forward, **settings)
+        def forward(*tensors: Any) -> tuple[Any, tuple[Any, ...]]:
+            return op.split(op.forward(*tensors, **settings))
 
         def keep(*tensors: Any) -> tuple[Any, tuple[Any, ...]]:
-            return forward(*tensors), tensors
+            result, kept = forward(*tensors)
+            return result, (*tensors, *kept)
 
-        def gradients(tensors: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+        def gradients(kept: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
             first = upstream[0] if isinstance(upstream, tuple) else upstream
-            found = op.gradients(first, *tensors, **settings)
+            found = op.gradients(first, *kept, **settings)
             return (*found, *[None] * (len(tensors) - op.num_gradients))
 
-        differentiable = jax.custom_vjp(forward)
+        differentiable = jax.custom_vjp(lambda *tensors: forward(*tensors)[0])
         differentiable.defvjp(keep, gradients)
         return differentiable(*tensors)
 

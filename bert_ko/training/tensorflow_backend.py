@@ -21,7 +21,7 @@ import tensorflow as tf
 from bert_ko.modeling.compute import Compute, Model, attention_of, forward_only
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.dropout import Dropout, child_seed, step_seed
-from bert_ko.modeling.fused import FusedOp
+from bert_ko.modeling.fused import FusedOp, sums_rows_by_products
 from bert_ko.modeling.heads import Head, HostBatch, HostScalars
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
@@ -171,13 +171,15 @@ def _compiled(op: FusedOp) -> Callable[..., Any]:
 @functools.cache
 def _compiled_functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     """Shared by all layers, so that each shape is compiled once."""
-    forward, gradients = (
-        tf.function(
-            functools.partial(function, **dict(settings)), jit_compile=True, autograph=False
-        )
-        for function in (op.forward, op.gradients)
-    )
-    return forward, gradients
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        def call(*tensors: Any) -> Any:
+            with sums_rows_by_products():
+                return function(*tensors, **dict(settings))
+
+        return tf.function(call, jit_compile=True, autograph=False)
+
+    return compiled(op.forward), compiled(op.gradients)
 
 
 def _differentiable(
@@ -186,11 +188,13 @@ def _differentiable(
     """Forward, whose gradient the other function computes from the same tensors."""
 
     def compute(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
+        result, kept = op.split(forward(*tensors))
+
         def gradient(*upstream: Any) -> tuple[Any, ...]:
-            found = gradients(upstream[0], *tensors)
+            found = gradients(upstream[0], *tensors, *kept)
             return (*found, *[None] * (len(tensors) - op.num_gradients))
 
-        return forward(*tensors), gradient
+        return result, gradient
 
     differentiable = tf.custom_gradient(compute)
     return lambda tensors: differentiable(*(tf.convert_to_tensor(tensor) for tensor in tensors))

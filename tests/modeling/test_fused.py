@@ -1,6 +1,8 @@
 """Operations with gradients of their own, under the backend of KERAS_BACKEND."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +97,14 @@ def test_all_operations_are_tested() -> None:
     assert {id(getattr(fused, name)) for name in names} == {id(op) for op in fused.ALL}
 
 
+@pytest.fixture(params=[False, True], ids=["sums", "products"])
+def way_to_sum(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways to sum rows."""
+    with fused.sums_rows_by_products() if request.param else contextlib.nullcontext():
+        yield
+
+
+@pytest.mark.usefixtures("way_to_sum")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("name", "with_dropout"), ALL)
 def test_gradients_equal_automatic_differentiation(
@@ -111,7 +121,7 @@ def test_gradients_equal_automatic_differentiation(
     settings = case.settings if name == "CROSS_ENTROPY" else {**case.settings, "dtype": dtype}
 
     def first_result(inputs: dict[str, Any]) -> Any:  # JAX sorts the keys
-        result = op.forward(*(inputs[key] for key in tensors), **settings)
+        result, _ = op.split(op.forward(*(inputs[key] for key in tensors), **settings))
         return result[0] if isinstance(result, tuple) else result
 
     output = first_result(tensors)
@@ -126,7 +136,8 @@ def test_gradients_equal_automatic_differentiation(
         ),
         {key: tensors[key] for key in differentiated},
     )
-    found = op.gradients(upstream, *tensors.values(), **settings)
+    _, kept = op.split(op.forward(*tensors.values(), **settings))
+    found = op.gradients(upstream, *tensors.values(), *kept, **settings)
     assert len(found) == op.num_gradients
     for key, gradient in zip(differentiated, found, strict=True):
         assert ops.dtype(gradient) == ops.dtype(tensors[key]), key
@@ -159,6 +170,7 @@ def numpy_drop(x: Array, seed: Array | None) -> Array:
     return x if seed is None else np.where(numpy_words(seed, x.shape) >= 2**30, x / 0.75, 0)
 
 
+@pytest.mark.usefixtures("way_to_sum")
 @pytest.mark.parametrize("with_dropout", [False, True])
 @pytest.mark.parametrize("name", WITH_DROPOUT)
 def test_forward_with_dropout_equals_numpy(name: str, with_dropout: bool) -> None:
@@ -173,7 +185,8 @@ def test_forward_with_dropout_equals_numpy(name: str, with_dropout: bool) -> Non
     else:
         powers = np.exp(t["scores"] * 0.7 + t["bias"])
         wanted = numpy_drop(powers / powers.sum(-1, keepdims=True), seed)
-    found = getattr(fused, name).forward(*case.tensors.values(), **case.settings, dtype="float32")
+    op = getattr(fused, name)
+    found, _ = op.split(op.forward(*case.tensors.values(), **case.settings, dtype="float32"))
     np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=2e-5, atol=2e-5)
 
 
@@ -183,14 +196,14 @@ def test_attention_equals_numpy() -> None:
     scores = np.einsum("bqnd,bknd->bnqk", query, key) * 0.3 + bias
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     wanted = np.einsum("bnqk,bknd->bqnd", powers / powers.sum(-1, keepdims=True), value)
-    found = fused.ATTENTION.forward(*case.tensors.values(), **case.settings, dtype="float32")
+    found, _ = fused.ATTENTION.forward(*case.tensors.values(), **case.settings, dtype="float32")
     np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=2e-5, atol=2e-5)
 
 
 def test_cross_entropy_literal_values() -> None:
     logits = np.log(np.array([[1, 2, 5], [8, 1, 1]], np.float32))
     bias = np.log(np.array([1, 1, 0.2], np.float32))  # the shares are 1 2 1 and 8 1 0.2
-    losses, correct = fused.CROSS_ENTROPY.forward(logits, bias, np.array([1, 2], np.int32))
+    losses, correct, _ = fused.CROSS_ENTROPY.forward(logits, bias, np.array([1, 2], np.int32))
     wanted = [math.log(2), math.log(46)]
     assert ops.convert_to_numpy(losses) == pytest.approx(wanted, rel=1e-6)
     assert ops.convert_to_numpy(correct).tolist() == [1, 0]
@@ -198,7 +211,7 @@ def test_cross_entropy_literal_values() -> None:
 
 def test_cross_entropy_large_logits_stay_finite() -> None:
     logits = np.array([[1e4, -1e4, 0]], np.float32)
-    losses, _ = fused.CROSS_ENTROPY.forward(logits, np.zeros(3, np.float32), np.array([1]))
+    losses, *_ = fused.CROSS_ENTROPY.forward(logits, np.zeros(3, np.float32), np.array([1]))
     assert ops.convert_to_numpy(losses).tolist() == [2e4]
 
 
@@ -228,12 +241,14 @@ def test_dropout_masks_of_forward_and_gradient_agree(name: str) -> None:
 
     def forward(x: Array) -> Array:
         tensors = {**case.tensors, first: x}
-        return np.array(ops.convert_to_numpy(op.forward(*tensors.values(), **settings)))
+        return np.array(
+            ops.convert_to_numpy(op.split(op.forward(*tensors.values(), **settings))[0])
+        )
 
     def gradient(dy: Array) -> Array:
-        return np.array(
-            ops.convert_to_numpy(op.gradients(dy, *case.tensors.values(), **settings)[0])
-        )
+        _, kept = op.split(op.forward(*case.tensors.values(), **settings))
+        found = op.gradients(dy, *case.tensors.values(), *kept, **settings)
+        return np.array(ops.convert_to_numpy(found[0]))
 
     x = case.tensors[first]
     if name == "DROPOUT_ADD_NORM":  # the dropped is the input
