@@ -61,8 +61,8 @@ def sums_rows_by_products() -> Iterator[None]:
         _sums_rows_by_products.reset(token)
 
 
-def _row_sum(x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """X [..., C] times weights [C], to [..., 1]."""
+def row_sum(x: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sums over the last axis, with weights [C] if there are any: [..., C] to [..., 1]."""
     if not _sums_rows_by_products.get():
         return ops.sum(x if weights is None else x * weights, axis=-1, keepdims=True)
     columns = x.shape[-1]
@@ -72,7 +72,7 @@ def _row_sum(x: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def _row_mean(x: Tensor, weights: Tensor | None = None) -> Tensor:
-    return _row_sum(x, weights) * (1 / x.shape[-1])
+    return row_sum(x, weights) * (1 / x.shape[-1])
 
 
 def _float(x: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ def _attention_probs(scores: Tensor, bias: Tensor, scale: float) -> tuple[Tensor
     x = _float(scores) * scale + bias
     largest = ops.max(x, axis=-1, keepdims=True)
     powers = ops.exp(x - largest)
-    total = _row_sum(powers)
+    total = row_sum(powers)
     return powers * (1 / total), ops.log(total) + largest
 
 
@@ -216,7 +216,7 @@ def _attention_probs_again(scores: Tensor, bias: Tensor, scale: float, log_total
 
 
 def _softmax_gradient(dprobs: Tensor, probs: Tensor) -> Tensor:
-    return (dprobs - _row_sum(dprobs * probs)) * probs
+    return (dprobs - row_sum(dprobs * probs)) * probs
 
 
 def _softmax_dropout(

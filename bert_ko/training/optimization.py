@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bert_ko.modeling.fused import Tensor
+from bert_ko.modeling.fused import Tensor, row_sum
 from bert_ko.modeling.ops import ops
 
 _LAYER = re.compile(r"/layer_(\d+)/")
@@ -140,11 +140,15 @@ def rate_multiple(config: OptimizerConfig, name: str) -> float:
 
 def clip_scale(config: OptimizerConfig, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The global norm of the gradients, and the factor that limits it to clip_norm."""
-    squares = [ops.sum(ops.square(gradient)) for gradient in gradients]
+    squares = [_sum_of_squares(gradient) for gradient in gradients]
     norm = ops.sqrt(sum(squares[1:], squares[0]))
     if not config.clip_norm:
         return norm, ops.ones_like(norm)
     return norm, config.clip_norm / ops.maximum(norm, config.clip_norm)
+
+
+def _sum_of_squares(x: Tensor) -> Tensor:
+    return ops.sum(row_sum(ops.square(x)))
 
 
 def update(
@@ -185,6 +189,6 @@ def update(
 
 
 def _trust_ratio(value: Tensor, change: Tensor) -> Tensor:
-    of_value, of_change = (ops.sqrt(ops.sum(ops.square(x))) for x in (value, change))
+    of_value, of_change = (ops.sqrt(_sum_of_squares(x)) for x in (value, change))
     is_defined = ops.logical_and(of_value > 0, of_change > 0)
     return ops.where(is_defined, of_value / ops.where(is_defined, of_change, 1.0), 1.0)

@@ -212,7 +212,7 @@ class TensorFlowProgram:
         arrays: Arrays,
         seed: int,
     ):
-        self._strategy, self._seed = backend.strategy, seed
+        self._strategy, self._is_cpu, self._seed = backend.strategy, backend.is_cpu, seed
         self._config, self._compute, self._head = config, backend.compute, head
         self._trained_with, self._names = optimizer, list(arrays)
         with self._strategy.scope() if self._strategy else tf.device(None):
@@ -349,9 +349,10 @@ class TensorFlowProgram:
             )
 
     def _update_all(self, gradients: Any, hyper: Any) -> Any:
-        norm, scale = clip_scale(self._optimizer, gradients)
-        for name, variable, slots, gradient in self._with_slots(gradients):
-            self._assign(name, variable, *slots, gradient, scale, hyper)
+        with sums_rows_by_products() if self._is_cpu else contextlib.nullcontext():
+            norm, scale = clip_scale(self._optimizer, gradients)
+            for name, variable, slots, gradient in self._with_slots(gradients):
+                self._assign(name, variable, *slots, gradient, scale, hyper)
         return norm
 
     def _with_slots(self, gradients: Any) -> Iterator[tuple[str, Any, list[Any], Any]]:
