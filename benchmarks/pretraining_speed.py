@@ -23,7 +23,7 @@ from common import ROOT, VOCAB, machine
 
 SIZES = {"mini": ("bert_config_mini.json", 32), "base": ("bert_config.json", 8)}
 LENGTH, PREDICTIONS = 128, 20
-GOALS = {
+GOALS: dict[tuple[str, str], dict[str, float]] = {
     ("mini", "bfloat16"): {"torch-a": 5, "torch-b": 2},
     ("base", "bfloat16"): {"torch-a": 2.2, "torch-b": 1.5},
     ("mini", "float32"): {"torch-c": 1.2},
