@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
 import sys
 import time
@@ -31,6 +30,7 @@ from bert_ko.training.backend import DeviceConfig, TrainProgram
 from bert_ko.training.checkpoints import read_model_config
 from bert_ko.training.devices import load_backend
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters
+from bert_ko.workers import num_processors
 
 GOAL, TORCH_GOAL = 1.25, 1.5
 BATCH = 32
@@ -74,7 +74,7 @@ def train_torch(connection: Any, batches: list[dict[str, Any]], precision: str) 
     import torch
     from transformers import BertConfig, BertForQuestionAnswering
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(num_processors())
     torch.manual_seed(1)
     config = BertConfig(**json.loads((VOCAB / "bert_config_mini.json").read_text()))
     model = BertForQuestionAnswering(config).train()
@@ -163,6 +163,8 @@ def main() -> None:
                 timed = Timed(*ours.recv())
             if number:
                 times.append(timed)
+            speed = timed.windows / timed.seconds
+            print(f"round {number}, {name}: {speed:.1f} windows/s", flush=True)
     speeds = {
         name: statistics.median(t.windows / t.seconds for t in times)
         for name, times in found.items()

@@ -10,6 +10,8 @@ import pytest
 FOLDER = Path(__file__).parent
 TESTS = (
     "training/jax_operations_checks.py",
+    "modeling/test_bert.py",
+    "modeling/test_dropout.py",
     "modeling/test_fused.py::test_forward_with_dropout_equals_numpy",
     "modeling/test_fused.py::test_cross_entropy_literal_values",
     "modeling/test_fused.py::test_attention_equals_numpy",

@@ -109,8 +109,8 @@ class Dropout:
         return [Dropout(self._seed, self._share * count + i, self._uses) for i in range(count)]
 
     def go_on_after(self, other: Dropout) -> None:
-        """The next use is the one after the other's last."""
-        self._uses = other._uses
+        """The next use is one after the other's last."""
+        self._uses = max(self._uses, other._uses)
 
     def repeatable(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """A function of a Dropout and tensors as one of tensors; its seeds are always the same."""

@@ -20,7 +20,7 @@ _TOLERANCE = 0.03
 
 
 def with_own_gradients(op: FusedOp) -> Callable[..., Any]:
-    """The operation with its own gradient, which keeps its inputs and nothing in float32."""
+    """The operation with its own gradient, which keeps its inputs and what FusedOp says."""
 
     def call(*tensors: Any, **settings: Any) -> Any:
         def forward(*tensors: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -149,7 +149,7 @@ def _keras_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) 
 
 
 def _with_own_gradients(op: FusedOp) -> Callable[..., Any]:
-    """The operation with its own gradient, which keeps its inputs and nothing in float32."""
+    """The operation with its own gradient, which keeps its inputs and what FusedOp says."""
 
     def call(*tensors: Any, **settings: Any) -> Any:
         functions = (functools.partial(one, **settings) for one in (op.forward, op.gradients))
