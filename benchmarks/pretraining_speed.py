@@ -155,7 +155,10 @@ def measure(size: str, side: str, steps: int) -> None:
         step = torch_step(size, side.removeprefix("torch-"))
     else:
         step = our_step(size, side)
-    for _ in range(3):
+    start = time.perf_counter()
+    step()
+    first = time.perf_counter() - start  # tracing and compiling, above all
+    for _ in range(2):
         step()
     seconds = []
     for _ in range(steps):
@@ -163,7 +166,8 @@ def measure(size: str, side: str, steps: int) -> None:
         step()
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": statistics.median(seconds), "peak": peak, "rate": rate}))
+    found = {"seconds": statistics.median(seconds), "first": first, "peak": peak, "rate": rate}
+    print(json.dumps(found))
 
 
 def run(size: str, side: str, steps: int) -> dict[str, float]:
@@ -184,7 +188,8 @@ def report(size: str, rounds: int, steps: int) -> None:
     print(f"\n{size}: {LENGTH} x {SIZES[size][1]}")
     for side in SIDES:
         peak = max(r["peak"] for r in found[side])
-        line = f"{side:10} {speed[side]:8,.0f} tokens/s, peak {peak:6,.0f} MB"
+        first = statistics.median(r["first"] for r in found[side])
+        line = f"{side:10} {speed[side]:8,.0f} tokens/s, peak {peak:6,.0f} MB, first {first:.1f} s"
         if not side.startswith("torch"):
             limit = max(r["rate"] for r in found[side])
             used = flops_per_step(size) * speed[side] / tokens
