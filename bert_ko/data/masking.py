@@ -4,7 +4,8 @@ Google's script shuffles the words of one sequence and takes them until the budg
 all sequences of a batch draw their next word together, as one step of a partial Fisher-Yates
 shuffle, which gives the same distribution.
 
-Legend: B batch, L max_seq_length, P max_predictions_per_seq, W words of the batch.
+Legend: B batch, L max_seq_length, P max_predictions_per_seq, W words of the batch, S its segments,
+T its targets.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class MaskedBatch(NamedTuple):
     positions: npt.NDArray[np.int32]  # [B, P], ascending, 0 after the last
     ids: npt.NDArray[np.int32]  # [B, P], the original pieces, 0 after the last
     weights: npt.NDArray[np.float32]  # [B, P], 1 at a target, 0 after the last
-    is_masked: Flags  # [B, L], the targets
+    targets: Ints  # [T], places in the flat batch [B * L], ascending
 
     def features(self) -> dict[str, npt.NDArray[Any]]:
         """The features by Google's names."""
@@ -54,14 +55,34 @@ class MaskedBatch(NamedTuple):
 class _Words(NamedTuple):
     """The words of a batch, row after row.
 
-    group numbers the segments of the batch: an n-gram stays inside one.
+    segment numbers those of the batch: an n-gram stays inside one.
     """
 
     first_piece: Ints  # [W], index into the flat [B * L] batch
     length: Ints  # [W], pieces
-    group: Ints  # [W]
+    segment: Ints  # [W]
     row_start: Ints  # [B], the row's first word
     row_count: Ints  # [B], its words
+
+
+class _Segments(NamedTuple):
+    """The runs of pieces of a batch, between which are [CLS], [SEP] and padding."""
+
+    start: Ints  # [S], index into the flat [B * L] batch
+    stop: Ints  # [S], index after its last piece
+
+    @classmethod
+    def of(cls, is_piece: Flags) -> _Segments:
+        rises, falls = is_piece.copy(), is_piece.copy()
+        rises[:, 1:] &= ~is_piece[:, :-1]
+        falls[:, :-1] &= ~is_piece[:, 1:]
+        return cls(np.flatnonzero(rises), np.flatnonzero(falls) + 1)
+
+    def num_tokens(self, rows: int, length: int) -> Ints:
+        """Pieces of each row and the special tokens around them, int64 [B]: Google counts both."""
+        row = self.start // length
+        pieces = np.bincount(row, self.stop - self.start, rows).astype(np.int64)
+        return pieces + 1 + np.bincount(row, minlength=rows)
 
 
 def replacement_ids(
@@ -99,22 +120,19 @@ def mask_tokens(
     Source: create_masked_lm_predictions of google-research/bert: a word that would exceed the
         budget is skipped; 80 % [MASK], 10 % unchanged, 10 % random.
     """
-    words = _find_words(is_piece, word_starts)
-    # Google counts [CLS] and the [SEP] of each segment, too; a segment begins where is_piece rises.
-    segments = np.count_nonzero(is_piece[:, 1:] & ~is_piece[:, :-1], axis=1)
-    tokens = np.count_nonzero(is_piece, axis=1) + 1 + segments
+    segments = _Segments.of(is_piece)
+    words = _find_words(segments, word_starts)
     budget = np.clip(
-        np.rint(tokens * config.masked_lm_prob).astype(np.int64), 1, config.max_predictions_per_seq
-    )
+        np.rint(segments.num_tokens(*is_piece.shape) * config.masked_lm_prob).astype(np.int64),
+        1, config.max_predictions_per_seq,
+    )  # fmt: skip
     chosen = _choose_words(words, budget, config.max_ngram_size, rng)
     flat = _piece_indexes(words, chosen)
     labels = input_ids.ravel()[flat]
     masked_ids = input_ids.copy()
     masked_ids.ravel()[flat] = _replace(labels, flat, words, mask_id, replacements, config, rng)
-    is_masked = np.zeros(is_piece.shape, np.bool_)
-    is_masked.ravel()[flat] = True
-    targets = _pad_targets(flat, labels, is_masked, config.max_predictions_per_seq)
-    return MaskedBatch(masked_ids, *targets, is_masked)
+    padded = _pad_targets(flat, labels, is_piece.shape, config.max_predictions_per_seq)
+    return MaskedBatch(masked_ids, *padded, flat)
 
 
 def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
@@ -125,18 +143,15 @@ def _piece_indexes(words: _Words, chosen: Ints) -> Ints:
     return first + np.arange(len(first))
 
 
-def _find_words(is_piece: Flags, word_starts: Flags) -> _Words:
-    rows, length = is_piece.shape
+def _find_words(segments: _Segments, word_starts: Flags) -> _Words:
+    rows, length = word_starts.shape
     first = np.flatnonzero(word_starts)
-    rank = np.cumsum(is_piece.ravel(), dtype=np.int64)
-    lengths = np.diff(rank[first] - 1, append=rank[-1]) if len(first) else first
-    row = first // length
-    count = np.bincount(row, minlength=rows)
-    # The gap before a segment ([CLS], [SEP]) begins a new group.
-    rises = is_piece.copy()
-    rises[:, 1:] &= ~is_piece[:, :-1]
-    group = np.cumsum(rises.ravel(), dtype=np.int64)[first]
-    return _Words(first, lengths, group, np.cumsum(count) - count, count)
+    in_segment = np.diff(np.searchsorted(first, segments.start), append=len(first))
+    stop = np.repeat(segments.stop, in_segment)
+    stop[:-1] = np.minimum(stop[:-1], first[1:])
+    row_start = np.searchsorted(first, np.arange(rows + 1) * length)
+    segment = np.repeat(np.arange(len(in_segment)), in_segment)
+    return _Words(first, stop - first, segment, row_start[:-1], np.diff(row_start))
 
 
 def _choose_words(
@@ -181,6 +196,11 @@ def _take_run(
     drawn: Ints, size: Ints, left: Ints, words: _Words, used: Flags, max_ngram_size: int
 ) -> Ints:
     """Marks runs of up to ``size`` words that begin at ``drawn``; returns the pieces they took."""
+    if max_ngram_size == 1:  # no word is drawn twice
+        length = words.length[drawn]
+        fits = length <= left
+        used[drawn[fits]] = True
+        return np.asarray(length * fits)
     taken = np.zeros(len(drawn), np.int64)
     going = np.ones(len(drawn), np.bool_)
     for k in range(max_ngram_size):
@@ -188,7 +208,7 @@ def _take_run(
         length = words.length[word]
         going = going & (k < size) & ~used[word] & (taken + length <= left)
         if k:
-            going &= (drawn + k < len(used)) & (words.group[word] == words.group[drawn])
+            going &= (drawn + k < len(used)) & (words.segment[word] == words.segment[drawn])
         used[word[going]] = True
         taken += np.where(going, length, 0)
     return taken
@@ -199,7 +219,7 @@ def _finish_row(remaining: Ints, size: Ints, left: int, words: _Words, used: Fla
     for first, count in zip(remaining.tolist(), size.tolist(), strict=True):
         for word in range(first, min(first + count, len(used))):
             length = int(words.length[word])
-            if used[word] or length > left or words.group[word] != words.group[first]:
+            if used[word] or length > left or words.segment[word] != words.segment[first]:
                 break
             used[word] = True
             left -= length
@@ -227,12 +247,12 @@ def _replace(
 
 
 def _pad_targets(
-    flat: Ints, labels: npt.NDArray[np.int32], is_masked: Flags, max_predictions: int
+    flat: Ints, labels: npt.NDArray[np.int32], shape: tuple[int, ...], max_predictions: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    rows, length = is_masked.shape
-    counts = is_masked.sum(axis=1)
-    row = np.repeat(np.arange(rows), counts)
-    rank = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows, length = shape
+    row = flat // length
+    start = np.searchsorted(flat, np.arange(rows) * length)
+    rank = np.arange(len(flat)) - start[row]
     positions = np.zeros((rows, max_predictions), np.int32)
     ids = np.zeros((rows, max_predictions), np.int32)
     weights = np.zeros((rows, max_predictions), np.float32)

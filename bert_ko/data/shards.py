@@ -19,10 +19,10 @@ from bert_ko.data.instances import plan_instances
 from bert_ko.data.manifest import Shard
 from bert_ko.data.masking import mask_tokens, replacement_ids
 from bert_ko.data.records import ShardReader
-from bert_ko.data.sequences import Sequences, build_sequences, word_ids
+from bert_ko.data.sequences import UNITS, WordNumbers, build_sequences, word_ids
 from bert_ko.data.settings import InstanceFlags
 from bert_ko.data.tfrecord import ExampleEncoder
-from bert_ko.data.walk import Flags, Plan
+from bert_ko.data.walk import Plan
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 # Cells (rows times length) of a batch: its matrices stay in the processor's cache.
@@ -143,6 +143,7 @@ class _Builder:
         self._replacements = replacement_ids(
             tokenizer.vocab, tokenizer.config.additional_special_tokens
         )
+        self._words = {unit: WordNumbers(bucket.pieces, unit) for unit in UNITS}
         self._rows = max(64, _BATCH_CELLS // flags.max_seq_length)
         self.counts: Counter[str] = Counter()
 
@@ -161,38 +162,35 @@ class _Builder:
             "segment_ids": sequences.segment_ids.view(np.uint8),
             "next_sentence_labels": plan.label[:, None],
         }
-        word_starts = {"morpheme": sequences.morpheme_starts, "eojeol": sequences.eojeol_starts}
-        self._count(plan, sequences)
+        self._count(plan)
         if flags.masking == "dynamic":
-            for unit, starts in word_starts.items():
+            for unit in UNITS:
+                starts = sequences.word_starts(unit)
                 features[f"{unit}_ids"] = word_ids(starts, sequences.is_piece)
             return features
-        whole = word_starts[flags.whole_word_unit]
         masked = mask_tokens(
             sequences.input_ids, sequences.is_piece,
-            whole if flags.do_whole_word_mask else sequences.is_piece,
+            sequences.word_starts(flags.whole_word_unit)
+            if flags.do_whole_word_mask else sequences.is_piece,
             self._vocab.mask_id, self._replacements, flags.masking_config, rng,
         )  # fmt: skip
-        self.counts["masked_pieces"] += int(masked.weights.sum())
-        for unit, starts in word_starts.items():
-            self.counts[f"masked_{unit}s"] += _words_touched(starts, masked.is_masked)
+        self.counts["masked_pieces"] += len(masked.targets)
+        for unit, words in self._words.items():
+            touched = words.count_touched(plan, masked.targets, flags.max_seq_length)
+            self.counts[f"masked_{unit}s"] += touched
         return {**features, **masked.features()}
 
-    def _count(self, plan: Plan, sequences: Sequences) -> None:
-        for name, value in (
-            ("instances", plan.size),
-            ("positive_labels", plan.label.sum()),
-            ("truncated_pieces", plan.truncated.sum()),
-            ("cells", sequences.input_ids.size),
-            ("used_cells", np.count_nonzero(sequences.input_mask)),
-            ("instance_pieces", np.count_nonzero(sequences.is_piece)),
-            ("instance_morphemes", np.count_nonzero(sequences.morpheme_starts)),
-            ("instance_eojeols", np.count_nonzero(sequences.eojeol_starts)),
-        ):
-            self.counts[name] += int(value)
-
-
-def _words_touched(starts: Flags, is_masked: Flags) -> int:
-    """Words of which at least one piece is masked."""
-    words = np.cumsum(starts.ravel(), dtype=np.int32)[is_masked.ravel()]
-    return int(np.count_nonzero(np.diff(words, prepend=0)))
+    def _count(self, plan: Plan) -> None:
+        num_pieces = int(plan.a_length.sum() + plan.b_length.sum())
+        num_special = 2 * plan.size + int(np.count_nonzero(plan.b_length))
+        self.counts.update(
+            instances=plan.size,
+            positive_labels=int(plan.label.sum()),
+            truncated_pieces=int(plan.truncated.sum()),
+            cells=plan.size * self._flags.max_seq_length,
+            used_cells=num_pieces + num_special,
+            instance_pieces=num_pieces,
+        )
+        self.counts.update(
+            {f"instance_{u}s": words.count(plan) for u, words in self._words.items()}
+        )

@@ -62,6 +62,13 @@ def mask(rows: Rows, config: MaskingConfig, seed: int = 1) -> MaskedBatch:
     )
 
 
+def is_masked(batch: MaskedBatch) -> np.ndarray:
+    """Bool [B, L], the targets."""
+    found = np.zeros(batch.input_ids.shape, bool)
+    found.ravel()[batch.targets] = True
+    return found
+
+
 def budget_of(segments: Segments, config: MaskingConfig) -> int:
     """Google's: [CLS] and the [SEP] of each segment that has pieces are counted, too."""
     tokens = 1 + sum(sum(segment) + 1 for segment in segments if segment)
@@ -73,7 +80,7 @@ def test_mask_tokens_whole_words_are_never_split(
     segments: list[Segments], config: MaskingConfig, seed: int
 ) -> None:
     rows = make_rows(segments)
-    masked = mask(rows, config, seed).is_masked
+    masked = is_masked(mask(rows, config, seed))
     assert not (masked & ~rows.is_piece).any()
     for row, spans in enumerate(rows.words):
         for start, end in spans:
@@ -87,7 +94,7 @@ def test_mask_tokens_budget_is_kept_and_used_up(
     # A word that exceeds what is left is skipped, shorter ones after it are still taken: in the
     # end no word is left that would fit.
     rows = make_rows(segments)
-    masked = mask(rows, config, seed).is_masked
+    masked = is_masked(mask(rows, config, seed))
     for row, spans in enumerate(rows.words):
         left = budget_of(segments[row], config) - int(masked[row].sum())
         assert left >= 0
@@ -105,26 +112,26 @@ def test_mask_tokens_targets_ascend_and_restore_the_original(
     for row in range(len(segments)):
         count = int(batch.weights[row].sum())
         positions = batch.positions[row, :count].tolist()
-        assert positions == sorted(set(positions)) == np.flatnonzero(batch.is_masked[row]).tolist()
+        assert positions == sorted(set(positions)) == np.flatnonzero(is_masked(batch)[row]).tolist()
         for padded in (batch.positions, batch.ids, batch.weights):
             assert not padded[row, count:].any()
         assert (batch.weights[row, :count] == 1).all()
         restored[row, positions] = batch.ids[row, :count]
     assert (restored == rows.input_ids).all()
-    assert (batch.input_ids == rows.input_ids)[~batch.is_masked].all()
+    assert (batch.input_ids == rows.input_ids)[~is_masked(batch)].all()
 
 
 def test_mask_tokens_same_seed_is_the_same_and_another_differs() -> None:
     rows = make_rows([[[1, 2, 3] * 5, [2, 2]]] * 20)
     batches = [mask(rows, MaskingConfig(), seed) for seed in (1, 1, 2)]
     assert all((a == b).all() for a, b in zip(batches[0], batches[1], strict=True))
-    assert (batches[0].is_masked != batches[2].is_masked).any()
+    assert (is_masked(batches[0]) != is_masked(batches[2])).any()
 
 
 def kinds(rows: Rows, batch: MaskedBatch) -> np.ndarray:
     """0 [MASK], 1 unchanged, 2 random, for every target."""
-    found = batch.input_ids[batch.is_masked]
-    original = rows.input_ids[batch.is_masked]
+    found = batch.input_ids[is_masked(batch)]
+    original = rows.input_ids[is_masked(batch)]
     return np.where(found == MASK, 0, np.where(found == original, 1, 2))
 
 
@@ -136,7 +143,7 @@ def test_mask_tokens_80_10_10_within_one_percent(by_word: bool) -> None:
     found = kinds(rows, batch)
     if by_word:
         # One draw a word: counting words, whose first pieces are the starts.
-        found = found[rows.word_starts[batch.is_masked]]
+        found = found[rows.word_starts[is_masked(batch)]]
     assert len(found) > 40_000  # a standard deviation of 0.2 %
     shares = np.bincount(found, minlength=3) / len(found)
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.01)
@@ -163,7 +170,7 @@ def test_mask_tokens_random_pieces_are_uniform_over_the_replacements() -> None:
         rows.input_ids, rows.is_piece, rows.word_starts, MASK, allowed, MaskingConfig(0.3, 20),
         np.random.default_rng(1),
     )  # fmt: skip
-    drawn = Counter(batch.input_ids[batch.is_masked][kinds(rows, batch) == 2].tolist())
+    drawn = Counter(batch.input_ids[is_masked(batch)][kinds(rows, batch) == 2].tolist())
     assert set(drawn) == set(allowed.tolist())
     # About 1,400 each: a standard deviation of 3 %.
     assert max(drawn.values()) / min(drawn.values()) < 1.15
@@ -201,7 +208,7 @@ def test_mask_tokens_words_equal_a_shuffle_in_distribution(
     config = MaskingConfig(0.25, 20)
     taken = np.zeros(len(words))
     for seed in range(runs // batch_rows):
-        masked = mask(rows, config, seed).is_masked
+        masked = is_masked(mask(rows, config, seed))
         taken += masked[:, [start for start, _ in rows.words[0]]].sum(axis=0)
     budget = budget_of([words[:half], words[half:]], config)
     expected = shuffle_reference(words, budget, runs)
@@ -212,7 +219,7 @@ def test_mask_tokens_words_equal_a_shuffle_in_distribution(
 def test_mask_tokens_single_pieces_ignore_words() -> None:
     rows = make_rows([[[8] * 5]] * 300)
     rows = rows._replace(word_starts=rows.is_piece)
-    masked = mask(rows, MaskingConfig(0.15, 20)).is_masked
+    masked = is_masked(mask(rows, MaskingConfig(0.15, 20)))
     assert set(masked.sum(axis=1).tolist()) == {6}
     # Whole words of eight could not have been masked at all.
 
@@ -231,7 +238,7 @@ def test_mask_tokens_ngrams_have_weight_one_over_n(batch_rows: int) -> None:
     config = MaskingConfig(0.01, 100, max_ngram_size=3)
     found: Counter[int] = Counter()
     for seed in range(400 // batch_rows):
-        found.update(runs_of(mask(rows, config, seed).is_masked))
+        found.update(runs_of(is_masked(mask(rows, config, seed))))
     shares = [found[n] / sum(found.values()) for n in (1, 2, 3)]
     # About 9,000 runs; the last of each row is cut by the budget.
     assert shares == pytest.approx([6 / 11, 3 / 11, 2 / 11], abs=0.03)
@@ -239,7 +246,7 @@ def test_mask_tokens_ngrams_have_weight_one_over_n(batch_rows: int) -> None:
 
 def test_mask_tokens_ngram_stays_inside_a_segment() -> None:
     rows = make_rows([[[1] * 20, [1] * 20]] * 20_000)
-    masked = mask(rows, MaskingConfig(0.05, 20, max_ngram_size=2)).is_masked
+    masked = is_masked(mask(rows, MaskingConfig(0.05, 20, max_ngram_size=2)))
     inside = np.mean(masked[:, 10] & masked[:, 11])
     across = np.mean(masked[:, 20] & masked[:, 22])
     # A run of two starts at one of 40 words, one time in three; two single words meet in
@@ -255,7 +262,7 @@ def test_mask_tokens_ngrams_of_a_small_batch_equal_those_of_a_large_one() -> Non
     together = []
     for batch_rows in (4, 16_000):
         rows = make_rows([[[1] * 20, [1] * 20]] * batch_rows)
-        batches = [mask(rows, config, seed).is_masked for seed in range(16_000 // batch_rows)]
+        batches = [is_masked(mask(rows, config, seed)) for seed in range(16_000 // batch_rows)]
         masked = np.concatenate(batches)
         places = np.array([*range(1, 21), *range(22, 42)])
         pairs = masked[:, places[1:]] & masked[:, places[:-1]]
@@ -268,4 +275,4 @@ def test_mask_tokens_ngram_stays_inside_a_row() -> None:
     # The last word of a row and the first of the next lie side by side in the flat batch.
     rows = make_rows([[[1, 1, 1]]] * 3000)
     batch = mask(rows, MaskingConfig(0.01, 1, max_ngram_size=4))
-    assert set(batch.is_masked.sum(axis=1).tolist()) == {1}
+    assert set(is_masked(batch).sum(axis=1).tolist()) == {1}

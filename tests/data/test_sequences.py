@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bert_ko.data.sequences import build_sequences, word_ids
+from bert_ko.data.sequences import UNITS, Sequences, WordNumbers, build_sequences, word_ids
 from bert_ko.data.walk import Plan
 from bert_ko.tokenization.encoder import EOJEOL_START, MORPHEME_START
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -11,6 +11,7 @@ PAD, CLS, SEP = VOCAB.pad_id, VOCAB.cls_id, VOCAB.sep_id
 EOJEOL = EOJEOL_START | MORPHEME_START
 # Pieces 10 to 17: three eojeols, five morphemes.
 STARTS = [EOJEOL, 0, MORPHEME_START, EOJEOL, MORPHEME_START, 0, EOJEOL, 0]
+SPANS = [((0, 3), (3, 8)), ((2, 7), (0, 0)), ((7, 8), (0, 1)), ((3, 4), (1, 6)), ((1, 2), (2, 4))]
 PIECES = np.array([10 + i | bits for i, bits in enumerate(STARTS)], np.uint32)
 
 
@@ -18,10 +19,22 @@ def build(
     a: tuple[int, int], b: tuple[int, int] = (0, 0), max_seq_length: int = 12
 ) -> dict[str, list[int]]:
     """One instance of pieces [a0, a1) and [b0, b1)."""
-    values = (a[0], a[1] - a[0], b[0], b[1] - b[0], 0, 0)
-    plan = Plan(*(np.array([value]) for value in values))
-    sequences = build_sequences(PIECES, plan, max_seq_length, VOCAB)
-    return {name: array[0].astype(int).tolist() for name, array in sequences._asdict().items()}
+    sequences = build_sequences(PIECES, plan_of([(a, b)]), max_seq_length, VOCAB)
+    return {name: array[0].astype(int).tolist() for name, array in arrays(sequences).items()}
+
+
+def plan_of(spans: list[tuple[tuple[int, int], tuple[int, int]]]) -> Plan:
+    """Instances of two segments, pieces [a0, a1) and [b0, b1)."""
+    columns = zip(*[(a[0], a[1] - a[0], b[0], b[1] - b[0], 0, 0) for a, b in spans], strict=True)
+    return Plan(*map(np.array, columns))
+
+
+def arrays(sequences: Sequences) -> dict[str, np.ndarray]:
+    """The arrays of sequences, and the starts of both units."""
+    starts = {f"{unit}_starts": sequences.word_starts(unit) for unit in UNITS}
+    found = {**sequences._asdict(), **starts}
+    del found["pieces"]
+    return found
 
 
 def test_build_sequences_pair_worked_example() -> None:
@@ -61,20 +74,31 @@ def test_build_sequences_word_cut_by_truncation_starts_at_the_edge() -> None:
 
 
 def test_build_sequences_rows_equal_one_at_a_time() -> None:
-    spans = [((0, 3), (3, 8)), ((2, 7), (0, 0)), ((7, 8), (0, 1)), ((3, 4), (1, 6))]
-    columns = zip(*[(a[0], a[1] - a[0], b[0], b[1] - b[0], 0, 0) for a, b in spans], strict=True)
-    plan = Plan(*map(np.array, columns))
-    together = build_sequences(PIECES, plan, 12, VOCAB)
-    for row, (a, b) in enumerate(spans):
+    together = build_sequences(PIECES, plan_of(SPANS), 12, VOCAB)
+    for row, (a, b) in enumerate(SPANS):
         alone = build(a, b)
-        for name, array in together._asdict().items():
+        for name, array in arrays(together).items():
             assert array[row].astype(int).tolist() == alone[name], name
 
 
 def test_word_ids_number_words_from_one() -> None:
     plan = Plan(*(np.array([value]) for value in (0, 5, 5, 3, 0, 0)))
     found = build_sequences(PIECES, plan, 13, VOCAB)
-    morphemes = word_ids(found.morpheme_starts, found.is_piece)
+    morphemes = word_ids(found.word_starts("morpheme"), found.is_piece)
     assert morphemes[0].tolist() == [0, 1, 1, 2, 3, 4, 0, 5, 6, 6, 0, 0, 0]
-    eojeols = word_ids(found.eojeol_starts, found.is_piece)
+    eojeols = word_ids(found.word_starts("eojeol"), found.is_piece)
     assert eojeols[0].tolist() == [0, 1, 1, 1, 2, 2, 0, 3, 4, 4, 0, 0, 0]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_word_numbers_counts_equal_those_of_the_matrices(unit: str) -> None:
+    plan, length = plan_of(SPANS), 12
+    found = build_sequences(PIECES, plan, length, VOCAB)
+    numbers = word_ids(found.word_starts(unit), found.is_piece)
+    words = WordNumbers(PIECES, unit)
+    assert words.count(plan) == numbers.max(axis=1).sum()
+    rng = np.random.default_rng(1)
+    for share in (0, 0.1, 0.5, 1):
+        chosen = found.is_piece & (rng.random(found.is_piece.shape) < share)
+        touched = {(row, numbers[row, column]) for row, column in np.argwhere(chosen).tolist()}
+        assert words.count_touched(plan, np.flatnonzero(chosen), length) == len(touched)
