@@ -194,15 +194,18 @@ def as_utf8(
 
 def with_line_feeds(blocks: Iterable[bytes]) -> Iterator[bytes]:
     r"""Replaces each \r that is not before \n by \n; blocks keep their sizes."""
-    held: bytes | None = None
+    held: list[bytes] = []  # those whose last byte may be before \n
     for block in blocks:
-        if held is not None:
-            yield _end_lines(held, block[:_MAX_RETURNS])
-        held = block if block.endswith(b"\r") else None
-        if held is None:
+        if held and not block.strip(b"\r") and sum(map(len, held[1:])) < _MAX_RETURNS:
+            held.append(block)
+            continue
+        for number, one in enumerate(held, 1):
+            yield _end_lines(one, b"".join([*held[number:], block])[:_MAX_RETURNS])
+        held = [block] if block.endswith(b"\r") else []
+        if not held:
             yield _end_lines(block, b"")
-    if held is not None:
-        yield _end_lines(held, b"")
+    for number, one in enumerate(held, 1):
+        yield _end_lines(one, b"".join(held[number:]))
 
 
 def _end_lines(block: bytes, following: bytes) -> bytes:

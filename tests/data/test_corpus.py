@@ -64,6 +64,7 @@ def documents_in(data: bytes) -> list[list[str]]:
 @example(("가" * 100).encode(), 1)
 @example(b"\n" * 50, 3)
 @example(b"a\n" * 200 + b"\x80" * 2, 1)
+@example(b"a\r\r\n\r\r", 1)
 def test_read_chunks_any_bytes_any_size_are_complete(data: bytes, chunk_bytes: int) -> None:
     parts = parts_of(data, chunk_bytes)
     # A carriage return alone ends a line.
