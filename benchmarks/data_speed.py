@@ -15,7 +15,7 @@ from common import VOCAB, machine, median_seconds, write_sample
 
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 
-_CASES = ((128, 1, 20, 0.75), (128, 10, 20, 0.55), (512, 10, 76, 0.45))
+_CASES = ((128, 1, 20, 0.8), (128, 10, 20, 0.6), (512, 10, 76, 0.55))
 
 
 def mecab_alone(path: Path) -> None:

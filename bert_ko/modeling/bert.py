@@ -174,14 +174,12 @@ def bert_layers(model: Model, features: Features) -> list[Tensor]:
     shape = (*features["input_ids"].shape, model.config.hidden_size)
     embedded, bias = _embed(model, features), _attention_bias(features)
     count = model.compute.num_shares(shape[0])
-    dropouts = model.dropout.shares(count)
+    models = model.for_shares(count, f"{SCOPE}/encoder")
     shares = [
-        _layers(model._replace(dropout=dropout), *inputs)
-        for dropout, *inputs in zip(
-            dropouts, ops.split(embedded, count), ops.split(bias, count), strict=True
-        )
+        _layers(*share)
+        for share in zip(models, ops.split(embedded, count), ops.split(bias, count), strict=True)
     ]
-    model.dropout.go_on_after(dropouts[-1])
+    model.dropout.go_on_after(models[-1].dropout)
     outputs = [embedded, *(_joined(parts) for parts in zip(*shares, strict=True))]
     return [ops.reshape(x, shape) for x in outputs]
 
@@ -216,7 +214,7 @@ def _embed(model: Model, features: Features) -> Tensor:
     config, params = model.config, model.params
     ids = features["input_ids"]
     batch, length = ids.shape
-    words = ops.take(params[WORD_EMBEDDINGS], ops.reshape(ids, (-1,)), axis=0)
+    words = model.compute.lookup(params[WORD_EMBEDDINGS], ops.reshape(ids, (-1,)))
     segments = params[SEGMENT_EMBEDDINGS]
     one_hot = ops.one_hot(features["segment_ids"], config.type_vocab_size, dtype="float32")
     positions = params[POSITION_EMBEDDINGS][:length]

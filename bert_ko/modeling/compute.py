@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -58,7 +58,11 @@ class Compute:
     # Makes of a function of tensors one whose gradient keeps them alone, and computes the function
     # again; None keeps what is inside the layers.
     remat: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] | None = None
-
+    # A kernel once for each share, of matmul_dtype or of its own; their gradients are added up in
+    # float32.
+    copies: Callable[[Tensor, int], Sequence[Tensor]] = lambda kernel, count: [kernel] * count
+    # The rows of a table at ids [R].
+    lookup: Callable[[Tensor, Tensor], Tensor] = lambda table, ids: ops.take(table, ids, axis=0)
     # Of a batch, which an encoder computes side by side: no core waits for the others' part of an
     # operation.
     shares: int = 1
@@ -83,6 +87,26 @@ class Model(NamedTuple):
     config: Any  # a ModelConfig; an encoder knows its own
     compute: Compute = Compute()
     dropout: Dropout = Dropout()  # for one step; this default for prediction
+
+    def for_shares(self, count: int, scope: str) -> list[Model]:
+        """The model for each share of a batch: the same weights, dropout of the share's rows.
+
+        Args:
+            count: of shares.
+            scope: of the variables whose kernels the shares use.
+        """
+        copies = {
+            name: self.compute.copies(value, count)
+            for name, value in self.params.items()
+            if name.startswith(f"{scope}/") and name.endswith("/kernel")
+        }
+        return [
+            self._replace(
+                params={**self.params, **{name: kernels[i] for name, kernels in copies.items()}},
+                dropout=dropout,
+            )
+            for i, dropout in enumerate(self.dropout.shares(count))
+        ]
 
     def norm(self, scope: str) -> tuple[Tensor, Tensor]:
         """Gamma and beta [H] of a layer normalization."""

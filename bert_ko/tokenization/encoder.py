@@ -68,9 +68,8 @@ class LineEncoder:
     def _encode_words(self, lines: Sequence[str]) -> EncodedLines:
         if len(self._words) > _MAX_TABLE_WORDS:
             self._words = _WordTable(self._tokenizer)
-        cut = self._tokenizer.printed
         # A blank before the first word of a line: it starts an eojeol.
-        printed = [" " + text if (text := cut(line)) else "" for line in lines]
+        printed = [" " + text if text else "" for text in self._tokenizer.printed_lines(lines)]
         ends = np.cumsum(np.fromiter((text.count("\n") for text in printed), np.int64, len(lines)))
         words = "".join(printed).split("\n")
         words.pop()

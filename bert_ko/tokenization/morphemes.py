@@ -130,6 +130,14 @@ class MecabSegmenter:
         r"""The same in one string, each part ended by ``\n``, to split many lines at once."""
         return "".join([self._tagger.parse(unit) or "" for unit in _units(text)])
 
+    def printed_lines(self, lines: Sequence[str]) -> list[str]:
+        """The same for each of many lines."""
+        parse = self._tagger.parse
+        return [
+            parse(line) or "" if len(line) <= MAX_RUN_CHARS else self.printed(line)
+            for line in lines
+        ]
+
     def analyze(self, text: str) -> list[Morpheme]:
         """Morphemes of a text as for ``parts``, with their offsets and parts of speech."""
         if self._pos_tagger is None:

@@ -201,11 +201,11 @@ class Tokenizer:
             found += [text[start:end]] if is_kept else self._split(text[start:end])
         return found
 
-    def printed(self, text: str) -> str:
-        r"""``parts`` in one string, each ended by ``\n``."""
+    def printed_lines(self, lines: Sequence[str]) -> list[str]:
+        r"""``parts`` of each line in one string, each ended by ``\n``."""
         if self._mecab and self._kept_pattern is None:
-            return self._mecab.printed(text)
-        return "".join([f"{part}\n" for part in self.parts(text)])
+            return self._mecab.printed_lines(lines)
+        return ["".join([f"{part}\n" for part in self.parts(line)]) for line in lines]
 
     def keeps(self, word: str) -> bool:
         """Whether a word of ``parts`` is a token that is kept whole."""

@@ -66,6 +66,8 @@ class TensorFlowBackend(Backend):
                 shares=2 if self.strategy is None and num_processors() > 1 else 1,
                 attention=_keras_attention if config.attention == "fused" else None,
             )
+            if self.strategy is None:
+                compute = dataclasses.replace(compute, copies=_copies_of(self.precision))
         elif config.attention == "plain":
             compute = dataclasses.replace(compute, attention=None)
         if config.remat:
@@ -142,6 +144,24 @@ def _is_no_news(record: logging.LogRecord) -> bool:
 
 def _product(a: Any, b: Any, transpose_b: bool) -> Any:
     return tf.matmul(a, b, transpose_b=transpose_b)
+
+
+def _copies_of(dtype: str) -> Callable[[Any, int], Sequence[Any]]:
+    """See Compute.copies: one pass over a kernel, and one over its gradients."""
+
+    def copies(kernel: Any, count: int) -> Sequence[Any]:
+        def compute(kernel: Any) -> tuple[Any, Callable[..., Any]]:
+            copy = tf.cast(kernel, dtype)
+            return [tf.identity(copy) for _ in range(count)], _sum_in_float32
+
+        return tuple(tf.custom_gradient(compute)(kernel))
+
+    return copies
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _sum_in_float32(*tensors: Any) -> Any:
+    return sum(tf.cast(tensor, "float32") for tensor in tensors)
 
 
 def _keras_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
@@ -287,9 +307,14 @@ class TensorFlowProgram:
         params = dict(zip(self._names, values, strict=True))
         return Model(params, self._config, self._compute, dropout)
 
-    def _loss(self, values: list[Any], dropout: Dropout, features: Any) -> tuple[Any, Any]:
+    def _loss(
+        self, values: list[Any], dropout: Dropout, features: Any, lookups: _Lookups | None = None
+    ) -> tuple[Any, Any]:
         assert self._head is not None
-        return self._head.loss(self._model(values, dropout), features)
+        model = self._model(values, dropout)
+        if lookups is not None and self._is_cpu:
+            model = model._replace(compute=dataclasses.replace(model.compute, lookup=lookups))
+        return self._head.loss(model, features)
 
     def predictor(self, outputs: OutputFunction) -> Predict:
         """See TrainProgram."""
@@ -396,10 +421,13 @@ class TensorFlowProgram:
         values = self._values()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            objective, sums = self._loss(values, dropout, features)
-        gradients = tape.gradient(objective, values, unconnected_gradients="zero")
+            lookups = _Lookups(tape)
+            objective, sums = self._loss(values, dropout, features, lookups)
+        gradients, of_rows = tape.gradient(
+            objective, (values, lookups.rows), unconnected_gradients="zero"
+        )
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        return gradients, {**sums, "objective": objective}
+        return lookups.add(values, gradients, of_rows), {**sums, "objective": objective}
 
     def _eval(self, batch: Any, scalars: Any) -> dict[str, Any]:
         _, sums = self._loss(self._values(), Dropout(), {**batch, **scalars})
@@ -412,6 +440,34 @@ class TensorFlowProgram:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         return self._first(self._strategy.run(replica_eval, args=(batch,)))
+
+
+class _Lookups:
+    """Rows looked up in tables; their gradients are added to those of the tables in place.
+
+    TensorFlow would make a sum for each row of the table, used or not.
+    """
+
+    def __init__(self, tape: Any):
+        self._tape = tape
+        self._used: list[tuple[Any, Any]] = []  # table and ids
+        self.rows: list[Any] = []
+
+    def __call__(self, table: Any, ids: Any) -> Any:
+        """See Compute.lookup."""
+        rows = tf.gather(tf.stop_gradient(table), ids)
+        self._tape.watch(rows)
+        self._used.append((table, ids))
+        self.rows.append(rows)
+        return rows
+
+    def add(self, values: list[Any], gradients: list[Any], of_rows: list[Any]) -> list[Any]:
+        """The gradients of all values, given those of the rows."""
+        index = {id(value): i for i, value in enumerate(values)}
+        for (table, ids), of_row in zip(self._used, of_rows, strict=True):
+            i = index[id(table)]
+            gradients[i] = tf.tensor_scatter_nd_add(gradients[i], ids[:, None], of_row)
+        return gradients
 
 
 def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:
