@@ -4,44 +4,72 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from bert_ko import files
 from bert_ko.data.corpus import CorpusFlags, estimated_bytes, find_files, read_chunks
 from bert_ko.data.documents import Notes
 from bert_ko.data.words import (
     VocabularyReport,
+    count_whole_words,
     count_words,
     measure_vocabulary,
     missing_syllables,
     read_sentences,
 )
-from bert_ko.flags import flag, run_command
+from bert_ko.flags import changed_flags, flag, run_command
 from bert_ko.progress import format_table, warn
-from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType
+from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
 from bert_ko.tokenization.tokenizer import Tokenizer
-from bert_ko.tokenization.unknown import warn_of_unknown
+from bert_ko.tokenization.unknown import warn_of_unknown, warn_of_unknown_words
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, SentencePieceModel, Vocabulary
 from bert_ko.tokenization.vocabulary_training import (
     VocabularyFlags,
     train_sentencepiece,
     train_wordpiece,
 )
+from bert_ko.tokenization.word_splitting import WordSplitter
+from bert_ko.tokenization.word_vocabulary import (
+    UNKNOWN,
+    load_word_vocabulary,
+    make_word_vocabulary,
+    write_word_vocabulary,
+)
 from bert_ko.workers import num_processors
 
 # The report needs no more text than this to be exact to a few digits.
 _REPORT_CHUNKS = 16
+# Flags of vocabularies of pieces.
+_OF_PIECES = (
+    "tokenizer_type", "subword_prefix_unit", "do_lower_case", "character_coverage",
+    "forced_alphabet", "num_unused", "additional_special_tokens", "max_sentences",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class BuildVocabConfig(VocabularyFlags, CorpusFlags):
-    """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json."""
+    """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json.
+
+    With --words it counts whole words instead: words.txt, words.json.
+    """
 
     output_dir: str = flag(help="Folder of the vocabulary.")
+    words: bool = flag(
+        False,
+        help="Count whole words, for a bidirectional language model: words.txt has the most "
+        "frequent ones, --vocab_size in all. Their case stays.",
+    )
+    bilm_unit: WordUnit | None = flag(
+        None,
+        help="What --words calls a word: what MeCab finds, or what stands between blanks. Default: "
+        "morpheme.",
+    )
     tokenizer_type: TokenizerType = flag(
         "mecab",
         help="mecab: WordPiece inside morphemes; sentencepiece: a .model on raw text; "
@@ -68,11 +96,24 @@ class BuildVocabConfig(VocabularyFlags, CorpusFlags):
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
+        self.check_given({name: getattr(self, name) for name in changed_flags(self)})
         if len(set(self.reserved)) < len(self.reserved):
             raise ValueError(
                 "--additional_special_tokens must be different from each other, from [unusedN] and "
                 f"from {' '.join(SPECIAL_TOKENS)}, got {','.join(self.additional_special_tokens)}."
             )
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """See Flags."""
+        reasons = {"bilm_unit": "is for --words alone"}
+        if given.get("words"):
+            reasons = dict.fromkeys(_OF_PIECES, "has no meaning with --words, which has no pieces")
+            if given.get("bilm_unit") == "eojeol":
+                reasons["mecab_user_dictionary"] = "has no meaning with --bilm_unit=eojeol"
+        for name in given:
+            if name in reasons:
+                raise ValueError(f"--{name} {reasons[name]}; leave it out.")
 
     @property
     def tokenizer_config(self) -> TokenizerConfig:
@@ -87,14 +128,62 @@ class BuildVocabConfig(VocabularyFlags, CorpusFlags):
 
 def run(config: BuildVocabConfig) -> None:
     """Trains unless --check_only, then reports."""
+    if config.check_only and not os.path.isdir(config.output_dir):
+        raise FileNotFoundError(f"--output_dir: no such folder: {config.output_dir}.")
     if not config.check_only:
         files.require_writable_folder(config.output_dir)
+    if config.words:
+        _run_words(config)
+        return
+    if not config.check_only:
         train = _train_model if config.tokenizer_type == "sentencepiece" else _train_pieces
         train(config)
         print(f"wrote {config.output_dir}")
-    elif not os.path.isdir(config.output_dir):
-        raise FileNotFoundError(f"--output_dir: no such folder: {config.output_dir}.")
     _print_report(config)
+
+
+def _run_words(config: BuildVocabConfig) -> None:
+    checks_other = bool(config.check_file)
+    if config.check_only:
+        vocabulary = load_word_vocabulary(config.output_dir, "--output_dir")
+        if config.bilm_unit not in (None, vocabulary.unit):
+            raise ValueError(
+                f"--bilm_unit={config.bilm_unit} contradicts {config.output_dir}, whose words are "
+                f"{vocabulary.unit}s; leave it out."
+            )
+        checks_other = True
+    else:
+        splitter = WordSplitter(config.bilm_unit or "morpheme", config.mecab_user_dictionary)
+        counts = _count_whole_words(config, splitter)
+        vocabulary = make_word_vocabulary(counts, splitter, config.vocab_size, config.min_frequency)
+        coverage = vocabulary.measure(counts)
+        write_word_vocabulary(config.output_dir, vocabulary, coverage, config.min_frequency)
+        print(f"wrote {config.output_dir}")
+    if checks_other:
+        checked = replace(config, input_file=config.check_file or config.input_file)
+        coverage = vocabulary.measure(_count_whole_words(checked, vocabulary.splitter()))
+    print(f"\n{os.path.join(config.output_dir, '')} fingerprint {vocabulary.fingerprint}")
+    rows = [
+        ("words in the vocabulary", f"{len(vocabulary.words):,}"),
+        (f"{vocabulary.unit}s", f"{coverage.words:,}"),
+        ("distinct", f"{coverage.distinct_words:,}"),
+        (f"{UNKNOWN} among them all", f"{coverage.unknown_share:.4%}"),
+    ]
+    print(format_table(rows, ("on this text", "")))
+    warn_of_unknown_words(coverage.unknown_words, coverage.words, "this text")
+
+
+def _count_whole_words(config: BuildVocabConfig, splitter: WordSplitter) -> Counter[str]:
+    paths, notes = find_files(config), Notes()
+    make_splitter = partial(WordSplitter, splitter.unit, splitter.user_dictionaries)
+    workers = config.num_workers or num_processors()
+    counts = count_whole_words(
+        read_chunks(paths, config), config, make_splitter, estimated_bytes(paths), workers, notes
+    )
+    if not counts:
+        raise _no_text(paths)
+    _warn_of(notes)
+    return counts
 
 
 def _train_pieces(config: BuildVocabConfig) -> None:

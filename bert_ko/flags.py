@@ -110,6 +110,10 @@ class Flags:
         """Returns values of flags that are not given, by field, from files that `given` names."""
         return {}
 
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """Refuses, by a ValueError, given flags that have no meaning beside other given ones."""
+
 
 class _Kind(NamedTuple):
     """What the type of a flag makes of it."""
@@ -228,6 +232,7 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
             value: Any = flag_values[name].value
             values[spec.field] = tuple(filter(None, value)) if isinstance(value, list) else value
     if issubclass(config_class, Flags):
+        config_class.check_given(values)
         values = {**config_class.find_values(values), **values}
     _require(specs.values(), values)
     return config_class(**values)
@@ -291,6 +296,12 @@ def output_flags(config: DataclassInstance) -> dict[str, Any]:
         for spec in _flag_specs(type(config))
         if spec.affects_output
     }
+
+
+def changed_flags(config: DataclassInstance) -> list[str]:
+    """Returns the names of the fields that are not at their defaults."""
+    fields = dataclasses.fields(config)
+    return [field.name for field in fields if getattr(config, field.name) != field.default]
 
 
 def values_before(config_class: type[DataclassInstance]) -> dict[str, Any]:

@@ -85,6 +85,13 @@ def sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def word_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a vocabulary of 500 morphemes from samples/corpus.txt."""
+    folder = tmp_path_factory.mktemp("vocab") / "words"
+    return build_vocabulary(folder, words=True, vocab_size=500)
+
+
+@pytest.fixture(scope="session")
 def cased_sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same without case folding: the model changes no character."""
     folder = tmp_path_factory.mktemp("vocab") / "sentencepiece-cased"

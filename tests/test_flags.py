@@ -4,7 +4,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from bert_ko.flags import (
     FlagError,
     Flags,
+    changed_flags,
     flag,
     help_text,
     output_flags,
@@ -315,6 +316,28 @@ def test_output_flags_leaves_out_what_changes_no_output() -> None:
     assert values["input_file"] == ["a.txt", "b.txt"]
     assert values["max_lines"] is None
     assert "num_workers" not in values
+
+
+def test_changed_flags_are_those_that_are_not_at_their_defaults() -> None:
+    config = parse(Config, [*REQUIRED, "--max_seq_length=128", "--nodo_lower_case"])
+    assert changed_flags(config) == ["input_file", "vocab_file", "do_lower_case"]
+
+
+@dataclass(frozen=True)
+class GivenConfig(Flags):
+    kind: Literal["long", "short"] = flag("long", help="Which.")
+    length: int = flag(3, help="Of the long one.")
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        if given.get("kind") == "short" and "length" in given:
+            raise ValueError("--length has no meaning.")
+
+
+def test_parse_check_given_sees_flags_that_are_given_at_their_defaults() -> None:
+    assert parse(GivenConfig, ["--kind=short"]).length == 3
+    with pytest.raises(ValueError, match=r"--length has no meaning\."):
+        parse(GivenConfig, ["--kind=short", "--length=3"])
 
 
 def test_values_before_are_defaults_where_nothing_else_is_said() -> None:

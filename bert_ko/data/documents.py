@@ -6,8 +6,8 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ DROPPED = {
 MENDED = {
     "invalid_utf8_lines": "lines that can't be decoded, replaced",
     "long_lines_cut": "lines too long, cut into several sentences",
+    "long_sentences_cut": "sentences too long for a record, cut into several",
 }
 
 
@@ -75,10 +76,23 @@ class Notes:
                 yield f"{self.counts[what]:,} {text}" + (f" ({places} …)" if places else "")
 
 
+class Cleaner(Protocol):
+    """What documents are read with: a tokenizer, or a splitter into words."""
+
+    def clean_lines(self, text: str) -> list[str]:
+        r"""Normalises and strips many lines joined by ``\n``."""
+        ...
+
+
+# Lines of ``Cleaner.clean_lines`` to the pieces of all of them, and the pieces of each line.
+Encode = Callable[[Sequence[str]], tuple[npt.NDArray[Any], npt.NDArray[np.int32]]]
+
+
 class EncodedDocuments(NamedTuple):
     """The n pieces, S sentences and D documents of one chunk."""
 
-    pieces: npt.NDArray[np.uint32]  # [n], ids with start bits
+    # uint32 [n], ids with start bits; uint8 [n], the bytes of the words, in shards of words.
+    pieces: npt.NDArray[Any]
     sentence_lengths: npt.NDArray[np.int32]  # [S], pieces of each, at least 1
     document_lengths: npt.NDArray[np.int32]  # [D], sentences of each, at least 1
     digests: npt.NDArray[np.uint8]  # [D, 16], hash of each text; zeros unless duplicates go
@@ -86,7 +100,7 @@ class EncodedDocuments(NamedTuple):
 
 
 def read_documents(
-    chunk: Chunk, config: CorpusFlags, tokenizer: Tokenizer, notes: Notes
+    chunk: Chunk, config: CorpusFlags, tokenizer: Cleaner, notes: Notes
 ) -> Iterator[list[str]]:
     """Documents of a chunk as lists of normalised, non-empty sentences.
 
@@ -106,29 +120,37 @@ def read_documents(
 def encode_documents(
     chunk: Chunk, config: PipelineFlags, tokenizer: Tokenizer, encoder: LineEncoder
 ) -> EncodedDocuments:
-    """Reads and tokenizes a chunk."""
+    """Reads and tokenizes a chunk, and counts the pieces."""
+    documents = read_and_encode(chunk, config, tokenizer, encoder.encode)
+    ids = documents.pieces & np.uint32(ID_MASK)
+    documents.notes.counts.update(
+        pieces=len(ids),
+        unknown_pieces=int((ids == tokenizer.vocab.unk_id).sum()),
+        morphemes=int(np.count_nonzero(documents.pieces & np.uint32(MORPHEME_START))),
+    )
+    return documents
+
+
+def read_and_encode(
+    chunk: Chunk, config: PipelineFlags, cleaner: Cleaner, encode: Encode
+) -> EncodedDocuments:
+    """Reads a chunk, and counts its documents and sentences."""
     notes = Notes()
-    documents = list(read_documents(chunk, config, tokenizer, notes))
-    encoded = encoder.encode([sentence for document in documents for sentence in document])
+    documents = list(read_documents(chunk, config, cleaner, notes))
+    pieces, line_lengths = encode([sentence for document in documents for sentence in document])
     sizes = np.fromiter(map(len, documents), np.int32, len(documents))
-    empty = encoded.lengths == 0
+    empty = line_lengths == 0
     owner = np.repeat(np.arange(len(documents)), sizes)[~empty]
     lengths = np.bincount(owner, minlength=len(documents)).astype(np.int32)
     digest = _digest if config.drop_duplicate_documents else lambda _: bytes(16)
     digests = np.frombuffer(b"".join(map(digest, documents)), np.uint8).reshape(-1, 16)
     kept = lengths > 0
-    ids = encoded.pieces & np.uint32(ID_MASK)
     notes.counts.update(
         lines_without_text=int(empty.sum()),
         documents=int(kept.sum()),
         sentences=int((~empty).sum()),
-        pieces=len(ids),
-        unknown_pieces=int((ids == tokenizer.vocab.unk_id).sum()),
-        morphemes=int(np.count_nonzero(encoded.pieces & np.uint32(MORPHEME_START))),
     )
-    return EncodedDocuments(
-        encoded.pieces, encoded.lengths[~empty], lengths[kept], digests[kept], notes
-    )
+    return EncodedDocuments(pieces, line_lengths[~empty], lengths[kept], digests[kept], notes)
 
 
 def _digest(document: list[str]) -> bytes:
@@ -138,7 +160,7 @@ def _digest(document: list[str]) -> bytes:
 class _PartReader(NamedTuple):
     part: Part
     config: CorpusFlags
-    tokenizer: Tokenizer
+    tokenizer: Cleaner
     notes: Notes
 
     def documents(self) -> Iterator[list[str]]:

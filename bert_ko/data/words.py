@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from bert_ko.data.corpus import Chunk, CorpusFlags
-from bert_ko.data.documents import Notes, read_documents
+from bert_ko.data.documents import Cleaner, Notes, read_documents
 from bert_ko.progress import Progress
 from bert_ko.tokenization.encoder import EOJEOL_START, ID_MASK, MORPHEME_START, LineEncoder
 from bert_ko.tokenization.normalization import lower_keeping_length
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary_training import Word
+from bert_ko.tokenization.word_splitting import WordSplitter
 from bert_ko.workers import WorkerPool
+
+T = TypeVar("T")
 
 
 class VocabularyReport(NamedTuple):
@@ -56,16 +59,54 @@ def count_words(
         num_workers: processes; the counts do not depend on it.
         notes: receives what was dropped or replaced.
     """
-    counts: Counter[Word] = Counter()
+    make_worker = partial(_Worker, make_tokenizer, config)
     with (
-        WorkerPool(partial(_Worker, make_tokenizer, config), num_workers) as pool,
+        WorkerPool(make_worker, num_workers) as pool,
         Progress("counting", total_bytes, "B") as progress,
     ):
-        for size, found, seen in pool.run(_count_chunk, chunks):
-            counts.update(found)
-            notes.merge(seen)
-            progress.update(size)
+        return _sum_counts(pool.run(_count_chunk, chunks), progress, notes)
+
+
+def count_whole_words(
+    chunks: Iterable[Chunk],
+    config: CorpusFlags,
+    make_splitter: Callable[[], WordSplitter],
+    total_bytes: int | None,
+    num_workers: int,
+    notes: Notes,
+) -> Counter[str]:
+    """Counts words as they stand in the text; else like ``count_words``."""
+    make_worker = partial(_WholeWordWorker, make_splitter, config)
+    with (
+        WorkerPool(make_worker, num_workers) as pool,
+        Progress("counting", total_bytes, "B") as progress,
+    ):
+        return _sum_counts(pool.run(_count_whole_words, chunks), progress, notes)
+
+
+def _sum_counts(
+    found: Iterable[tuple[int, Counter[T], Notes]], progress: Progress, notes: Notes
+) -> Counter[T]:
+    counts: Counter[T] = Counter()
+    for size, of_chunk, seen in found:
+        counts.update(of_chunk)
+        notes.merge(seen)
+        progress.update(size)
     return counts
+
+
+class _WholeWordWorker:
+    def __init__(self, make_splitter: Callable[[], WordSplitter], config: CorpusFlags):
+        self.splitter, self.config = make_splitter(), config
+
+
+def _count_whole_words(worker: _WholeWordWorker, chunk: Chunk) -> tuple[int, Counter[str], Notes]:
+    notes, splitter = Notes(), worker.splitter
+    counts: Counter[str] = Counter()
+    for line in read_sentences([chunk], worker.config, splitter, notes):
+        counts.update(splitter.printed(line).split("\n"))
+    del counts[""]  # after the last end of each line
+    return chunk.size, counts, notes
 
 
 def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word], Notes]:
@@ -90,7 +131,7 @@ def _count_chunk(worker: _Worker, chunk: Chunk) -> tuple[int, Counter[Word], Not
 
 
 def read_sentences(
-    chunks: Iterable[Chunk], config: CorpusFlags, tokenizer: Tokenizer, notes: Notes
+    chunks: Iterable[Chunk], config: CorpusFlags, tokenizer: Cleaner, notes: Notes
 ) -> Iterator[str]:
     """The normalised sentences of all chunks; ``notes`` as for ``read_documents``."""
     for chunk in chunks:

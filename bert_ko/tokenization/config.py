@@ -15,6 +15,7 @@ CONFIG_NAME = "tokenizer_config.json"
 HUGGING_FACE_KEY = "bert_ko"
 TokenizerType = Literal["mecab", "sentencepiece", "wordpiece"]
 PrefixUnit = Literal["eojeol", "morpheme"]
+WordUnit = Literal["morpheme", "eojeol"]  # of language models of whole words
 _PUBLISHED_DEFAULTS = {"strip_accents": False, "tokenize_chinese_chars": True}
 
 

@@ -35,6 +35,7 @@ from bert_ko.tokenization.published import (
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import Vocabulary
+from bert_ko.tokenization.word_vocabulary import WORDS_CONFIG_NAME, WORDS_NAME
 
 VOCAB_NAME = "vocab.txt"
 MODEL_NAME = "spm.model"
@@ -53,6 +54,7 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
         ValueError: a bad vocabulary or config, or a flag that contradicts the config.
     """
     vocab_file = find_shipped(vocab_file)
+    _refuse_words(vocab_file)
     if os.path.basename(vocab_file) == TOKENIZER_JSON and os.path.isfile(vocab_file):
         vocab_file = os.path.dirname(vocab_file) or "."
     folder = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file) or "."
@@ -84,6 +86,22 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
     if is_default and settings.tokenizer_type == "mecab":
         _warn_of_default(path)
     return tokenizer
+
+
+def _refuse_words(vocab_file: str) -> None:
+    """Refuses a vocabulary of whole words, by a ValueError."""
+    folder = vocab_file if os.path.isdir(vocab_file) else os.path.dirname(vocab_file)
+    is_named = os.path.basename(vocab_file) == WORDS_NAME
+    is_alone = folder == vocab_file and not has_vocabulary(folder)
+    has_words = all(
+        os.path.isfile(os.path.join(folder, name)) for name in (WORDS_NAME, WORDS_CONFIG_NAME)
+    )
+    if has_words and (is_named or is_alone):
+        raise ValueError(
+            f"--vocab_file: {vocab_file} is a vocabulary of words for a bidirectional language "
+            "model, of which create_pretraining_data makes shards with --objective=bilm; a masked "
+            "one needs pieces: give a vocabulary that bin/build_vocab made without --words."
+        )
 
 
 @functools.cache

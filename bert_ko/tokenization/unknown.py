@@ -29,3 +29,13 @@ def warn_of_unknown(unknown: int, pieces: int, text: str) -> None:
             f"{unknown / pieces:.0%} of the pieces of {text} are [UNK], of which a model learns "
             "nothing: the vocabulary is of other text, or the text is not read as what it is."
         )
+
+
+def warn_of_unknown_words(unknown: int, words: int, text: str) -> None:
+    """Warns as `warn_of_unknown` does, of whole words."""
+    if unknown > _MOST * words:
+        warn(
+            f"{unknown / words:.0%} of the words of {text} are <UNK>, which a language model is "
+            "then taught to predict: make the vocabulary with a larger --vocab_size, of morphemes, "
+            "or of this kind of text."
+        )

@@ -37,9 +37,7 @@ class Vocabulary(dict[str, int]):
 
     def __init__(self, pieces: Iterable[str], source: str = "vocabulary"):
         self.pieces = tuple(pieces)
-        super().__init__(zip(self.pieces, range(len(self.pieces)), strict=True))
-        if len(self) < len(self.pieces) or "" in self or _WHITE.search("".join(self.pieces)):
-            raise _bad_line(self.pieces, source)
+        super().__init__(index_lines(self.pieces, source))
         if missing := [token for token in SPECIAL_TOKENS if token not in self]:
             raise ValueError(
                 f"{source}: special tokens are missing: {', '.join(missing)}. Every vocabulary "
@@ -67,16 +65,7 @@ class Vocabulary(dict[str, int]):
     @staticmethod
     def read(path: str) -> tuple[str, ...]:
         """The lines of ``load``; what is no list of pieces is refused."""
-        content = _content(path)
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise ValueError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8.") from None
-        if "\n" not in text:
-            text = text.replace("\r", "\n")
-        lines = text.removesuffix("\n").split("\n") if text else []
-        pieces = tuple([line.removesuffix("\r") for line in lines])
+        pieces = read_lines(path)
         if kind := _other_kind(pieces):
             raise ValueError(f"{path}: {kind}.")
         return pieces
@@ -93,6 +82,32 @@ class Vocabulary(dict[str, int]):
     def is_unused(self, piece: str) -> bool:
         """Whether the piece is a reserved ``[unusedN]`` slot."""
         return re.fullmatch(r"\[unused\d+\]", piece) is not None
+
+
+def read_lines(path: str) -> tuple[str, ...]:
+    r"""The lines of a vocabulary; see ``Vocabulary.load``."""
+    content = _content(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8.") from None
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return tuple([line.removesuffix("\r") for line in lines])
+
+
+def index_lines(pieces: tuple[str, ...], source: str) -> dict[str, int]:
+    """The number of each line, from 0.
+
+    Raises:
+        ValueError: a line is blank, has white space or is there twice; names it.
+    """
+    found = dict(zip(pieces, range(len(pieces)), strict=True))
+    if len(found) < len(pieces) or "" in found or _WHITE.search("".join(pieces)):
+        raise _bad_line(pieces, source)
+    return found
 
 
 def _bad_line(pieces: tuple[str, ...], source: str) -> ValueError:
