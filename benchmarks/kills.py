@@ -48,14 +48,14 @@ Contents = dict[str, str]
 class Command(NamedTuple):
     """A command line whose outputs are all in one folder."""
 
-    name: str
+    name: str  # the launcher, and after a blank what it makes
     arguments: Sequence[str]
 
     def start(self, log: Path) -> subprocess.Popen[bytes]:
         """Starts it in a process group of its own."""
         with log.open("wb") as file:
             return subprocess.Popen(
-                [sys.executable, str(ROOT / "bin" / self.name), *self.arguments],
+                [sys.executable, str(ROOT / "bin" / self.name.split()[0]), *self.arguments],
                 stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                 start_new_session=True, cwd=log.parent,
             )  # fmt: skip
@@ -77,7 +77,8 @@ def make_commands(folder: Path) -> Iterator[Command]:
     text.write_text((SAMPLES / "corpus.txt").read_text(encoding="utf-8") * 40, encoding="utf-8")
     config, vocab, shards = folder / "config.json", folder / "vocab", folder / "shards"
     config.write_text(json.dumps(MODEL))
-    made = {"build_vocab": vocab, "create_pretraining_data": shards}
+    words = folder / "words"
+    made = {"build_vocab": vocab, "create_pretraining_data": shards, "build_vocab words": words}
     model = [f"--bert_config_file={config}", f"--vocab_file={vocab}"]
     often = ["--save_checkpoints_steps=4", "--log_every_steps=1", "--keep_checkpoint_max=1"]
     tuned = [*model, *often, "--max_seq_length=64", "--train_batch_size=4", f"--output_dir={out}"]
@@ -91,6 +92,13 @@ def make_commands(folder: Path) -> Iterator[Command]:
             f"--input_file={text}", f"--output_file={out}/a.tfrecord@2", f"--vocab_file={vocab}",
             "--num_workers=2", "--max_seq_length=64", "--max_predictions_per_seq=10",
             "--masking=dynamic",
+        ],
+        "build_vocab words": [
+            f"--input_file={text}", f"--output_dir={out}", "--words", "--num_workers=2",
+        ],
+        "create_pretraining_data words": [
+            f"--input_file={text}", f"--output_file={out}/a.tfrecord@2", f"--vocab_file={words}",
+            "--num_workers=2", "--objective=bilm",
         ],
         "run_pretraining": [
             *tuned, "--do_train", "--do_eval", f"--input_file={shards}/a*0-of*",

@@ -1,11 +1,11 @@
-"""create_pretraining_data: a corpus to TFRecord shards of masked-LM and next-sentence instances."""
+"""create_pretraining_data: a corpus to TFRecord shards, of instances for BERT or of words."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,36 +13,40 @@ from typing import Any
 from bert_ko import files
 from bert_ko.data.buckets import choose_num_buckets
 from bert_ko.data.corpus import CHUNK_BYTES, estimated_bytes, find_files
+from bert_ko.data.makers import InstanceMaker, ShardMaker, WordMaker
 from bert_ko.data.manifest import (
-    FORMAT,
+    FORMATS,
     InputFile,
     Manifest,
     compare_runs,
-    id_ranges,
     is_manifest,
     listed_shards,
     manifest_path,
     read_manifest,
     shard_paths,
 )
-from bert_ko.data.masking import replacement_ids
 from bert_ko.data.pipeline import (
     Recipe,
     has_work_files,
     remove_work_files,
     run_pipeline,
-    table_rows,
-    totals,
 )
-from bert_ko.data.settings import Overflow, PipelineFlags, overflow_unsaid
+from bert_ko.data.settings import (
+    Overflow,
+    PipelineFlags,
+    overflow_unsaid,
+    refuse_meaningless,
+)
 from bert_ko.data.shards import is_as_written
-from bert_ko.flags import output_flags, run_command, values_before
+from bert_ko.data.totals import table_rows, totals
+from bert_ko.flags import changed_flags, output_flags, run_command, values_before
 from bert_ko.json_files import write_json
 from bert_ko.progress import format_table, warn
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
-from bert_ko.tokenization.unknown import warn_of_unknown
+from bert_ko.tokenization.unknown import warn_of_unknown, warn_of_unknown_words
+from bert_ko.tokenization.word_vocabulary import load_word_vocabulary
 from bert_ko.workers import num_processors
 
 _BUCKET_BYTES = 4 << 20
@@ -56,6 +60,16 @@ class CreatePretrainingDataConfig(TokenizerFlags, PipelineFlags):
     Run again after it was killed, the same command resumes where it stopped.
     """
 
+    def __post_init__(self) -> None:
+        """Raises: ValueError: flags that do not fit together."""
+        super().__post_init__()
+        refuse_meaningless(self.objective, changed_flags(self))
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """See Flags: a flag at its default has no meaning either, if it is given."""
+        refuse_meaningless(given.get("objective", "masked_lm"), given)
+
 
 _BEFORE = values_before(CreatePretrainingDataConfig)
 
@@ -63,13 +77,16 @@ _BEFORE = values_before(CreatePretrainingDataConfig)
 def run(config: CreatePretrainingDataConfig) -> None:
     """Prepares, runs the pipeline, and writes the manifest."""
     config = dataclasses.replace(config, vocab_file=find_shipped(config.vocab_file))
+    maker = _open_maker(config)
+    if isinstance(maker, WordMaker):
+        config = dataclasses.replace(config, bilm_unit=maker.unit)
     shards = shard_paths(config.output_file, config.num_shards)
     manifest = manifest_path(shards)
     # A folder that is both input and output holds the manifest of an earlier run.
     own = os.path.realpath(manifest)
     inputs = [path for path in find_files(config) if os.path.realpath(path) != own]
     _refuse_own_input(inputs, shards)
-    wanted = _wanted(config, inputs, shards)
+    wanted = _wanted(config, maker, inputs, shards)
     work_dir = _work_dir(config, manifest)
     run_file = os.path.join(work_dir, "run.json")
     folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
@@ -79,7 +96,7 @@ def run(config: CreatePretrainingDataConfig) -> None:
         if config.overwrite:
             _forget(manifest, work_dir)
         config = dataclasses.replace(config, overflow=_overflow(config, (manifest, run_file)))
-        wanted = dataclasses.replace(wanted, flags=output_flags(config))
+        wanted = dataclasses.replace(wanted, flags=_recorded_flags(config))
         if _is_complete(manifest, wanted, shards):
             print(f"{manifest}: already complete; --overwrite makes it again.")
             remove_work_files(work_dir)
@@ -88,17 +105,45 @@ def run(config: CreatePretrainingDataConfig) -> None:
         text_bytes = estimated_bytes(inputs)
         # No more workers than there are chunks.
         workers = config.num_workers or min(num_processors(), 1 + text_bytes // CHUNK_BYTES)
-        make_tokenizer = partial(load_tokenizer, config.vocab_file, config)
-        recipe = Recipe(config, make_tokenizer, tuple(shards), wanted.num_buckets, work_dir)
+        make_maker = partial(_open_maker, config)
+        recipe = Recipe(config, make_maker, tuple(shards), wanted.num_buckets, work_dir)
         finished = run_pipeline(recipe, inputs, text_bytes, workers)
         folder = manifest.rpartition("/")[0]
         listed = tuple(shard.relative_to(folder) for shard in finished.shards)
-        complete = dataclasses.replace(wanted, totals=totals(finished), shards=listed)
+        found = totals(finished, config.objective)
+        complete = dataclasses.replace(wanted, totals=found, shards=listed)
         write_json(manifest, complete.to_dict())
         remove_work_files(work_dir)
-    print(format_table(table_rows(complete.totals), (manifest, "")))
-    counts = finished.counts
-    warn_of_unknown(counts["unknown_pieces"], counts["pieces"], "the corpus")
+    _report(finished.counts, complete.totals, manifest)
+
+
+def _open_maker(config: CreatePretrainingDataConfig) -> ShardMaker:
+    """Opens the vocabulary."""
+    if config.objective == "masked_lm":
+        return InstanceMaker(config, load_tokenizer(config.vocab_file, config))
+    words = load_word_vocabulary(config.vocab_file)
+    if config.bilm_unit not in (None, words.unit):
+        raise ValueError(
+            f"--bilm_unit={config.bilm_unit} contradicts --vocab_file={config.vocab_file}, whose "
+            f"words are {words.unit}s; leave the flag out, or give a vocabulary that was built "
+            f"with bin/build_vocab --words --bilm_unit={config.bilm_unit}."
+        )
+    return WordMaker(config, words)
+
+
+def _report(counts: Mapping[str, int], totals: Mapping[str, Any], manifest: str) -> None:
+    """Prints the table, and warns of text that the vocabulary does not know."""
+    print(format_table(table_rows(totals), (manifest, "")))
+    if "record_words" in counts:
+        warn_of_unknown_words(counts["unknown_words"], counts["record_words"], "the corpus")
+    else:
+        warn_of_unknown(counts["unknown_pieces"], counts["pieces"], "the corpus")
+
+
+def _recorded_flags(config: CreatePretrainingDataConfig) -> dict[str, Any]:
+    """The flags that decide the bytes of the shards."""
+    meaningful = config.meaningful_flags
+    return {name: value for name, value in output_flags(config).items() if name in meaningful}
 
 
 def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
@@ -110,8 +155,10 @@ def _refuse_own_input(inputs: list[str], shards: list[str]) -> None:
             )
 
 
-def _overflow(config: CreatePretrainingDataConfig, earlier_files: Sequence[str]) -> Overflow:
+def _overflow(config: CreatePretrainingDataConfig, earlier_files: Sequence[str]) -> Overflow | None:
     """What the flag says; without it, a run from before the flag goes on as it was begun."""
+    if config.objective == "bilm":
+        return None  # all is kept
     if config.overflow is None and not config.overwrite:
         for path in earlier_files:
             values = read_manifest(path)
@@ -122,21 +169,16 @@ def _overflow(config: CreatePretrainingDataConfig, earlier_files: Sequence[str])
     return config.effective_overflow
 
 
-def _wanted(config: CreatePretrainingDataConfig, inputs: list[str], shards: list[str]) -> Manifest:
+def _wanted(
+    config: CreatePretrainingDataConfig, maker: ShardMaker, inputs: list[str], shards: list[str]
+) -> Manifest:
     """What decides the bytes of the shards; runs with equal ones make equal shards."""
-    tokenizer = load_tokenizer(config.vocab_file, config)
-    special = tokenizer.config.additional_special_tokens
     return Manifest(
-        format=FORMAT,
-        flags=output_flags(config),
-        tokenizer_fingerprint=tokenizer.fingerprint,
-        tokenizer=dataclasses.asdict(tokenizer.config),
-        vocab_size=len(tokenizer.vocab),
-        # Dynamic masking needs these two, and then no vocabulary where it trains.
-        mask_id=tokenizer.vocab.mask_id,
-        replacement_ranges=id_ranges(replacement_ids(tokenizer.vocab, special)),
+        format=FORMATS[config.objective],
+        flags=_recorded_flags(config),
         inputs=tuple(InputFile(**files.fingerprint(path)) for path in inputs),
         num_buckets=choose_num_buckets(estimated_bytes(inputs), len(shards), _BUCKET_BYTES),
+        **maker.about(),
     )
 
 

@@ -37,6 +37,7 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 
 REPOSITORY = Path(__file__).parents[1]
 WORK = ".create_pretraining_data"
+BILM = "--objective=bilm"
 SMALL = ("--max_seq_length=32", "--max_predictions_per_seq=5", "--dupe_factor=2")
 Record = dict[str, np.ndarray]
 Captured, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
@@ -64,13 +65,15 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(vocab_folder: str) -> Callable[..., int]:
+def make(vocab_folder: str, word_folder: str) -> Callable[..., int]:
     """Runs the command in this process; returns its exit status."""
 
     def run_here(input_file: object, output_file: object, *flags: str) -> int:
+        is_of_words = BILM in flags
         argv = (
             f"--input_file={input_file}", f"--output_file={output_file}",
-            f"--vocab_file={vocab_folder}", "--num_workers=1", *SMALL, *flags,
+            f"--vocab_file={word_folder if is_of_words else vocab_folder}", "--num_workers=1",
+            *(() if is_of_words else SMALL), *flags,
         )  # fmt: skip
         return run_command(CreatePretrainingDataConfig, run, argv)
 
@@ -755,7 +758,7 @@ def test_rerun_with_a_change_is_refused(
     assert make(corpus, tmp_path / "out/a", f"--vocab_file={vocab}") == 0
     if change == "format":
         assert manifest(tmp_path / "out")["format"] == 2
-        monkeypatch.setattr(create_pretraining_data, "FORMAT", 1)
+        monkeypatch.setitem(create_pretraining_data.FORMATS, "masked_lm", 1)
     else:
         path = corpus if change == "input" else vocab / "vocab.txt"
         path.write_text(path.read_text(encoding="utf-8") + "새낱말\n", encoding="utf-8")
@@ -793,14 +796,26 @@ def test_run_while_another_writes_there_is_refused(
 
 
 @pytest.mark.parametrize("stage", ["_tokenize", "_build", "_join"])
-@pytest.mark.parametrize("shape", ["one", "join", "join_gz", "more_shards"])
+@pytest.mark.parametrize(
+    ("shape", "objective"),
+    [
+        *((shape, "masked_lm") for shape in ("one", "join", "join_gz", "more_shards")),
+        ("join_gz", "bilm"), ("more_shards", "bilm"),
+    ],
+)  # fmt: skip
 @pytest.mark.usefixtures("small_pieces")
 def test_run_stopped_at_any_task_resumes_to_the_same_bytes(
-    shape: str, stage: str, tmp_path: Path, make: Make, monkeypatch: Patch, capsys: Captured
+    shape: str,
+    objective: str,
+    stage: str,
+    tmp_path: Path,
+    make: Make,
+    monkeypatch: Patch,
+    capsys: Captured,
 ) -> None:
     (tmp_path / "a.txt").write_text(text_corpus(100), encoding="utf-8")
     name = "a.gz" if shape == "join_gz" else "a"
-    flags = (f"--num_shards={SHAPES[shape]}",)
+    flags = (f"--num_shards={SHAPES[shape]}", f"--objective={objective}")
     assert make(tmp_path / "a.txt", tmp_path / "whole" / name, *flags) == 0
     done, in_this_run = Counter[Any](), Counter[str]()
 

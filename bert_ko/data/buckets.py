@@ -27,7 +27,7 @@ _HEAD = struct.Struct("<8sQ")
 class Bucket(NamedTuple):
     """The n pieces, S sentences and D documents of one bucket."""
 
-    pieces: npt.NDArray[np.uint32]  # [n], ids with start bits
+    pieces: npt.NDArray[Any]  # [n]; see EncodedDocuments
     sentence_offsets: npt.NDArray[np.int64]  # [S + 1], where each sentence begins in ``pieces``
     document_offsets: npt.NDArray[np.int64]  # [D + 1], where each begins in ``sentence_offsets``
     duplicates: int  # documents dropped because the bucket has the same text already
@@ -101,13 +101,18 @@ def read_spill_notes(path: str) -> dict[str, Any]:
 
 
 def read_bucket(
-    paths: Sequence[str], bucket: int, num_buckets: int, drop_duplicates: bool
+    paths: Sequence[str],
+    bucket: int,
+    num_buckets: int,
+    drop_duplicates: bool,
+    dtype: npt.DTypeLike = np.uint32,
 ) -> Bucket:
     """Gathers one bucket from all spill files, which are in the order of their chunks.
 
-    With ``drop_duplicates`` it keeps only the first of equal texts.
+    With ``drop_duplicates`` it keeps only the first of equal texts. ``dtype`` is that of the pieces
+    that were written.
     """
-    slices = [_read_slice(path, bucket, num_buckets) for path in paths]
+    slices = [_read_slice(path, bucket, num_buckets, dtype) for path in paths]
     digests, document_lengths, sentence_lengths, pieces = map(
         np.concatenate, zip(*slices, strict=True)
     )
@@ -124,7 +129,9 @@ def read_bucket(
     return Bucket(pieces, _offsets(sentence_lengths), _offsets(document_lengths), duplicates)
 
 
-def _read_slice(path: str, bucket: int, num_buckets: int) -> list[npt.NDArray[Any]]:
+def _read_slice(
+    path: str, bucket: int, num_buckets: int, piece_dtype: npt.DTypeLike
+) -> list[npt.NDArray[Any]]:
     """Digests, document lengths, sentence lengths and pieces of a bucket in one chunk."""
     with open(path, "rb") as file:
         magic, header_size = _HEAD.unpack(file.read(_HEAD.size))
@@ -135,7 +142,7 @@ def _read_slice(path: str, bucket: int, num_buckets: int) -> list[npt.NDArray[An
         totals = np.fromfile(file, np.int64, 3)
         base += 24 * (num_buckets + 1)
         arrays: list[npt.NDArray[Any]] = []
-        for column, dtype in ((0, "V16"), (0, np.int32), (1, np.int32), (2, np.uint32)):
+        for column, dtype in ((0, "V16"), (0, np.int32), (1, np.int32), (2, piece_dtype)):
             size = np.dtype(dtype).itemsize
             file.seek(base + int(begin[column]) * size)
             count = int(end[column] - begin[column])

@@ -14,16 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko import files
-from bert_ko.data.settings import InstanceFlags, Overflow, overflow_unsaid
+from bert_ko.data.settings import InstanceFlags, Objective, Overflow, overflow_unsaid
 from bert_ko.display import shown
 from bert_ko.json_files import expect, read_json
+from bert_ko.tokenization.config import CONFIG_NAME, WordUnit
+from bert_ko.tokenization.word_vocabulary import WORDS_CONFIG_NAME
 
 T = TypeVar("T")
 Row = TypeVar("Row", "Shard", "InputFile")
 
 MANIFEST_NAME = "manifest.json"
-FORMAT = 2  # of the shards that are written
-_KNOWN_FORMATS = (1, FORMAT)
+# Of the shards that are written; versions that know no words refuse theirs by it.
+FORMATS: Mapping[Objective, int] = {"masked_lm": 2, "bilm": 3}
+_KNOWN_FORMATS = (1, *FORMATS.values())
 _MAX_BYTES = 1 << 29  # of a manifest, which lists every file of the corpus
 # Each alone may be in another program's file of this name.
 _DISTINCTIVE = frozenset(("tokenizer_fingerprint", "vocab_size", "num_buckets", "shards", "flags"))
@@ -111,25 +114,40 @@ class Manifest:
 
     format: int  # version of the shards
     flags: Mapping[str, Any]  # all that affect the output; ``instances`` has those readers need
-    tokenizer_fingerprint: str
+    tokenizer_fingerprint: str  # of the vocabulary of words, with the objective bilm
     tokenizer: Mapping[str, Any]  # its settings, which are not read again
     vocab_size: int
-    mask_id: int | None  # id of [MASK]; None in static shards of format 1
+    mask_id: int | None  # id of [MASK]; None in static shards of format 1, and in those of words
     replacement_ranges: tuple[tuple[int, int], ...]  # see reader.DynamicMasking
     inputs: tuple[InputFile, ...]
     num_buckets: int
     totals: Mapping[str, Any] = field(default_factory=dict)  # see pipeline.totals
     shards: tuple[Shard, ...] = ()
 
+    @property
+    def objective(self) -> Objective:
+        """What is trained on the shards."""
+        return _objective(self.flags)
+
+    @property
+    def bilm_unit(self) -> WordUnit:
+        """What a word is in shards of words."""
+        assert self.objective == "bilm"
+        unit: WordUnit = self.flags["bilm_unit"]
+        return unit
+
     @cached_property
     def instances(self) -> InstanceFlags:
         """How the instances were made; a flag that an older version lacked is at its default."""
+        assert self.objective == "masked_lm"
         names = get_type_hints(InstanceFlags)
         return InstanceFlags(**{name: self.flags[name] for name in names if name in self.flags})
 
     @property
-    def overflow(self) -> Overflow:
+    def overflow(self) -> Overflow | None:
         """What happened to text that does not fit; runs from before --overflow do not say it."""
+        if self.objective == "bilm":
+            return None
         return self.flags.get("overflow") or overflow_unsaid(self.flags["next_sentence"])
 
     @classmethod
@@ -149,7 +167,7 @@ class Manifest:
         _check_flags(flags, path)
         vocab_size = _integer(values, "vocab_size", path, 1, _MAX_VOCAB_SIZE)
         # Format 1 had no ids for masking.
-        has_ids = "mask_id" in values or flags["masking"] == "dynamic"
+        has_ids = "mask_id" in values or flags.get("masking") == "dynamic"
         is_complete = "shards" in values
         manifest = cls(
             format=format,
@@ -165,7 +183,7 @@ class Manifest:
             shards=listed_shards(values, path) if is_complete else (),
         )
         try:
-            assert manifest.instances
+            assert manifest.objective == "bilm" or manifest.instances
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         return manifest
@@ -259,9 +277,26 @@ def _integer(
     return value
 
 
+def _objective(flags: Mapping[str, Any]) -> Objective:
+    """That of a run's flags; there was one alone before there was a flag for it."""
+    objective: Objective = flags.get("objective", "masked_lm")
+    return objective
+
+
 def _check_flags(flags: Mapping[str, Any], path: str) -> None:
-    for name, hint in get_type_hints(InstanceFlags).items():
-        if name not in (*_NEEDED_FLAGS, *flags):
+    if _objective(flags) == "masked_lm":
+        _check_values(flags, get_type_hints(InstanceFlags), _NEEDED_FLAGS, path)
+    else:
+        hints = {"objective": Objective, "bilm_unit": WordUnit}
+        _check_values(flags, hints, tuple(hints), path)
+
+
+def _check_values(
+    flags: Mapping[str, Any], hints: Mapping[str, Any], needed: Sequence[str], path: str
+) -> None:
+    """Checks the flags of these types; those that are not needed may be missing."""
+    for name, hint in hints.items():
+        if name not in (*needed, *flags):
             continue
         if type(None) in get_args(hint):
             hint = get_args(hint)[0]
@@ -299,11 +334,14 @@ def compare_runs(path: str, earlier: Manifest, wanted: Manifest, before: Mapping
     """
     flags = {**before, "overflow": earlier.overflow, **earlier.flags}
     names = sorted({*wanted.flags, *earlier.flags})
+    if earlier.objective != wanted.objective:  # each has flags that the other lacks
+        names = ["objective"]
     changes = [(name, flags.get(name), wanted.flags.get(name)) for name in names]
     differences = [f"--{name} was {old}, now {new}" for name, old, new in changes if old != new]
     if not differences:
         if earlier.tokenizer_fingerprint != wanted.tokenizer_fingerprint:
-            differences.append("the vocabulary or its tokenizer_config.json has changed")
+            config = WORDS_CONFIG_NAME if wanted.objective == "bilm" else CONFIG_NAME
+            differences.append(f"the vocabulary or its {config} has changed")
         if earlier.inputs != wanted.inputs:
             differences.append("an input file has changed")
         if (earlier.format, earlier.num_buckets) != (wanted.format, wanted.num_buckets):

@@ -12,22 +12,20 @@ import functools
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.data import buckets
 from bert_ko.data.corpus import Chunk, choose_chunk_bytes, read_chunks
-from bert_ko.data.documents import DROPPED, MENDED, encode_documents
+from bert_ko.data.makers import ShardMaker
 from bert_ko.data.manifest import Shard, listed_shards, manifest_path
 from bert_ko.data.settings import PipelineFlags
-from bert_ko.data.shards import Built, build_bucket, join_parts
+from bert_ko.data.shards import Built, join_parts
 from bert_ko.json_files import member, read_json, write_json
 from bert_ko.progress import Progress
 from bert_ko.temporary import remove_leftovers
-from bert_ko.tokenization.encoder import LineEncoder
-from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.workers import WorkerPool
 
 T = TypeVar("T")
@@ -38,7 +36,7 @@ class Recipe:
     """What the tasks of a run need to know; picklable."""
 
     flags: PipelineFlags
-    make_tokenizer: Callable[[], Tokenizer]  # opens the tokenizer in a worker
+    make_maker: Callable[[], ShardMaker]  # in a worker, which opens the vocabulary
     shards: tuple[str, ...]  # files to write
     num_buckets: int  # of choose_num_buckets
     work_dir: str  # local folder of spill files, parts and records of what is done
@@ -92,7 +90,7 @@ def run_pipeline(
         if any("seen_pieces" not in one.counts for one in built):
             # A run begun by a version that did not count them.
             del counts["seen_pieces"], counts["unseen_pieces"]
-        if not counts["instances"]:
+        if not any(shard.records for one in built for shard in one.shards):
             _forget_empty(recipe)
             raise ValueError(
                 f"no instances: {counts['documents']} documents, "
@@ -106,9 +104,7 @@ class _Worker:
     """What a worker process holds."""
 
     def __init__(self, recipe: Recipe):
-        self.recipe = recipe
-        self.tokenizer = recipe.make_tokenizer()
-        self.encoder = LineEncoder(self.tokenizer)
+        self.recipe, self.maker = recipe, recipe.make_maker()
 
 
 def _tokenize_all(pool: WorkerPool, recipe: Recipe, inputs: Sequence[str], text_bytes: int) -> int:
@@ -137,7 +133,7 @@ def _tokenize_all(pool: WorkerPool, recipe: Recipe, inputs: Sequence[str], text_
 
 def _tokenize(worker: _Worker, chunk: Chunk) -> int:
     recipe, flags = worker.recipe, worker.recipe.flags
-    documents = encode_documents(chunk, flags, worker.tokenizer, worker.encoder)
+    documents = worker.maker.encode(chunk)
     path = buckets.spill_path(recipe.work_dir, chunk.number)
     owners = buckets.assign_buckets(
         documents, chunk.number, recipe.num_buckets, flags.random_seed,
@@ -188,12 +184,13 @@ def _build(worker: _Worker, task: tuple[int, int]) -> tuple[int, Built]:
     """Builds one bucket of the documents of all chunks: the task is (bucket, number of chunks)."""
     (number, num_chunks), recipe, flags = task, worker.recipe, worker.recipe.flags
     bucket = buckets.read_bucket(
-        recipe.spills(num_chunks), number, recipe.num_buckets, flags.drop_duplicate_documents
-    )
+        recipe.spills(num_chunks), number, recipe.num_buckets, flags.drop_duplicate_documents,
+        worker.maker.piece_dtype,
+    )  # fmt: skip
     paths = recipe.shards[number :: recipe.num_buckets]
     if recipe.joins:
         paths = (recipe.path(f"part-{number:05d}.tfrecord"),)
-    built = build_bucket(bucket, number, paths, flags, worker.tokenizer)
+    built = worker.maker.build(bucket, number, paths)
     record = {"shards": [shard._asdict() for shard in built.shards], "counts": built.counts}
     write_json(recipe.path(f"built-{number:05d}.json"), record)
     return number, built
@@ -274,55 +271,3 @@ def remove_work_files(work_dir: str) -> None:
             os.unlink(path)
     with contextlib.suppress(OSError):
         os.rmdir(work_dir)
-
-
-def totals(finished: FinishedRun) -> dict[str, Any]:
-    """Sums and shares (of 1) for the manifest."""
-    counts = finished.counts
-    shares = {
-        "unknown_share": _share(counts, "unknown_pieces", "pieces"),
-        "padding_share": 1 - _share(counts, "used_cells", "cells"),
-        "positive_label_share": _share(counts, "positive_labels", "instances"),
-    }
-    if "unseen_pieces" in counts:
-        all_pieces = counts["seen_pieces"] + counts["unseen_pieces"]
-        shares["unseen_share"] = counts["unseen_pieces"] / max(1, all_pieces)
-    if "masked_pieces" in counts:
-        for unit in ("pieces", "morphemes", "eojeols"):
-            shares[f"masked_{unit}_share"] = _share(counts, f"masked_{unit}", f"instance_{unit}")
-    names = ["documents", "sentences", "morphemes", "pieces", "instances", "instance_pieces"]
-    names += ["unseen_pieces"] if "unseen_pieces" in counts else []
-    return {
-        **{name: counts[name] for name in names},
-        **{name: round(share, 6) for name, share in shares.items()},
-        "dropped": {name: counts[name] for name in DROPPED},
-        "mended": {name: counts[name] for name in MENDED},
-        "examples": {what: places for what, places in sorted(finished.examples.items()) if places},
-    }
-
-
-def _share(counts: Mapping[str, int], part: str, whole: str) -> float:
-    return counts[part] / max(1, counts[whole])
-
-
-def table_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The totals of a manifest as names and values, without what did not happen."""
-    names = ("documents", "sentences", "morphemes", "pieces", "instances")
-    rows = [(name, f"{values[name]:,}") for name in names]
-    shares = {
-        "unknown_share": "[UNK] among pieces",
-        "padding_share": "padding",
-        "unseen_share": "pieces never seen",
-        "masked_pieces_share": "pieces masked",
-        "masked_morphemes_share": "morphemes masked, in whole or part",
-        "masked_eojeols_share": "eojeols masked, in whole or part",
-        "positive_label_share": "next_sentence_labels of 1",
-    }
-    rows += [(text, f"{values[name]:.2%}") for name, text in shares.items() if name in values]
-    for kind, texts in (("dropped", DROPPED), ("mended", MENDED)):
-        for name, text in texts.items():
-            if values[kind][name]:
-                places = ", ".join(values["examples"].get(name, [])[:2])
-                text = f"{text} ({places} …)" if places else text
-                rows.append((text, f"{values[kind][name]:,}"))
-    return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +11,10 @@ from bert_ko.data.corpus import CorpusFlags
 from bert_ko.data.features import FeatureNames, FeatureSpec, NextSentence, instance_features
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.flags import Flags, flag
+from bert_ko.tokenization.config import WordUnit
+from bert_ko.tokenization.settings import TokenizerSettings
 
+Objective = Literal["masked_lm", "bilm"]
 Overflow = Literal["carry", "cut"]
 MAX_LENGTH = 1 << 20  # far above any use; more would be a slip or a damaged file
 
@@ -125,6 +130,17 @@ class PipelineFlags(CorpusFlags, InstanceFlags):
         help="Shards to write: files separated by commas (instances go round-robin), or "
         "name.tfrecord@64. A name that ends in .gz is compressed."
     )
+    objective: Objective = flag(
+        "masked_lm",
+        help="What is trained on the shards. masked_lm: BERT, on instances of pieces; bilm: a "
+        "bidirectional language model such as ELMo, on words, with the --vocab_file of "
+        "bin/build_vocab --words.",
+    )
+    bilm_unit: WordUnit | None = flag(
+        None,
+        help="What --objective=bilm calls a word. Default, and the only one that is possible: that "
+        "of the vocabulary.",
+    )
     num_shards: int | None = flag(None, help="The same as @N in --output_file.")
     drop_duplicate_documents: bool = flag(
         False, help="Keep only the first of documents with exactly the same text."
@@ -141,3 +157,32 @@ class PipelineFlags(CorpusFlags, InstanceFlags):
     overwrite: bool = flag(
         False, help="Replace what an earlier run with other flags left.", affects_output=False
     )
+
+    @property
+    def meaningful_flags(self) -> frozenset[str]:
+        """Names of the flags that have a meaning with the objective."""
+        names = frozenset(field.name for field in dataclasses.fields(self))
+        return names - _meaningless(self.objective).keys()
+
+
+def _meaningless(objective: Objective) -> dict[str, str]:
+    """The flags that have no meaning with an objective, and why."""
+    if objective == "masked_lm":
+        return dict.fromkeys(["bilm_unit"], "which has pieces for words")
+    instances = {field.name for field in dataclasses.fields(InstanceFlags)} - {"random_seed"}
+    tokenizer = [field.name for field in dataclasses.fields(TokenizerSettings)]
+    return {
+        **dict.fromkeys(sorted(instances), "which masks nothing and pairs no segments"),
+        **dict.fromkeys(tokenizer, "whose vocabulary says how text becomes words"),
+    }
+
+
+def refuse_meaningless(objective: Objective, given: Iterable[str]) -> None:
+    """Refuses given flags that have no meaning with an objective, by a ValueError."""
+    reasons = _meaningless(objective)
+    for name in given:
+        if name in reasons:
+            raise ValueError(
+                f"--{name} has no meaning with --objective={objective}, {reasons[name]}; "
+                "leave it out."
+            )

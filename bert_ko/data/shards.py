@@ -58,7 +58,7 @@ class _Sums:
 
 
 @contextlib.contextmanager
-def _shard_writer(path: str) -> Iterator[tuple[BinaryIO, _Sums]]:
+def shard_writer(path: str) -> Iterator[tuple[BinaryIO, _Sums]]:
     """Yields where to write records, and the sums of the bytes of the file."""
     with files.atomic_writer(path) as file:
         sums = _Sums(file)
@@ -84,7 +84,7 @@ def build_bucket(
     for turn, path in enumerate(paths):
         rows = plan.rows(slice(turn, None, len(paths)))
         rng = np.random.default_rng([flags.random_seed, number, 1 + turn])
-        with _shard_writer(path) as (file, sums):
+        with shard_writer(path) as (file, sums):
             for data in builder.records(rows, rng):
                 file.write(data)
         shards.append(Shard(path, rows.size, sums.bytes, sums.crc32c))
@@ -126,7 +126,7 @@ def _begins_with_record(path: str, records: int) -> bool:
 
 def join_parts(parts: Sequence[Shard], path: str) -> Shard:
     """Writes the records of several files into one, in order."""
-    with _shard_writer(path) as (file, sums):
+    with shard_writer(path) as (file, sums):
         for part in parts:
             with open(part.path, "rb") as source:
                 while block := source.read(1 << 20):

@@ -299,7 +299,7 @@ def decode_example(
             record is not a tf.train.Example.
     """
     try:
-        found = dict(_map_entries(record))
+        found = dict(map_entries(record))
     except (IndexError, KeyError, ValueError):
         raise ValueError(f"not a tf.train.Example ({len(record)} bytes).") from None
     arrays: dict[str, npt.NDArray[Any]] = {}
@@ -320,38 +320,39 @@ def decode_example(
     return arrays
 
 
-def _map_entries(record: bytes) -> Iterator[tuple[str, bytes]]:
+def map_entries(record: bytes) -> Iterator[tuple[str, bytes]]:
     """Name and content of each Feature; those that nobody wants may hold anything."""
-    for _, features in _fields(record):
-        for _, entry in _fields(features):
-            parts = dict(_fields(entry))
+    for _, features in message_fields(record):
+        for _, entry in message_fields(features):
+            parts = dict(message_fields(entry))
             yield parts[1].decode(), parts.get(2, b"")
 
 
 def _feature_values(feature: bytes, spec: FeatureSpec) -> npt.NDArray[Any]:
     wanted = 2 if spec.dtype == "float32" else 3  # FloatList and Int64List
-    kind, payload = next(_fields(feature), (wanted, b""))
+    kind, payload = next(message_fields(feature), (wanted, b""))
     if kind != wanted:
         raise ValueError(f"kind {kind}")
-    packed = b"".join(data for _, data in _fields(payload))
-    return np.frombuffer(packed, "<f4") if kind == 2 else _decode_varints(packed)
+    packed = b"".join(data for _, data in message_fields(payload))
+    return np.frombuffer(packed, "<f4") if kind == 2 else decode_varints(packed)
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+def message_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     """Number and content of each length-delimited field of a message."""
     cursor = 0
     while cursor < len(message):
-        tag, cursor = _decode_varint(message, cursor)
+        tag, cursor = decode_varint(message, cursor)
         if tag & 7 != 2:
             raise ValueError(f"wire type {tag & 7}")
-        size, cursor = _decode_varint(message, cursor)
+        size, cursor = decode_varint(message, cursor)
         if cursor + size > len(message):
             raise ValueError(f"{size} bytes announced, {len(message) - cursor} left")
         yield tag >> 3, message[cursor : cursor + size]
         cursor += size
 
 
-def _decode_varint(data: bytes, cursor: int) -> tuple[int, int]:
+def decode_varint(data: bytes, cursor: int) -> tuple[int, int]:
+    """The number that begins there, and where it ends."""
     value = shift = 0
     while True:
         byte = data[cursor]
@@ -362,7 +363,8 @@ def _decode_varint(data: bytes, cursor: int) -> tuple[int, int]:
         shift += 7
 
 
-def _decode_varints(packed: bytes) -> npt.NDArray[np.int64]:
+def decode_varints(packed: bytes) -> npt.NDArray[np.int64]:
+    """Numbers one after another: int64 [n]; a ValueError if they are none."""
     data = np.frombuffer(packed, np.uint8)
     if not len(data):
         return np.empty(0, np.int64)

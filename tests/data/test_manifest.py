@@ -87,10 +87,16 @@ def changed(values: dict[str, Any], *place: str | int, to: Any = ...) -> dict[st
     return values
 
 
+OF_WORDS: dict[str, Any] = {
+    **{name: COMPLETE[name] for name in COMPLETE if name not in ("mask_id", "replacement_ranges")},
+    "format": 3,
+    "flags": {"random_seed": 12345, "objective": "bilm", "bilm_unit": "eojeol"},
+    "tokenizer": {"unit": "eojeol"},
+}
 FORMAT_1 = {**changed(changed(COMPLETE, "mask_id"), "replacement_ranges"), "format": 1}
 
 
-@pytest.mark.parametrize("values", [COMPLETE, IDENTITY, FORMAT_1])
+@pytest.mark.parametrize("values", [COMPLETE, IDENTITY, FORMAT_1, OF_WORDS])
 def test_manifest_is_written_as_it_was_read(values: dict[str, Any]) -> None:
     written = Manifest.from_json(values, "manifest.json").to_dict()
     assert json.dumps(written) == json.dumps(values)  # the order too
@@ -120,6 +126,43 @@ def test_manifest_overflow_is_what_is_recorded_or_what_was_before_the_flag(
 ) -> None:
     values = {**COMPLETE, "flags": {**COMPLETE["flags"], **flags}}
     assert Manifest.from_json(values, "manifest.json").overflow == overflow
+
+
+def test_manifest_of_words_has_its_objective_and_unit() -> None:
+    manifest = Manifest.from_json(OF_WORDS, "manifest.json")
+    assert (manifest.objective, manifest.bilm_unit) == ("bilm", "eojeol")
+    assert (manifest.mask_id, manifest.replacement_ranges, manifest.overflow) == (None, (), None)
+    assert Manifest.from_json(COMPLETE, "manifest.json").objective == "masked_lm"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"objective": "elmo"}, "--objective must be one of masked_lm, bilm, got 'elmo'"),
+        ({"objective": 1}, "--objective must be a string, got an integer"),
+        ({"bilm_unit": "word"}, "--bilm_unit must be one of morpheme, eojeol, got 'word'"),
+        ({"bilm_unit": None}, "--bilm_unit must be a string, got null"),
+    ],
+)
+def test_manifest_of_words_wrong_flag_is_named(flags: dict[str, Any], message: str) -> None:
+    values = {**OF_WORDS, "flags": {**OF_WORDS["flags"], **flags}}
+    with pytest.raises(ValueError) as error:
+        Manifest.from_json(values, "out/manifest.json")
+    assert str(error.value) == f"out/manifest.json: {message}."
+
+
+def test_compare_runs_of_two_objectives_names_that_alone() -> None:
+    words, instances = (Manifest.from_json(values, "a") for values in (OF_WORDS, COMPLETE))
+    before = {"objective": "masked_lm", "max_seq_length": 128}
+    with pytest.raises(ValueError, match=r"run: --objective was masked_lm, now bilm\. Write"):
+        compare_runs("a", instances, words, before)
+    with pytest.raises(ValueError, match=r"run: --objective was bilm, now masked_lm\. Write"):
+        wanted = dataclasses.replace(instances, flags={**before, **instances.flags})
+        compare_runs("a", words, wanted, before)
+    compare_runs("a", words, words, before)
+    later = dataclasses.replace(words, tokenizer_fingerprint="나")
+    with pytest.raises(ValueError, match=r"the vocabulary or its words\.json has changed"):
+        compare_runs("a", words, later, before)
 
 
 def test_manifest_of_another_version_what_is_not_known_is_ignored() -> None:
@@ -167,7 +210,7 @@ def test_manifest_of_dynamic_shards_needs_the_ids(name: str) -> None:
     ("value", "place", "message"),
     [
         ([], ("flags",), "flags must be an object, got a list"),
-        (99, ("format",), "format must be one of 1, 2, got 99; use the version of bert_ko that "
+        (99, ("format",), "format must be one of 1, 2, 3, got 99; use the version of bert_ko that "
          "wrote it"),
         (-1, ("mask_id",), "mask_id must be in [0, 99], got -1"),
         (100, ("mask_id",), "mask_id must be in [0, 99], got 100"),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bert_ko import files
 from bert_ko.data.features import FeatureNames
-from bert_ko.data.manifest import MANIFEST_NAME, Manifest, read_manifests
+from bert_ko.data.manifest import MANIFEST_NAME, Manifest, ManifestShard, read_manifests
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking, ShardSource
+from bert_ko.data.settings import Objective
 from bert_ko.tasks.pretraining.settings import MaskingFlags, PretrainingFlags
 from bert_ko.training.model_files import ModelFiles, compare_vocab_size
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
 
 # Of the pieces of unmasked shards in an evaluation, as in BERT; see check_shards.
 EVALUATED_SHARE = 0.15
+_RECORDS: Mapping[Objective, str] = {
+    "masked_lm": "instances for a masked language model",
+    "bilm": "words for a bidirectional language model",
+}
 
 
 class ShardSet(NamedTuple):
@@ -64,6 +69,7 @@ def check_shards(
         ValueError: something does not match; says which of the two to change.
     """
     shards = read_manifests(find_shards(patterns))
+    refuse_other_objective(shards, "masked_lm", model.config_file)
     manifests = {s.manifest_path: s.manifest for s in shards if s.manifest is not None}
     without = [shard.path for shard in shards if shard.manifest is None]
     if not manifests:
@@ -100,6 +106,27 @@ def check_shards(
     )
     names, fingerprint = manifest.instances.feature_names, manifest.tokenizer_fingerprint
     return ShardSet(sources, names, masking, prob, fingerprint, where, warnings)
+
+
+def refuse_other_objective(
+    shards: Sequence[ManifestShard], objective: Objective, config_file: str
+) -> None:
+    """Refuses shards that a model is not trained on, by a ValueError.
+
+    Args:
+        shards: those without a manifest are of Google's script, which makes instances.
+        objective: that of the model.
+        config_file: its configuration, for the message.
+    """
+    for path, where, manifest in shards:
+        made_for = "masked_lm" if manifest is None else manifest.objective
+        if made_for != objective:
+            raise ValueError(
+                f"the shards have {_RECORDS[made_for]} ({path if manifest is None else where}), "
+                f"but {config_file} is of a model that needs {_RECORDS[objective]}; make shards "
+                f"with bin/create_pretraining_data --objective={objective}, or name the "
+                "configuration of the other kind of model."
+            )
 
 
 def _without_manifest(paths: Sequence[str]) -> ShardSet:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bert_ko.data.manifest import read_manifests
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking
 from bert_ko.modeling.bert import BertConfig
@@ -15,6 +16,7 @@ from bert_ko.tasks.pretraining.shard_checks import (
     check_shards,
     compare_vocabulary,
     find_shards,
+    refuse_other_objective,
     refuse_overlap,
     refuse_unused_masking_flags,
 )
@@ -69,6 +71,36 @@ def refusal(*patterns: str, **changes: Any) -> str:
     message = str(error.value)
     assert message.endswith(".") and ". " not in message and "\n" not in message
     return message
+
+
+# For what they were made
+
+WORDS: dict[str, Any] = {
+    **MANIFEST, "format": 3, "flags": {"objective": "bilm", "bilm_unit": "morpheme"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_check_shards_of_words_are_refused(is_training: bool, tmp_path: Path) -> None:
+    folder = make(tmp_path, manifest=WORDS)
+    assert refusal(folder, is_training=is_training) == (
+        f"the shards have words for a bidirectional language model ({folder}/manifest.json), but "
+        "model.json is of a model that needs instances for a masked language model; make shards "
+        "with bin/create_pretraining_data --objective=masked_lm, or name the configuration of the "
+        "other kind of model."
+    )
+
+
+def test_refuse_other_objective_of_a_model_of_words(tmp_path: Path) -> None:
+    instances, words = make(tmp_path / "i"), make(tmp_path / "w", manifest=WORDS)
+    refuse_other_objective(read_manifests([f"{words}/a.tfrecord"]), "bilm", "elmo.json")
+    paths = [f"{words}/a.tfrecord", f"{instances}/a.tfrecord"]
+    with pytest.raises(ValueError, match=rf"have instances .*{instances}.*elmo.json is .* words"):
+        refuse_other_objective(read_manifests(paths), "bilm", "elmo.json")
+    (tmp_path / "google.tfrecord").write_bytes(b"x")
+    google = str(tmp_path / "google.tfrecord")
+    with pytest.raises(ValueError, match=rf"have instances .*\({google}\).*--objective=bilm"):
+        refuse_other_objective(read_manifests([google]), "bilm", "elmo.json")
 
 
 # What fits
