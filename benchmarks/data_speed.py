@@ -13,9 +13,12 @@ from pathlib import Path
 
 from common import VOCAB, machine, median_seconds, write_sample
 
+from bert_ko import build_vocab
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
+from bert_ko.tokenization.config import WordUnit
 
 _CASES = ((128, 1, 20, 0.8), (128, 10, 20, 0.6), (512, 10, 76, 0.55))
+_UNITS: tuple[WordUnit, ...] = ("morpheme", "eojeol")
 
 
 def mecab_alone(path: Path) -> None:
@@ -33,7 +36,6 @@ def mecab_alone(path: Path) -> None:
 
 def pipeline(path: Path, folder: Path, length: int, copies: int, predictions: int) -> None:
     """The whole command in this process."""
-    shutil.rmtree(folder, ignore_errors=True)
     config = CreatePretrainingDataConfig(
         input_file=(str(path),),
         output_file=(str(folder / "ko.tfrecord@4"),),
@@ -44,8 +46,46 @@ def pipeline(path: Path, folder: Path, length: int, copies: int, predictions: in
         do_whole_word_mask=True,
         num_workers=1,
     )
+    run_quietly(config, folder)
+
+
+def words_pipeline(path: Path, folder: Path, vocab: Path) -> None:
+    """The same with words."""
+    config = CreatePretrainingDataConfig(
+        input_file=(str(path),),
+        output_file=(str(folder / "ko.tfrecord@4"),),
+        vocab_file=str(vocab),
+        objective="bilm",
+        num_workers=1,
+    )
+    run_quietly(config, folder)
+
+
+def run_quietly(config: CreatePretrainingDataConfig, folder: Path) -> None:
+    """Runs the command anew."""
+    shutil.rmtree(folder, ignore_errors=True)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run(config)
+
+
+def time_words(path: Path, folder: Path, rounds: int) -> None:
+    """Prints the rates of shards of words."""
+    size, runs = path.stat().st_size / 1e6, [functools.partial(mecab_alone, path)]
+    for unit in _UNITS:
+        vocab = folder / unit
+        build_vocab.run(
+            build_vocab.BuildVocabConfig(
+                input_file=(str(path),), output_dir=str(vocab), words=True, bilm_unit=unit
+            )
+        )
+        runs.append(functools.partial(words_pipeline, path, folder / "shards", vocab))
+    alone, *seconds = median_seconds(runs, rounds)
+    print(f"MeCab alone: {alone:.2f} s, {size / alone:.2f} MB/s")
+    for unit, taken in zip(_UNITS, seconds, strict=True):
+        print(
+            f"bilm, {unit}s: {taken:.2f} s, {size / taken:.2f} MB/s, {alone / taken:.1%} of MeCab "
+            "alone"
+        )
 
 
 def main() -> None:
@@ -53,10 +93,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--objective", choices=("masked_lm", "bilm"), default="masked_lm")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = write_sample(Path(folder, "sample.txt"), arguments.megabytes)
         size = path.stat().st_size / 1e6
+        if arguments.objective == "bilm":
+            print(f"{machine()}; {size:.1f} MB, words, one worker")
+            time_words(path, Path(folder), arguments.rounds)
+            return
         print(f"{machine()}; {size:.1f} MB, whole-word masking, one worker")
         runs = [functools.partial(mecab_alone, path)]
         for length, copies, predictions, _ in _CASES:

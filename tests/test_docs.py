@@ -199,8 +199,15 @@ def test_data_and_features_pages_run_as_they_stand(model: Path, tmp_path: Path) 
     (tmp_path / "lines.txt").symlink_to(ROOT / "samples" / "corpus.txt")
     shards = ("--output_file=shards/ko.tfrecord@64", f"--vocab_file={model}")
     data = ["bin/create_pretraining_data", "--input_file=samples/corpus.txt", *shards]
+    words = [
+        ["bin/build_vocab", "--words", data[1], "--output_dir=my_words"],
+        [
+            "bin/create_pretraining_data", "--objective=bilm", data[1], "--vocab_file=my_words",
+            "--output_file=word_shards/ko.tfrecord@64",
+        ],
+    ]  # fmt: skip
     pages = [*programs_of("pretraining_data", "python"), *programs_of("features")]
-    run_programs([data, *pages], tmp_path)
+    run_programs([data, *words, *pages], tmp_path)
 
 
 def new_task(page: str) -> dict[str, str]:

@@ -81,7 +81,8 @@ def build_word_bucket(
     rng = np.random.default_rng([seed, number, 0])
     word_offsets = np.append(0, np.flatnonzero(bucket.pieces == WORD_END) + 1)
     words = bucket.pieces.tobytes().split(b"\n")[:-1]
-    word_ids = np.fromiter((ids.get(word, UNKNOWN_ID) for word in words), np.int64, len(words))
+    found = map(ids.get, words, itertools.repeat(UNKNOWN_ID))
+    word_ids = np.fromiter(found, np.int64, len(words))
     # A sentence begins where a word begins.
     plan = plan_records(
         np.searchsorted(word_offsets, bucket.sentence_offsets), bucket.document_offsets

@@ -56,10 +56,11 @@ def encode_varints(values: npt.NDArray[np.int64]) -> Ragged:
     Seven bits a byte, the lowest first; the top bit says that more follow.
     """
     width = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
-    shifted = values[:, None] >> np.arange(0, 7 * width, 7)  # [n, width]
+    small = values.astype(np.uint32 if width <= 4 else np.uint64)
+    shifted = small[:, None] >> np.arange(0, 7 * width, 7).astype(small.dtype)  # [n, width]
     is_more = shifted[:, 1:] > 0
     is_used = np.concatenate([np.ones((len(values), 1), np.bool_), is_more], axis=1)
-    data = (shifted & 127).astype(np.uint8)
+    data = shifted.astype(np.uint8) & np.uint8(127)
     data[:, :-1] |= is_more.view(np.uint8) << 7
     return Ragged(data[is_used], _offsets(is_used.sum(axis=1)))
 
