@@ -25,6 +25,7 @@ from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 from bert_ko.training.positions import longest_sequence
 from bert_ko.training.runs import Run
 from bert_ko.training.settings import TrainFlags
+from bert_ko.training.tracking.tracker import Tracker
 
 
 class Batch(Protocol):
@@ -91,6 +92,7 @@ class TrainingLoop(Generic[BatchType]):
         evaluate: Evaluate,
         computed_with: str = "",
         peak_flops: float | None = None,
+        tracker: Tracker | None = None,
     ):
         """Prepares a loop.
 
@@ -103,10 +105,12 @@ class TrainingLoop(Generic[BatchType]):
             evaluate: called every config.eval_every_steps, and at the end if the best is kept.
             computed_with: the devices and their precision, for the checkpoints.
             peak_flops: operations a second of the devices, for model FLOPs utilisation.
+            tracker: is told of the lines of metrics.jsonl.
         """
         self._program, self._head, self._optimizer = program, head, optimizer
         self._run, self._config, self._evaluate = run, config, evaluate
         self._num_steps, self._peak_flops = optimizer.num_train_steps, peak_flops
+        self._tracker = tracker or Tracker()
         self._state = {**run.state, "computed_with": computed_with}
         self._pending: list[_Pending[BatchType]] = []
         self._stop_signal = 0
@@ -133,7 +137,7 @@ class TrainingLoop(Generic[BatchType]):
             return self._end()
         with (
             self._signals(),
-            MetricsWriter(self._run.folder, progression.step) as self._writer,
+            MetricsWriter(self._run.folder, progression.step, self._tracker) as self._writer,
             Prefetcher(source.batches()) as batches,
             Progress(
                 "training", self._num_steps, "steps", initial=progression.step, compiles=True
@@ -273,7 +277,7 @@ class TrainingLoop(Generic[BatchType]):
         }
         if self._record_flops:
             record["model_flops_utilisation"] = round(self._utilisation(), 4)
-        self._writer.write(record, "train")
+        self._writer.write(record)
         progression.sums, progression.steps_in_sums = {}, 0
         self._restart_rate()
 
@@ -285,7 +289,7 @@ class TrainingLoop(Generic[BatchType]):
         self._settle()
         step = self._progression.step
         metrics = {f"eval_{name}": value for name, value in self._evaluate(step).items()}
-        self._writer.write({"step": step, **metrics}, "eval")
+        self._writer.write({"step": step, **metrics})
         self._restart_rate()
 
     def _save(self) -> None:

@@ -44,8 +44,12 @@ def write_report(folder: str, results: Results, seeds: SeedScores) -> None:
         files.write_atomic(os.path.join(folder, REPORT_NAME), results.report(seeds))
 
 
-def summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> None:
-    """Writes mean and deviation over seeds, and a report of the first with the scores of all."""
+def summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> dict[str, float]:
+    """Writes mean and deviation over seeds, and a report of the first with the scores of all.
+
+    Returns:
+        What was written to eval_results.txt.
+    """
     results = [one.values for one in found]
     rows: list[list[object]] = []
     values: dict[str, Any] = {"num_seeds": len(results)}
@@ -58,3 +62,4 @@ def summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> No
     write_report(folder, found[0], list(zip(seeds, results, strict=True)))
     print(f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n")
     write_results(folder, values)
+    return values

@@ -57,6 +57,9 @@ from bert_ko.training.runs import (
     write_run,
 )
 from bert_ko.training.settings import TrainFlags
+from bert_ko.training.tracking.opening import opened_trackers, require_services
+from bert_ko.training.tracking.session_runs import SessionRuns
+from bert_ko.training.tracking.tracker import Tracker
 
 _LOCK_NAME = ".lock"
 
@@ -149,10 +152,13 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
     """
 
     def run(config: Flags) -> Ending:
+        require_services(config.report_to)
         _refuse_no_weights(config)
         with opened(config) as model:
             trained_config = config.with_dropout(model.config)
-            return _Session(config, model, trained_config, read_task(config, model)).run()
+            task = read_task(config, model)
+            with opened_trackers(config.report_to, config.output_dir) as tracker:
+                return _Session(config, model, trained_config, task, tracker).run()
 
     notified(run)(config)
 
@@ -202,9 +208,15 @@ class _Session:
     """A task's model, trained and asked once for each seed on the same devices."""
 
     def __init__(
-        self, config: TrainFlags, model: ModelFiles, trained_config: ModelConfig, task: Task
+        self,
+        config: TrainFlags,
+        model: ModelFiles,
+        trained_config: ModelConfig,
+        task: Task,
+        tracker: Tracker,
     ):
         """Trained_config is the model's with the run's dropout."""
+        self._tracker, self._runs = tracker, SessionRuns(tracker, config, trained_config)
         self._config, self._files, self._task = config, model, task
         self._trained_config = trained_config
         self._specs = model_specs(model.config, task.head)
@@ -225,7 +237,8 @@ class _Session:
             if results is not None:
                 found.append(results)
         if len(found) > 1:
-            summarize(config.output_dir, config.seeds, found)
+            values = summarize(config.output_dir, config.seeds, found)
+            self._runs.summarize(values, self._step)
         scores = [results.values[metric] for results in found]
         if not scores and metric in self._metrics:
             scores = [self._metrics[metric]]
@@ -243,6 +256,8 @@ class _Session:
         if config.do_train and not task.is_asked and step >= self._num_train_steps:
             print(f"all {step:,} steps are done; nothing else is asked for", flush=True)
             self._step = step
+            self._runs.start(seed, step)
+            self._runs.finish(seed, {}, step)
             return None
         # All checks come before anything is written.
         beginning = self._weights(run, seed, checkpoint)
@@ -252,11 +267,16 @@ class _Session:
         task.begin(run.folder)
         model = self._place(backend, beginning.arrays, seed, checkpoint)
         if config.do_train:
+            self._runs.start(seed, step)
             step = self._train(model, run, seed, checkpoint, beginning.trained_positions)
         results = task.finish(model, run.folder, step) if task.is_asked else None
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
             write_report(run.folder, results, ())
+        if results is not None and not config.do_train:
+            self._runs.start(seed)
+        if results is not None or config.do_train:
+            self._runs.finish(seed, results.values if results is not None else {}, step)
         return results
 
     def _describe_run(self, seed: int) -> Run:
@@ -397,6 +417,7 @@ class _Session:
             evaluate_and_keep,
             computed_with,
             self._backend.peak_flops,
+            self._tracker,
         )
         source = self._read_from(seed, progression, checkpoint)
         self._step = loop.run(source, progression).step

@@ -23,6 +23,7 @@ from bert_ko.training.optimization import (
     Schedule,
 )
 from bert_ko.training.positions import UntrainedPositions
+from bert_ko.training.tracking.tracker import SERVICES
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -199,12 +200,21 @@ class LoopFlags(Flags):
         "never printed or written; in a --flagfile other users of the machine do not see it.",
         secret=True,
     )
+    report_to: tuple[str, ...] = flag(
+        ("tensorboard",),
+        help="Where to show the run: tensorboard, mlflow, wandb, or several; empty: metrics.jsonl "
+        "alone. The last two are pip install 'bert_ko[mlflow]' and 'bert_ko[wandb]'.",
+        affects_output=False,
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
         if self.notify_url is not None:
             require_notify_url(self.notify_url)
+        for name in self.report_to:
+            if name not in SERVICES:
+                raise ValueError(f"--report_to must be of {', '.join(SERVICES)}, got {name!r}.")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.results import Results
 from bert_ko.training.session import Task, run_session
+from bert_ko.training.tracking import opening
+from bert_ko.training.tracking.tracker import Tracker
 
 WARNING = f"{program_name()}: warning:"
 PIECES = (*SPECIAL_TOKENS, "가", "나")
@@ -200,6 +202,31 @@ class FakeTask(Task):
         return Results(values, lambda seeds: f"report of {list(seeds)}")
 
 
+class Told(Tracker):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def start(self, run: Any, lines: Any = ()) -> None:
+        assert run.parameters.keys() > {"learning_rate", "model.hidden_size"}
+        assert "notify_url" not in run.parameters
+        self.calls.append(("start", run.name, [line["step"] for line in lines]))
+
+    def begin(self, first_step: int) -> None:
+        self.calls.append(("begin", first_step))
+
+    def write(self, line: Any) -> None:
+        self.calls.append(("line", line["step"]))
+
+    def finish(self, scores: Any, step: int) -> None:
+        self.calls.append(("finish", dict(scores), step))
+
+    def close(self, status: Any, deadline: float) -> list[str]:
+        self.calls.append(("close", status))
+        return []
+
+
 HEAD = FakeHead()
 NO_HIDDEN = {"hidden_dropout_prob": None}
 
@@ -293,6 +320,59 @@ def test_run_session_trains_all_steps_and_saves(
     assert [(r["step"], r["epoch"], r["loss"]) for r in records] == [(5, 0, 10.0), (10, 1, 10.0)]
     assert endings == [Ending({}, 10, 10)]
     assert "2 fakes, float32; 0.0 million parameters\n" in capsys.readouterr().out
+
+
+def test_run_session_says_how_to_see_the_curves_or_writes_none(
+    folder: Path, capsys: Captured
+) -> None:
+    found = run(folder)
+    assert (
+        capsys.readouterr().out.splitlines()[-1].startswith(f"curves: tensorboard --logdir={found}")
+    )
+    (events,) = (found / "tensorboard").iterdir()
+    kept = events.read_bytes()
+    run(folder, num_train_epochs=2.0)  # nothing is left to do
+    assert list((found / "tensorboard").iterdir()) == [events] and events.read_bytes() == kept
+    other = run(folder, output_dir=f"{folder}/other", report_to=())
+    assert "curves: " not in capsys.readouterr().out
+    assert not (other / "tensorboard").exists() and read_metrics(str(other / "metrics.jsonl"))
+
+
+@pytest.mark.parametrize("package", ["mlflow", "wandb"])
+def test_run_session_missing_package_is_refused_before_anything_is_written(
+    package: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "_is_installed", lambda name: False)
+    message = refusal(folder, report_to=("tensorboard", package), vocab_file="/nowhere")
+    assert message == (
+        f"--report_to={package} needs the package {package}: pip install 'bert_ko[{package}]'"
+    )
+    assert not (folder / "run").exists()
+
+
+def test_run_session_tells_trackers_what_it_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    monkeypatch.setattr(opening, "Remote", lambda name, output_dir: told)
+    monkeypatch.setattr(opening, "_is_installed", lambda name: True)
+    found = kill_at(7, folder, monkeypatch, report_to=("wandb",), log_every_steps=1)
+    lines = [("line", step) for step in range(1, 8)]
+    assert told.calls == [("start", "run", []), ("begin", 0), *lines, ("close", "FAILED")]
+    told.calls.clear()
+    run(folder, report_to=("wandb",), log_every_steps=1)
+    lines = [("line", step) for step in range(5, 11)]
+    resumed = [("start", "run", [1, 2, 3, 4]), ("begin", 4), *lines, ("finish", {}, 10)]
+    assert told.calls == [*resumed, ("close", "FINISHED")]
+    told.calls.clear()
+    asked = {"do_train": False, "do_predict": True, "predict_file": "p.tsv"}
+    run(folder, report_to=("wandb",), **asked)
+    steps = list(range(1, 11))
+    assert told.calls[0] == ("start", "run", steps) and told.calls[1][0] == "finish"
+    told.calls.clear()
+    run(folder, output_dir=f"{found}-2", report_to=("wandb",), num_seeds=2, log_every_steps=10)
+    names = [call[1] for call in told.calls if call[0] == "start"]
+    assert names == ["run-2", "run-2/seed-12345", "run-2", "run-2/seed-12346"]
 
 
 def test_run_session_what_belongs_to_the_weights_is_written_before_they_are(folder: Path) -> None:

@@ -31,6 +31,7 @@ def test_flags_defaults_are_googles() -> None:
     assert flags.save_checkpoints_steps == 1000 and flags.iterations_per_loop == 1000
     assert not flags.use_tpu and flags.num_tpu_cores == 8
     assert flags.device_config == DeviceConfig()
+    assert flags.report_to == ("tensorboard",) and parse(Flags, ["--report_to="]).report_to == ()
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,10 @@ def test_flags_below_the_least_name_the_flag(name: str, value: int, least: int) 
         ("--random_seed=2147483648", r"--random_seed must be in \[0, 2\*\*31\), got 2147483648"),
         ("--max_hours=0", r"--max_hours must be above 0, got 0\.0"),
         ("--max_hours=nan", "--max_hours must be above 0, got nan"),
+        (
+            "--report_to=mlfow,wandb",
+            "--report_to must be of tensorboard, mlflow, wandb, got 'mlfow'.",
+        ),
         ("--precision=float16", "--precision must be one of float32, bfloat16, auto"),
         ("--attention=flash", "--attention must be one of plain, fused, auto"),
         ("--optimizer=sgd", "--optimizer must be one of adam_weight_decay, adamw, lamb"),
