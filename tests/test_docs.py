@@ -28,7 +28,9 @@ from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.model_files import copy_vocabulary
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("google_checkpoint", "new_task", "pretraining", "publish_hugging_face", "pytorch")
+PAGES = (
+    "google_checkpoint", "new_task", "pretraining", "publish_hugging_face", "pytorch", "tracking",
+)  # fmt: skip
 READMES = ("README.md", "README.ko.md")
 DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
@@ -132,6 +134,19 @@ def test_hugging_face_pages_run_as_they_stand(model: Path, tmp_path: Path) -> No
     publish, use = programs_of("publish_hugging_face"), programs_of("pytorch")
     run_programs([*publish, train, *use], tmp_path)
     assert (tmp_path / "answers" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_tracking_page_runs_as_it_stands(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    link(tmp_path)
+    (tmp_path / "build" / "quickstart").mkdir(parents=True)
+    (tmp_path / "build" / "quickstart" / "model").symlink_to(model)
+    run_programs(programs_of("tracking"), tmp_path)
+    reviews = tmp_path / "build" / "reviews"
+    assert (reviews / "mlflow" / "mlflow.db").is_file() and any((reviews / "tensorboard").iterdir())
 
 
 def run_imports(code: str, defined: Collection[str] = ()) -> None:
