@@ -732,7 +732,7 @@ def test_convert_other_model_is_refused(tmp_path: Path, convert: Convert) -> Non
             {"model_type": "bert", "vocab_size": 9},
             "its weights have no embeddings.word_embeddings.weight, but x …",
         ),
-        ({"model_type": "t5"}, "config.json: model_type 't5' is not known; known are bert."),
+        ({"model_type": "t5"}, "config.json: model_type 't5' is not known; known are bert, elmo."),
         ({"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05, but BERT's is 1e-12."),
     ):
         (folder / "config.json").write_text(json.dumps(values))

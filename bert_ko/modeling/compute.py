@@ -49,6 +49,8 @@ class Compute:
     # bfloat16.
     product: Callable[[Tensor, Tensor, bool], Tensor] = plain_matmul
     fuse: Callable[[FusedOp], Callable[..., Any]] = forward_only
+    # The same for an operation with matrix products inside, which is not compiled as one.
+    differentiate: Callable[[FusedOp], Callable[..., Any]] = forward_only
     # Query, key, value [B, L, N, D] of matmul_dtype, what is added to the scores, float32
     # [B, 1, 1 or L, L], and the scores' scale to [B, L, N, D]; used where nothing is dropped.
     attention: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
 
@@ -30,9 +30,13 @@ from bert_ko.modeling.config import (
     ModelConfig,
     shown,
 )
+from bert_ko.modeling.elmo import SCOPE as ELMO_SCOPE
+from bert_ko.modeling.elmo import ElmoConfig, elmo_layers, elmo_specs
 from bert_ko.modeling.fused import Tensor
 from bert_ko.modeling.packing import is_packed
 from bert_ko.modeling.parameters import Specs
+
+Objective = Literal["masked_lm", "bilm"]
 
 
 class HuggingFaceForm(NamedTuple):
@@ -59,6 +63,9 @@ class Encoder:
         packs: whether ``layers`` keeps the sequences of packed rows apart; see modeling/packing.py.
         multiplications: a configuration and float [N], the lengths of sequences, to the number of
             multiplications in the matrix products of ``layers``; None if nobody has counted them.
+        objective: what it is pre-trained for. masked_lm: pieces; bilm: words, from their
+            characters, so that ``layers`` has other features (see modeling/elmo.py) and heads for
+            pieces don't fit.
     """
 
     config_class: type[ModelConfig]
@@ -68,6 +75,7 @@ class Encoder:
     hugging_face: HuggingFaceForm | None = None
     packs: bool = False
     multiplications: Callable[[Any, npt.NDArray[Any]], float] | None = None
+    objective: Objective = "masked_lm"
 
     @property
     def model_type(self) -> str:
@@ -99,7 +107,8 @@ BERT = Encoder(
     packs=True,
     multiplications=bert_multiplications,
 )
-_ENCODERS = {BERT.model_type: BERT}
+ELMO = Encoder(ElmoConfig, ELMO_SCOPE, elmo_specs, elmo_layers, objective="bilm")
+_ENCODERS = {encoder.model_type: encoder for encoder in (BERT, ELMO)}
 # One of these is in every config.json that transformers wrote, none in Google's bert_config.json.
 _THEIR_KEYS = frozenset(("architectures", "layer_norm_eps", "transformers_version"))
 

@@ -13,7 +13,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Initializer = Literal["normal", "zeros", "ones"]
+# normal: with standard deviation initializer_range; unit: with 1; fan_in: with that of 1 / the root
+# of the inputs, which all axes but the last are; a number: all the same.
+Initializer = Literal["normal", "zeros", "ones", "unit", "fan_in"] | float
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 
@@ -53,12 +55,20 @@ def initial_parameters(
     """
     arrays = {}
     for name, spec in specs.items():
-        if spec.initializer == "normal":
+        if spec.initializer in ("normal", "unit", "fan_in"):
             rng = np.random.default_rng([seed, *name.encode()])
-            arrays[name] = _truncated_normal(spec.shape, rng) * np.float32(initializer_range)
+            scale = _scale(spec, initializer_range)
+            arrays[name] = _truncated_normal(spec.shape, rng) * np.float32(scale)
         else:
-            arrays[name] = np.full(spec.shape, spec.initializer == "ones", np.float32)
+            value = {"zeros": 0.0, "ones": 1.0}.get(str(spec.initializer), spec.initializer)
+            arrays[name] = np.full(spec.shape, value, np.float32)
     return arrays
+
+
+def _scale(spec: ParameterSpec, initializer_range: float) -> float:
+    if spec.initializer == "normal":
+        return initializer_range
+    return 1.0 if spec.initializer == "unit" else 1 / math.sqrt(math.prod(spec.shape[:-1]))
 
 
 def _truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:

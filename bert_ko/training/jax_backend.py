@@ -94,13 +94,14 @@ def accelerator_compute(precision: MatmulDtype) -> Compute:
         activation_dtype=precision,
         matmul_dtype=precision,
         fuse=with_own_gradients,
+        differentiate=with_own_gradients,
         attention=attention,
         recompute=jax.checkpoint,
     )
 
 
 def _cpu_compute(precision: MatmulDtype) -> Compute:
-    return Compute(matmul_dtype=precision, product=_cpu_product)
+    return Compute(matmul_dtype=precision, product=_cpu_product, differentiate=with_own_gradients)
 
 
 def _cpu_product(a: Any, b: Any, transpose_b: bool) -> Any:

@@ -62,6 +62,7 @@ class TensorFlowBackend(Backend):
                 product=_product,
                 # MirroredStrategy can't hold compiled functions.
                 fuse=_compiled if self.strategy is None else forward_only,
+                differentiate=_with_own_gradients,
                 # Two, however many cores: more take as long on two, and memory for gradients.
                 shares=2 if self.strategy is None and num_processors() > 1 else 1,
                 attention=_keras_attention if config.attention == "fused" else None,
@@ -87,6 +88,7 @@ def accelerator_compute(precision: MatmulDtype) -> Compute:
         matmul_dtype=precision,
         product=_product,
         fuse=_with_own_gradients,
+        differentiate=_with_own_gradients,
         attention=attention_of(_with_own_gradients),
     )
 

@@ -181,7 +181,7 @@ def test_config_from_hugging_face_what_is_missing_is_a_default_of_transformers()
     ("values", "message"),
     [
         ({"model_type": "electra"},
-         "config.json: model_type 'electra' is not known; known are bert."),
+         "config.json: model_type 'electra' is not known; known are bert, elmo."),
         ({"position_embedding_type": "relative_key"},
          "config.json: position_embedding_type is 'relative_key', but only 'absolute' is "
          "computed."),

@@ -258,7 +258,10 @@ def test_read_source_numbers_that_are_not_finite_are_refused(value: float, tmp_p
 @pytest.mark.parametrize(
     ("config", "part"),
     [
-        ({"model_type": "distilbert"}, "model_type 'distilbert' is not known; known are bert."),
+        (
+            {"model_type": "distilbert"},
+            "model_type 'distilbert' is not known; known are bert, elmo.",
+        ),
         ({"model_type": "albert"}, "model_type 'albert' is not known"),
         ({"is_decoder": True}, "config.json: is_decoder is True, but only False is computed."),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),

@@ -363,7 +363,7 @@ def test_read_source_hugging_face_integers_are_refused(tmp_path: Path, weights: 
 
 def test_read_source_hugging_face_other_models_are_refused(tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path, {}, model_type="roberta")
-    with pytest.raises(ValueError, match="model_type 'roberta' is not known; known are bert"):
+    with pytest.raises(ValueError, match="model_type 'roberta' is not known; known are bert, elmo"):
         read_source(folder)
     (tmp_path / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"but no config\.json"):
