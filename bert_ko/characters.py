@@ -57,18 +57,17 @@ def num_characters(unit: Characters) -> int:
     return num_letters(unit) + len(Mark)
 
 
-def letters(word: bytes, unit: Characters) -> list[int]:
-    """The numbers of a word's characters; invalid UTF-8 has its replacement character.
+def letters(word: str, unit: Characters) -> list[int]:
+    """The numbers of a word's characters.
 
-    >>> letters("가".encode(), "syllable"), letters("각".encode(), "jamo")
-    ([0], [0, 19, 40])
+    >>> letters("가", "syllable"), letters("각", "jamo"), letters("é", "byte")
+    ([0], [0, 19, 40], [195, 169])
     """
     if unit == "byte":
-        return list(word)
-    text = word.decode("utf-8", "replace")
+        return list(word.encode())
     if unit == "syllable":
-        return [_syllable(ord(character)) for character in text]
-    return [number for character in text for number in _jamo(ord(character))]
+        return [_syllable(ord(character)) for character in word]
+    return [number for character in word for number in _jamo(ord(character))]
 
 
 def _syllable(code: int) -> int:

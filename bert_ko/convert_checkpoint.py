@@ -10,8 +10,10 @@ from functools import partial
 import numpy as np
 
 from bert_ko.flags import flag, run_command
-from bert_ko.modeling.heads import TAG_TRANSITIONS
+from bert_ko.modeling.encoder import encoder_of
+from bert_ko.modeling.heads import TAG_TRANSITIONS, WORD_WEIGHTS
 from bert_ko.progress import warn
+from bert_ko.tasks.bilm.conversion import open_word_model, write_word_model
 from bert_ko.tasks.conversion import comparison
 from bert_ko.tasks.conversion.conversion import (
     Conversion,
@@ -36,14 +38,16 @@ _NOT_WRITTEN = "nothing was written (--nocompare writes it all the same)"
 
 @dataclass(frozen=True)
 class ConvertCheckpointConfig(TokenizerSettings):
-    """Converts a trained model among three forms, and compares the outputs of both sides.
+    """Converts a trained model among several forms, and compares the outputs of both sides.
 
-    The forms are our folder, Google's TF1 checkpoint, and a folder for Hugging Face transformers.
+    The forms are our folder, Google's TF1 checkpoint, and a folder for Hugging Face transformers;
+    for an ELMo our folder and bilm-tf's (options.json, weights.hdf5).
     """
 
     from_: str = flag(
         help="The model: a folder of run_pretraining or run_squad or one of its checkpoints, the "
-        "prefix of a TF1 checkpoint (bert_model.ckpt), or a Hugging Face folder with safetensors."
+        "prefix of a TF1 checkpoint (bert_model.ckpt), a Hugging Face folder with safetensors, or "
+        "a folder of bilm-tf."
     )
     to: str = flag(help="What to write: a new folder, or the prefix of a TF1 checkpoint.")
     to_format: Form | None = flag(
@@ -52,7 +56,9 @@ class ConvertCheckpointConfig(TokenizerSettings):
         "--add_special_tokens the form of --from; else it must be given.",
     )
     bert_config_file: str | None = flag(
-        None, help="bert_config.json of the model. Default: the one beside the weights."
+        None,
+        other_name="config_file",
+        help="bert_config.json of the model. Default: the one beside the weights.",
     )
     vocab_file: str | None = flag(
         None,
@@ -92,7 +98,8 @@ class ConvertCheckpointConfig(TokenizerSettings):
             form = form_of(self.from_)
         if form is None:
             raise ValueError(
-                "--to_format is missing: bert_ko, tf1 or huggingface (--to does not end in .ckpt)."
+                "--to_format is missing: bert_ko, tf1, huggingface or bilm (--to does not end in "
+                ".ckpt)."
             )
         return form
 
@@ -123,7 +130,16 @@ def run(config: ConvertCheckpointConfig) -> None:
             f"--to: {beside} is another vocabulary and would be overwritten; choose another folder."
         )
     try:
-        before = _open(config, read_source(config.from_))
+        source = read_source(config.from_)
+        if source.config is not None and encoder_of(source.config).objective == "bilm":
+            _convert_words(config, source)
+            return
+        if form == "bilm":
+            raise ValueError(
+                f"--to_format=bilm: {source.path} is not a bidirectional language model of words; "
+                "choose bert_ko, tf1 or huggingface."
+            )
+        before = _open(config, source)
     except (FileNotFoundError, ValueError) as error:  # other commands call it --init_checkpoint
         if not str(error).startswith("--init_checkpoint"):
             raise
@@ -140,6 +156,25 @@ def run(config: ConvertCheckpointConfig) -> None:
         _describe(config, before, after)
         check = partial(_compare, config, before, after) if config.compare else None
         write(after, form, config.to, slots, check)
+
+
+def _convert_words(config: ConvertCheckpointConfig, source: Source) -> None:
+    """The same for a model of words."""
+    form = config.form
+    if form not in ("bert_ko", "bilm"):
+        raise ValueError(
+            f"--to_format={form}: a bidirectional language model has the forms bert_ko and bilm."
+        )
+    for name in ("add_tokens", "add_special_tokens", "vocab_size", "bert_config_file"):
+        if getattr(config, name) is not None:
+            raise ValueError(f"--{name} has no effect with a model of words; leave it out.")
+    model = open_word_model(source, config.vocab_file)
+    millions = sum(array.size for array in model.arrays.values()) / 1e6
+    print(f"{source.path} ({source.kind}) → {config.to} ({form})")
+    print(f"{len(model.arrays)} variables, {millions:.1f} million parameters")
+    if form == "bilm" and WORD_WEIGHTS in model.arrays:
+        print("bilm-tf's form has no softmax: that of the model is left out")
+    print(write_word_model(model, form, config.to, compares=config.compare))
 
 
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:

@@ -160,7 +160,13 @@ class _FlagSpec:
     affects_output: bool
     before: Any
     secret: bool
+    other_name: str | None
     bounds: Bounds
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that the command line may call it."""
+        return (self.name,) if self.other_name is None else (self.name, self.other_name)
 
     @property
     def is_required(self) -> bool:
@@ -175,6 +181,7 @@ def flag(
     affects_output: bool = True,
     before: Any = None,
     secret: bool = False,
+    other_name: str | None = None,
     **bounds: Unpack[Bounds],
 ) -> Any:
     """Declares a flag as a keyword-only field of a command's Config.
@@ -188,6 +195,7 @@ def flag(
             resumes only with this value. See `values_before`.
         secret: The value must never be printed or written. It is not in the Config's repr, and
             it doesn't affect the output. See `secret_flags`.
+        other_name: A second name on the command line; records and messages have the first.
         bounds: Limits of a number, `at_least` or `above`, `at_most` or `below`; checked by `Flags`.
     """
     metadata = {
@@ -196,6 +204,7 @@ def flag(
         "affects_output": affects_output and not secret,
         "before": default if before is None else before,
         "secret": secret,
+        "other_name": other_name,
         "bounds": bounds,
     }
     if default is REQUIRED:
@@ -220,16 +229,20 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
     specs = {spec.name: spec for spec in _flag_specs(config_class)}
     flag_values = flags.FlagValues()
     for spec in specs.values():
-        if not spec.positional:  # the defaults stay with the dataclass
-            spec.kind.define(name=spec.name, default=None, help=spec.help, flag_values=flag_values)
+        for name in () if spec.positional else spec.names:  # the defaults stay with the dataclass
+            spec.kind.define(name=name, default=None, help=spec.help, flag_values=flag_values)
     _check_flagfiles(argv)
     arguments = _parse_arguments(flag_values, specs, argv)
     values: dict[str, Any] = {}
-    for name, spec in specs.items():
+    for spec in specs.values():
         if spec.positional:
             values |= {spec.field: tuple(arguments)} if arguments else {}
-        elif flag_values[name].present:
-            value: Any = flag_values[name].value
+            continue
+        given = [name for name in spec.names if flag_values[name].present]
+        if len(given) > 1:
+            raise FlagError(f"--{given[0]} and --{given[1]} are one flag; give it once.")
+        if given:
+            value: Any = flag_values[given[0]].value
             values[spec.field] = tuple(filter(None, value)) if isinstance(value, list) else value
     if issubclass(config_class, Flags):
         config_class.check_given(values)
@@ -385,9 +398,10 @@ def _parse_arguments(
         # absl's text is "flag --name=value: reason", with the reason as its context.
         text = str(error).removesuffix(f": {error.__context__}")
         name, _, value = text.removeprefix("flag --").partition("=")
-        if name not in specs:
+        spec = next((spec for spec in specs.values() if name in spec.names), None)
+        if spec is None:
             raise FlagError(_one_line(error)) from None
-        raise FlagError(f"--{name} must be {specs[name].kind.allowed}, got {value!r}.") from None
+        raise FlagError(f"--{name} must be {spec.kind.allowed}, got {value!r}.") from None
     except (flags.Error, ValueError) as error:
         raise FlagError(_one_line(error)) from None
     if arguments and not any(spec.positional for spec in specs.values()):
@@ -404,7 +418,7 @@ def _parse_arguments(
 
 def _unknown_flag_message(name: str, specs: Collection[_FlagSpec]) -> str:
     known = ["flagfile", "help", "undefok"]
-    known += [spec.name for spec in specs if not spec.positional]
+    known += [name for spec in specs if not spec.positional for name in spec.names]
     known += [f"no{spec.name}" for spec in specs if spec.kind.name == "bool"]
     closest = difflib.get_close_matches(name, known, n=1)
     advice = f"did you mean --{closest[0]}?" if closest else "--help lists the flags."
@@ -427,7 +441,8 @@ def _flag_help(spec: _FlagSpec) -> str:
     if spec.positional:
         name = f"{spec.name.upper()}..."
     else:
-        name = f"--[no]{spec.name}" if spec.kind.name == "bool" else f"--{spec.name}"
+        no = "[no]" if spec.kind.name == "bool" else ""
+        name = ", ".join(f"--{no}{one}" for one in spec.names)
     default = "required" if spec.is_required else f"default {_default_text(spec.default)}"
     indent = " " * 6
     text = textwrap.fill(spec.help, _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent)

@@ -39,7 +39,6 @@ from bert_ko.modeling.heads import (
     TagHead,
 )
 from bert_ko.modeling.parameters import Arrays
-from bert_ko.training.backend import SLOTS
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.metrics import read_metrics
 
@@ -173,7 +172,8 @@ class FakeProgram:
 
     def slots(self) -> Arrays:
         arrays = self.parameters()
-        return {f"{name}/{slot}": array for name, array in arrays.items() for slot in SLOTS}
+        slots = self.optimizer.slots
+        return {f"{name}/{slot}": array for name, array in arrays.items() for slot in slots}
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         self.arrays = _copied(parameters)

@@ -453,3 +453,32 @@ def test_run_command_help_imports_no_heavy_package() -> None:
     assert "absl.flags" in modules
     heavy = {"numpy", "tensorflow", "keras", "multiprocessing", "fsspec", "rich", "jinja2"}
     assert not modules & heavy
+
+
+@dataclass(frozen=True)
+class TwoNamed(Flags):
+    """Has a flag of two names."""
+
+    old_file: str | None = flag(None, help="A file.", other_name="file")
+    size: int = flag(1, help="A size.", other_name="count")
+
+
+def test_other_name_means_the_same_flag() -> None:
+    for argument in ("--old_file=a", "--file=a"):
+        assert parse(TwoNamed, [argument]) == TwoNamed(old_file="a")
+    assert output_flags(parse(TwoNamed, ["--file=a"])) == {"old_file": "a", "size": 1}
+    assert "--old_file, --file (str, default none)" in help_text(TwoNamed, "x", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--file=a", "--old_file=b"], "--old_file and --file are one flag; give it once."),
+        (["--count=x"], "--count must be an integer, got 'x'."),
+        (["--fiel=a"], "unknown flag --fiel; did you mean --file?"),
+    ],
+)
+def test_other_name_wrong_use_is_refused(argv: list[str], message: str) -> None:
+    with pytest.raises(FlagError) as error:
+        parse(TwoNamed, argv)
+    assert str(error.value) == message

@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from bert_ko.characters import Characters, Mark, letters, num_letters
 
-SENTENCE_BEGIN, SENTENCE_END, UNKNOWN = range(3)  # ids in a vocabulary of words
 _REMEMBERED = 1 << 18  # words
 
 # A word, or a mark of sentences, which no word can be taken for.
-Word = bytes | Mark
+Word = str | Mark
 
 
 class DistinctWords(NamedTuple):
@@ -71,9 +70,9 @@ def padded_count(count: int) -> int:
     """Rows for that many distinct words: few different numbers, each of which is compiled once.
 
     >>> [padded_count(n) for n in (1, 64, 65, 1000, 1025)]
-    [64, 64, 72, 1024, 1152]
+    [64, 64, 80, 1024, 1280]
     """
-    step = max(8, 1 << max(0, (count - 1).bit_length() - 4))
+    step = max(16, 1 << max(0, (count - 1).bit_length() - 3))
     return max(64, -(-count // step) * step)
 
 
@@ -92,8 +91,7 @@ def sentence_features(
         sentence begin at 1, behind the mark of its beginning.
     """
     marked: list[list[Word]] = [
-        [Mark.SENTENCE_BEGIN, *(word.encode() for word in words), Mark.SENTENCE_END]
-        for words in sentences
+        [Mark.SENTENCE_BEGIN, *words, Mark.SENTENCE_END] for words in sentences
     ]
     words = WordCharacters(unit, places).distinct([word for row in marked for word in row])
     lengths = np.array([len(row) for row in marked])

@@ -164,6 +164,17 @@ def decode_word_record(record: bytes) -> WordRecord:
     return found
 
 
+def decode_sentence_lengths(record: bytes) -> npt.NDArray[np.int64]:
+    """The sentence lengths of a record alone, int64 [S]; a ValueError if it has none."""
+    try:
+        return _decode_numbers(dict(map_entries(record))[_SENTENCE_LENGTHS])
+    except (IndexError, KeyError, ValueError):
+        raise ValueError(
+            f"not a record of words ({len(record)} bytes): it has no {_SENTENCE_LENGTHS}, "
+            "as bin/create_pretraining_data --objective=bilm writes them."
+        ) from None
+
+
 def _values(feature: bytes, kind: int) -> bytes:
     """The content of the list that a tf.train.Feature is."""
     ((found, content),) = message_fields(feature)

@@ -19,7 +19,6 @@ MatmulDtype = Literal["float32", "bfloat16"]
 Precision = Literal["float32", "bfloat16", "auto"]
 BackendName = Literal["tensorflow", "jax"]
 AttentionName = Literal["plain", "fused", "auto"]
-SLOTS = ("adam_m", "adam_v")
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class TrainProgram(Protocol):
     def train_step(
         self, step: int, batch: HostBatch, scalars: HostScalars, hyper: HostScalars
     ) -> Callable[[], dict[str, float]]:
-        """Begins one update.
+        """Begins one update, and keeps what the head carries to the next; see CarryingHead.
 
         Args:
             step: updates done before; with the seed it decides what is dropped.
@@ -127,15 +126,19 @@ class TrainProgram(Protocol):
         ...
 
     def slots(self) -> Arrays:
-        """Copies of the optimizer's slots, NAME/adam_m and NAME/adam_v, float32."""
+        """Copies of what training needs besides the variables, float32.
+
+        They are the optimizer's slots, NAME/adam_m and NAME/adam_v of each variable or what else
+        ``OptimizerConfig.slots`` says; and what the head carries, [B, ...], by its name.
+        """
         ...
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
-        """Sets all variables and slots."""
+        """Sets all variables, and what ``slots`` returned."""
         ...
 
     def restart(self, parameters: Arrays, seed: int) -> None:
-        """Sets variables, zeros the slots and draws new dropout; compiles nothing again."""
+        """Sets variables, zeros ``slots`` and draws new dropout; compiles nothing again."""
         ...
 
 

@@ -30,7 +30,6 @@ from bert_ko.modeling.elmo import (
     lstm,
 )
 from bert_ko.modeling.parameters import Arrays
-from bert_ko.temporary import temporary_file
 from bert_ko.tensor_files import as_float32
 
 OPTIONS_NAME = "options.json"
@@ -146,7 +145,7 @@ def _read_sets(path: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def write_bilm(folder: str, arrays: Arrays, config: ElmoConfig) -> None:
-    """Writes both files into a folder that exists.
+    """Writes both files into a new folder, which nothing reads yet.
 
     Raises:
         ValueError: characters are not bytes, which bilm-tf's form can't say.
@@ -154,12 +153,9 @@ def write_bilm(folder: str, arrays: Arrays, config: ElmoConfig) -> None:
     import h5py
 
     options = config_to_options(config)
-    path = os.path.join(folder, WEIGHTS_NAME)
-    with temporary_file(path) as temporary:
-        with h5py.File(temporary, "w") as file:
-            for name, value in to_data_sets(arrays, config).items():
-                file.create_dataset(name, data=value)
-        os.replace(temporary, path)
+    with h5py.File(os.path.join(folder, WEIGHTS_NAME), "w") as file:
+        for name, value in to_data_sets(arrays, config).items():
+            file.create_dataset(name, data=value)
     content = (format_json(options, indent=2) + "\n").encode()
     files.write_atomic(os.path.join(folder, OPTIONS_NAME), content)
 

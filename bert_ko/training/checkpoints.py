@@ -1,7 +1,8 @@
 """Checkpoints of a run: a folder each, complete or not there at all.
 
     checkpoint-00001000/model.safetensors      variables by Google's names
-    checkpoint-00001000/optimizer.safetensors  slots, NAME/adam_m and NAME/adam_v
+    checkpoint-00001000/optimizer.safetensors  slots, NAME/adam_m and NAME/adam_v, and what the
+                                               head carries from batch to batch
     checkpoint-00001000/bert_config.json
     checkpoint-00001000/state.json             step, position in the data, what identifies the run,
                                                and its own checksum; arrays have theirs

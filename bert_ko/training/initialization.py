@@ -16,6 +16,7 @@ from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
 from bert_ko.modeling.parameters import Arrays, ParameterSpec
 from bert_ko.tensor_files import load_arrays
+from bert_ko.training.bilm import is_bilm, read_bilm
 from bert_ko.training.checkpoints import (
     MODEL_NAME,
     STATE_NAME,
@@ -30,6 +31,7 @@ from bert_ko.training.labels import Labels, read_labels
 from bert_ko.training.other_formats import refuse_other_format
 
 HUGGING_FACE = "Hugging Face folder"
+BILM = "bilm-tf's form"
 _FLAG = "--init_checkpoint"
 _ENCODER = re.compile(r"[^/]+/(embeddings|encoder)/")  # of any encoder; see modeling.encoder
 _LAYER = re.compile(r"[^/]+/encoder/")
@@ -68,7 +70,7 @@ def read_source(path: str) -> Source:
 
     Args:
         path: a folder of run_pretraining or one of its checkpoints; the prefix of a TF1 checkpoint
-            (bert_model.ckpt); or a Hugging Face folder with safetensors.
+            (bert_model.ckpt); a Hugging Face folder with safetensors; or a folder of bilm-tf.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -133,6 +135,9 @@ def _read_folder(path: str) -> Source:
             read_labels(owner),
             trained_positions(folder, state, config),
         )
+    if is_bilm(folder):
+        arrays, words_config = read_bilm(folder)
+        return Source(folder, BILM, arrays, None, words_config, folder)
     parts = find_parts(folder)
     if parts:
         found = read_weights(folder, parts)

@@ -17,10 +17,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bert_ko.modeling.compute import Compute, Model
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.dropout import Dropout, child_seed, step_seed
-from bert_ko.modeling.heads import Head, HostBatch, HostScalars
+from bert_ko.modeling.heads import (
+    Head,
+    HostBatch,
+    HostScalars,
+    carried_shapes,
+    loss_and_carried,
+)
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
-    SLOTS,
     Backend,
     BackendName,
     DeviceConfig,
@@ -123,16 +128,20 @@ class JaxProgram:
     ):
         self._backend, self._config, self._head = backend, config, head
         self._optimizer, self._names = optimizer, list(arrays)
-        self._train_function = jax.jit(self._step, donate_argnums=(0, 1))
+        self._carried_shapes = carried_shapes(head, config) if optimizer is not None else {}
+        self._train_function = jax.jit(self._step, donate_argnums=(0, 1, 2))
         self._eval_function = jax.jit(self._eval)
         self.restart(arrays, seed)
 
     def restart(self, parameters: Arrays, seed: int) -> None:
         """See TrainProgram."""
         zeros = {name: np.zeros_like(parameters[name]) for name in self._names}
-        slots = SLOTS if self._optimizer is not None else ()
+        slots = self._optimizer.slots if self._optimizer is not None else ()
         self._params = self._everywhere({name: parameters[name] for name in self._names})
         self._slots = {slot: self._everywhere(zeros) for slot in slots}
+        self._carried: Any = {
+            name: np.zeros(shape, np.float32) for name, shape in self._carried_shapes.items()
+        }
         self._seed = seed
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
@@ -142,6 +151,7 @@ class JaxProgram:
             slot: self._everywhere({name: slots[f"{name}/{slot}"] for name in self._names})
             for slot in self._slots
         }
+        self._carried = {name: slots[name] for name in self._carried_shapes}
 
     def parameters(self) -> Arrays:
         """See TrainProgram."""
@@ -153,6 +163,9 @@ class JaxProgram:
             f"{name}/{slot}": np.asarray(value)
             for slot, values in self._slots.items()
             for name, value in values.items()
+        } | {
+            name: np.asarray(value).reshape(self._carried_shapes[name])
+            for name, value in self._carried.items()
         }
 
     def _everywhere(self, arrays: Any) -> Any:
@@ -188,10 +201,17 @@ class JaxProgram:
     ) -> Callable[[], dict[str, float]]:
         """See TrainProgram."""
         placed, seed = self._split(batch, 1), step_seed(self._seed, step)
-        self._params, self._slots, sums = self._train_function(
-            self._params, self._slots, placed, scalars, hyper, seed
+        self._place_carried(len(next(iter(batch.values()))))
+        self._params, self._slots, self._carried, sums = self._train_function(
+            self._params, self._slots, self._carried, placed, scalars, hyper, seed
         )
         return lambda: {name: float(value) for name, value in jax.device_get(sums).items()}
+
+    def _place_carried(self, parts: int) -> None:
+        """Moves what the head carries to the devices, as parts [K, B, ...], if it is not there."""
+        if any(isinstance(value, np.ndarray) for value in self._carried.values()):
+            rows = {n: v.reshape(parts, -1, *v.shape[1:]) for n, v in self._carried.items()}
+            self._carried = self._split(rows, 1)
 
     def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
         """See TrainProgram."""
@@ -199,12 +219,13 @@ class JaxProgram:
         return {name: float(value) for name, value in jax.device_get(sums).items()}
 
     def _step(
-        self, params: Any, slots: Any, batch: Any, scalars: Any, hyper: Any, seed: Any
-    ) -> tuple[Any, Any, Any]:
-        gradients, sums = self._gradients(params, batch, scalars, seed)
+        self, params: Any, slots: Any, carried: Any, batch: Any, *rest: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        scalars, hyper, seed = rest
+        gradients, sums, carried = self._gradients(params, {**batch, **carried}, scalars, seed)
         with jax.named_scope("optimizer"):  # for profiles
             new_params, new_slots, norm = self._update(params, slots, gradients, hyper)
-        return new_params, new_slots, {**sums, "gradient_norm": norm}
+        return new_params, new_slots, carried, {**sums, "gradient_norm": norm}
 
     def _update(
         self, params: Any, slots: Any, gradients: Any, hyper: Any
@@ -213,45 +234,55 @@ class JaxProgram:
         assert self._optimizer is not None
         norm, scale = clip_scale(self._optimizer, list(gradients.values()))
         new_params: dict[str, Any] = {}
-        new_slots: dict[str, dict[str, Any]] = {slot: {} for slot in SLOTS}
+        new_slots: dict[str, dict[str, Any]] = {slot: {} for slot in self._optimizer.slots}
         for name, gradient in gradients.items():
             new_params[name], updated = update(
                 self._optimizer,
                 name,
                 params[name],
                 gradient * scale,
-                (slots[SLOTS[0]][name], slots[SLOTS[1]][name]),
+                tuple(values[name] for values in slots.values()),
                 hyper,
             )
-            for slot, value in zip(SLOTS, updated, strict=True):
+            for slot, value in zip(new_slots, updated, strict=True):
                 new_slots[slot][name] = value
         return new_params, new_slots, norm
 
-    def _gradients(self, params: Any, batch: Any, scalars: Any, seed: Any) -> tuple[Any, Any]:
-        """Of all parts together; every array of the batch is [K, B, ...]."""
+    def _gradients(
+        self, params: Any, batch: Any, scalars: Any, seed: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Of all parts together; every array of the batch, and what is carried, is [K, B, ...]."""
         parts = next(iter(batch.values())).shape[0]
 
         def part(index: Any, features: Any) -> tuple[Any, Any]:
             dropout = Dropout(child_seed(seed, index))
             return self._part_gradients(params, {**features, **scalars}, dropout)
 
-        first = part(0, {name: value[0] for name, value in batch.items()})
+        first, carried = part(0, {name: value[0] for name, value in batch.items()})
         if parts == 1:
-            return first
+            return (*first, {name: value[None] for name, value in carried.items()})
 
-        def add(total: Any, inputs: Any) -> tuple[Any, None]:
-            return jax.tree.map(operator.add, total, part(*inputs)), None
+        def add(total: Any, inputs: Any) -> tuple[Any, Any]:
+            found, carried = part(*inputs)
+            return jax.tree.map(operator.add, total, found), carried
 
         rest = {name: value[1:] for name, value in batch.items()}
-        (gradients, sums), _ = jax.lax.scan(add, first, (jnp.arange(1, parts), rest))
-        return gradients, sums
+        (gradients, sums), others = jax.lax.scan(add, first, (jnp.arange(1, parts), rest))
+        joined = {n: jnp.concatenate([v[None], others[n]]) for n, v in carried.items()}
+        return gradients, sums, joined
 
     def _part_gradients(self, params: Any, features: Any, dropout: Dropout) -> tuple[Any, Any]:
-        def loss(params: Any) -> tuple[Any, Any]:
-            return self._loss(params, dropout, features)
+        """Gradients and sums, which are added up; and what is carried."""
 
-        (objective, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        return gradients, {**sums, "objective": objective}
+        def loss(params: Any) -> tuple[Any, Any]:
+            assert self._head is not None
+            objective, *others = loss_and_carried(
+                self._head, self._model(params, dropout), features
+            )
+            return objective, others
+
+        (objective, (sums, carried)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        return (gradients, {**sums, "objective": objective}), carried
 
     def _eval(self, params: Any, batch: Any, scalars: Any) -> Any:
         return self._loss(params, Dropout(), {**batch, **scalars})[1]

@@ -20,6 +20,7 @@ from bert_ko.progress import warn
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import DeviceConfig
+from bert_ko.training.bilm import OPTIONS_NAME, config_from_options, is_bilm
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     STATE_NAME,
@@ -70,6 +71,10 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     """
     places = weight_places(config.folder(config.seeds[0]), config.init_checkpoint)
     model_config, config_file = _find_config(config.bert_config_file, places)
+    if encoder_of(model_config).objective == "bilm":
+        if config.needs_tokenizer:
+            raise refused_words(model_config, config_file)
+        return ModelFiles(model_config, config_file, None)
     vocab_file = config.vocab_file
     if vocab_file is None and config.needs_tokenizer:
         vocab_file = _find_vocabulary(*places)
@@ -84,6 +89,14 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
             warn(f"{contradiction}; the embeddings may belong to other pieces")
     compare_length(config.max_seq_length, model_config, config_file)
     return ModelFiles(model_config, config_file, tokenizer)
+
+
+def refused_words(config: ModelConfig, config_file: str) -> ValueError:
+    """The error of a command that can't use a model of words."""
+    return ValueError(
+        f"{config_file}: a model of model_type {config.model_type} reads whole words, and this "
+        "command needs a model of pieces."
+    )
 
 
 def weight_places(folder: str, init_checkpoint: str | None) -> list[str]:
@@ -166,6 +179,9 @@ def config_beside(path: str) -> tuple[ModelConfig, str] | None:
         ours = read_checkpoint_config(folder)
         if ours is not None:
             return ours, os.path.join(folder, CONFIG_NAME)
+        if is_bilm(folder):
+            path = os.path.join(folder, OPTIONS_NAME)
+            return config_from_options(read_json(path) or {}, path), path
         theirs = os.path.join(folder, _HUGGING_FACE_CONFIG)
         values = read_json(theirs)
         if values is not None:
@@ -200,6 +216,7 @@ class ModelFlags(TokenizerSettings, DeviceFlags):
     )
     bert_config_file: str | None = flag(
         None,
+        other_name="config_file",
         help="bert_config.json of the model, or transformers' config.json. Default: as found "
         "beside the weights.",
     )
@@ -291,6 +308,8 @@ def open_files_of(
         FileNotFoundError: one of them was not found.
         ValueError: they contradict each other.
     """
+    if source.config is not None and encoder_of(source.config).objective == "bilm":
+        raise refused_words(source.config, source.path)
     vocab_file = vocab_file or _find_vocabulary(source.folder)
     if bert_config_file is not None:
         config_file = find_shipped(bert_config_file)

@@ -22,8 +22,9 @@ _LAYER = re.compile(r"/layer_(\d+)/")
 _NO_DECAY = ("/LayerNorm/", "/layer_norm/")
 
 
-OptimizerName = Literal["adam_weight_decay", "adamw", "lamb"]
+OptimizerName = Literal["adam_weight_decay", "adamw", "lamb", "adagrad"]
 Schedule = Literal["linear", "constant", "cosine", "wsd"]
+INITIAL_ACCUMULATOR = 1.0
 DECAY_PROPORTION = 0.2  # of wsd, unless the user says another
 
 
@@ -33,7 +34,8 @@ class OptimizerConfig:
 
     # adam_weight_decay is Google's, without bias correction; adamw has it (Loshchilov and Hutter,
     # arXiv:1711.05101); lamb scales each variable's update by the ratio of norms (You et al.,
-    # arXiv:1904.00962).
+    # arXiv:1904.00962); adagrad divides by the root of all squares so far (Duchi et al., JMLR 12,
+    # 2011) and has no weight decay.
     name: OptimizerName = "adam_weight_decay"
     learning_rate: float = 5e-5  # at its peak
     num_train_steps: int = 100_000  # updates until the rate is 0
@@ -44,6 +46,7 @@ class OptimizerConfig:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-6
+    initial_accumulator: float = INITIAL_ACCUMULATOR  # of adagrad, the squares before the first
     clip_norm: float = 1.0  # largest global norm of the gradients; 0 clips nothing
     layer_decay: float = 1.0  # a layer's rate as a share of that of the layer above it
     num_hidden_layers: int = 0  # of the model, for layer_decay
@@ -59,6 +62,11 @@ class OptimizerConfig:
                 f"{self.num_train_steps - self.first_decay_step:,} decay; shorten the warm-up, or "
                 "lower --decay_proportion."
             )
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of what is kept of each variable, which begins as zeros."""
+        return ("adagrad_squares",) if self.name == "adagrad" else ("adam_m", "adam_v")
 
     @property
     def first_decay_step(self) -> int:
@@ -156,9 +164,9 @@ def update(
     name: str,
     value: Tensor,
     gradient: Tensor,
-    slots: tuple[Tensor, Tensor],
+    slots: tuple[Tensor, ...],
     hyper: Mapping[str, Any],
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One update of one variable.
 
     Args:
@@ -166,12 +174,18 @@ def update(
         name: of the variable; decides about decay and its multiple of the learning rate.
         value: float32 [...].
         gradient: float32 [...], already clipped.
-        slots: float32 [...], the running means of the gradient and its square (adam_m, adam_v).
+        slots: float32 [...], by ``config.slots``: the running means of the gradient and its square
+            (adam_m, adam_v), or adagrad's sum of squares without the initial accumulator.
         hyper: from ``hyperparameters``.
 
     Returns:
         The new value and slots.
     """
+    rate = _rate(config, name, hyper)
+    if config.name == "adagrad":
+        squares = slots[0] + ops.square(gradient)
+        root = ops.sqrt(squares + config.initial_accumulator)
+        return value - rate * gradient / root, (squares,)
     mean = config.beta_1 * slots[0] + (1 - config.beta_1) * gradient
     square = config.beta_2 * slots[1] + (1 - config.beta_2) * ops.square(gradient)
     change = (mean / hyper["correction_1"]) / (
@@ -179,13 +193,16 @@ def update(
     )
     if has_decay(name) and config.weight_decay:
         change = change + config.weight_decay * value
-    rate = hyper["learning_rate"]
-    multiple = rate_multiple(config, name)
-    if multiple != 1.0:
-        rate = rate * multiple
     if config.name == "lamb" and has_decay(name):
         rate = rate * _trust_ratio(value, change)
     return value - rate * change, (mean, square)
+
+
+def _rate(config: OptimizerConfig, name: str, hyper: Mapping[str, Any]) -> Any:
+    """The learning rate of a variable."""
+    multiple = rate_multiple(config, name)
+    rate = hyper["learning_rate"]
+    return rate if multiple == 1.0 else rate * multiple
 
 
 def _trust_ratio(value: Tensor, change: Tensor) -> Tensor:

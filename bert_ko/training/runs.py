@@ -11,7 +11,7 @@ eval_results.txt     of the last evaluation
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, TAG_CRF
 from bert_ko.modeling.parameters import Arrays, ParameterSpec, Specs, initial_parameters
 from bert_ko.progress import warn
-from bert_ko.training.backend import SLOTS, Backend
+from bert_ko.training.backend import Backend
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     KINDS,
@@ -168,8 +168,19 @@ def _is_other(fingerprint: str | None, other: str | None) -> bool:
     return None not in (fingerprint, other) and fingerprint != other
 
 
-def check_resumable(checkpoint: Checkpoint, specs: Specs) -> None:
+def check_resumable(
+    checkpoint: Checkpoint,
+    specs: Specs,
+    slots: Sequence[str],
+    carried: Mapping[str, tuple[int, ...]],
+) -> None:
     """Refuses a checkpoint to resume from that lacks something, before anything is written.
+
+    Args:
+        checkpoint: to resume from.
+        specs: the model's variables.
+        slots: of the optimizer, for each variable.
+        carried: shapes of what the head carries from batch to batch, by name.
 
     Raises:
         ValueError: a variable or one of its slots is missing or has another shape; or a part of the
@@ -180,8 +191,11 @@ def check_resumable(checkpoint: Checkpoint, specs: Specs) -> None:
     )
     check_parameters(checkpoint, specs)
     for name, spec in specs.items():
-        for slot in SLOTS:
+        for slot in slots:
             _check_array(checkpoint, OPTIMIZER_NAME, f"{name}/{slot}", checkpoint.slots, spec)
+    for name, shape in carried.items():
+        spec = ParameterSpec(shape, "zeros")
+        _check_array(checkpoint, OPTIMIZER_NAME, name, checkpoint.slots, spec)
 
 
 def check_parameters(checkpoint: Checkpoint, specs: Specs) -> None:

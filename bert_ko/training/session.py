@@ -20,7 +20,7 @@ from bert_ko import files
 from bert_ko.data.position import PositionError
 from bert_ko.flags import output_flags, values_before
 from bert_ko.modeling.config import ModelConfig
-from bert_ko.modeling.heads import Head, HostBatch, Metrics, model_specs
+from bert_ko.modeling.heads import Head, HostBatch, Metrics, carried_shapes, model_specs
 from bert_ko.modeling.parameters import Arrays, count_parameters
 from bert_ko.notification import Ending, notified
 from bert_ko.progress import warn
@@ -69,8 +69,8 @@ Flags = TypeVar("Flags", bound=TrainFlags)
 class Trained:
     """A model on its devices, as a task evaluates it."""
 
-    def __init__(self, program: TrainProgram, head: Head):
-        self.program, self._head = program, head
+    def __init__(self, program: TrainProgram, head: Head, num_devices: int = 1):
+        self.program, self._head, self.num_devices = program, head, num_devices
         # The outputs of the head for a batch [B, ...], without dropout.
         self.predict: Callable[[HostBatch], HostBatch] = program.predictor(head.outputs)
 
@@ -313,7 +313,9 @@ class _Session:
         if positions is None:
             positions = model_config.max_position_embeddings
         if config.do_train:
-            check_resumable(checkpoint, self._specs)
+            assert self._optimizer is not None
+            carried = carried_shapes(self._task.head, model_config)
+            check_resumable(checkpoint, self._specs, self._optimizer.slots, carried)
             return Beginning(checkpoint.parameters, positions)
         return Beginning(trained_parameters(run, self._specs, checkpoint), positions)
 
@@ -356,7 +358,7 @@ class _Session:
         if self._model is None:
             head, optimizer = self._task.head, self._optimizer
             program = backend.train_program(self._trained_config, head, optimizer, arrays, seed)
-            self._model = Trained(program, head)
+            self._model = Trained(program, head, backend.num_devices)
         else:
             self._model.program.restart(arrays, seed)
         if checkpoint is not None and checkpoint.slots:

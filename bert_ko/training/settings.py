@@ -18,6 +18,7 @@ from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.optimization import (
     DECAY_PROPORTION,
+    INITIAL_ACCUMULATOR,
     OptimizerConfig,
     OptimizerName,
     Schedule,
@@ -82,7 +83,13 @@ class OptimizerFlags(Flags):
     optimizer: OptimizerName = flag(
         "adam_weight_decay",
         help="adam_weight_decay: Google's, without bias correction; adamw: with it; lamb: for "
-        "batches of thousands.",
+        "batches of thousands; adagrad: ELMo's, without weight decay, for rates around 0.2.",
+    )
+    initial_accumulator: float | None = flag(
+        None,
+        help=f"Of adagrad: what its sums of squares begin with. Default: {INITIAL_ACCUMULATOR}.",
+        above=0,
+        at_most=_LARGEST,
     )
     learning_rate_schedule: Schedule = flag(
         "linear",
@@ -118,6 +125,11 @@ class OptimizerFlags(Flags):
                 f"--decay_proportion={self.decay_proportion} has no effect with "
                 f"--learning_rate_schedule={self.learning_rate_schedule}; give wsd, or leave it "
                 "out."
+            )
+        if self.initial_accumulator is not None and self.optimizer != "adagrad":
+            raise ValueError(
+                f"--initial_accumulator={self.initial_accumulator} has no effect with "
+                f"--optimizer={self.optimizer}; give adagrad, or leave it out."
             )
 
 
@@ -230,8 +242,9 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, L
 
     bert_config_file: str | None = flag(
         None,
-        help="bert_config.json of the model, or config.json of transformers. Default: as found in "
-        "--output_dir, or beside --init_checkpoint.",
+        other_name="config_file",
+        help="Configuration of the model, as bert_config.json, or config.json of transformers. "
+        "Default: as found in --output_dir, or beside --init_checkpoint.",
         affects_output=False,
     )
     output_dir: str = flag(
@@ -311,5 +324,6 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, L
             decay_proportion=self.decay_proportion or DECAY_PROPORTION,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
+            initial_accumulator=self.initial_accumulator or INITIAL_ACCUMULATOR,
             num_hidden_layers=num_hidden_layers,
         )

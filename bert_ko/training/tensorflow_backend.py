@@ -22,10 +22,15 @@ from bert_ko.modeling.compute import Compute, Model, attention_of, forward_only
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.dropout import Dropout, child_seed, step_seed
 from bert_ko.modeling.fused import FusedOp, sums_rows_by_products
-from bert_ko.modeling.heads import Head, HostBatch, HostScalars
+from bert_ko.modeling.heads import (
+    Head,
+    HostBatch,
+    HostScalars,
+    carried_shapes,
+    loss_and_carried,
+)
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import (
-    SLOTS,
     Backend,
     BackendName,
     DeviceConfig,
@@ -239,13 +244,15 @@ class TensorFlowProgram:
         self._trained_with, self._names = optimizer, list(arrays)
         with self._strategy.scope() if self._strategy else tf.device(None):
             self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
-            self._slots = {  # NAME/adam_m and NAME/adam_v
+            self._slots = {  # NAME/adam_m and NAME/adam_v, or what else the optimizer keeps
                 f"{name}/{slot}": tf.Variable(
                     np.zeros_like(arrays[name]), name=f"{name}/{slot}", trainable=False
                 )
-                for name in (self._names if optimizer is not None else ())
-                for slot in SLOTS
+                for name in self._names
+                for slot in (optimizer.slots if optimizer is not None else ())
             }
+        self._carried_shapes = carried_shapes(head, config) if optimizer is not None else {}
+        self._forget_carried()
         step = self._distributed_step if self._strategy else self._single_step
         evaluate = self._distributed_eval if self._strategy else self._eval
         self._function = functools.partial(
@@ -266,7 +273,20 @@ class TensorFlowProgram:
 
     def slots(self) -> Arrays:
         """See TrainProgram."""
-        return {name: variable.numpy() for name, variable in self._slots.items()}
+        slots = {name: variable.numpy() for name, variable in self._slots.items()}
+        return {**slots, **{name: self._whole(name) for name in self._carried_shapes}}
+
+    def _whole(self, name: str) -> Any:
+        """What is carried by that name, [B, ...]."""
+        value = self._carried[name]
+        if self._strategy is not None and not isinstance(value, np.ndarray):
+            value = tf.concat(self._strategy.experimental_local_results(value), 1)
+        return np.array(value).reshape(self._carried_shapes[name])
+
+    def _forget_carried(self) -> None:
+        self._carried: dict[str, Any] = {
+            name: np.zeros(shape, np.float32) for name, shape in self._carried_shapes.items()
+        }
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
         """See TrainProgram."""
@@ -274,12 +294,13 @@ class TensorFlowProgram:
             variable.assign(parameters[name])
         for name, variable in self._slots.items():
             variable.assign(slots[name])
+        self._carried = {name: slots[name] for name in self._carried_shapes}
 
     def restart(self, parameters: Arrays, seed: int) -> None:
         """See TrainProgram."""
-        self.restore(
-            parameters, {name: np.zeros(v.shape, np.float32) for name, v in self._slots.items()}
-        )
+        slots = {name: np.zeros(v.shape, np.float32) for name, v in self._slots.items()}
+        self._forget_carried()
+        self.restore(parameters, {**slots, **self._carried})
         self._seed = seed
 
     @property
@@ -311,12 +332,13 @@ class TensorFlowProgram:
 
     def _loss(
         self, values: list[Any], dropout: Dropout, features: Any, lookups: _Lookups | None = None
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, Any, Any]:
+        """See ``loss_and_carried``."""
         assert self._head is not None
         model = self._model(values, dropout)
         if lookups is not None and self._is_cpu:
             model = model._replace(compute=dataclasses.replace(model.compute, lookup=lookups))
-        return self._head.loss(model, features)
+        return loss_and_carried(self._head, model, features)
 
     def predictor(self, outputs: OutputFunction) -> Predict:
         """See TrainProgram."""
@@ -341,30 +363,58 @@ class TensorFlowProgram:
     ) -> Callable[[], dict[str, float]]:
         """See TrainProgram."""
         seed = tf.constant(step_seed(self._seed, step))
-        sums = self._train_function(self._place(batch, 1), _tensors(scalars), _tensors(hyper), seed)
+        carried = self._placed_carried(len(next(iter(batch.values()))))
+        sums, self._carried = self._train_function(
+            self._place(batch, 1), carried, _tensors(scalars), _tensors(hyper), seed
+        )
         return lambda: {name: float(value) for name, value in sums.items()}
+
+    def _placed_carried(self, parts: int) -> dict[str, Any]:
+        """What the head carries on the devices, as parts [K, B, ...]."""
+        placed = {}
+        for name, value in self._carried.items():
+            if isinstance(value, np.ndarray):  # not yet there
+                rows = value.reshape(parts, -1, *value.shape[1:])
+                value = self._place_one(rows) if self._strategy else tf.constant(rows)
+            placed[name] = value
+        return placed
+
+    def _place_one(self, rows: Any) -> Any:
+        """Each device's share of an array [K, B, ...]."""
+
+        def share(context: Any) -> Any:
+            i, count = context.replica_id_in_sync_group, context.num_replicas_in_sync
+            return tf.constant(np.split(rows, count, 1)[i])
+
+        return self._strategy.experimental_distribute_values_from_function(share)
 
     def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
         """See TrainProgram."""
         sums = self._eval_function(self._place(batch, 0), _tensors(scalars))
         return {name: float(value) for name, value in sums.items()}
 
-    def _single_step(self, batch: Any, scalars: Any, hyper: Any, seed: Any) -> dict[str, Any]:
-        gradients, sums = self._gradients(batch, scalars, seed, 0)
+    def _single_step(
+        self, batch: Any, carried: Any, scalars: Any, hyper: Any, seed: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        gradients, sums, carried = self._gradients({**batch, **carried}, scalars, seed, 0)
         norm = self._update_function(gradients, hyper)
-        return {**sums, "gradient_norm": norm}
+        return {**sums, "gradient_norm": norm}, carried
 
-    def _distributed_step(self, batch: Any, scalars: Any, hyper: Any, seed: Any) -> dict[str, Any]:
-        def replica_step(batch: Any) -> dict[str, Any]:
+    def _distributed_step(
+        self, batch: Any, carried: Any, scalars: Any, hyper: Any, seed: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        def replica_step(batch: Any, carried: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             context = tf.distribute.get_replica_context()
             replica = context.replica_id_in_sync_group
-            gradients, sums = self._gradients(batch, scalars, seed, replica)
+            batch = {**batch, **carried}
+            gradients, sums, carried = self._gradients(batch, scalars, seed, replica)
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, sums])
             norm, scale = clip_scale(self._optimizer, gradients)
             context.merge_call(self._update_replicas, args=(gradients, scale, hyper))
-            return {**sums, "gradient_norm": norm}
+            return {**sums, "gradient_norm": norm}, carried
 
-        return self._first(self._strategy.run(replica_step, args=(batch,)))
+        sums, carried = self._strategy.run(replica_step, args=(batch, carried))
+        return self._first(sums), carried
 
     def _update_replicas(self, strategy: Any, gradients: Any, scale: Any, hyper: Any) -> None:
         for name, variable, slots, gradient in self._with_slots(gradients):
@@ -384,22 +434,24 @@ class TensorFlowProgram:
 
     def _with_slots(self, gradients: Any) -> Iterator[tuple[str, Any, list[Any], Any]]:
         for name, variable, gradient in zip(self._names, self._variables, gradients, strict=True):
-            yield name, variable, [self._slots[f"{name}/{slot}"] for slot in SLOTS], gradient
+            slots = [self._slots[f"{name}/{slot}"] for slot in self._optimizer.slots]
+            yield name, variable, slots, gradient
 
-    def _assign(
-        self, name: str, variable: Any, mean: Any, square: Any, gradient: Any, *scalars: Any
-    ) -> None:
-        scale, hyper = scalars
-        slots = (mean.read_value(), square.read_value())
-        value, (new_mean, new_square) = update(
-            self._optimizer, name, variable.read_value(), gradient * scale, slots, hyper
+    def _assign(self, name: str, variable: Any, *rest: Any) -> None:
+        """Rest: the slots, the gradient, its scale and the hyperparameters."""
+        *slots, gradient, scale, hyper = rest
+        before = tuple(slot.read_value() for slot in slots)
+        value, after = update(
+            self._optimizer, name, variable.read_value(), gradient * scale, before, hyper
         )
-        mean.assign(new_mean)
-        square.assign(new_square)
+        for slot, new in zip(slots, after, strict=True):
+            slot.assign(new)
         variable.assign(value)
 
-    def _gradients(self, batch: Any, scalars: Any, seed: Any, replica: Any) -> tuple[Any, Any]:
-        """Of all parts together; every array of the batch is [K, B, ...]."""
+    def _gradients(
+        self, batch: Any, scalars: Any, seed: Any, replica: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Of all parts together; every array of the batch, and what is carried, is [K, B, ...]."""
         parts = next(iter(batch.values())).shape[0]
 
         def part(index: Any) -> tuple[Any, Any]:
@@ -407,32 +459,40 @@ class TensorFlowProgram:
             dropout = Dropout(child_seed(seed, index), replica)
             return self._part_gradients({**features, **scalars}, dropout)
 
+        first, carried = part(0)
         if parts == 1:
-            return part(0)
+            return (*first, {name: value[None] for name, value in carried.items()})
 
-        def add(index: Any, total: Any) -> Any:
-            return index + 1, tf.nest.map_structure(tf.add, total, part(index))
+        def put(index: Any, rows: Any, all_rows: Any) -> Any:
+            return tf.tensor_scatter_nd_update(all_rows, [[index]], rows[None])
 
-        first = part(0)
-        _, (gradients, sums) = tf.while_loop(
-            lambda index, _: index < parts, add, (1, first), parallel_iterations=1
+        def add(index: Any, total: Any, carried: Any) -> Any:
+            found, rows = part(index)
+            carried = {name: put(index, rows[name], carried[name]) for name in carried}
+            return index + 1, tf.nest.map_structure(tf.add, total, found), carried
+
+        all_rows = {name: put(0, rows, batch[name]) for name, rows in carried.items()}
+        _, (gradients, sums), carried = tf.while_loop(
+            lambda index, *_: index < parts, add, (1, first, all_rows), parallel_iterations=1
         )
-        return gradients, sums
+        return gradients, sums, carried
 
-    def _part_gradients(self, features: Any, dropout: Dropout) -> tuple[list[Any], dict[str, Any]]:
+    def _part_gradients(self, features: Any, dropout: Dropout) -> tuple[Any, dict[str, Any]]:
+        """Gradients and sums, which are added up; and what is carried."""
         values = self._values()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             lookups = _Lookups(tape)
-            objective, sums = self._loss(values, dropout, features, lookups)
+            objective, sums, carried = self._loss(values, dropout, features, lookups)
         gradients, of_rows = tape.gradient(
             objective, (values, lookups.rows), unconnected_gradients="zero"
         )
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        return lookups.add(values, gradients, of_rows), {**sums, "objective": objective}
+        gradients = lookups.add(values, gradients, of_rows)
+        return (gradients, {**sums, "objective": objective}), dict(carried)
 
     def _eval(self, batch: Any, scalars: Any) -> dict[str, Any]:
-        _, sums = self._loss(self._values(), Dropout(), {**batch, **scalars})
+        _, sums, _ = self._loss(self._values(), Dropout(), {**batch, **scalars})
         return dict(sums)
 
     def _distributed_eval(self, batch: Any, scalars: Any) -> dict[str, Any]:

@@ -34,6 +34,7 @@ CONFIG = BertConfig(
     max_position_embeddings=8,
 )  # fmt: skip
 IDENTITY = {"learning_rate": 0.5, "random_seed": 3, "bert_config_file": CONFIG.to_dict()}
+SLOTS = ("adam_m", "adam_v")
 SPECS = {"a": ParameterSpec((2, 3), "normal"), "b": ParameterSpec((3,), "ones")}
 ENCODER = initial_parameters(model_specs(CONFIG), 0.02, 0)  # beside what is looked at
 
@@ -170,12 +171,22 @@ def resumable(folder: Path) -> Checkpoint:
         "step": 4, "position": None, "seconds": 1.0, "sums": {}, "steps_in_sums": 0,
     }  # fmt: skip
     arrays = initial_parameters(SPECS, 0.02, 0)
-    slots = {f"{n}/{slot}": array for n, array in arrays.items() for slot in ("adam_m", "adam_v")}
+    slots = {f"{n}/{slot}": array for n, array in arrays.items() for slot in SLOTS}
     return Checkpoint(arrays, slots, state, str(folder / "checkpoint-00000004"))
 
 
 def test_check_resumable_whole_checkpoint_passes(tmp_path: Path) -> None:
-    check_resumable(resumable(tmp_path), SPECS)
+    check_resumable(resumable(tmp_path), SPECS, SLOTS, {})
+
+
+def test_check_resumable_without_what_is_carried_is_refused(tmp_path: Path) -> None:
+    checkpoint = resumable(tmp_path)
+    checkpoint.slots["carried/cell"] = np.zeros((4, 2), np.float32)
+    check_resumable(checkpoint, SPECS, SLOTS, {"carried/cell": (4, 2)})
+    with pytest.raises(
+        ValueError, match=r"carried/cell has shape \[4, 2\], and must have \[8, 2\]"
+    ):
+        check_resumable(checkpoint, SPECS, SLOTS, {"carried/cell": (8, 2)})
 
 
 @pytest.mark.parametrize(
@@ -199,7 +210,7 @@ def test_check_resumable_what_is_missing_is_named(
     checkpoint = resumable(tmp_path)
     change(checkpoint)
     with pytest.raises(ValueError) as error:
-        check_resumable(checkpoint, SPECS)
+        check_resumable(checkpoint, SPECS, SLOTS, {})
     path = checkpoint.path
     assert str(error.value) == f"{path}/{message} Delete the folder {path} to start again."
 

@@ -1,16 +1,20 @@
 """Heads on an encoder: their variables, logits, losses and metrics."""
 
 from bert_ko.modeling.heads.base import (
+    CarryingHead,
     Head,
     HostBatch,
     HostScalars,
     Metrics,
     PredictingHead,
     Sums,
+    carried_shapes,
+    loss_and_carried,
     model_specs,
     pool,
     pooler_specs,
 )
+from bert_ko.modeling.heads.bilm import WORD_BIAS, WORD_WEIGHTS, BiLmHead
 from bert_ko.modeling.heads.classes import CLASS_BIAS, CLASS_WEIGHTS, ClassHead, ScoreHead
 from bert_ko.modeling.heads.pretraining import (
     OUTPUT_BIAS,
@@ -40,8 +44,9 @@ LABEL_VARIABLES = (
 __all__ = [
     "CLASS_BIAS", "CLASS_WEIGHTS", "LABEL_VARIABLES", "OUTPUT_BIAS", "RELATIONSHIP_BIAS",
     "RELATIONSHIP_WEIGHTS", "SPAN_BIAS", "SPAN_WEIGHTS", "TAG_BIAS", "TAG_CRF", "TAG_END",
-    "TAG_START", "TAG_TRANSITIONS", "TAG_WEIGHTS", "TRANSFORM", "ClassHead", "Head", "HostBatch",
-    "HostScalars", "MaskedLmHead", "Metrics", "NextSentenceHead", "PredictingHead",
-    "PretrainingHead", "ScoreHead", "SpanHead", "Sums", "TagHead", "model_specs", "pool",
+    "TAG_START", "TAG_TRANSITIONS", "TAG_WEIGHTS", "TRANSFORM", "WORD_BIAS", "WORD_WEIGHTS",
+    "BiLmHead", "CarryingHead", "ClassHead", "Head", "HostBatch", "HostScalars", "MaskedLmHead",
+    "Metrics", "NextSentenceHead", "PredictingHead", "PretrainingHead", "ScoreHead", "SpanHead",
+    "Sums", "TagHead", "carried_shapes", "loss_and_carried", "model_specs", "pool",
     "pooler_specs",
 ]  # fmt: skip

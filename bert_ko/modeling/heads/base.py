@@ -9,7 +9,7 @@ Legend: B batch, L length of the batch, H hidden_size, N sequences: B, or B * S 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,39 @@ class Head(PredictingHead, Protocol):
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Means by name, "loss" among them, of sums over any number of batches."""
+
+
+@runtime_checkable
+class CarryingHead(Protocol):
+    """A Head whose loss depends on arrays that the batch before has left.
+
+    They begin as zeros. A program keeps them between its steps, and its checkpoints have them.
+    """
+
+    def carried(self, config: Any) -> dict[str, tuple[int, ...]]:
+        """Shapes [B, ...] of the arrays by name, where B is that of the whole batch in training."""
+
+    def carried_loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums, Features]:
+        """The loss as ``Head.loss`` has it, and the arrays for the next batch, float32.
+
+        Args:
+            model: variables and settings.
+            batch: see ``Head.loss``; the arrays are among the features, of the rows of a part.
+        """
+
+
+def carried_shapes(head: object, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes [B, ...] of what a head carries from batch to batch; most carry nothing."""
+    return head.carried(config) if isinstance(head, CarryingHead) else {}
+
+
+def loss_and_carried(
+    head: Head, model: Model, batch: Features
+) -> tuple[Tensor, Sums, Mapping[str, Tensor]]:
+    """The loss of any head, and what is carried to the next batch; see CarryingHead."""
+    if isinstance(head, CarryingHead):
+        return head.carried_loss(model, batch)
+    return (*head.loss(model, batch), {})
 
 
 def model_specs(config: ModelConfig, head: PredictingHead | None = None) -> Specs:

@@ -59,7 +59,7 @@ from bert_ko.training.initialization import Source, initialize, refuse_other_enc
 from bert_ko.training.labels import LABELS_NAME, Labels, read_labels, write_labels
 from bert_ko.training.model_files import copy_vocabulary, remembered_flags
 
-Form = Literal["bert_ko", "tf1", "huggingface"]
+Form = Literal["bert_ko", "tf1", "huggingface", "bilm"]  # bilm for models of words alone
 _FORMAT = 1
 _THEIR_CONFIG = "config.json"
 # Settings of a tokenizer that a new vocabulary can't change.

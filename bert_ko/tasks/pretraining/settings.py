@@ -47,6 +47,12 @@ class MaskingFlags(Flags):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
+_OF_MASKED_LM = (
+    "max_seq_length", "max_predictions_per_seq", "pack", "remat",
+    *(field.name for field in dataclasses.fields(MaskingFlags)),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class PretrainingFlags(MaskingFlags, TrainFlags):
     """Shards, steps and evaluation of pre-training."""
@@ -100,6 +106,22 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
         at_least=0,
     )
 
+    unroll_steps: int | None = flag(
+        None,
+        help="Of a bidirectional language model: words of a window, over which its loss is "
+        "propagated back; its states go on from window to window. Default: 20.",
+        at_least=1,
+        at_most=MAX_LENGTH,
+    )
+    softmax_samples: int | None = flag(
+        None,
+        help="Of a bidirectional language model: words that are drawn for the softmax of training, "
+        "the same for a whole batch; 0, or as many as there are, scores all, as evaluation always "
+        "does. Default: 8192.",
+        at_least=0,
+        at_most=1 << 24,
+    )
+
     def __post_init__(self) -> None:
         """Raises: ValueError: flags that contradict each other."""
         super().__post_init__()
@@ -109,6 +131,22 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
             raise ValueError("--eval_every_steps needs --eval_input_file.")
         if self.vocab_file is None and self.given_settings:
             raise ValueError(f"--{next(iter(self.given_settings))} needs --vocab_file.")
+
+    def refuse_words(self, model_type: str) -> None:
+        """Refuses, by a ValueError, what only a language model of words has."""
+        for name in ("unroll_steps", "softmax_samples"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"--{name} has no effect with a model of model_type {model_type}; leave it out."
+                )
+
+    def refuse_masking(self, model: str) -> None:
+        """Refuses, by a ValueError, what a model of words does not have."""
+        for field in dataclasses.fields(PretrainingFlags):
+            value = getattr(self, field.name)
+            if field.name in _OF_MASKED_LM and value != field.default:
+                advice = "give --unroll_steps" if field.name == "max_seq_length" else "leave it out"
+                raise ValueError(f"--{field.name} has no effect with {model}; {advice}.")
 
     @property
     def evaluates(self) -> bool:

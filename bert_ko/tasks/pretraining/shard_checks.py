@@ -39,6 +39,11 @@ class ShardSet(NamedTuple):
     where: str  # the manifest, or a shard that has none
     warnings: list[str]  # for the user
 
+    @property
+    def paths(self) -> list[str]:
+        """Of the shards."""
+        return [source.path for source in self.sources]
+
 
 def find_shards(patterns: Sequence[str]) -> list[str]:
     """Files, globs and folders to paths of shards; manifests are left out."""
@@ -225,14 +230,14 @@ def refuse_unused_masking_flags(flags: MaskingFlags, shards: Sequence[ShardSet])
         )
 
 
-def refuse_overlap(training: ShardSet, evaluation: ShardSet) -> None:
-    """Refuses held-out shards that are trained on, by a ValueError."""
+def refuse_overlap(training: Sequence[str], evaluation: Sequence[str]) -> None:
+    """Refuses held-out shards, by their paths, that are trained on, by a ValueError."""
 
     def identify(path: str) -> str:
         return path if files.is_remote(path) else os.path.realpath(path)
 
-    trained = {identify(shard.path) for shard in training.sources}
-    shared = [shard.path for shard in evaluation.sources if identify(shard.path) in trained]
+    trained = {identify(path) for path in training}
+    shared = [path for path in evaluation if identify(path) in trained]
     if shared:
         names = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if shared[3:] else "")
         raise ValueError(

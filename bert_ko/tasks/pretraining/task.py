@@ -39,6 +39,7 @@ class PretrainingTask(Task):
             FileNotFoundError: no shards.
             ValueError: they contradict each other or the model; says what to change.
         """
+        config.refuse_words(model.config.model_type)
         if config.pack:
             refuse_packing(model.config)
         self._config, self._model = config, model
@@ -51,7 +52,7 @@ class PretrainingTask(Task):
         known = [shards for shards in (self._training, self._evaluation) if shards is not None]
         refuse_unused_masking_flags(config, known)
         if self._training is not None and self._evaluation is not None and config.eval_input_file:
-            refuse_overlap(self._training, self._evaluation)
+            refuse_overlap(self._training.paths, self._evaluation.paths)
         if model.found_tokenizer is not None:
             compare_vocabulary(model.found_tokenizer, known[0])
         fingerprints = {shards.fingerprint for shards in known} - {None}

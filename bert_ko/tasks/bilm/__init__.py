@@ -1,0 +1,1 @@
+"""Pre-training a bidirectional language model: the words before and after."""
