@@ -52,7 +52,7 @@ def refusal(values: dict[str, Any]) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", ["elmo", "BERT", 3, ["bert"]], ids=repr)
+@pytest.mark.parametrize("name", ["roberta", "BERT", 3, ["bert"]], ids=repr)
 def test_config_from_values_unknown_encoder_raises(name: Any) -> None:
     message = refusal({**GOOGLES_KEYS, "model_type": name})
     assert f"model_type {name!r} is not known; known are bert" in message
