@@ -3,9 +3,12 @@
 Written from the facts about bilm-tf alone, one word and one step at a time.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -57,6 +60,17 @@ def random_weights(options: Mapping[str, Any], seed: int = 0) -> dict[str, Array
             shapes[f"{place}/B"] = (4 * cells,)
             shapes[f"{place}/W_P_0"] = (cells, units)
     return {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def write_published(folder: Path, options: Mapping[str, Any], **changed: Any) -> Path:
+    """A model as bilm-tf writes it, with random weights; None for a data set that is missing."""
+    folder.mkdir()
+    (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
+    with h5py.File(folder / "weights.hdf5", "w") as file:
+        for name, value in {**random_weights(OPTIONS), **changed}.items():
+            if value is not None:
+                file.create_dataset(name, data=value)
+    return folder
 
 
 def character_ids(word: str | int, places: int) -> list[int]:

@@ -26,10 +26,13 @@ from bert_ko.tasks.batches import INPUTS
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.model_files import copy_vocabulary
+from tests import bilm_reference
+from tests.bilm_reference import write_published
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
-    "google_checkpoint", "new_task", "pretraining", "publish_hugging_face", "pytorch", "tracking",
+    "elmo", "google_checkpoint", "new_task", "pretraining", "publish_hugging_face", "pytorch",
+    "tracking",
 )  # fmt: skip
 READMES = ("README.md", "README.ko.md")
 DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
@@ -147,6 +150,16 @@ def test_tracking_page_runs_as_it_stands(
     run_programs(programs_of("tracking"), tmp_path)
     reviews = tmp_path / "build" / "reviews"
     assert (reviews / "mlflow" / "mlflow.db").is_file() and any((reviews / "tensorboard").iterdir())
+
+
+@pytest.mark.slow
+def test_elmo_page_runs_as_it_stands(tmp_path: Path) -> None:
+    link(tmp_path)
+    (tmp_path / "word_shards").mkdir()
+    write_published(tmp_path / "published_elmo", bilm_reference.OPTIONS)
+    run_programs(programs_of("elmo"), tmp_path)
+    assert "perplexity = " in (tmp_path / "elmo" / "eval_results.txt").read_text()
+    assert (tmp_path / "elmo_for_allennlp" / "weights.hdf5").is_file()
 
 
 def run_imports(code: str, defined: Collection[str] = ()) -> None:

@@ -18,7 +18,7 @@ from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.devices import load_backend
 from bert_ko.training.initialization import read_source
 from tests import bilm_reference
-from tests.bilm_reference import OPTIONS
+from tests.bilm_reference import OPTIONS, write_published
 from tests.fakes import Command
 
 SENTENCE = ["비", "가", "온", "abc"]
@@ -28,17 +28,7 @@ convert = Command("convert_checkpoint")
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
     """A model as bilm-tf writes it."""
-    return write_theirs(tmp_path / "theirs", OPTIONS)
-
-
-def write_theirs(folder: Path, options: Any, **changed: Any) -> Path:
-    folder.mkdir()
-    (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
-    with h5py.File(folder / "weights.hdf5", "w") as file:
-        for name, value in {**bilm_reference.random_weights(OPTIONS), **changed}.items():
-            if value is not None:
-                file.create_dataset(name, data=value)
-    return folder
+    return write_published(tmp_path / "theirs", OPTIONS)
 
 
 def data_sets(folder: Path) -> dict[str, Any]:
@@ -105,7 +95,7 @@ CHANGED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("options", "weights", "message"), CHANGED)
 def test_damaged_model_is_named(options: Any, weights: Any, message: str, tmp_path: Path) -> None:
-    folder = write_theirs(tmp_path / "theirs", {**OPTIONS, **options}, **weights)
+    folder = write_published(tmp_path / "theirs", {**OPTIONS, **options}, **weights)
     ended = convert(from_=folder, to=tmp_path / "ours", to_format="bert_ko")
     assert ended.error == f"--from: {folder}/{message}"
     assert not (tmp_path / "ours").exists()
