@@ -155,7 +155,6 @@ def test_tracking_page_runs_as_it_stands(
 @pytest.mark.slow
 def test_elmo_page_runs_as_it_stands(tmp_path: Path) -> None:
     link(tmp_path)
-    (tmp_path / "word_shards").mkdir()
     write_published(tmp_path / "published_elmo", bilm_reference.OPTIONS)
     run_programs(programs_of("elmo"), tmp_path)
     assert "perplexity = " in (tmp_path / "elmo" / "eval_results.txt").read_text()
@@ -191,6 +190,8 @@ def known_flags(name: str) -> set[str]:
     found = (v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Flags))
     (config,) = (v for v in found if v.__module__ == module.__name__)
     fields = {field.name.rstrip("_") for field in dataclasses.fields(config)}
+    others = {field.metadata["other_name"] for field in dataclasses.fields(config)} - {None}
+    fields |= others
     return fields | {f"no{name}" for name in fields}
 
 

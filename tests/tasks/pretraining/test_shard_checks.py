@@ -392,11 +392,11 @@ def test_refuse_unused_masking_flags_shards_without_manifest_are_static(tmp_path
 def test_refuse_overlap_names_the_shards(tmp_path: Path) -> None:
     folder = make(tmp_path / "a", *(f"{n}.tfrecord" for n in range(6)))
     (tmp_path / "link").symlink_to(folder)
-    training = checked(folder)
-    held_out = checked(make(tmp_path / "b"))
+    training = checked(folder).paths
+    held_out = checked(make(tmp_path / "b")).paths
     refuse_overlap(training, held_out)
     with pytest.raises(ValueError) as error:
-        refuse_overlap(training, checked(f"{tmp_path}/link/4.tfrecord", f"{tmp_path}/b/a.tfrecord"))
+        refuse_overlap(training, [f"{tmp_path}/link/4.tfrecord", f"{tmp_path}/b/a.tfrecord"])
     assert str(error.value) == (
         f"--eval_input_file has shards that are trained on: {tmp_path}/link/4.tfrecord; take them "
         "out of --input_file or out of --eval_input_file."
