@@ -1,0 +1,36 @@
+"""A biLM's updates are the same on two devices, with parts, dropout, drawn words and states."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import REPOSITORY, read_json
+from tests.training import bilm_devices
+
+
+def found(folder: Path, backend: str) -> dict[str, object]:
+    environment = {
+        **os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY),
+        "CUDA_VISIBLE_DEVICES": "-1", "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, bilm_devices.__file__, str(folder)], env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    values: dict[str, object] = read_json(folder / "found.json")
+    return values
+
+
+@pytest.mark.slow
+def test_two_devices_and_both_backends_equal_one(tmp_path: Path) -> None:
+    objectives = []
+    for backend in ("tensorflow", "jax"):
+        (tmp_path / backend).mkdir()
+        values = found(tmp_path / backend, backend)
+        assert values["difference"] < 1e-4  # type: ignore[operator]
+        objectives.append(values["objectives"])
+    assert objectives[0] == pytest.approx(objectives[1], abs=1e-4)
