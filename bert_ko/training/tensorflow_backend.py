@@ -11,17 +11,16 @@ import dataclasses
 import functools
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from bert_ko.modeling.compute import Compute, Model, attention_of, forward_only
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.dropout import Dropout, child_seed, step_seed
-from bert_ko.modeling.fused import FusedOp, sums_rows_by_products
+from bert_ko.modeling.fused import sums_rows_by_products
 from bert_ko.modeling.heads import (
     Head,
     HostBatch,
@@ -41,6 +40,14 @@ from bert_ko.training.backend import (
     no_tpu_message,
 )
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
+from bert_ko.training.tensorflow_operations import (
+    Lookups,
+    compiled,
+    copies_of,
+    keras_attention,
+    product,
+    with_own_gradients,
+)
 from bert_ko.workers import num_processors
 
 _TPU_TIMEOUT = 60  # seconds until a TPU answers
@@ -64,16 +71,16 @@ class TensorFlowBackend(Backend):
         if is_cpu:
             compute = Compute(
                 matmul_dtype=self.precision,
-                product=_product,
+                product=product,
                 # MirroredStrategy can't hold compiled functions.
-                fuse=_compiled if self.strategy is None else forward_only,
-                differentiate=_with_own_gradients,
+                fuse=compiled if self.strategy is None else forward_only,
+                differentiate=with_own_gradients,
                 # Two, however many cores: more take as long on two, and memory for gradients.
                 shares=2 if self.strategy is None and num_processors() > 1 else 1,
-                attention=_keras_attention if config.attention == "fused" else None,
+                attention=keras_attention if config.attention == "fused" else None,
             )
             if self.strategy is None:
-                compute = dataclasses.replace(compute, copies=_copies_of(self.precision))
+                compute = dataclasses.replace(compute, copies=copies_of(self.precision))
         elif config.attention == "plain":
             compute = dataclasses.replace(compute, attention=None)
         if config.remat:
@@ -91,10 +98,10 @@ def accelerator_compute(precision: MatmulDtype) -> Compute:
     return Compute(
         activation_dtype=precision,
         matmul_dtype=precision,
-        product=_product,
-        fuse=_with_own_gradients,
-        differentiate=_with_own_gradients,
-        attention=attention_of(_with_own_gradients),
+        product=product,
+        fuse=with_own_gradients,
+        differentiate=with_own_gradients,
+        attention=attention_of(with_own_gradients),
     )
 
 
@@ -147,84 +154,6 @@ def _require_answer(master: str) -> None:
 def _is_no_news(record: logging.LogRecord) -> bool:
     """Batches of several lengths are compiled one by one on purpose."""
     return "triggered tf.function retracing" not in record.getMessage()
-
-
-def _product(a: Any, b: Any, transpose_b: bool) -> Any:
-    return tf.matmul(a, b, transpose_b=transpose_b)
-
-
-def _copies_of(dtype: str) -> Callable[[Any, int], Sequence[Any]]:
-    """See Compute.copies: one pass over a kernel, and one over its gradients."""
-
-    def copies(kernel: Any, count: int) -> Sequence[Any]:
-        def compute(kernel: Any) -> tuple[Any, Callable[..., Any]]:
-            copy = tf.cast(kernel, dtype)
-            return [tf.identity(copy) for _ in range(count)], _sum_in_float32
-
-        return tuple(tf.custom_gradient(compute)(kernel))
-
-    return copies
-
-
-@functools.partial(tf.function, jit_compile=True, autograph=False)
-def _sum_in_float32(*tensors: Any) -> Any:
-    return sum(tf.cast(tensor, "float32") for tensor in tensors)
-
-
-def _keras_attention(query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
-    return keras.ops.dot_product_attention(query, key, value, mask=bias >= 0, scale=scale)
-
-
-def _with_own_gradients(op: FusedOp) -> Callable[..., Any]:
-    """The operation with its own gradient, which keeps its inputs and what FusedOp says."""
-
-    def call(*tensors: Any, **settings: Any) -> Any:
-        functions = (functools.partial(one, **settings) for one in (op.forward, op.gradients))
-        return _differentiable(op, *functions)(tensors)
-
-    return call
-
-
-def _compiled(op: FusedOp) -> Callable[..., Any]:
-    """The operation and its gradient as functions compiled by XLA."""
-
-    def call(*tensors: Any, **settings: Any) -> Any:
-        functions = _compiled_functions(op, tuple(sorted(settings.items())))
-        return _differentiable(op, *functions)(tensors)
-
-    return call
-
-
-@functools.cache
-def _compiled_functions(op: FusedOp, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
-    """Shared by all layers, so that each shape is compiled once."""
-
-    def compiled(function: Callable[..., Any]) -> Any:
-        def call(*tensors: Any) -> Any:
-            with sums_rows_by_products():
-                return function(*tensors, **dict(settings))
-
-        return tf.function(call, jit_compile=True, autograph=False)
-
-    return compiled(op.forward), compiled(op.gradients)
-
-
-def _differentiable(
-    op: FusedOp, forward: Callable[..., Any], gradients: Callable[..., Any]
-) -> Callable[[Sequence[Any]], Any]:
-    """Forward, whose gradient the other function computes from the same tensors."""
-
-    def compute(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
-        result, kept = op.split(forward(*tensors))
-
-        def gradient(*upstream: Any) -> tuple[Any, ...]:
-            found = gradients(upstream[0], *tensors, *kept)
-            return (*found, *[None] * (len(tensors) - op.num_gradients))
-
-        return result, gradient
-
-    differentiable = tf.custom_gradient(compute)
-    return lambda tensors: differentiable(*(tf.convert_to_tensor(tensor) for tensor in tensors))
 
 
 class TensorFlowProgram:
@@ -331,7 +260,7 @@ class TensorFlowProgram:
         return Model(params, self._config, self._compute, dropout)
 
     def _loss(
-        self, values: list[Any], dropout: Dropout, features: Any, lookups: _Lookups | None = None
+        self, values: list[Any], dropout: Dropout, features: Any, lookups: Lookups | None = None
     ) -> tuple[Any, Any, Any]:
         """See ``loss_and_carried``."""
         assert self._head is not None
@@ -482,7 +411,7 @@ class TensorFlowProgram:
         values = self._values()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            lookups = _Lookups(tape)
+            lookups = Lookups(tape)
             objective, sums, carried = self._loss(values, dropout, features, lookups)
         gradients, of_rows = tape.gradient(
             objective, (values, lookups.rows), unconnected_gradients="zero"
@@ -502,34 +431,6 @@ class TensorFlowProgram:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         return self._first(self._strategy.run(replica_eval, args=(batch,)))
-
-
-class _Lookups:
-    """Rows looked up in tables; their gradients are added to those of the tables in place.
-
-    TensorFlow would make a sum for each row of the table, used or not.
-    """
-
-    def __init__(self, tape: Any):
-        self._tape = tape
-        self._used: list[tuple[Any, Any]] = []  # table and ids
-        self.rows: list[Any] = []
-
-    def __call__(self, table: Any, ids: Any) -> Any:
-        """See Compute.lookup."""
-        rows = tf.gather(tf.stop_gradient(table), ids)
-        self._tape.watch(rows)
-        self._used.append((table, ids))
-        self.rows.append(rows)
-        return rows
-
-    def add(self, values: list[Any], gradients: list[Any], of_rows: list[Any]) -> list[Any]:
-        """The gradients of all values, given those of the rows."""
-        index = {id(value): i for i, value in enumerate(values)}
-        for (table, ids), of_row in zip(self._used, of_rows, strict=True):
-            i = index[id(table)]
-            gradients[i] = tf.tensor_scatter_nd_add(gradients[i], ids[:, None], of_row)
-        return gradients
 
 
 def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:
