@@ -1,25 +1,36 @@
-"""extract_features: the vectors of a model's layers for the pieces of sentences."""
+"""extract_features: the vectors of a model's layers for the pieces or words of sentences."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.flags import flag, run_command
+from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.progress import Progress, warn
 from bert_ko.tasks.features.extraction import (
     DType,
+    Extractor,
     FeatureSettings,
     Pooling,
+    all_layers,
     block_size,
     load_extractor,
     parse_layers,
 )
+from bert_ko.tasks.features.word_extraction import (
+    WordExtractor,
+    load_word_extractor,
+    refuse_split,
+    word_encoder,
+)
+from bert_ko.tasks.features.words import join_words
 from bert_ko.tasks.features.writers import (
     WHOLE_FORMATS,
     Format,
@@ -32,8 +43,10 @@ from bert_ko.text_lines import EncodingFlags, TextLines, open_lines
 from bert_ko.training.model_files import ModelFlags, TrainedModel, compare_length, open_model
 from bert_ko.training.positions import UntrainedPositions
 
+_LAYERS = ("-1", "-2", "-3", "-4")  # Google's
 _ENDINGS: dict[str, Format] = {
-    ".npz": "npz", ".safetensors": "safetensors", ".parquet": "parquet",
+    ".npz": "npz", ".safetensors": "safetensors", ".parquet": "parquet", ".hdf5": "hdf5",
+    ".h5": "hdf5",
 }  # fmt: skip
 
 
@@ -41,23 +54,25 @@ _ENDINGS: dict[str, Format] = {
 class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
     """Writes the vectors of a model's layers for every piece of sentences, or for every sentence.
 
-    The sentences keep their order; every piece has the places of its characters and its word.
+    The sentences keep their order; every piece has the places of its characters and its word. A
+    model of words, such as ELMo, gives vectors of whole words.
     """
 
     input_file: str = flag(
-        help="One sentence per line, or a pair: a ||| b. Local or remote, maybe compressed; - is "
-        "standard input."
+        help="One sentence per line, or a pair for a model of pieces: a ||| b. Local or remote, "
+        "maybe compressed; - is standard input."
     )
     output_file: str = flag(help="Where to write; it appears when everything is done.")
-    layers: tuple[str, ...] = flag(
-        ("-1", "-2", "-3", "-4"),
+    layers: tuple[str, ...] | None = flag(
+        None,
         help="Layers to write: -1 is the last one, 0 the first; one below the first, such as -13 "
-        "of 12, are the embeddings.",
+        f"of 12, are the embeddings. Default: {','.join(_LAYERS)}; of a model of words all, its "
+        "words' own vectors first.",
     )
-    output_format: Literal["auto", "json", "npz", "safetensors", "parquet"] = flag(
+    output_format: Literal["auto", "json", "npz", "safetensors", "parquet", "hdf5"] = flag(
         "auto",
-        help="json: Google's lines, large and slow. auto: by the ending of --output_file (.npz, "
-        ".safetensors, .parquet), else json.",
+        help="json: Google's lines, large and slow; hdf5: bilm-tf's layout. auto: by the ending of "
+        "--output_file (.npz, .safetensors, .parquet, .hdf5, .h5), else json.",
     )
     pooling: Pooling = flag(
         "none",
@@ -76,6 +91,11 @@ class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
         help="What positions below --max_seq_length that training has not reached are computed "
         "with. extend: the trained ones repeated; keep: the random values that they have.",
     )
+    is_split_into_words: bool = flag(
+        False,
+        help="For a model of words: the lines are words with blanks between them, and are not "
+        "split by its vocabulary's unit.",
+    )
     use_one_hot_embeddings: bool = flag(
         False, help="No effect; accepted because Google's script has it."
     )
@@ -83,7 +103,8 @@ class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
         super().__post_init__()
-        parse_layers(self.layers)
+        if self.layers is not None:
+            parse_layers(self.layers)
         if self.format == "json" and self.dtype != "float32":
             raise ValueError(
                 f"--dtype={self.dtype} has no effect on JSON; choose another --output_format, or "
@@ -101,10 +122,12 @@ class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
             return self.output_format
         return _ENDINGS.get(os.path.splitext(self.output_file)[1].lower(), "json")
 
-    @property
-    def settings(self) -> FeatureSettings:
-        """What to extract."""
-        layers = parse_layers(self.layers)
+    def settings(self, model: TrainedModel) -> FeatureSettings:
+        """What to extract from a model."""
+        if self.layers is None and model.is_of_words:
+            layers = all_layers(model.config)
+        else:
+            layers = parse_layers(_LAYERS if self.layers is None else self.layers)
         return FeatureSettings(
             layers,
             self.pooling,
@@ -124,13 +147,20 @@ def run(config: ExtractFeaturesConfig) -> None:
         raise ValueError(f"--output_file={config.output_file} is --input_file; name another.")
     opened = open_lines(config.input_file, replace=True, encoding=config.input_encoding)
     with opened as lines:
-        model = open_model(config)
-        compare_length(config.max_seq_length, model.config, model.files.config_file)
+        model = open_model(config, allows_words=True)
+        if not model.is_of_words:
+            compare_length(config.max_seq_length, model.config, model.files.config_file)
+            refuse_split(model, is_split=config.is_split_into_words)
         num_pieces, num_cut, num_not_finite = _extract(config, model, lines)
     of_all = f"of {lines.num_lines:,} lines"
+    if isinstance(model.config, ElmoConfig):
+        noun, cut, limit = "words", f"{num_cut:,} of {num_pieces:,} words", model.config.places - 2
+        length = f"{limit} characters"
+    else:
+        noun, cut = "pieces", f"{num_cut:,} {of_all}"
+        length = f"--max_seq_length={config.max_seq_length} pieces"
     if num_cut:
-        length = f"--max_seq_length={config.max_seq_length}"
-        warn(f"{num_cut:,} {of_all} have more than {length} pieces and were cut.")
+        warn(f"{cut} have more than {length} and were cut.")
     if lines.num_damaged:
         warn(f"{lines.num_damaged:,} {of_all} are damaged; unreadable bytes became U+FFFD.")
     if num_not_finite:
@@ -138,27 +168,40 @@ def run(config: ExtractFeaturesConfig) -> None:
         warn(f"{num_not_finite:,} {of_all} have values that are not finite as {dtype}.")
     if not lines.num_lines:
         warn(f"{config.input_file} has no lines.")
-    counts = f"{lines.num_lines:,} sentences, {num_pieces:,} pieces"
+    counts = f"{lines.num_lines:,} sentences, {num_pieces:,} {noun}"
     # Features may go to standard output.
     print(f"{config.output_file}: {config.format}, {counts}", file=sys.stderr)
+
+
+def _load(
+    config: ExtractFeaturesConfig, model: TrainedModel, settings: FeatureSettings, lines: TextLines
+) -> tuple[Extractor | WordExtractor, Iterator[Any], str]:
+    """A model on its devices, blocks of sentences that it reads, and what computes."""
+    extractor: Extractor | WordExtractor
+    encoded: Iterator[Any]
+    size = block_size(settings, model.config)
+    if model.is_of_words:
+        encoder = word_encoder(model, is_split=config.is_split_into_words)
+        extractor, backend = load_word_extractor(model, settings, config.device_config)
+        encoded = encoder.encode_blocks(lines, size)
+    else:
+        extractor, backend = load_extractor(model, settings, config.device_config)
+        encoded = encode_blocks(lines, model.tokenizer, config.max_seq_length, size)
+    return extractor, encoded, f"{backend.description}, {backend.precision}"
 
 
 def _extract(
     config: ExtractFeaturesConfig, model: TrainedModel, lines: TextLines
 ) -> tuple[int, int, int]:
-    """Writes the file; counts pieces, cut sentences and sentences that are not finite."""
-    settings = config.settings
+    """Writes the file; counts pieces, what was cut and sentences that are not finite."""
+    settings = config.settings(model)
     with files.atomic_writer(config.output_file) as stream:
-        extractor, backend = load_extractor(model, settings, config.device_config)
-        computed_with = f"{backend.description}, {backend.precision}"
+        extractor, encoded, computed_with = _load(config, model, settings, lines)
         print(computed_with, file=sys.stderr, flush=True)
-        encoded = encode_blocks(
-            lines, model.tokenizer, config.max_seq_length, block_size(settings, model.config)
-        )
         whole = None
         if config.format in WHOLE_FORMATS:
             parts = list(encoded)
-            whole, encoded = join(parts), iter(parts)
+            whole, encoded = (join_words if model.is_of_words else join)(parts), iter(parts)
         layout = make_layout(model, settings, config.init_checkpoint, computed_with)
         total = len(whole) if whole is not None else None
         num_pieces = num_cut = 0

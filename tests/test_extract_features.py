@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -35,6 +36,7 @@ IDS = [
     [2, 5, 6, 7, 8, 3], [2, 3], [2, 9, 3, 5, 6, 3], [2, 1, 9, 9, 9, 3], [2, 9, 3],
 ]  # fmt: skip
 FORMATS = ["npz", "safetensors", "parquet"]
+ALL = ["jsonl", *FORMATS, "hdf5"]
 Values = np.ndarray[Any, Any]
 
 
@@ -159,6 +161,14 @@ def read_arrays(path: Path) -> tuple[dict[str, Values], dict[str, Any]]:
     return read_parquet(path)
 
 
+def read_hdf5(path: Path) -> tuple[list[Values], list[list[str]]]:
+    """The data sets in the order of the lines, and their tokens."""
+    with h5py.File(path, "r") as file:
+        sets = [file[str(number)] for number in range(len(file))]
+        tokens = [data.attrs["tokens"].split() for data in sets if "tokens" in data.attrs]
+        return [data[()] for data in sets], tokens
+
+
 def read_parquet(path: Path) -> tuple[dict[str, Values], dict[str, Any]]:
     _, arrow = load_pyarrow()
     table = arrow.read_table(path)
@@ -275,7 +285,24 @@ def test_run_pooled_formats_read_back_the_same(ending: str, pooling: str, comman
     assert arrays["values"] == pytest.approx(np.array(pooled(pooling, 3, 2, 1, 0)), abs=1e-6)
 
 
-@pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_run_hdf5_has_a_data_set_a_line(dtype: str, command: Extract) -> None:
+    path = command("out.h5", "--layers=-1,1,-4", f"--dtype={dtype}")
+    found, tokens = read_hdf5(path)
+    assert len(found) == 5
+    for values, wanted in zip(found, expected(3, 2, 0), strict=True):
+        assert values.dtype == dtype and values.shape == (3, len(wanted), H)
+        assert np.array_equal(values, wanted.transpose(1, 0, 2).astype(dtype))
+    assert tokens == [[PIECES[i] for i in ids] for ids in IDS]
+    with h5py.File(path, "r") as file:
+        assert json.loads(file.attrs["layers"]) == [-1, 1, -4]
+        assert json.loads(file.attrs["model"])["config"]["hidden_size"] == H
+    pooled_values, no_tokens = read_hdf5(command("mean.hdf5", "--pooling=mean"))
+    assert no_tokens == []
+    assert np.array(pooled_values) == pytest.approx(np.array(pooled("mean", 3, 2, 1, 0)), abs=1e-6)
+
+
+@pytest.mark.parametrize("ending", ALL)
 def test_run_order_and_blocks_change_nothing(
     ending: str, command: Extract, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,12 +326,14 @@ def test_run_order_and_blocks_change_nothing(
             assert path.read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
+@pytest.mark.parametrize("ending", ALL)
 def test_run_no_lines_give_an_empty_file(ending: str, command: Extract) -> None:
     command.input.write_bytes(b"")
     path = command(f"out.{ending}")
     assert command.ended.warnings == [f"{command.input} has no lines."]
-    if ending == "jsonl":
+    if ending == "hdf5":
+        assert read_hdf5(path) == ([], [])
+    elif ending == "jsonl":
         assert path.read_bytes() == b""
     elif ending == "parquet":
         assert load_pyarrow()[1].read_table(path).num_rows == 0
@@ -348,7 +377,7 @@ def test_run_compressed_remote_and_standard_input(command: Extract) -> None:
         assert other.read_bytes() == plain
 
 
-@pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
+@pytest.mark.parametrize("ending", ALL)
 def test_run_writes_remote_files_without_seeking(ending: str, command: Extract) -> None:
     import fsspec
 
@@ -356,7 +385,7 @@ def test_run_writes_remote_files_without_seeking(ending: str, command: Extract) 
     path = command.folder / f"copy.{ending}"
     path.write_bytes(fsspec.filesystem("memory").cat(f"/out.{ending}"))
     plain = command(f"plain.{ending}")
-    if ending in ("jsonl", "safetensors"):
+    if ending in ("jsonl", "safetensors", "hdf5"):
         assert path.read_bytes() == plain.read_bytes()
     else:
         first, second = read_arrays(path)[0], read_arrays(plain)[0]
@@ -428,6 +457,8 @@ def test_run_no_vocabulary_is_an_error(command: Extract, model: Path) -> None:
         ("o.jsonl", "--dtype=float16",
          "--dtype=float16 has no effect on JSON; choose another --output_format, or leave the "
          "flag out."),
+        ("o.hdf5", "--is_split_into_words",
+         "--is_split_into_words has no effect with a model of model_type bert; leave it out."),
         ("o.npz", "--pooling=max", "--pooling must be one of none, cls, mean, got 'max'."),
     ],
 )  # fmt: skip
@@ -467,7 +498,7 @@ def test_run_parquet_without_its_package_is_refused(
     )
 
 
-@pytest.mark.parametrize("ending", ["jsonl", *FORMATS])
+@pytest.mark.parametrize("ending", ALL)
 def test_run_failure_leaves_what_was_there(
     ending: str, command: Extract, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,7 +77,8 @@ def open_trained(path: str, settings: Mapping[str, Any]) -> tuple[TrainedModel, 
     flags = ModelFlags(init_checkpoint=path, **{"precision": "float32", **opening})
     for name, choices in (("precision", Precision), ("attention", AttentionName)):
         require_choice(name, getattr(flags, name), get_args(choices))
-    return open_model(flags), {n: value for n, value in settings.items() if n not in _OPENING}
+    model = open_model(flags, allows_words=True)
+    return model, {n: value for n, value in settings.items() if n not in _OPENING}
 
 
 def place(

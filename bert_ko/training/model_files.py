@@ -42,6 +42,7 @@ from bert_ko.training.settings import DeviceFlags, TrainFlags
 
 if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer
+    from bert_ko.tokenization.word_vocabulary import WordVocabulary
 
 _HUGGING_FACE_CONFIG = "config.json"
 
@@ -52,6 +53,7 @@ class ModelFiles(NamedTuple):
     config: ModelConfig
     config_file: str  # where config was found, for messages
     found_tokenizer: Tokenizer | None  # None if the command was given none, and needs none
+    words: WordVocabulary | None = None  # of a model of words, if one was found
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -71,7 +73,7 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     """
     places = weight_places(config.folder(config.seeds[0]), config.init_checkpoint)
     model_config, config_file = _find_config(config.bert_config_file, places)
-    if encoder_of(model_config).objective == "bilm":
+    if _is_of_words(model_config):
         if config.needs_tokenizer:
             raise refused_words(model_config, config_file)
         return ModelFiles(model_config, config_file, None)
@@ -240,6 +242,11 @@ class TrainedModel(NamedTuple):
         return self.files.config
 
     @property
+    def is_of_words(self) -> bool:
+        """Whether it reads whole words, and has no tokenizer."""
+        return _is_of_words(self.config)
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """Of the model."""
         return self.files.tokenizer
@@ -278,16 +285,67 @@ class TrainedModel(NamedTuple):
         return initialize(specs, source.arrays, source, config_file).arrays
 
 
-def open_model(flags: ModelFlags) -> TrainedModel:
+def open_model(flags: ModelFlags, *, allows_words: bool = False) -> TrainedModel:
     """Reads a model.
+
+    Args:
+        flags: that name it.
+        allows_words: whether it may be one of words, which has no tokenizer.
 
     Raises:
         FileNotFoundError: no weights, no configuration or no vocabulary was found.
         ValueError: they contradict each other, or are damaged.
     """
     source = read_source(flags.init_checkpoint)
-    found = open_files_of(source, flags.bert_config_file, flags.vocab_file, flags)
+    if allows_words and source.config is not None and _is_of_words(source.config):
+        found = _open_word_files(source, flags)
+    else:
+        found = open_files_of(source, flags.bert_config_file, flags.vocab_file, flags)
     return TrainedModel(source, found, flags.device_config)
+
+
+def _is_of_words(config: ModelConfig) -> bool:
+    return encoder_of(config).objective == "bilm"
+
+
+def _open_word_files(source: Source, flags: ModelFlags) -> ModelFiles:
+    """What belongs to a model of words; without a vocabulary if there is none."""
+    config = source.config
+    assert config is not None
+    if flags.bert_config_file is not None:
+        file = find_shipped(flags.bert_config_file)
+        refuse_other_model(source.path, config.to_dict(), read_model_config(file), file)
+    for name in flags.given_settings:
+        raise ValueError(
+            f"--{name} has no effect with a model of model_type {config.model_type}; leave it out."
+        )
+    words = find_words(source, flags.vocab_file)
+    return ModelFiles(config, f"the configuration of {source.path}", None, words)
+
+
+def find_words(source: Source, vocab_file: str | None) -> WordVocabulary | None:
+    """The vocabulary of a model of words.
+
+    Args:
+        source: its weights.
+        vocab_file: None for the one found beside them, if there is one.
+
+    Raises:
+        FileNotFoundError: the flag names none.
+        ValueError: it is not the one that the softmax was trained with.
+    """
+    from bert_ko.tokenization.word_vocabulary import has_words, load_word_vocabulary
+
+    place = vocab_file or next(filter(has_words, folders_beside(source.folder)), None)
+    if place is None:
+        return None
+    words = load_word_vocabulary(place)
+    if source.fingerprint not in (None, words.fingerprint):
+        raise ValueError(
+            f"--vocab_file: {words.source} is not the vocabulary that {source.path} was trained "
+            "with; leave the flag out."
+        )
+    return words
 
 
 def open_files_of(
@@ -308,7 +366,7 @@ def open_files_of(
         FileNotFoundError: one of them was not found.
         ValueError: they contradict each other.
     """
-    if source.config is not None and encoder_of(source.config).objective == "bilm":
+    if source.config is not None and _is_of_words(source.config):
         raise refused_words(source.config, source.path)
     vocab_file = vocab_file or _find_vocabulary(source.folder)
     if bert_config_file is not None:

@@ -14,17 +14,13 @@ from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tasks.bilm.layers import layer_outputs, sentence_layers
-from bert_ko.tokenization.word_vocabulary import (
-    WordVocabulary,
-    copy_word_vocabulary,
-    has_words,
-    load_word_vocabulary,
-)
+from bert_ko.tokenization.word_vocabulary import WordVocabulary, copy_word_vocabulary
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.bilm import OPTIONS_NAME, write_bilm
 from bert_ko.training.checkpoints import CONFIG_NAME, Checkpoint, save_checkpoint
 from bert_ko.training.devices import load_backend
 from bert_ko.training.initialization import Source, read_source
+from bert_ko.training.model_files import find_words
 
 LIMIT = 1e-5  # of a difference between two layers
 SENTENCES = (
@@ -53,14 +49,7 @@ def open_word_model(source: Source, vocab_file: str | None) -> WordModel:
     """
     config = source.config
     assert isinstance(config, ElmoConfig)
-    place = vocab_file or (source.folder if has_words(source.folder) else None)
-    words = load_word_vocabulary(place) if place is not None else None
-    known = source.fingerprint
-    if words is not None and known is not None and words.fingerprint != known:
-        raise ValueError(
-            f"--vocab_file: {words.source} is not the vocabulary that {source.path} was trained "
-            "with; leave the flag out."
-        )
+    words = find_words(source, vocab_file)
     return WordModel(source, dict(sorted(source.arrays.items())), config, words)
 
 

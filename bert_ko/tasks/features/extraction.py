@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,15 @@ class FeatureSettings:
         return [layer + 1 if layer >= 0 else count + 1 + layer for layer in self.layers]
 
 
+def all_layers(config: ModelConfig) -> tuple[int, ...]:
+    """Every layer of a model from the embeddings to the last.
+
+    >>> all_layers(ModelConfig(vocab_size=5, num_hidden_layers=2))
+    (-3, -2, -1)
+    """
+    return tuple(range(-config.num_hidden_layers - 1, 0))
+
+
 def parse_layers(texts: Sequence[str]) -> tuple[int, ...]:
     """The layers of a flag.
 
@@ -90,6 +99,23 @@ def parse_layers(texts: Sequence[str]) -> tuple[int, ...]:
             f"--layers must be different integers such as -1,-2, got {','.join(texts)!r}."
         )
     return layers
+
+
+class Rows(Protocol):
+    """Sentences of pieces or of words, one after another, as a file of features has them."""
+
+    @property
+    def sentence_offsets(self) -> npt.NDArray[np.int64]:
+        """[S + 1]; a sentence's pieces are those from one to the next."""
+
+    @property
+    def num_pieces(self) -> int:
+        """P, of all sentences."""
+
+    def __len__(self) -> int: ...
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays [P] by name."""
 
 
 class Device(NamedTuple):
@@ -143,10 +169,9 @@ class Extractor:
         settings, size = self.settings, block_size(self.settings, self._config)
         has_room = first.num_pieces + settings.max_seq_length <= size.pieces
         is_all = len(first) < size.sentences and has_room
-        # Pieces that go through the model in the time in which it is compiled for another length.
         kernels = {k: v for k, v in model_specs(self._config).items() if k.endswith("/kernel")}
-        compiling = _CPU_COMPILING if self._device.is_cpu else _GPU_COMPILING
-        pieces = compiling / (2 * count_parameters(kernels)) if is_all else 0
+        count = count_parameters(kernels)
+        pieces = pieces_per_compilation(count, is_cpu=self._device.is_cpu) if is_all else 0
         num_devices = self._device.num_devices
         needed = -(-len(first) // num_devices) * num_devices
         return replace(
@@ -197,7 +222,12 @@ class Extractor:
             yield block, self.compute(block, plan, update)
 
 
-def sentence_slice(settings: FeatureSettings, sentences: Sentences, number: int) -> slice:
+def pieces_per_compilation(num_parameters: int, *, is_cpu: bool) -> float:
+    """Pieces that go through a model in the time in which it is compiled for another length."""
+    return (_CPU_COMPILING if is_cpu else _GPU_COMPILING) / (2 * num_parameters)
+
+
+def sentence_slice(settings: FeatureSettings, sentences: Rows, number: int) -> slice:
     """The rows of one sentence in the values of all."""
     if settings.is_pooled:
         return slice(number, number + 1)
