@@ -6,19 +6,22 @@ Legend: S sentences, P pieces of all of them, B batch, L length of the batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bert_ko.data.word_characters import WordCharacters
 from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
 from bert_ko.tokenization.truncation import truncated_lengths
 from bert_ko.tokenization.vocabulary import Vocabulary
+from bert_ko.tokenization.word_tokenizer import MarkIds, WordTokenizer
 
 Ints = npt.NDArray[np.int32]
 NOWHERE = -1  # character and word of [CLS] and [SEP]
 _SEPARATOR = " ||| "
+AnyTokenizer = Tokenizer | WordTokenizer
 TextOrPair = str | tuple[str, str]
 PIECE_COLUMNS = ("input_ids", "segment_ids", "starts", "ends", "eojeol_ids", "morpheme_ids")
 
@@ -38,6 +41,7 @@ class Sentences:
         eojeol_ids: number of the eojeol in the line.
         morpheme_ids: number of the morpheme in the line.
         num_cut: sentences that did not fit into the model.
+        characters: int32 [W, K], those of each word that an id stands for, of a model of words.
     """
 
     sentence_offsets: npt.NDArray[np.int64]
@@ -48,6 +52,7 @@ class Sentences:
     eojeol_ids: Ints
     morpheme_ids: Ints
     num_cut: int = 0
+    characters: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.sentence_offsets) - 1
@@ -73,13 +78,17 @@ class Sentences:
             special_ids: of [PAD], [CLS] and [SEP].
 
         Returns:
-            input_ids, input_mask and segment_ids, int32 [B, L].
+            input_ids, input_mask and segment_ids, int32 [B, L]; of words also their characters,
+            int32 [B, L, K].
         """
         places, mask = self.places(rows, length)
+        input_ids = np.where(mask, self.input_ids[places], np.int32(special_ids[0]))
+        words = {} if self.characters is None else {"characters": self.characters[input_ids]}
         return {
-            "input_ids": np.where(mask, self.input_ids[places], np.int32(special_ids[0])),
+            "input_ids": input_ids,
             "input_mask": mask.astype(np.int32),
             "segment_ids": np.where(mask, self.segment_ids[places], np.int32(0)),
+            **words,
         }
 
     def places(
@@ -152,7 +161,7 @@ def encode_blocks(
 
 
 def encode_texts(
-    texts: Iterable[str | tuple[str, str | None]], tokenizer: Tokenizer, max_seq_length: int
+    texts: Iterable[str | tuple[str, str | None]], tokenizer: AnyTokenizer, max_seq_length: int
 ) -> Sentences:
     """Tokenizes texts.
 
@@ -164,16 +173,29 @@ def encode_texts(
     Returns:
         A sentence for each text or pair; places of pieces are those in their own text.
     """
-    rows = _Rows()
+    tokenizer, rows = begun(tokenizer), _Rows()
     for text in texts:
         first, second = (text, None) if isinstance(text, str) else text
         segments = [(first, 0)] if second is None else [(first, 0), (second, 0)]
         rows.add(*_encode(segments, tokenizer, max_seq_length))
-    return rows.sentences()
+    return with_characters(rows.sentences(), tokenizer)
+
+
+def begun(tokenizer: AnyTokenizer) -> AnyTokenizer:
+    """The tokenizer for new texts; one of words numbers them from the beginning."""
+    return tokenizer.begin() if isinstance(tokenizer, WordTokenizer) else tokenizer
+
+
+def with_characters(sentences: Sentences, tokenizer: AnyTokenizer) -> Sentences:
+    """Sentences that a tokenizer was begun for; of words, with their characters."""
+    if not isinstance(tokenizer, WordTokenizer):
+        return sentences
+    found = WordCharacters(tokenizer.unit, tokenizer.places).distinct(tokenizer.words)
+    return replace(sentences, characters=found.characters)
 
 
 def encode_stretches(
-    encodings: Iterable[Encoding], vocab: Vocabulary, max_seq_length: int
+    encodings: Iterable[Encoding], vocab: Vocabulary | MarkIds, max_seq_length: int
 ) -> tuple[Sentences, Ints]:
     """Cuts texts of any length into stretches, so that no piece is left out.
 
@@ -219,7 +241,7 @@ def _stretches(eojeol_ids: list[int], limit: int) -> Iterator[tuple[int, int]]:
 
 
 def _encode(
-    texts: list[tuple[str, int]], tokenizer: Tokenizer, max_seq_length: int
+    texts: list[tuple[str, int]], tokenizer: AnyTokenizer, max_seq_length: int
 ) -> tuple[dict[str, list[int]], bool]:
     """The columns of one or two texts with their first characters, and whether they were cut."""
     segments: list[tuple[Encoding, tuple[int, int, int, int]]] = []

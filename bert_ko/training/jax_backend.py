@@ -128,6 +128,10 @@ class JaxProgram:
     ):
         self._backend, self._config, self._head = backend, config, head
         self._optimizer, self._names = optimizer, list(arrays)
+        # Those that are updated; the others are no part of what a step gives back.
+        self._trained = [
+            name for name in self._names if optimizer is not None and optimizer.trains(name)
+        ]
         self._carried_shapes = carried_shapes(head, config) if optimizer is not None else {}
         self._train_function = jax.jit(self._step, donate_argnums=(0, 1, 2))
         self._eval_function = jax.jit(self._eval)
@@ -135,7 +139,7 @@ class JaxProgram:
 
     def restart(self, parameters: Arrays, seed: int) -> None:
         """See TrainProgram."""
-        zeros = {name: np.zeros_like(parameters[name]) for name in self._names}
+        zeros = {name: np.zeros_like(parameters[name]) for name in self._trained}
         slots = self._optimizer.slots if self._optimizer is not None else ()
         self._params = self._everywhere({name: parameters[name] for name in self._names})
         self._slots = {slot: self._everywhere(zeros) for slot in slots}
@@ -148,7 +152,7 @@ class JaxProgram:
         """See TrainProgram."""
         self._params = self._everywhere({name: parameters[name] for name in self._names})
         self._slots = {
-            slot: self._everywhere({name: slots[f"{name}/{slot}"] for name in self._names})
+            slot: self._everywhere({name: slots[f"{name}/{slot}"] for name in self._trained})
             for slot in self._slots
         }
         self._carried = {name: slots[name] for name in self._carried_shapes}
@@ -202,9 +206,12 @@ class JaxProgram:
         """See TrainProgram."""
         placed, seed = self._split(batch, 1), step_seed(self._seed, step)
         self._place_carried(len(next(iter(batch.values()))))
-        self._params, self._slots, self._carried, sums = self._train_function(
-            self._params, self._slots, self._carried, placed, scalars, hyper, seed
+        frozen = {n: value for n, value in self._params.items() if n not in self._trained}
+        trained = {name: self._params[name] for name in self._trained}
+        trained, self._slots, self._carried, sums = self._train_function(
+            trained, self._slots, self._carried, frozen, placed, scalars, hyper, seed
         )
+        self._params = {**frozen, **trained}
         return lambda: {name: float(value) for name, value in jax.device_get(sums).items()}
 
     def _place_carried(self, parts: int) -> None:
@@ -219,10 +226,11 @@ class JaxProgram:
         return {name: float(value) for name, value in jax.device_get(sums).items()}
 
     def _step(
-        self, params: Any, slots: Any, carried: Any, batch: Any, *rest: Any
+        self, params: Any, slots: Any, carried: Any, frozen: Any, batch: Any, *rest: Any
     ) -> tuple[Any, Any, Any, Any]:
         scalars, hyper, seed = rest
-        gradients, sums, carried = self._gradients(params, {**batch, **carried}, scalars, seed)
+        features = {**batch, **carried}
+        gradients, sums, carried = self._gradients((params, frozen), features, scalars, seed)
         with jax.named_scope("optimizer"):  # for profiles
             new_params, new_slots, norm = self._update(params, slots, gradients, hyper)
         return new_params, new_slots, carried, {**sums, "gradient_norm": norm}
@@ -273,15 +281,15 @@ class JaxProgram:
 
     def _part_gradients(self, params: Any, features: Any, dropout: Dropout) -> tuple[Any, Any]:
         """Gradients and sums, which are added up; and what is carried."""
+        trained, frozen = params
 
-        def loss(params: Any) -> tuple[Any, Any]:
+        def loss(trained: Any) -> tuple[Any, Any]:
             assert self._head is not None
-            objective, *others = loss_and_carried(
-                self._head, self._model(params, dropout), features
-            )
+            model = self._model({**trained, **frozen}, dropout)
+            objective, *others = loss_and_carried(self._head, model, features)
             return objective, others
 
-        (objective, (sums, carried)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        (objective, (sums, carried)), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
         return (gradients, {**sums, "objective": objective}), carried
 
     def _eval(self, params: Any, batch: Any, scalars: Any) -> Any:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from bert_ko import files
+from bert_ko.characters import Characters
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.encoder import config_from_hugging_face, encoder_of
 from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.progress import warn
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.settings import TokenizerSettings
+from bert_ko.tokenization.word_vocabulary import WORDS_CONFIG_NAME, WORDS_NAME
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.bilm import OPTIONS_NAME, config_from_options, is_bilm
 from bert_ko.training.checkpoints import (
@@ -42,6 +45,7 @@ from bert_ko.training.settings import DeviceFlags, TrainFlags
 
 if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
     from bert_ko.tokenization.tokenizer import Tokenizer
+    from bert_ko.tokenization.word_tokenizer import WordTokenizer
     from bert_ko.tokenization.word_vocabulary import WordVocabulary
 
 _HUGGING_FACE_CONFIG = "config.json"
@@ -61,6 +65,19 @@ class ModelFiles(NamedTuple):
         assert self.found_tokenizer is not None
         return self.found_tokenizer
 
+    @property
+    def any_tokenizer(self) -> Tokenizer | WordTokenizer:
+        """That of the model, for tasks on pieces and on words."""
+        if not _is_of_words(self.config):
+            return self.tokenizer
+        from bert_ko.tokenization.word_tokenizer import WordTokenizer
+
+        assert isinstance(self.config, ElmoConfig)
+        if self.words is None:
+            raise _no_words(f"the place of {self.config_file}")
+        unit = cast(Characters, self.config.characters)
+        return WordTokenizer(self.words, unit, self.config.places)
+
 
 def open_model_files(config: TrainFlags) -> ModelFiles:
     """Opens the configuration and the vocabulary of a command's model, and compares them.
@@ -74,6 +91,10 @@ def open_model_files(config: TrainFlags) -> ModelFiles:
     places = weight_places(config.folder(config.seeds[0]), config.init_checkpoint)
     model_config, config_file = _find_config(config.bert_config_file, places)
     if _is_of_words(model_config):
+        if config.reads_words:
+            _refuse_settings(config, model_config)
+            words = _words_beside(config.vocab_file, places)
+            return ModelFiles(model_config, config_file, None, words)
         if config.needs_tokenizer:
             raise refused_words(model_config, config_file)
         return ModelFiles(model_config, config_file, None)
@@ -98,6 +119,33 @@ def refused_words(config: ModelConfig, config_file: str) -> ValueError:
     return ValueError(
         f"{config_file}: a model of model_type {config.model_type} reads whole words, and this "
         "command needs a model of pieces."
+    )
+
+
+def _refuse_settings(settings: TokenizerSettings, config: ModelConfig) -> None:
+    """Raises: ValueError: a flag says how text becomes pieces, of which there are none."""
+    for name in settings.given_settings:
+        raise ValueError(
+            f"--{name} is for pieces; a model of model_type {config.model_type} reads whole words, "
+            f"as its {WORDS_CONFIG_NAME} says; leave the flag out."
+        )
+
+
+def _words_beside(vocab_file: str | None, places: Sequence[str]) -> WordVocabulary:
+    """The vocabulary of a model of words: the named one, or that beside its weights."""
+    from bert_ko.tokenization.word_vocabulary import has_words, load_word_vocabulary
+
+    folders = (folder for place in places for folder in folders_beside(place))
+    found = vocab_file or next(filter(has_words, folders), None)
+    if found is None:
+        raise _no_words(" or ".join(places))
+    return load_word_vocabulary(found)
+
+
+def _no_words(places: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"--vocab_file: no {WORDS_NAME} in {places}, by which text becomes words; name the folder "
+        "of words that the model was trained with."
     )
 
 
@@ -250,6 +298,11 @@ class TrainedModel(NamedTuple):
     def tokenizer(self) -> Tokenizer:
         """Of the model."""
         return self.files.tokenizer
+
+    @property
+    def any_tokenizer(self) -> Tokenizer | WordTokenizer:
+        """Of the model; see ModelFiles."""
+        return self.files.any_tokenizer
 
     @property
     def remembered(self) -> Mapping[str, Any]:

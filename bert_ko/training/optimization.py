@@ -18,8 +18,8 @@ from bert_ko.modeling.fused import Tensor, row_sum
 from bert_ko.modeling.ops import ops
 
 _LAYER = re.compile(r"/layer_(\d+)/")
-# Google's exclusions: layer normalization and biases.
-_NO_DECAY = ("/LayerNorm/", "/layer_norm/")
+# Google's exclusions: layer normalization and biases. Mixes of layers begin as what they should be.
+_NO_DECAY = ("/LayerNorm/", "/layer_norm/", "/input_mix/", "/output_mix/")
 
 
 OptimizerName = Literal["adam_weight_decay", "adamw", "lamb", "adagrad"]
@@ -52,6 +52,7 @@ class OptimizerConfig:
     num_hidden_layers: int = 0  # of the model, for layer_decay
     # (beginning of a name, multiple of the learning rate of such variables)
     multiples: tuple[tuple[str, float], ...] = ()
+    frozen: tuple[str, ...] = ()  # beginnings of the names of variables that stay as they are
 
     def __post_init__(self) -> None:
         """Raises: ValueError: wsd's decay would begin before the end of warm-up."""
@@ -62,6 +63,10 @@ class OptimizerConfig:
                 f"{self.num_train_steps - self.first_decay_step:,} decay; shorten the warm-up, or "
                 "lower --decay_proportion."
             )
+
+    def trains(self, name: str) -> bool:
+        """Whether a variable is updated, and has slots."""
+        return not name.startswith(self.frozen)
 
     @property
     def slots(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ eval_results.txt     of the last evaluation
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ from bert_ko.training.initialization import (
     without_other_labels,
 )
 from bert_ko.training.labels import Labels
+from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.positions import fit_positions
 from bert_ko.training.settings import LoopFlags, TrainFlags
 
@@ -171,7 +172,7 @@ def _is_other(fingerprint: str | None, other: str | None) -> bool:
 def check_resumable(
     checkpoint: Checkpoint,
     specs: Specs,
-    slots: Sequence[str],
+    optimizer: OptimizerConfig,
     carried: Mapping[str, tuple[int, ...]],
 ) -> None:
     """Refuses a checkpoint to resume from that lacks something, before anything is written.
@@ -179,7 +180,7 @@ def check_resumable(
     Args:
         checkpoint: to resume from.
         specs: the model's variables.
-        slots: of the optimizer, for each variable.
+        optimizer: that updates them, whose slots each has that is updated.
         carried: shapes of what the head carries from batch to batch, by name.
 
     Raises:
@@ -191,7 +192,7 @@ def check_resumable(
     )
     check_parameters(checkpoint, specs)
     for name, spec in specs.items():
-        for slot in slots:
+        for slot in optimizer.slots if optimizer.trains(name) else ():
             _check_array(checkpoint, OPTIMIZER_NAME, f"{name}/{slot}", checkpoint.slots, spec)
     for name, shape in carried.items():
         spec = ParameterSpec(shape, "zeros")

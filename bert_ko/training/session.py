@@ -24,6 +24,7 @@ from bert_ko.modeling.heads import Head, HostBatch, Metrics, carried_shapes, mod
 from bert_ko.modeling.parameters import Arrays, count_parameters
 from bert_ko.notification import Ending, notified
 from bert_ko.progress import warn
+from bert_ko.tokenization.word_vocabulary import copy_word_vocabulary
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.best_weights import best_keeper
 from bert_ko.training.checkpoints import (
@@ -89,6 +90,7 @@ class Task(ABC):
     labels: Labels | None = None  # of the head
     identity: Mapping[str, Any]  # by flag, what a run needs unchanged to resume, with output_flags
     rate_multiples: tuple[tuple[str, float], ...] = ()  # see OptimizerConfig.multiples
+    frozen: tuple[str, ...] = ()  # see OptimizerConfig.frozen
 
     @property
     def steps_per_epoch(self) -> int:
@@ -315,7 +317,7 @@ class _Session:
         if config.do_train:
             assert self._optimizer is not None
             carried = carried_shapes(self._task.head, model_config)
-            check_resumable(checkpoint, self._specs, self._optimizer.slots, carried)
+            check_resumable(checkpoint, self._specs, self._optimizer, carried)
             return Beginning(checkpoint.parameters, positions)
         return Beginning(trained_parameters(run, self._specs, checkpoint), positions)
 
@@ -347,6 +349,8 @@ class _Session:
         """What belongs to the weights is written before they are."""
         if self._files.found_tokenizer is not None:
             copy_vocabulary(self._files.found_tokenizer, run.folder)
+        if self._files.words is not None:
+            copy_word_vocabulary(self._files.words, run.folder)
         write_run(run, dataclasses.asdict(self._config))
         if self._task.labels is not None:
             write_labels(run.folder, self._task.labels)
@@ -371,7 +375,9 @@ class _Session:
         config = self._config.optimizer_config(
             self._task.steps_per_epoch, self._files.config.num_hidden_layers
         )
-        return dataclasses.replace(config, multiples=self._task.rate_multiples)
+        return dataclasses.replace(
+            config, multiples=self._task.rate_multiples, frozen=self._task.frozen
+        )
 
     def _read_from(
         self, seed: int, progression: Progression, checkpoint: Checkpoint | None

@@ -235,6 +235,7 @@ class TrainFlags(TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, L
 
     warmup_flag: ClassVar[str]  # by which warm-up is lengthened
     needs_tokenizer: ClassVar[bool] = False
+    reads_words: ClassVar[bool] = False  # instead of pieces, if the model does
     if TYPE_CHECKING:  # fields of every command, each with a default and help of its own
         vocab_file: str | None = None
         max_seq_length: int = 0

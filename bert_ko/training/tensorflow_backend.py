@@ -171,13 +171,15 @@ class TensorFlowProgram:
         self._strategy, self._is_cpu, self._seed = backend.strategy, backend.is_cpu, seed
         self._config, self._compute, self._head = config, backend.compute, head
         self._trained_with, self._names = optimizer, list(arrays)
+        # Those that are updated; the others get no gradient.
+        self._trained = [n for n in self._names if optimizer is not None and optimizer.trains(n)]
         with self._strategy.scope() if self._strategy else tf.device(None):
             self._variables = [tf.Variable(arrays[name], name=name) for name in self._names]
             self._slots = {  # NAME/adam_m and NAME/adam_v, or what else the optimizer keeps
                 f"{name}/{slot}": tf.Variable(
                     np.zeros_like(arrays[name]), name=f"{name}/{slot}", trainable=False
                 )
-                for name in self._names
+                for name in self._trained
                 for slot in (optimizer.slots if optimizer is not None else ())
             }
         self._carried_shapes = carried_shapes(head, config) if optimizer is not None else {}
@@ -254,6 +256,9 @@ class TensorFlowProgram:
 
     def _values(self) -> list[Any]:
         return [variable.read_value() for variable in self._variables]
+
+    def _only_trained(self, values: list[Any]) -> list[Any]:
+        return [x for n, x in zip(self._names, values, strict=True) if n in self._trained]
 
     def _model(self, values: list[Any], dropout: Dropout) -> Model:
         params = dict(zip(self._names, values, strict=True))
@@ -362,7 +367,8 @@ class TensorFlowProgram:
         return norm
 
     def _with_slots(self, gradients: Any) -> Iterator[tuple[str, Any, list[Any], Any]]:
-        for name, variable, gradient in zip(self._names, self._variables, gradients, strict=True):
+        variables = self._only_trained(self._variables)
+        for name, variable, gradient in zip(self._trained, variables, gradients, strict=True):
             slots = [self._slots[f"{name}/{slot}"] for slot in self._optimizer.slots]
             yield name, variable, slots, gradient
 
@@ -409,15 +415,16 @@ class TensorFlowProgram:
     def _part_gradients(self, features: Any, dropout: Dropout) -> tuple[Any, dict[str, Any]]:
         """Gradients and sums, which are added up; and what is carried."""
         values = self._values()
+        trained = self._only_trained(values)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values)
-            lookups = Lookups(tape)
+            tape.watch(trained)
+            lookups = Lookups(tape, trained)
             objective, sums, carried = self._loss(values, dropout, features, lookups)
         gradients, of_rows = tape.gradient(
-            objective, (values, lookups.rows), unconnected_gradients="zero"
+            objective, (trained, lookups.rows), unconnected_gradients="zero"
         )
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        gradients = lookups.add(values, gradients, of_rows)
+        gradients = lookups.add(gradients, of_rows)
         return (gradients, {**sums, "objective": objective}), dict(carried)
 
     def _eval(self, batch: Any, scalars: Any) -> dict[str, Any]:

@@ -98,23 +98,26 @@ class Lookups:
     TensorFlow would make a sum for each row of the table, used or not.
     """
 
-    def __init__(self, tape: Any):
+    def __init__(self, tape: Any, values: list[Any]):
+        """Args: values: that are differentiated by; rows of other tables are looked up as ever."""
         self._tape = tape
+        self._index = {id(value): i for i, value in enumerate(values)}
         self._used: list[tuple[Any, Any]] = []  # table and ids
         self.rows: list[Any] = []
 
     def __call__(self, table: Any, ids: Any) -> Any:
         """See Compute.lookup."""
+        if id(table) not in self._index:
+            return tf.gather(table, ids)
         rows = tf.gather(tf.stop_gradient(table), ids)
         self._tape.watch(rows)
         self._used.append((table, ids))
         self.rows.append(rows)
         return rows
 
-    def add(self, values: list[Any], gradients: list[Any], of_rows: list[Any]) -> list[Any]:
+    def add(self, gradients: list[Any], of_rows: list[Any]) -> list[Any]:
         """The gradients of all values, given those of the rows."""
-        index = {id(value): i for i, value in enumerate(values)}
         for (table, ids), of_row in zip(self._used, of_rows, strict=True):
-            i = index[id(table)]
+            i = self._index[id(table)]
             gradients[i] = tf.tensor_scatter_nd_add(gradients[i], ids[:, None], of_row)
         return gradients

@@ -16,6 +16,7 @@ from bert_ko.modeling.parameters import ParameterSpec, initial_parameters
 from bert_ko.progress import program_name
 from bert_ko.training.checkpoints import Checkpoint, read_model_config, save_checkpoint
 from bert_ko.training.labels import write_labels
+from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.runs import (
     Beginning,
     Run,
@@ -176,17 +177,26 @@ def resumable(folder: Path) -> Checkpoint:
 
 
 def test_check_resumable_whole_checkpoint_passes(tmp_path: Path) -> None:
-    check_resumable(resumable(tmp_path), SPECS, SLOTS, {})
+    check_resumable(resumable(tmp_path), SPECS, OptimizerConfig(), {})
+
+
+def test_check_resumable_needs_no_slots_of_what_is_frozen(tmp_path: Path) -> None:
+    checkpoint = resumable(tmp_path)
+    for slot in SLOTS:
+        del checkpoint.slots[f"b/{slot}"]
+    check_resumable(checkpoint, SPECS, OptimizerConfig(frozen=("b",)), {})
+    with pytest.raises(ValueError, match="b/adam_m is missing"):
+        check_resumable(checkpoint, SPECS, OptimizerConfig(), {})
 
 
 def test_check_resumable_without_what_is_carried_is_refused(tmp_path: Path) -> None:
     checkpoint = resumable(tmp_path)
     checkpoint.slots["carried/cell"] = np.zeros((4, 2), np.float32)
-    check_resumable(checkpoint, SPECS, SLOTS, {"carried/cell": (4, 2)})
+    check_resumable(checkpoint, SPECS, OptimizerConfig(), {"carried/cell": (4, 2)})
     with pytest.raises(
         ValueError, match=r"carried/cell has shape \[4, 2\], and must have \[8, 2\]"
     ):
-        check_resumable(checkpoint, SPECS, SLOTS, {"carried/cell": (8, 2)})
+        check_resumable(checkpoint, SPECS, OptimizerConfig(), {"carried/cell": (8, 2)})
 
 
 @pytest.mark.parametrize(
@@ -210,7 +220,7 @@ def test_check_resumable_what_is_missing_is_named(
     checkpoint = resumable(tmp_path)
     change(checkpoint)
     with pytest.raises(ValueError) as error:
-        check_resumable(checkpoint, SPECS, SLOTS, {})
+        check_resumable(checkpoint, SPECS, OptimizerConfig(), {})
     path = checkpoint.path
     assert str(error.value) == f"{path}/{message} Delete the folder {path} to start again."
 

@@ -35,6 +35,7 @@ from bert_ko.modeling.heads.tags import (
     TAG_WEIGHTS,
     TagHead,
 )
+from bert_ko.modeling.heads.words import WordNetwork
 
 # Variables that mean nothing without their labels.
 LABEL_VARIABLES = (
@@ -47,6 +48,6 @@ __all__ = [
     "TAG_START", "TAG_TRANSITIONS", "TAG_WEIGHTS", "TRANSFORM", "WORD_BIAS", "WORD_WEIGHTS",
     "BiLmHead", "CarryingHead", "ClassHead", "Head", "HostBatch", "HostScalars", "MaskedLmHead",
     "Metrics", "NextSentenceHead", "PredictingHead", "PretrainingHead", "ScoreHead", "SpanHead",
-    "Sums", "TagHead", "carried_shapes", "loss_and_carried", "model_specs", "pool",
+    "Sums", "TagHead", "WordNetwork", "carried_shapes", "loss_and_carried", "model_specs", "pool",
     "pooler_specs",
 ]  # fmt: skip

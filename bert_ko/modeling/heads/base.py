@@ -117,10 +117,10 @@ def pooler_specs(config: ModelConfig) -> Specs:
     return dict(dense_specs(encoder_of(config).pooler, config.hidden_size, config.hidden_size))
 
 
-def output_specs(weights: str, bias: str, units: int, config: ModelConfig) -> Specs:
-    """The variables of ``project``: weights [units, H] and bias [units]."""
+def output_specs(weights: str, bias: str, units: int, inputs: int) -> Specs:
+    """The variables of ``project``: weights [units, inputs] and bias [units]."""
     return {
-        weights: ParameterSpec((units, config.hidden_size), "normal"),
+        weights: ParameterSpec((units, inputs), "normal"),
         bias: ParameterSpec((units,), "zeros"),
     }
 

@@ -26,6 +26,7 @@ from bert_ko.modeling.heads.base import (
     pooler_specs,
     project,
 )
+from bert_ko.modeling.heads.words import WordNetwork
 from bert_ko.modeling.ops import ops
 from bert_ko.modeling.packing import of_sequences
 from bert_ko.modeling.parameters import Specs
@@ -41,30 +42,42 @@ class ClassHead:
     Batches hold targets int32 [B], label_weights and example_weights float32 [B]; all are [B, S]
     if it is packed.
 
+    Attributes:
+        network: what is read of a model of words; of one of pieces, its output at [CLS] is.
+
     Source: create_model of run_classifier.py of google-research/bert.
     """
 
     num_labels: int
     headline: tuple[tuple[str, str], ...] = (("loss", "loss"), ("accuracy", "accuracy"))
+    network: WordNetwork | None = None
 
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
-        outputs = output_specs(CLASS_WEIGHTS, CLASS_BIAS, self.num_labels, config)
-        return {**pooler_specs(config), **outputs}
+        below, width = pooler_specs(config), config.hidden_size
+        if self.network is not None:
+            below, width = self.network.specs(config), self.network.width(config)
+        return {**below, **output_specs(CLASS_WEIGHTS, CLASS_BIAS, self.num_labels, width)}
 
     def logits(self, model: Model, features: Features, sequence_output: Tensor) -> Tensor:
         """Logits of each class: [B, L, H] -> float32 [N, K]."""
         pooled = model.drop_units(pool(model, features, sequence_output))
         return project(model, pooled, CLASS_WEIGHTS, CLASS_BIAS)
 
+    def _read(self, model: Model, batch: Features) -> Tensor:
+        """Logits of each class, float32 [N, K]."""
+        if self.network is None:
+            return self.logits(model, batch, encode(model, batch))
+        return project(model, self.network.pooled(model, batch), CLASS_WEIGHTS, CLASS_BIAS)
+
     def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
         """Probabilities, float32 [N, K]."""
-        logits = self.logits(model, batch, encode(model, batch))
+        logits = self._read(model, batch)
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
     def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
         """Cross-entropy, weighted by class; see Head."""
-        logits = self.logits(model, batch, encode(model, batch))
+        logits = self._read(model, batch)
         losses, is_right = cross_entropy(logits, of_sequences(batch, "targets"))
         of_examples = of_sequences(batch, "example_weights")
         weights = of_sequences(batch, "label_weights") * of_examples
@@ -97,11 +110,11 @@ class ScoreHead(ClassHead):
 
     def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
         """Scores, float32 [N]."""
-        return {"scores": self.logits(model, batch, encode(model, batch))[:, 0]}
+        return {"scores": self._read(model, batch)[:, 0]}
 
     def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
         """Squared error; see Head."""
-        logits = self.logits(model, batch, encode(model, batch))
+        logits = self._read(model, batch)
         targets, weights = (of_sequences(batch, name) for name in ("targets", "example_weights"))
         total = ops.sum(ops.square(logits[:, 0] - targets) * weights)
         sums = {"loss_sum": total, "loss_weight": ops.sum(weights)}

@@ -98,7 +98,7 @@ class NextSentenceHead:
 
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
-        return output_specs(RELATIONSHIP_WEIGHTS, RELATIONSHIP_BIAS, 2, config)
+        return output_specs(RELATIONSHIP_WEIGHTS, RELATIONSHIP_BIAS, 2, config.hidden_size)
 
     def scores(self, model: Model, features: Features, sequence_output: Tensor) -> Tensor:
         """Logits without the output bias: [B, L, H] -> float32 [N, 2]."""

@@ -47,7 +47,7 @@ class SpanHead:
 
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
-        return output_specs(SPAN_WEIGHTS, SPAN_BIAS, 2, config)
+        return output_specs(SPAN_WEIGHTS, SPAN_BIAS, 2, config.hidden_size)
 
     def logits(
         self, model: Model, features: Features, sequence_output: Tensor

@@ -27,6 +27,7 @@ from bert_ko.modeling.heads.base import (
     output_specs,
     project,
 )
+from bert_ko.modeling.heads.words import WordNetwork
 from bert_ko.modeling.ops import ops
 from bert_ko.modeling.packing import is_packed, of_sequences, separate, sequence_mask
 from bert_ko.modeling.parameters import ParameterSpec, Specs
@@ -46,16 +47,25 @@ class TagHead:
     Pieces of the text are those between [CLS] and [SEP]: positions 1 to L - 2 of the batch, of
     which the first ones are real. Batches hold tag_ids int32 [B, L], and example_weights float32
     [B], or [B, S] if it is packed.
+
+    Attributes:
+        network: what is read of a model of words, whose sentence marks are in the places of [CLS]
+            and [SEP]; of one of pieces, its output is.
     """
 
     labels: tuple[str, ...]
     use_crf: bool = False
     headline: tuple[tuple[str, str], ...] = (("loss", "loss"), ("accuracy", "accuracy of pieces"))
+    network: WordNetwork | None = None
 
     def specs(self, config: ModelConfig) -> Specs:
         """See Head."""
         count = len(self.labels)
-        specs = output_specs(TAG_WEIGHTS, TAG_BIAS, count, config)
+        below: Specs = {}
+        width = config.hidden_size
+        if self.network is not None:
+            below, width = self.network.specs(config), self.network.width(config)
+        specs = {**below, **output_specs(TAG_WEIGHTS, TAG_BIAS, count, width)}
         if self.use_crf:
             specs[TAG_TRANSITIONS] = ParameterSpec((count, count), "zeros")
             specs[TAG_START] = specs[TAG_END] = ParameterSpec((count,), "zeros")
@@ -66,6 +76,12 @@ class TagHead:
         output = ops.cast(sequence_output, "float32")[:, 1:-1]
         logits = project(model, model.drop_units(output), TAG_WEIGHTS, TAG_BIAS)
         return separate(features, logits)
+
+    def _read(self, model: Model, batch: Features) -> Tensor:
+        """Logits of each tag at each piece of the text, float32 [N, L - 2, T]."""
+        if self.network is None:
+            return self.logits(model, batch, encode(model, batch))
+        return project(model, self.network.outputs(model, batch).values, TAG_WEIGHTS, TAG_BIAS)
 
     @cached_property
     def _allowed(self) -> npt.NDArray[np.bool_]:
@@ -78,7 +94,7 @@ class TagHead:
 
         With a CRF they are those of its best path, and the marginal of each tag.
         """
-        logits = self.logits(model, batch, encode(model, batch))
+        logits = self._read(model, batch)
         if not self.use_crf:
             probabilities = ops.softmax(logits, axis=-1)
             tag_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
@@ -91,7 +107,7 @@ class TagHead:
 
     def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
         """Cross-entropy of each piece's tag, or the negative log-likelihood of each path."""
-        logits, mask = self.logits(model, batch, encode(model, batch)), _text_mask(batch)
+        logits, mask = self._read(model, batch), _text_mask(batch)
         tag_ids = separate(batch, batch["tag_ids"][:, 1:-1])
         of_examples = of_sequences(batch, "example_weights")
         weights = mask * of_examples[:, None]

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from bert_ko.modeling.heads import HostBatch
 from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.classifier.examples import Example
-from bert_ko.tasks.sentences import Sentences, encode_texts
-from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tasks.sentences import AnyTokenizer, Sentences, encode_texts
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,7 +55,7 @@ class ClassFeatures:
 
 def class_features(
     examples: Sequence[Example],
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     max_seq_length: int,
     labels: Sequence[str],
     label_weights: Sequence[float] = (),

@@ -19,8 +19,14 @@ from bert_ko.modeling.heads import HostBatch
 from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.ner.bio import OUTSIDE, repair_bio
 from bert_ko.tasks.ner.examples import Sentence
-from bert_ko.tasks.sentences import NOWHERE, Sentences, encode_stretches
-from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tasks.sentences import (
+    NOWHERE,
+    AnyTokenizer,
+    Sentences,
+    begun,
+    encode_stretches,
+    with_characters,
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,10 @@ class Tagged(NamedTuple):
 
 
 def tag_features(
-    sentences: Sequence[Sentence], tokenizer: Tokenizer, max_seq_length: int, labels: Sequence[str]
+    sentences: Sequence[Sentence],
+    tokenizer: AnyTokenizer,
+    max_seq_length: int,
+    labels: Sequence[str],
 ) -> TagFeatures:
     """Cuts sentences into pieces, and gives each the tag of its characters.
 
@@ -83,8 +92,10 @@ def tag_features(
         labels: all tags; none to ignore those of the sentences.
     """
     numbers = {label: i for i, label in enumerate(labels)}
+    tokenizer = begun(tokenizer)
     encodings = [tokenizer.encode(sentence.text) for sentence in sentences]
     stretches, owners = encode_stretches(encodings, tokenizer.vocab, max_seq_length)
+    stretches = with_characters(stretches, tokenizer)
     tag_ids = np.zeros(stretches.num_pieces, np.int32)
     found = [
         numbers[tag]
