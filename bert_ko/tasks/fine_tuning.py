@@ -21,6 +21,8 @@ from bert_ko.tasks.batches import (
 )
 from bert_ko.tasks.packed_batches import PackedBatches
 from bert_ko.tasks.settings import FineTuneFlags
+from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tokenization.word_tokenizer import WordTokenizer
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import SeedScores
 from bert_ko.training.session import Task
@@ -68,9 +70,14 @@ class FineTuneTask(Task):
         """Raises: ValueError: --pack with an encoder that can't."""
         if config.pack and config.do_train:
             refuse_packing(model.config)
-        self.config, self.model, self.tokenizer = config, model, model.tokenizer
-        self.fingerprint = self.tokenizer.fingerprint
+        self.config, self.model, self.any_tokenizer = config, model, model.any_tokenizer
+        self.fingerprint = self.any_tokenizer.fingerprint
         self.identity = {}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of a task on pieces alone."""
+        return self.model.tokenizer
 
     @property
     def batch_sizes(self) -> Sequence[str]:
@@ -94,7 +101,7 @@ class FineTuneTask(Task):
         """How examples are batched whose pieces are int32 [N]; None where they are unknown."""
         config = self.config
         padded = batch_lengths(config.max_seq_length, config.length_buckets, lengths)
-        return BatchPlan(batch_size, self.tokenizer.vocab.special_ids, padded)
+        return BatchPlan(batch_size, self.any_tokenizer.vocab.special_ids, padded)
 
     def train_batches(
         self, seed: int, position: dict[str, Any] | None, num_parts: int
@@ -119,14 +126,18 @@ class FineTuneTask(Task):
             step: of the weights.
             seconds: that prediction took.
         """
-        config, model = self.config, self.model.config
+        config, model, tokenizer = self.config, self.model.config, self.any_tokenizer
+        known = len(
+            tokenizer.vocabulary.words if isinstance(tokenizer, WordTokenizer) else tokenizer.vocab
+        )
+        noun = "words" if self.model.words is not None else "pieces"
         begun = "random weights" if config.do_train else "see run.json of the run"
         return [
             ("trained on", self.training.path if self.training else "not in this run"),
             ("begun from", config.init_checkpoint or begun),
             ("updates", f"{step:,}"),
             ("model", f"{model.num_hidden_layers} layers, hidden size {model.hidden_size}"),
-            ("vocabulary", f"{len(self.tokenizer.vocab):,} pieces, {self.tokenizer.source}"),
+            ("vocabulary", f"{known:,} {noun}, {tokenizer.source}"),
             ("predicted in", f"{seconds:.1f} s"),
         ]
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.display import shown_list
 from bert_ko.json_files import format_json
-from bert_ko.modeling.heads import Head, Metrics
+from bert_ko.modeling.heads import Head, Metrics, WordNetwork
 from bert_ko.progress import warn
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.fine_tuning import FineTuneTask, Report, TrainingData, file_identities
 from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
-from bert_ko.tasks.settings import LabelFlags, Split, no_labels_error, stored_labels
-from bert_ko.tokenization.tokenizer import Tokenizer
+from bert_ko.tasks.sentences import AnyTokenizer
+from bert_ko.tasks.settings import LabelFlags, Split, no_labels_error, stored_labels, weights_place
+from bert_ko.tasks.word_networks import refuse_other_network
 from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
-from bert_ko.training.model_files import ModelFiles, TrainedModel
+from bert_ko.training.model_files import ModelFiles, TrainedModel, remembered_flags
 from bert_ko.training.results import Results
 from bert_ko.training.session import Trained
 
@@ -38,7 +39,7 @@ class Labeller(Loadable):
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
         labels: Labels,
         max_seq_length: int,
         plan: BatchPlan,
@@ -79,7 +80,7 @@ class Labeller(Loadable):
         length = find_length(model, max_seq_length, LabelFlags.max_seq_length)
         labels, head = cls.find_head(model)
         predict, plan = place(model, head, length, batch_size)
-        return cls(model.tokenizer, labels, length, plan, predict)
+        return cls(model.any_tokenizer, labels, length, plan, predict)
 
     @classmethod
     def find_head(cls, model: TrainedModel) -> tuple[Labels, Head]:
@@ -119,6 +120,8 @@ class LabelTask(FineTuneTask):
             ValueError: a file is not of the task, or labels are unknown or not the model's.
         """
         super().__init__(config, model)
+        self.network = self._find_network()
+        self.frozen = self.network.frozen if self.network is not None else ()
         _refuse_table(config.input_file)
         train = self.read_training() if config.do_train else None
         evaluation = self.read_file("dev", config.eval_file) if config.evaluates else None
@@ -137,6 +140,26 @@ class LabelTask(FineTuneTask):
                 "eval_file": evaluation.path if evaluation and chooses else None,
             }
         )
+
+    def _find_network(self) -> WordNetwork | None:
+        """The network on a model of words.
+
+        Raises:
+            ValueError: a flag is for another model, or not the one that the weights were trained
+                with; or a biLM that stays as it is would be random.
+        """
+        config, network = self.config, self.config.network(self.model.config)
+        if network is None:
+            return None
+        if not config.do_train:
+            place = weights_place(config)
+            refuse_other_network(config, remembered_flags(place), place)
+        elif config.init_checkpoint is None and not network.tunes:
+            raise ValueError(
+                "an ELMo without --init_checkpoint is random, and stays so without --elmo_tune; "
+                "give one of them."
+            )
+        return network
 
     # What a subclass knows
 
@@ -204,7 +227,7 @@ class LabelTask(FineTuneTask):
     def _labeller(self, model: Trained) -> Any:
         length = self.config.max_seq_length
         plan = self.plan(self.config.predict_batch_size, None)
-        return self.labeller(self.tokenizer, self.labels, length, plan, model.predict)
+        return self.labeller(self.any_tokenizer, self.labels, length, plan, model.predict)
 
     def _compute(self, labeller: Any, texts: Texts, label: str | None, batch_size: int) -> Any:
         plan = self.plan(batch_size, texts.features.lengths)
@@ -227,7 +250,7 @@ class LabelTask(FineTuneTask):
             print(f"{len(found):,} {self.noun} predicted: {path}")
         results = None
         if config.do_eval:
-            results = self._report(labeller, folder, step)
+            results = self._report(labeller, folder, step, self._learnt(model))
         if config.input_file is not None:
             plain = self.read_texts(config.input_file)
             for record in labeller.records(plain, labeller.compute(labeller.cut(plain))):
@@ -245,8 +268,14 @@ class LabelTask(FineTuneTask):
         files.write_atomic(path, "".join(format_json(record) + "\n" for record in records))
         return path
 
-    def _report(self, labeller: Any, folder: str, step: int) -> Results:
-        """Evaluates, and writes predictions."""
+    def _learnt(self, model: Trained) -> dict[str, float]:
+        """Weights of a biLM's layers, and gamma."""
+        return {} if self.network is None else self.network.learnt(model.program.parameters())
+
+    def _report(
+        self, labeller: Any, folder: str, step: int, learnt: Mapping[str, float]
+    ) -> Results:
+        """Evaluates, and writes predictions; ``learnt`` is a part of what is reported."""
         texts = self._evaluated
         assert texts is not None
         start = time.perf_counter()
@@ -255,15 +284,16 @@ class LabelTask(FineTuneTask):
         scores, values = self.score(texts, found)
         self.write(folder, "eval", labeller.records(texts.features.texts, found), found)
         path = texts.dataset.path
+        shown = [(name.replace("_", " "), f"{value:.3f}") for name, value in learnt.items()]
         shared = {
             "title": f"{os.path.basename(path)}: {self.found} of {os.path.abspath(folder)}",
-            "facts": [(self.noun, path), *self.run_facts(step, seconds)],
+            "facts": [(self.noun, path), *self.run_facts(step, seconds), *shown],
             "metrics": read_metrics(os.path.join(folder, METRICS_NAME)),
             "seeds": (),
         }
         report = self.report(texts, found, scores, folder, shared)
         print(f"{len(found):,} {self.noun} in {seconds:.1f} s")
-        return Results(values, report)
+        return Results({**values, **learnt}, report)
 
 
 def _refuse_table(path: str | None) -> None:

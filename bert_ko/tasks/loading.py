@@ -97,7 +97,7 @@ def place(
     backend = load_backend(model.devices)
     check_batch_size("batch_size", batch_size, backend)
     lengths = batch_lengths(max_seq_length, length_buckets=True, lengths=None)
-    plan = BatchPlan(batch_size, model.tokenizer.vocab.special_ids, lengths)
+    plan = BatchPlan(batch_size, model.any_tokenizer.vocab.special_ids, lengths)
     return backend.predictor(model.config, arrays, head.outputs), plan
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.flags import flag
+from bert_ko.tasks.word_networks import ElmoFlags
 from bert_ko.text_lines import EncodingFlags
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside
 from bert_ko.training.model_files import remembered_flags, weight_places
@@ -151,8 +152,11 @@ def _run_folder(output_dir: str, seed: int, num_seeds: int) -> str:
 
 
 @dataclass(frozen=True)
-class LabelFlags(FineTuneFlags):
+class LabelFlags(ElmoFlags, FineTuneFlags):
     """Flags of the commands that label texts: run_classifier and run_ner."""
+
+    reads_words = True
+    remembered = ("max_seq_length", *ElmoFlags.of_network)
 
     data_dir: str | None = flag(
         None,
@@ -173,7 +177,9 @@ class LabelFlags(FineTuneFlags):
         affects_output=False,
     )
     do_eval: bool = flag(False, help="Evaluate.", affects_output=False)
-    max_seq_length: int = flag(128, help="Pieces of a text with its special tokens.", at_least=3)
+    max_seq_length: int = flag(
+        128, help="Pieces of a text with its special tokens, or words.", at_least=3
+    )
     eval_batch_size: int = flag(
         8, help="Texts of a batch of evaluation.", affects_output=False, at_least=1
     )

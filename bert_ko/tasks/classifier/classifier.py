@@ -17,6 +17,7 @@ from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.features import ClassFeatures, Floats, class_features
 from bert_ko.tasks.labelling import Labeller
 from bert_ko.tasks.sentences import TextOrPair
+from bert_ko.tasks.word_networks import trained_network
 from bert_ko.training.labels import Labels, made_up_label
 from bert_ko.training.model_files import TrainedModel
 
@@ -49,7 +50,10 @@ class Classifier(Labeller):
         arrays, labels = model.source.arrays, model.source.labels
         if labels is None and CLASS_WEIGHTS in arrays and (count := len(arrays[CLASS_WEIGHTS])) > 1:
             labels = tuple(map(made_up_label, range(count)))
-        return (labels, ClassHead(len(labels))) if labels else ((), ScoreHead())
+        network = trained_network(model.config, model.remembered, model.source.path)
+        if not labels:
+            return (), ScoreHead(network=network)
+        return labels, ClassHead(len(labels), network=network)
 
     @overload
     def classify(self, texts: TextOrPair) -> Classification | Score: ...

@@ -138,7 +138,7 @@ class ClassifierFlags(LabelFlags):
     """The task, its columns and its labels."""
 
     remembered = (
-        "max_seq_length", "task_name", "task_type", "text_column", "text_pair_column",
+        *LabelFlags.remembered, "task_name", "task_type", "text_column", "text_pair_column",
         "label_column",
     )  # fmt: skip
 

@@ -88,10 +88,10 @@ class ClassifierTask(LabelTask):
         if not self.config.do_train:
             self._refuse_other_kind(stored_labels(self.config))
         if self.config.is_regression:
-            self.labels, self.head = (), ScoreHead()
+            self.labels, self.head = (), ScoreHead(network=self.network)
             return
         self.labels = self.find_labels(train, _training_labels)
-        self.head = ClassHead(len(self.labels))
+        self.head = ClassHead(len(self.labels), network=self.network)
         others = [
             label for label in (evaluation.label_counts() if evaluation else ())
             if label not in self.labels
@@ -122,13 +122,14 @@ class ClassifierTask(LabelTask):
             examples = self._trainable(dataset)
             weights = self._label_weights(examples)
         length = self.config.max_seq_length
-        features = class_features(examples, self.tokenizer, length, self.labels, weights)
+        features = class_features(examples, self.any_tokenizer, length, self.labels, weights)
         if features.sentences.num_cut:
             warn(
                 f"{dataset.path}: {features.sentences.num_cut:,} examples are longer than "
-                f"--max_seq_length={length} pieces, and are cut"
+                f"--max_seq_length={length} {'words' if self.network else 'pieces'}, and are cut"
             )
-        warn_of_unknown_ids(features.sentences.input_ids, self.tokenizer, dataset.path)
+        if self.network is None:
+            warn_of_unknown_ids(features.sentences.input_ids, self.tokenizer, dataset.path)
         return features
 
     def _trainable(self, train: Dataset) -> tuple[Example, ...]:

@@ -13,7 +13,7 @@ from bert_ko.tasks.settings import LabelFlags
 class NerFlags(LabelFlags):
     """Formats of files, and the CRF."""
 
-    remembered = ("max_seq_length", "use_crf")
+    remembered = (*LabelFlags.remembered, "use_crf")
 
     file_format: FileFormat = flag(
         "auto",

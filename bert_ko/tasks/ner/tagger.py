@@ -17,6 +17,7 @@ from bert_ko.tasks.labelling import Labeller
 from bert_ko.tasks.ner.bio import entities, tagged_text
 from bert_ko.tasks.ner.examples import Sentence, plain_sentence
 from bert_ko.tasks.ner.features import TagFeatures, Tagged, tag_features, tag_sentences
+from bert_ko.tasks.word_networks import trained_network
 from bert_ko.training.labels import LABELS_NAME, Labels
 from bert_ko.training.model_files import TrainedModel
 
@@ -48,7 +49,9 @@ class Tagger(Labeller):
         labels = model.source.labels
         if not labels:
             raise ValueError(f"no labels beside {model.source.path}: {LABELS_NAME} is missing.")
-        return labels, TagHead(labels, use_crf=TAG_TRANSITIONS in model.source.arrays)
+        network = trained_network(model.config, model.remembered, model.source.path)
+        use_crf = TAG_TRANSITIONS in model.source.arrays
+        return labels, TagHead(labels, use_crf, network=network)
 
     @overload
     def tag(self, texts: str) -> list[TaggedEntity]: ...

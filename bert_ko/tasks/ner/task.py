@@ -116,7 +116,7 @@ class NerTask(LabelTask):
                 f"the labels of {weights_place(self.config)} must be O, B-TYPE or I-TYPE, got "
                 f"{shown_list(others, 3)}; give weights that were trained for tags."
             )
-        self.head = TagHead(self.labels, self.config.use_crf)
+        self.head = TagHead(self.labels, self.config.use_crf, network=self.network)
         others = [
             tag for tag in (evaluation.labels if evaluation else ()) if tag not in self.labels
         ]
@@ -130,10 +130,11 @@ class NerTask(LabelTask):
         """See LabelTask."""
         labels = self.labels if is_training else ()
         length = self.config.max_seq_length
-        features = tag_features(dataset.sentences, self.tokenizer, length, labels)
+        features = tag_features(dataset.sentences, self.any_tokenizer, length, labels)
         if is_training and not len(features.lengths):
             raise ValueError(f"{dataset.path} has no sentence with pieces to train on.")
-        warn_of_unknown_ids(features.stretches.input_ids, self.tokenizer, dataset.path)
+        if self.network is None:
+            warn_of_unknown_ids(features.stretches.input_ids, self.tokenizer, dataset.path)
         return features
 
     def score(self, texts: Texts, found: Sequence[Tagged]) -> tuple[Scores, dict[str, float]]:

@@ -1,0 +1,227 @@
+"""Labels by a biLM: run_classifier and run_ner on an ELMo, from training to the Python API."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import bert_ko
+from bert_ko.modeling.elmo import ElmoConfig
+from bert_ko.modeling.heads import model_specs
+from bert_ko.modeling.parameters import initial_parameters
+from bert_ko.tokenization.morphemes import dictionary_version
+from bert_ko.tokenization.word_vocabulary import (
+    SENTENCE_MARKS,
+    Coverage,
+    WordVocabulary,
+    load_word_vocabulary,
+    write_word_vocabulary,
+)
+from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from tests.fakes import Command, checkpoints, last, metrics, read_records, results
+from tests.small_data import EXAMPLES, TAGGED, write_klue, write_table, write_texts
+
+# Importing TensorFlow and compiling take seconds.
+pytestmark = pytest.mark.slow
+
+CONFIG = ElmoConfig(
+    vocab_size=5, hidden_size=16, characters="jamo", character_embedding_size=6,
+    filters=((1, 8), (2, 8)), highway_layers=1, cell_size=12, initializer_range=0.1,
+    num_hidden_layers=1,
+)  # fmt: skip
+LAYERS = [f"elmo_input_layer_{i}" for i in range(2)]
+
+
+@pytest.fixture(scope="module")
+def elmo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as run_pretraining leaves it."""
+    folder = tmp_path_factory.mktemp("elmo")
+    words = WordVocabulary((*SENTENCE_MARKS, "오늘", "은"), "morpheme", dictionary_version())
+    write_word_vocabulary(str(folder), words, Coverage(), 1)
+    state = {"step": 7, "tokenizer_fingerprint": load_word_vocabulary(str(folder)).fingerprint}
+    # Large, so that without training its layers tell words apart.
+    initial = initial_parameters(model_specs(CONFIG), CONFIG.initializer_range, 1)
+    arrays = {name: array * np.float32(2) for name, array in initial.items()}
+    save_checkpoint(str(folder), 7, Checkpoint(arrays, {}, state), CONFIG, keep=0)
+    return folder
+
+
+COMMON: dict[str, Any] = {
+    "max_seq_length": 10, "train_batch_size": 8, "learning_rate": 0.02, "optimizer": "adamw",
+    "precision": "float32", "log_every_steps": 1, "elmo_network_units": 12,
+    "elmo_network_dropout": 0, "do_train": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def classifier(elmo: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    table = write_texts(tmp_path_factory.mktemp("texts") / "data.tsv")
+    return Command("run_classifier", {
+        "task_name": "tsv", "train_file": table, "init_checkpoint": elmo, **COMMON,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(classifier: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty epochs of three updates, evaluated and asked."""
+    folder, table = tmp_path_factory.mktemp("runs") / "classes", classifier.flags["train_file"]
+    ended = classifier.succeed(
+        output_dir=folder, num_train_epochs=40, save_checkpoints_steps=100, do_eval=True,
+        eval_file=table, do_predict=True, predict_file=table,
+    )  # fmt: skip
+    assert "elmo_input_gamma = " in ended.out
+    return folder
+
+
+def test_classes_are_learnt_and_the_mix_is_reported(trained: Path) -> None:
+    found = results(trained)
+    assert found["accuracy"] > 90
+    assert sum(found[name] for name in LAYERS) == pytest.approx(1)
+    assert found["elmo_input_gamma"] != 1 and len({found[name] for name in LAYERS}) == 2
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert f"{found['elmo_input_gamma']:.3f}" in page and "elmo input gamma" in page
+
+
+def test_frozen_variables_stay_and_have_no_slots(trained: Path, elmo: Path) -> None:
+    before = load_file(last(elmo) / "model.safetensors")
+    after = load_file(last(trained) / "model.safetensors")
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array, err_msg=name)
+    slots = load_file(last(trained) / "optimizer.safetensors")
+    assert {name.rpartition("/")[0] for name in slots} == after.keys() - before.keys()
+    assert (trained / "words.txt").read_bytes() == (elmo / "words.txt").read_bytes()
+
+
+def test_trained_folder_predicts_without_further_flags(trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    wanted = read_records(folder / "test_predictions.jsonl")
+    table = write_table(tmp_path / "texts.tsv", [[text] for text, _ in EXAMPLES], "text")
+    asked = Command("run_classifier", {"output_dir": folder})
+    asked.succeed(do_predict=True, precision="float32", predict_file=table)
+    assert read_records(folder / "test_predictions.jsonl") == wanted
+    assert "→ " in asked.succeed(interactive=True, stdin=f"{EXAMPLES[0][0]}\n").out
+    model = bert_ko.load(str(folder))
+    assert isinstance(model, bert_ko.Classifier)
+    for record, said in zip(wanted, model.classify([text for text, _ in EXAMPLES]), strict=True):
+        assert said.label == record["label"]
+        assert said.probability == pytest.approx(record["probability"], abs=1e-4)  # type: ignore[union-attr]
+    assert model.classify("") is not None  # no word at all
+    with pytest.raises(ValueError, match="can't be loaded as masked_lm"):
+        bert_ko.load(str(folder), kind="masked_lm")
+
+
+def test_resumed_run_has_the_same_bits(classifier: Command, trained: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(trained, tmp_path / "again")
+    shutil.rmtree(last(again))
+    assert checkpoints(again) == ["checkpoint-00000100"]
+    classifier.succeed(output_dir=again, num_train_epochs=40, save_checkpoints_steps=100)
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (last(again) / name).read_bytes() == (last(trained) / name).read_bytes()
+
+
+def test_both_backends_have_the_same_losses(
+    classifier: Command, trained: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "jax"
+    classifier.finish(
+        output_dir=output, num_train_epochs=40, max_hours=None, backend="jax",
+        save_checkpoints_steps=100,
+    )  # fmt: skip
+    pairs = list(zip(metrics(output), metrics(trained), strict=False))[:10]
+    assert len(pairs) == 10
+    for one, other in pairs:
+        assert one["loss"] == pytest.approx(other["loss"], rel=2e-3)
+
+
+def test_parts_of_a_batch_equal_the_whole(
+    classifier: Command, trained: Path, tmp_path: Path
+) -> None:
+    """Words are cut with the rows of a batch that they belong to."""
+    output = tmp_path / "parts"
+    classifier.succeed(
+        output_dir=output, gradient_accumulation_steps=2, num_train_epochs=40,
+        save_checkpoints_steps=100,
+    )  # fmt: skip
+    for one, other in zip(metrics(output)[:5], metrics(trained)[:5], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def test_network_trains_without_a_biLM(classifier: Command, elmo: Path, tmp_path: Path) -> None:
+    """The same network on words learnt from nothing."""
+    table = classifier.flags["train_file"]
+    alone = classifier.having(
+        init_checkpoint=None, bert_config_file=last(elmo) / "bert_config.json", vocab_file=elmo,
+        elmo_mix="words", elmo_tune=True, gamma=False,
+    )  # fmt: skip
+    alone.succeed(output_dir=tmp_path / "alone", num_train_epochs=20, do_eval=True, eval_file=table)
+    found = results(tmp_path / "alone")
+    assert found["accuracy"] > 90 and not [name for name in found if "elmo" in name]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"pack": True}, "--pack: the encoder elmo does not keep"),
+        ({"remat": True}, "--remat has no effect on a model of model_type elmo; leave the flag"),
+        ({"hidden_dropout_prob": 0.2}, "--hidden_dropout_prob=0.2 has no effect on a model of "
+         "model_type elmo without --elmo_tune"),
+        ({"layer_decay": 0.5}, "--layer_decay=0.5 has no effect"),
+        ({"tokenizer_type": "wordpiece"}, "--tokenizer_type is for pieces"),
+        ({"untrained_positions": "keep"}, "--untrained_positions=keep has no effect"),
+        ({"attention": "fused"}, "--attention=fused has no effect"),
+        ({"init_checkpoint": None}, "an ELMo without --init_checkpoint is random"),
+    ],
+)  # fmt: skip
+def test_flags_without_effect_are_refused(
+    classifier: Command, elmo: Path, flags: Any, message: str, tmp_path: Path
+) -> None:
+    command = classifier.having(bert_config_file=last(elmo) / "bert_config.json", vocab_file=elmo)
+    ended = command(output_dir=tmp_path / "run", **flags)
+    assert message in ended.error and not (tmp_path / "run").exists()
+
+
+def test_folder_without_its_words_says_what_to_name(
+    classifier: Command, elmo: Path, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(elmo, tmp_path / "bare")
+    (bare / "words.txt").unlink()
+    ended = classifier(init_checkpoint=bare, output_dir=tmp_path / "run")
+    assert ended.error.startswith(f"--vocab_file: no words.txt in {bare}")
+
+
+def test_other_mix_than_that_of_the_training_is_refused(trained: Path) -> None:
+    asked = Command("run_classifier", {"output_dir": trained, "input_file": "-"})
+    ended = asked(elmo_mix="top")
+    assert "--elmo_mix=top, but " in ended.error and "was trained with mix" in ended.error
+
+
+# Tags
+
+
+def test_tags_of_characters_are_learnt_by_words_of_a_tuned_model(
+    elmo: Path, tmp_path: Path
+) -> None:
+    path, folder = write_klue(tmp_path / "data.tsv"), tmp_path / "run"
+    ended = Command("run_ner", {**COMMON, "init_checkpoint": elmo}).succeed(
+        output_dir=folder, train_file=path, use_crf=True, num_train_epochs=60,
+        crf_learning_rate_multiple=1, do_eval=True, eval_file=path, do_predict=True,
+        predict_file=path, elmo_tune=True, elmo_at="both", elmo_network_dropout=0.1,
+    )  # fmt: skip
+    found = results(folder)
+    before = load_file(last(elmo) / "model.safetensors")
+    after = load_file(last(folder) / "model.safetensors")
+    assert all(np.abs(after[name] - array).max() > 0 for name, array in before.items())
+    assert found["f1"] > 80, ended.out
+    assert sum(found[name.replace("input", "output")] for name in LAYERS) == pytest.approx(1)
+    wanted = read_records(folder / "test_predictions.jsonl")
+    model = bert_ko.load(str(folder))
+    assert isinstance(model, bert_ko.Tagger)
+    for record, entities in zip(wanted, model.tag([r["text"] for r in wanted]), strict=True):
+        assert [(e.label, e.start, e.end) for e in entities] == [
+            (e["type"], e["start"], e["end"]) for e in record["entities"]
+        ]
+        assert all(record["text"][e.start : e.end] == e.text for e in entities)
+    assert len(wanted) == len(TAGGED)
