@@ -18,6 +18,7 @@ from bert_ko.tasks.settings import (
     stored_labels,
     weights_place,
 )
+from bert_ko.tasks.word_networks import ElmoFlags
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.labels import write_labels
 
@@ -124,7 +125,8 @@ def test_label_flags_identity_is_what_decides_the_weights() -> None:
         "warmup_proportion", "layer_decay", "eval_every_steps", "learning_rate", "optimizer",
         "learning_rate_schedule", "weight_decay", "clip_norm", "precision", "attention",
         "input_encoding", "decay_proportion", "hidden_dropout_prob", "attention_probs_dropout_prob",
-        "pack", "untrained_positions",
+        "pack", "untrained_positions", "initial_accumulator", *ElmoFlags.of_network, "elmo_tune",
+        "elmo_network_dropout",
     }  # fmt: skip
 
 
