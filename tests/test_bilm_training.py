@@ -181,20 +181,24 @@ def test_too_small_vocabulary_of_the_model_is_refused(
     assert ended.error.startswith(f"vocab_size is 9 in {tmp_path / 'elmo.json'}, but 15 in the ")
 
 
-@pytest.mark.parametrize(
-    ("command", "flags"),
-    [("run_classifier", {"task_name": "ynat", "data_dir": "x", "do_train": True}),
-     ("run_ner", {"data_dir": "x", "do_train": True})],
-)  # fmt: skip
-def test_command_for_pieces_refuses_words(
-    command: str, flags: dict[str, object], folder: Path, tmp_path: Path
-) -> None:
+def test_command_for_pieces_refuses_words(folder: Path, tmp_path: Path) -> None:
     config = folder / "elmo.json"
-    ended = Command(command, flags)(output_dir=tmp_path / "run", bert_config_file=config)
+    flags = {"do_train": True, "train_file": "x", "output_dir": tmp_path / "run"}
+    ended = Command("run_squad", flags)(bert_config_file=config)
     assert ended.error == (
         f"{config}: a model of model_type elmo reads whole words, and this command needs a model "
         "of pieces."
     )
+
+
+@pytest.mark.parametrize("command", ["run_classifier", "run_ner"])
+def test_command_for_labels_without_words_says_what_to_name(
+    command: str, folder: Path, tmp_path: Path
+) -> None:
+    flags = {"do_train": True, "data_dir": "x", "output_dir": tmp_path / "run"}
+    flags |= {"task_name": "ynat"} if command == "run_classifier" else {}
+    ended = Command(command, flags)(bert_config_file=folder / "elmo.json")
+    assert ended.error.startswith(f"--vocab_file: no words.txt in {tmp_path / 'run'}, by which ")
 
 
 def test_chains_are_sentences_of_distinct_words() -> None:

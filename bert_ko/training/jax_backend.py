@@ -206,8 +206,8 @@ class JaxProgram:
         """See TrainProgram."""
         placed, seed = self._split(batch, 1), step_seed(self._seed, step)
         self._place_carried(len(next(iter(batch.values()))))
-        frozen = {n: value for n, value in self._params.items() if n not in self._trained}
-        trained = {name: self._params[name] for name in self._trained}
+        frozen = dict(self._params)
+        trained = {name: frozen.pop(name) for name in self._trained}
         trained, self._slots, self._carried, sums = self._train_function(
             trained, self._slots, self._carried, frozen, placed, scalars, hyper, seed
         )
