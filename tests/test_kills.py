@@ -62,8 +62,8 @@ def test_wait_for_group_finds_and_ends_who_outlives_the_parent(kills: ModuleType
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_kills_reruns_end_as_if_nothing_had_happened(kills: ModuleType) -> None:
     names = ["build_vocab", "create_pretraining_data", "create_pretraining_data words"]
-    done = kills.kill_all(6, 5, names, print)
-    assert [kill.command for kill in done] == names * 2
+    done = kills.kill_all(3, 5, names, print)
+    assert [kill.command for kill in done] == names
     assert not [kill for kill in done if kill.faults]
     assert any(kill.was_running for kill in done)
 
