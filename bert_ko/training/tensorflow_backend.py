@@ -79,7 +79,8 @@ class TensorFlowBackend(Backend):
                 shares=2 if self.strategy is None and num_processors() > 1 else 1,
                 attention=keras_attention if config.attention == "fused" else None,
             )
-            if self.strategy is None:
+            # In float32 the kernel itself is as good, and TensorFlow's own sum is faster.
+            if self.strategy is None and self.precision != "float32":
                 compute = dataclasses.replace(compute, copies=copies_of(self.precision))
         elif config.attention == "plain":
             compute = dataclasses.replace(compute, attention=None)
