@@ -6,11 +6,11 @@ from typing import Any
 from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.heads import BiLmHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
+from bert_ko.tokenization.beside import copy_word_vocabulary
 from bert_ko.tokenization.config import WordUnit
 from bert_ko.tokenization.word_splitting import WordSplitter
 from bert_ko.tokenization.word_vocabulary import (
     Coverage,
-    copy_word_vocabulary,
     load_word_vocabulary,
     make_word_vocabulary,
     write_word_vocabulary,

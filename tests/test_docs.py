@@ -23,9 +23,9 @@ from bert_ko.modeling.compute import Model
 from bert_ko.modeling.heads import PretrainingHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.batches import INPUTS
+from bert_ko.tokenization.beside import copy_vocabulary
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
-from bert_ko.training.model_files import copy_vocabulary
 from tests import bilm_reference
 from tests.bilm_reference import write_published
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
-from bert_ko import files
 from bert_ko.folders import folder_writer
 from bert_ko.json_files import member, read_json
 from bert_ko.tokenization.config import WordUnit, to_json
@@ -221,23 +220,3 @@ def has_words(folder: str) -> bool:
     """Whether a folder has a vocabulary of words."""
     names = (WORDS_NAME, WORDS_CONFIG_NAME)
     return all(os.path.isfile(os.path.join(folder, name)) for name in names)
-
-
-def copy_word_vocabulary(vocabulary: WordVocabulary, folder: str) -> None:
-    """Writes the files of a vocabulary beside a model, unless they are there already.
-
-    Raises:
-        ValueError: the folder has another vocabulary.
-    """
-    own = (os.path.join(vocabulary.source, name) for name in (WORDS_CONFIG_NAME, WORDS_NAME))
-    paths = [Path(path) for path in (*vocabulary.user_dictionaries, *own)]
-    contents = {path.name: path.read_bytes() for path in paths}
-    for name, content in contents.items():
-        path = Path(folder, name)
-        if path.exists() and path.read_bytes() != content:
-            raise ValueError(
-                f"--vocab_file={vocabulary.source} is to be copied to {folder}, but {path} "
-                "differs; delete that, choose another --output_dir, or leave --vocab_file out."
-            )
-    for name, content in contents.items():
-        files.write_atomic(os.path.join(folder, name), content)

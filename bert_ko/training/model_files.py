@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from bert_ko import files
 from bert_ko.characters import Characters
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
@@ -465,32 +462,3 @@ def compare_vocab_size(
             f"vocab_size is {model_size:,} in {config_file}, but {size:,} in {owner} "
             f"({where}); set vocab_size in the config to that."
         )
-
-
-def copy_vocabulary(tokenizer: Tokenizer, folder: str, target: str | None = None) -> None:
-    """Writes the files of a vocabulary beside a model, unless they are there already.
-
-    Args:
-        tokenizer: that has it.
-        folder: to write to.
-        target: the folder that they get to; None for the same.
-
-    Raises:
-        ValueError: the target has another vocabulary.
-    """
-    from bert_ko.tokenization.folder import write_folder
-
-    model = tokenizer.model.serialized if tokenizer.model else None
-    with tempfile.TemporaryDirectory() as temporary:
-        pieces = list(tokenizer.vocab.pieces)
-        write_folder(temporary, pieces, tokenizer.config, model, tokenizer.user_dictionaries)
-        contents = {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
-    for name, content in contents.items():
-        path = Path(target or folder, name)
-        if path.exists() and path.read_bytes() != content:
-            raise ValueError(
-                f"--vocab_file={tokenizer.source} is to be copied to {path.parent}, but {path} "
-                "differs; delete that, choose another --output_dir, or leave --vocab_file out."
-            )
-    for name, content in contents.items():
-        files.write_atomic(os.path.join(folder, name), content)

@@ -24,7 +24,7 @@ from bert_ko.modeling.heads import Head, HostBatch, Metrics, carried_shapes, mod
 from bert_ko.modeling.parameters import Arrays, count_parameters
 from bert_ko.notification import Ending, notified
 from bert_ko.progress import warn
-from bert_ko.tokenization.word_vocabulary import copy_word_vocabulary
+from bert_ko.tokenization.beside import copy_vocabulary, copy_word_vocabulary
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.best_weights import best_keeper
 from bert_ko.training.checkpoints import (
@@ -41,7 +41,6 @@ from bert_ko.training.labels import Labels, write_labels
 from bert_ko.training.loop import Batch, BatchSource, Progression, TrainingLoop, evaluate
 from bert_ko.training.model_files import (
     ModelFiles,
-    copy_vocabulary,
     open_model_files,
     remembered_flags,
 )

@@ -14,7 +14,8 @@ from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tasks.bilm.layers import layer_outputs, sentence_layers
-from bert_ko.tokenization.word_vocabulary import WordVocabulary, copy_word_vocabulary
+from bert_ko.tokenization.beside import copy_word_vocabulary
+from bert_ko.tokenization.word_vocabulary import WordVocabulary
 from bert_ko.training.backend import DeviceConfig
 from bert_ko.training.bilm import OPTIONS_NAME, write_bilm
 from bert_ko.training.checkpoints import CONFIG_NAME, Checkpoint, save_checkpoint

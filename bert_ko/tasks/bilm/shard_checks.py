@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bert_ko.data.manifest import Manifest, read_manifests
-from bert_ko.tasks.pretraining.shard_checks import find_shards, refuse_other_objective
+from bert_ko.tasks.pretraining.shard_checks import (
+    compare_sizes,
+    find_shards,
+    refuse_differences,
+    refuse_other_objective,
+)
 from bert_ko.tokenization.word_vocabulary import WordVocabulary
-from bert_ko.training.model_files import ModelFiles, compare_vocab_size
+from bert_ko.training.model_files import ModelFiles
 
 
 class WordShards(NamedTuple):
@@ -35,30 +40,15 @@ def check_word_shards(patterns: Sequence[str], model: ModelFiles) -> WordShards:
     refuse_other_objective(shards, "bilm", model.config_file)
     manifests = {s.manifest_path: s.manifest for s in shards if s.manifest is not None}
     where, manifest = next(iter(manifests.items()))
-    _refuse_differences(manifests)
-    size, model_size = manifest.vocab_size, model.config.vocab_size
-    compare_vocab_size(size, "the shards", where, model_size, model.config_file)
-    warnings: tuple[str, ...] = ()
-    if size < model_size:
-        warnings = (
-            f"{model.config_file} has vocab_size {model_size:,}, the shards' vocabulary {size:,}: "
-            "the rest is never trained.",
-        )
+    refuse_differences({path: _must_be_equal(one) for path, one in manifests.items()})
+    warnings = tuple(compare_sizes(manifest.vocab_size, where, model))
     paths = tuple(shard.path for shard in shards)
     return WordShards(paths, manifest.tokenizer_fingerprint, where, warnings)
 
 
-def _refuse_differences(manifests: Mapping[str, Manifest]) -> None:
-    (first, *others) = manifests
-    for name in ("bilm_unit", "tokenizer_fingerprint", "vocab_size"):
-        wanted = getattr(manifests[first], name)
-        for other in others:
-            value = getattr(manifests[other], name)
-            if value != wanted:
-                raise ValueError(
-                    f"the shards differ in {name}: {wanted} in {first}, {value} in {other}; "
-                    "make both with the same."
-                )
+def _must_be_equal(manifest: Manifest) -> dict[str, object]:
+    names = ("bilm_unit", "tokenizer_fingerprint", "vocab_size")
+    return {name: getattr(manifest, name) for name in names}
 
 
 def compare_words(words: WordVocabulary, shards: WordShards) -> None:

@@ -18,16 +18,18 @@ from bert_ko.progress import format_table, warn
 from bert_ko.tasks.bilm.shard_checks import WordShards, check_word_shards, compare_words
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import refuse_overlap
-from bert_ko.tokenization.word_vocabulary import copy_word_vocabulary, load_word_vocabulary
+from bert_ko.tasks.pretraining.shard_task import ShardTask
+from bert_ko.tokenization.beside import copy_word_vocabulary
+from bert_ko.tokenization.word_vocabulary import load_word_vocabulary
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import Results
-from bert_ko.training.session import Task, Trained
+from bert_ko.training.session import Trained
 
 _NUM_STEPS = 20  # of a window, as in bilm-tf
 _NUM_NEGATIVES = 8192
 
 
-class BiLmTask(Task):
+class BiLmTask(ShardTask):
     """Words on both sides; --num_train_steps decides how long it trains."""
 
     main_metric = "perplexity"  # the smaller the better, but pre-training keeps no best weights
@@ -85,16 +87,6 @@ class BiLmTask(Task):
     @property
     def _num_steps(self) -> int:
         return self._config.unroll_steps or _NUM_STEPS
-
-    @property
-    def batch_sizes(self) -> list[str]:
-        """See Task."""
-        return ["eval_batch_size"] if self._config.evaluates else []
-
-    @property
-    def is_asked(self) -> bool:
-        """See Task."""
-        return self._config.do_eval
 
     def begin(self, folder: str) -> None:
         """See Task; the vocabulary belongs to the softmax."""

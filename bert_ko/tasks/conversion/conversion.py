@@ -33,6 +33,7 @@ from bert_ko.modeling.parameters import Arrays, Specs
 from bert_ko.tasks.conversion.model_card import model_card
 from bert_ko.temporary import remove_leftovers
 from bert_ko.tensor_files import load_arrays, save_arrays
+from bert_ko.tokenization.beside import copy_vocabulary
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import BLANK
@@ -57,7 +58,7 @@ from bert_ko.training.hugging_face import (
 )
 from bert_ko.training.initialization import Source, initialize, refuse_other_encoder
 from bert_ko.training.labels import LABELS_NAME, Labels, read_labels, write_labels
-from bert_ko.training.model_files import copy_vocabulary, remembered_flags
+from bert_ko.training.model_files import remembered_flags
 
 Form = Literal["bert_ko", "tf1", "huggingface", "bilm"]  # bilm for models of words alone
 _FORMAT = 1

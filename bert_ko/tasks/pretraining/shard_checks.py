@@ -84,17 +84,10 @@ def check_shards(
             f"{without[0]} is in no {MANIFEST_NAME}, but other shards are; leave it out, or "
             "train on shards of finished runs of bin/create_pretraining_data alone."
         )
-    _refuse_differences(manifests)
+    refuse_differences({where: _must_be_equal(one) for where, one in manifests.items()})
     _compare("max_seq_length", flags, manifests)
     where, manifest = next(iter(manifests.items()))
-    size, model_size = manifest.vocab_size, model.config.vocab_size
-    compare_vocab_size(size, "the shards", where, model_size, model.config_file)
-    warnings = []
-    if size < model_size:
-        warnings.append(
-            f"{model.config_file} has vocab_size {model_size:,}, the shards' vocabulary {size:,}: "
-            "the rest is never trained."
-        )
+    warnings = compare_sizes(manifest.vocab_size, where, model)
     masking = None
     if manifest.instances.masking == "dynamic":
         masking = _masking(manifests, flags, is_training)
@@ -144,16 +137,39 @@ def _without_manifest(paths: Sequence[str]) -> ShardSet:
     return ShardSet(sources, "v1", None, prob, None, paths[0], [warning])
 
 
-def _refuse_differences(manifests: Mapping[str, Manifest]) -> None:
-    (first, *others) = manifests
-    wanted = _must_be_equal(manifests[first])
-    for other in others:
-        for name, value in _must_be_equal(manifests[other]).items():
+def refuse_differences(manifests: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuses shards that can't be read together, by a ValueError.
+
+    Args:
+        manifests: by path, what must be equal in all of them.
+    """
+    (first, wanted), *others = manifests.items()
+    for other, values in others:
+        for name, value in values.items():
             if value != wanted[name]:
                 raise ValueError(
                     f"the shards differ in {name}: {wanted[name]} in {first}, {value} in {other}; "
                     "make both with the same."
                 )
+
+
+def compare_sizes(size: int, where: str, model: ModelFiles) -> list[str]:
+    """Compares the size of the shards' vocabulary, which a manifest says, with the model's.
+
+    Returns:
+        Warnings: the model's is larger.
+
+    Raises:
+        ValueError: it is smaller.
+    """
+    model_size = model.config.vocab_size
+    compare_vocab_size(size, "the shards", where, model_size, model.config_file)
+    if size == model_size:
+        return []
+    return [
+        f"{model.config_file} has vocab_size {model_size:,}, the shards' vocabulary {size:,}: "
+        "the rest is never trained."
+    ]
 
 
 def _must_be_equal(manifest: Manifest) -> dict[str, object]:

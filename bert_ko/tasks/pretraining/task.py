@@ -20,12 +20,13 @@ from bert_ko.tasks.pretraining.shard_checks import (
     refuse_overlap,
     refuse_unused_masking_flags,
 )
+from bert_ko.tasks.pretraining.shard_task import ShardTask
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import Results
-from bert_ko.training.session import Task, Trained
+from bert_ko.training.session import Trained
 
 
-class PretrainingTask(Task):
+class PretrainingTask(ShardTask):
     """Masked words and next sentences; --num_train_steps decides how long it trains."""
 
     head = PretrainingHead()
@@ -69,16 +70,6 @@ class PretrainingTask(Task):
         print(f"{len(known[0].sources):,} shards", flush=True)
         for warning in dict.fromkeys(w for shards in known for w in shards.warnings):
             warn(warning)
-
-    @property
-    def batch_sizes(self) -> list[str]:
-        """See Task."""
-        return ["eval_batch_size"] if self._config.evaluates else []
-
-    @property
-    def is_asked(self) -> bool:
-        """See Task."""
-        return self._config.do_eval
 
     def train_batches(
         self, seed: int, position: dict[str, Any] | None, num_parts: int
