@@ -18,6 +18,9 @@ from bert_ko.tokenization.user_dictionary import compile_user_dictionary
 hypothesis.settings.register_profile("any_machine", deadline=None)
 hypothesis.settings.load_profile("any_machine")
 
+# Half the time to compile, in all processes below too; tensors of the tests need no fast code.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 # Whoever starts the tests in the background may have Ctrl-C ignored, in all processes below.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

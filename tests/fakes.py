@@ -45,9 +45,8 @@ from bert_ko.training.metrics import read_metrics
 REPOSITORY = Path(__file__).parents[1]
 TIMES = ("tokens_per_second", "seconds")
 _SECONDS = 600  # that a process may take, on a busy machine
-# Small tensors need no fast code, and runs of one test have the same programs.
-_COMPILE_LESS = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+# Runs of one test have the same programs.
+_COMPILE_ONCE = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
@@ -370,7 +369,7 @@ class Command:
             flags: see above.
         """
         environment = {
-            **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", **_COMPILE_LESS,
+            **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", **_COMPILE_ONCE,
             "JAX_COMPILATION_CACHE_DIR": str(Path(flags["output_dir"]).parent / "jax-cache"),
         }  # fmt: skip
         program = [str(REPOSITORY / "bin" / self.name)]

@@ -170,8 +170,6 @@ def load_results(name: str, base_folder: Path) -> dict[str, Any]:
                 "PYTHONPATH": str(ROOT),
                 "TF_CPP_MIN_LOG_LEVEL": "2",
                 "CUDA_VISIBLE_DEVICES": "-1",  # the devices are made of the processor
-                # Half the time to compile; tensors of this size need no fast code.
-                "XLA_FLAGS": "--xla_backend_optimization_level=0",
             }
             command = [sys.executable, "-W", "error::UserWarning", __file__, str(folder)]
             done = subprocess.run(

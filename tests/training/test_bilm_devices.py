@@ -14,7 +14,7 @@ from tests.training import bilm_devices
 def found(folder: Path, backend: str) -> dict[str, object]:
     environment = {
         **os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY),
-        "CUDA_VISIBLE_DEVICES": "-1", "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "CUDA_VISIBLE_DEVICES": "-1",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, bilm_devices.__file__, str(folder)], env=environment,
