@@ -1,5 +1,7 @@
 """Labels by a biLM: run_classifier and run_ner on an ELMo, from training to the Python API."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,23 @@ def test_resumed_run_has_the_same_bits(classifier: Command, trained: Path, tmp_p
     classifier.succeed(output_dir=again, num_train_epochs=40, save_checkpoints_steps=100)
     for name in ("model.safetensors", "optimizer.safetensors"):
         assert (last(again) / name).read_bytes() == (last(trained) / name).read_bytes()
+
+
+def test_layers_that_the_disk_has_no_room_for_are_computed_in_every_pass(
+    classifier: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    output, table = tmp_path / "full", classifier.flags["train_file"]
+    ended = classifier.succeed(
+        output_dir=output, num_train_epochs=40, save_checkpoints_steps=100, do_eval=True,
+        eval_file=table,
+    )  # fmt: skip
+    assert ended.err.count("no room for 0.0 GB (No space left on device)") == 2
+    for one, other in zip(metrics(output)[:10], metrics(trained)[:10], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
 def test_both_backends_have_the_same_losses(

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from bert_ko.data.position import require_counts
 from bert_ko.modeling.heads import HostBatch
+from bert_ko.modeling.heads.words import LAYERS
 from bert_ko.progress import Progress
 
 Ints = npt.NDArray[np.int32]
 INPUTS = ("input_ids", "input_mask", "segment_ids")
-CHARACTERS = "characters"  # of words, in the inputs of a model of words alone
+OF_WORDS = ("characters", LAYERS)  # inputs of a model of words alone
 _COUNT = 8  # each further length is compiled once
 _MULTIPLE = 16
 _FEATURE_COUNT, _FEATURE_MULTIPLE = 12, 8  # of lengths that are compiled only where that pays
@@ -154,7 +155,7 @@ def predictions(
     with line or contextlib.nullcontext() as progress:
         for rows in sorted_batches(examples.lengths, plan.batch_size):
             batch = gather_batch(examples, plan, rows)
-            own = [name for name in (*inputs, CHARACTERS) if name in batch]
+            own = [name for name in (*inputs, *OF_WORDS) if name in batch]
             found = predict({name: batch[name] for name in own})
             yield rows, {name: values[: len(rows)] for name, values in found.items()}
             if progress is not None:

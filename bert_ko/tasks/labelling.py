@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
+
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.display import shown_list
@@ -19,6 +21,7 @@ from bert_ko.tasks.fine_tuning import FineTuneTask, Report, TrainingData, file_i
 from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
 from bert_ko.tasks.sentences import AnyTokenizer
 from bert_ko.tasks.settings import LabelFlags, Split, no_labels_error, stored_labels, weights_place
+from bert_ko.tasks.stored_layers import LayerStore
 from bert_ko.tasks.word_networks import refuse_other_network
 from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels
@@ -223,6 +226,31 @@ class LabelTask(FineTuneTask):
                 raise no_labels_error(self.config)
             train = self.read_training()
         return labels_of(train)
+
+    def prepare(self, model: Trained) -> None:
+        """See Task: the layers of a biLM that stays as it is."""
+        if self.network is None or self.network.tunes:
+            return
+        store = LayerStore(
+            model.program.predictor(self.network.reading),
+            self.config.output_dir,
+            np.float16 if model.precision == "bfloat16" else np.float32,
+        )
+
+        def with_layers(features: Any, batch_size: int) -> Any:
+            plan = self.plan(batch_size, features.lengths)
+            return features.with_layers(lambda texts: store.keep(texts, plan, self.noun))
+
+        config = self.config
+        if (training := self.training) is not None:
+            examples = with_layers(training.examples, config.train_batch_size)
+            self.training = training._replace(examples=examples)
+        if (texts := self._evaluated) is not None:
+            kept = with_layers(texts.features, config.eval_batch_size)
+            self._evaluated = texts._replace(features=kept)
+        if (texts := self._predicted) is not None:
+            kept = with_layers(texts.features, config.predict_batch_size)
+            self._predicted = texts._replace(features=kept)
 
     def _labeller(self, model: Trained) -> Any:
         length = self.config.max_seq_length

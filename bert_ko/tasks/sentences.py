@@ -42,6 +42,7 @@ class Sentences:
         morpheme_ids: number of the morpheme in the line.
         num_cut: sentences that did not fit into the model.
         characters: int32 [W, K], those of each word that an id stands for, of a model of words.
+        layers: float [P, M, H], what a biLM that stays as it is says of each word; M layers.
     """
 
     sentence_offsets: npt.NDArray[np.int64]
@@ -53,6 +54,7 @@ class Sentences:
     morpheme_ids: Ints
     num_cut: int = 0
     characters: Ints | None = None
+    layers: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.sentence_offsets) - 1
@@ -78,12 +80,16 @@ class Sentences:
             special_ids: of [PAD], [CLS] and [SEP].
 
         Returns:
-            input_ids, input_mask and segment_ids, int32 [B, L]; of words also their characters,
-            int32 [B, L, K].
+            input_ids, input_mask and segment_ids, int32 [B, L]; of words also their layers
+            [B, L, M, H], any values where nothing is; or else their characters, int32 [B, L, K].
         """
         places, mask = self.places(rows, length)
         input_ids = np.where(mask, self.input_ids[places], np.int32(special_ids[0]))
-        words = {} if self.characters is None else {"characters": self.characters[input_ids]}
+        words: dict[str, npt.NDArray[Any]] = {}
+        if self.layers is not None:
+            words = {"layers": self.layers[places]}
+        elif self.characters is not None:
+            words = {"characters": self.characters[input_ids]}
         return {
             "input_ids": input_ids,
             "input_mask": mask.astype(np.int32),

@@ -69,8 +69,12 @@ Flags = TypeVar("Flags", bound=TrainFlags)
 class Trained:
     """A model on its devices, as a task evaluates it."""
 
-    def __init__(self, program: TrainProgram, head: Head, num_devices: int = 1):
+    def __init__(
+        self, program: TrainProgram, head: Head, num_devices: int = 1, precision: str = "float32"
+    ):
+        """Precision is that of products, float32 or bfloat16."""
         self.program, self._head, self.num_devices = program, head, num_devices
+        self.precision = precision
         # The outputs of the head for a batch [B, ...], without dropout.
         self.predict: Callable[[HostBatch], HostBatch] = program.predictor(head.outputs)
 
@@ -108,6 +112,9 @@ class Task(ABC):
 
     def begin(self, folder: str) -> None:  # noqa: B027 (most tasks have nothing to write)
         """Writes what was learnt from the data to a run's folder, once all checks are passed."""
+
+    def prepare(self, model: Trained) -> None:  # noqa: B027 (most tasks have nothing to compute)
+        """Computes what no update changes, once the model is on its devices to be trained."""
 
     @abstractmethod
     def train_batches(
@@ -361,7 +368,9 @@ class _Session:
         if self._model is None:
             head, optimizer = self._task.head, self._optimizer
             program = backend.train_program(self._trained_config, head, optimizer, arrays, seed)
-            self._model = Trained(program, head, backend.num_devices)
+            self._model = Trained(program, head, backend.num_devices, backend.precision)
+            if self._config.do_train:
+                self._task.prepare(self._model)
         else:
             self._model.program.restart(arrays, seed)
         if checkpoint is not None and checkpoint.slots:

@@ -29,6 +29,7 @@ from bert_ko.modeling.parameters import Arrays, ParameterSpec, Specs
 MixName = Literal["mix", "top", "words"]
 PlaceName = Literal["input", "both"]
 
+LAYERS = "layers"
 NETWORK = "network"
 _MIX_PLACES: dict[PlaceName, tuple[str, ...]] = {"input": ("input",), "both": ("input", "output")}
 _MASKED = -1e30  # below every output, for the largest of words
@@ -45,8 +46,9 @@ class WordOutputs(NamedTuple):
 class WordNetwork:
     """A biLSTM over the words of a biLM.
 
-    Batches hold characters int32 [B, L, K], the characters of each word; input_mask int32 [B, L];
-    a text is its words between two sentence marks.
+    Batches hold characters int32 [B, L, K], the characters of each word, or the layers
+    [B, L, number, H] that ``reading`` makes of them; input_mask int32 [B, L]; a text is its words
+    between two sentence marks.
 
     Attributes:
         units: U, of each direction, and cells of each LSTM, which has a projection as the biLM's.
@@ -114,10 +116,23 @@ class WordNetwork:
         largest = ops.max(ops.where(mask[:, :, None] > 0, values, _MASKED), axis=1)
         return ops.where(mask[:, :1] > 0, largest, 0.0)
 
+    def reading(self, model: Model, features: Features) -> dict[str, Tensor]:
+        """What is read of the biLM, for ``Backend.predictor``: layers float32 [B, L, number, H]."""
+        return {LAYERS: ops.stack(self._read_layers(model, features), axis=2)}
+
     def _layers(self, model: Model, features: Features) -> list[Tensor]:
         """What is read of the biLM, without sentence marks, each float32 [B, L - 2, H]."""
-        if not self.tunes:
-            model = model._replace(dropout=Dropout())
+        if LAYERS in features:
+            layers = ops.unstack(ops.cast(features[LAYERS], "float32"), axis=2)
+        elif self.tunes:
+            layers = self._read_layers(model, features)
+        else:
+            layers = self._read_layers(model._replace(dropout=Dropout()), features)
+            layers = list(map(ops.stop_gradient, layers))
+        return [layer[:, 1:-1] for layer in layers]
+
+    def _read_layers(self, model: Model, features: Features) -> list[Tensor]:
+        """The same with sentence marks, each float32 [B, L, H]."""
         characters = features["characters"]
         batch, length, places = characters.shape
         characters = ops.reshape(characters, (-1, places))
@@ -130,8 +145,7 @@ class WordNetwork:
             words["input_mask"] = features["input_mask"]
             layers = encoder_of(model.config).layers(model, words)
             layers = layers[-1:] if self.mix == "top" else layers
-        layers = [ops.cast(layer, "float32")[:, 1:-1] for layer in layers]
-        return layers if self.tunes else list(map(ops.stop_gradient, layers))
+        return [ops.cast(layer, "float32") for layer in layers]
 
     def _mixed(self, model: Model, layers: list[Tensor], place: str) -> Tensor:
         params = model.params

@@ -5,8 +5,9 @@ Legend: N examples, B batch, L length of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,10 @@ class ClassFeatures:
             "targets": self.targets[rows],
             "label_weights": self.weights[rows],
         }
+
+    def with_layers(self, keep: Callable[[Sentences], Sentences]) -> Self:
+        """The same with the layers of a biLM, which are ``kept`` of their pieces."""
+        return replace(self, sentences=keep(self.sentences))
 
     def describe(self, rows: Ints) -> str:
         """Names examples by their numbers, for a message."""

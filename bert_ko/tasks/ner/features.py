@@ -8,9 +8,9 @@ Legend: W stretches, P pieces of all of them, B batch, L length of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,10 @@ class TagFeatures:
             **self.stretches.gather(rows, length, special_ids),
             "tag_ids": np.where(mask, self.tag_ids[places], np.int32(0)),
         }
+
+    def with_layers(self, keep: Callable[[Sentences], Sentences]) -> Self:
+        """The same with the layers of a biLM, which are ``kept`` of their pieces."""
+        return replace(self, stretches=keep(self.stretches))
 
     def describe(self, rows: Ints) -> str:
         """Names the sentences of stretches by their numbers, for a message."""
