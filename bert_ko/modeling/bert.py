@@ -171,7 +171,7 @@ def bert_layers(model: Model, features: Features) -> list[Tensor]:
     Returns:
         num_hidden_layers + 1 of [B, L, H], of activation_dtype.
     """
-    shape = (*features["input_ids"].shape, model.config.hidden_size)
+    shape = (*ops.shape(features["input_ids"]), model.config.hidden_size)
     embedded, bias = _embed(model, features), _attention_bias(features)
     count = model.compute.num_shares(shape[0])
     models = model.for_shares(count, f"{SCOPE}/encoder")
@@ -213,7 +213,7 @@ def _embed(model: Model, features: Features) -> Tensor:
     """[R, H]."""
     config, params = model.config, model.params
     ids = features["input_ids"]
-    batch, length = ids.shape
+    batch, length = ops.shape(ids)
     words = model.compute.lookup(params[WORD_EMBEDDINGS], ops.reshape(ids, (-1,)))
     segments = params[SEGMENT_EMBEDDINGS]
     one_hot = ops.one_hot(features["segment_ids"], config.type_vocab_size, dtype="float32")
@@ -261,7 +261,7 @@ def _feed_forward(model: Model, scope: str, x: Tensor) -> Tensor:
 def _sublayer_end(model: Model, scope: str, product: Tensor, residual: Tensor) -> Tensor:
     """Product [R, H] of the sublayer's last kernel, residual [R, H] -> [R, H]."""
     rate = model.config.hidden_dropout_prob
-    rows, units = residual.shape
+    rows, units = ops.shape(residual)
     return model.compute.fuse(DROPOUT_ADD_NORM)(
         product,
         model.params[f"{scope}/dense/bias"],
@@ -276,7 +276,8 @@ def _sublayer_end(model: Model, scope: str, product: Tensor, residual: Tensor) -
 def _attention(model: Model, scope: str, x: Tensor, bias: Tensor) -> Tensor:
     """X [R, H], bias [B, 1, 1 or L, L] -> [R, H]."""
     config, compute = model.config, model.compute
-    batch, length, heads = bias.shape[0], bias.shape[-1], config.num_attention_heads
+    batch, _, _, length = ops.shape(bias)
+    heads = config.num_attention_heads
     parts = [f"{scope}/{name}" for name in ("query", "key", "value")]
     # Cast before they are joined: the copy is half as large in bfloat16.
     kernel = ops.concatenate([compute.cast(model.params[f"{p}/kernel"]) for p in parts], axis=1)

@@ -70,8 +70,8 @@ class Compute:
     shares: int = 1
 
     def num_shares(self, batch: int) -> int:
-        """Of a batch of this many rows: all of them are equal."""
-        return self.shares if batch % self.shares == 0 else 1
+        """Of a batch of this many rows, which may be a tensor for one share: all are equal."""
+        return self.shares if self.shares > 1 and batch % self.shares == 0 else 1
 
     def cast(self, x: Tensor) -> Tensor:
         """To the dtype of matrix products."""
@@ -144,5 +144,5 @@ class Model(NamedTuple):
     def drop_units(self, x: Tensor) -> Tensor:
         """Dropout on the way to a head for labels, as in Google's run_classifier; any shape."""
         rate = self.config.hidden_dropout_prob
-        seeds = self.dropout.seeds(rate, tuple(x.shape))
+        seeds = self.dropout.seeds(rate, ops.shape(x))
         return drop(x, seeds[0], rate) if seeds else x

@@ -124,10 +124,7 @@ def viterbi(
     real = ops.cast(mask, "bool")
     emissions, crf = _constant(_without_padding(emissions, real), crf)
     if allowed is not None:
-        assert allowed.shape == (crf.start.shape[0] + 1, crf.start.shape[0]), allowed.shape
-        assert allowed.any(axis=1).all(), "a tag that nothing may follow"
-        penalties = np.where(allowed, 0, _FORBIDDEN).astype(np.float32)
-        crf = Crf(crf.transitions + penalties[:-1], crf.start + penalties[-1], crf.end)
+        crf = restricted(crf, allowed)
     into = ops.transpose(crf.transitions)  # to the tag of the row
     itself = ops.arange(into.shape[0], dtype="int32")
 
@@ -151,6 +148,19 @@ def viterbi(
     last = ops.cast(ops.argmax(scores + crf.end, axis=-1), "int32")
     _, tags = ops.scan(go_back, last, origins, length=emissions.shape[1], reverse=True)
     return ops.where(real, ops.transpose(tags), 0)
+
+
+def restricted(crf: Crf, allowed: npt.NDArray[np.bool_]) -> Crf:
+    """The variables, with scores so low that no best path has a transition that is not allowed.
+
+    Args:
+        crf: variables.
+        allowed: see ``viterbi``.
+    """
+    assert allowed.shape == (crf.start.shape[0] + 1, crf.start.shape[0]), allowed.shape
+    assert allowed.any(axis=1).all(), "a tag that nothing may follow"
+    penalties = np.where(allowed, 0, _FORBIDDEN).astype(np.float32)
+    return Crf(crf.transitions + penalties[:-1], crf.start + penalties[-1], crf.end)
 
 
 def bio_transitions(labels: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -38,7 +38,7 @@ def of_sequences(features: Features, name: str) -> Tensor:
 
 def take_rows(x: Tensor, positions: Tensor) -> Tensor:
     """The vectors at positions of each row: [B, L, H] and int32 [B, P] to [B * P, H]."""
-    batch, length, units = x.shape
+    batch, length, units = ops.shape(x)
     rows = ops.reshape(positions + ops.arange(batch, dtype="int32")[:, None] * length, (-1,))
     return ops.take(ops.reshape(x, (-1, units)), rows, axis=0)
 

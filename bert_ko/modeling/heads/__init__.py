@@ -34,6 +34,7 @@ from bert_ko.modeling.heads.tags import (
     TAG_TRANSITIONS,
     TAG_WEIGHTS,
     TagHead,
+    crf_of,
 )
 from bert_ko.modeling.heads.words import WordNetwork
 
@@ -48,6 +49,6 @@ __all__ = [
     "TAG_START", "TAG_TRANSITIONS", "TAG_WEIGHTS", "TRANSFORM", "WORD_BIAS", "WORD_WEIGHTS",
     "BiLmHead", "CarryingHead", "ClassHead", "Head", "HostBatch", "HostScalars", "MaskedLmHead",
     "Metrics", "NextSentenceHead", "PredictingHead", "PretrainingHead", "ScoreHead", "SpanHead",
-    "Sums", "TagHead", "WordNetwork", "carried_shapes", "loss_and_carried", "model_specs", "pool",
-    "pooler_specs",
+    "Sums", "TagHead", "WordNetwork", "carried_shapes", "crf_of", "loss_and_carried",
+    "model_specs", "pool", "pooler_specs",
 ]  # fmt: skip

@@ -71,7 +71,7 @@ class MaskedLmHead:
     def logits(self, model: Model, sequence_output: Tensor, positions: Tensor) -> Tensor:
         """Logits of all pieces: [B, L, H] and int32 [B, P] -> float32 [B, P, V]."""
         rows = ops.cast(self.scores(model, sequence_output, positions), "float32")
-        return ops.reshape(rows + model.params[OUTPUT_BIAS], (*positions.shape, -1))
+        return ops.reshape(rows + model.params[OUTPUT_BIAS], (*ops.shape(positions), -1))
 
     def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
         """Probabilities of all pieces at masked_lm_positions, float32 [B, P, V]."""

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.modeling.compute import Features, Model
+from bert_ko.modeling.compute import Features, Model, Parameters
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.crf import Crf, bio_transitions, log_likelihood, marginals, viterbi
 from bert_ko.modeling.encoder import encode
@@ -84,7 +84,8 @@ class TagHead:
         return project(model, self.network.outputs(model, batch).values, TAG_WEIGHTS, TAG_BIAS)
 
     @cached_property
-    def _allowed(self) -> npt.NDArray[np.bool_]:
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        """Which tags may follow which, and begin a batch's row; see ``viterbi``."""
         allowed = bio_transitions(self.labels)
         allowed[-1] = True  # a long sentence's second stretch may begin inside an entity
         return allowed
@@ -99,8 +100,8 @@ class TagHead:
             probabilities = ops.softmax(logits, axis=-1)
             tag_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
             return {"tag_ids": tag_ids, "probabilities": ops.max(probabilities, axis=-1)}
-        mask, crf = _text_mask(batch), _crf_of(model)
-        tag_ids = viterbi(logits, mask, crf, self._allowed)
+        mask, crf = _text_mask(batch), crf_of(model.params)
+        tag_ids = viterbi(logits, mask, crf, self.allowed)
         one_hot = ops.one_hot(tag_ids, logits.shape[-1], dtype="float32")
         probabilities = ops.sum(marginals(logits, mask, crf) * one_hot, axis=-1)
         return {"tag_ids": tag_ids, "probabilities": probabilities}
@@ -113,7 +114,7 @@ class TagHead:
         weights = mask * of_examples[:, None]
         losses, is_right = cross_entropy(logits, tag_ids)
         if self.use_crf:
-            likelihoods = log_likelihood(logits, tag_ids, mask, _crf_of(model))
+            likelihoods = log_likelihood(logits, tag_ids, mask, crf_of(model.params))
             total = -ops.sum(likelihoods * of_examples)
         else:
             total = ops.sum(losses * weights)
@@ -144,6 +145,6 @@ def _text_mask(features: Features) -> Tensor:
     return sequence_mask(features)[:, 2:]
 
 
-def _crf_of(model: Model) -> Crf:
-    params = model.params
+def crf_of(params: Parameters) -> Crf:
+    """The variables of a head's CRF among those of a model."""
     return Crf(params[TAG_TRANSITIONS], params[TAG_START], params[TAG_END])
