@@ -29,6 +29,8 @@ FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
 WITH_FRAMEWORKS = {
     "training": {"tensorflow", "keras", "jax"},
     "bert_ko.tasks.conversion.comparison": {"torch"},
+    # A part of a program for other machines; it is copied, never imported.
+    "bert_ko.tasks.conversion.examples.saved_model_head": {"tensorflow"},
 }
 LAZY_OPS = "bert_ko.modeling.ops"
 BACKENDS = ("bert_ko.training.jax_backend", "bert_ko.training.tensorflow_backend")

@@ -699,7 +699,8 @@ def test_convert_file_instead_of_a_folder_or_no_form_is_refused(
     found = convert.error(tmp_path / "to", flag_of("bert_ko"))
     assert found == f"{tmp_path}/to must be a folder, but it or a part of it is a file."
     assert convert.error(tmp_path / "other") == (
-        "--to_format is missing: bert_ko, tf1, huggingface or bilm (--to does not end in .ckpt)."
+        "--to_format is missing: bert_ko, tf1, huggingface, bilm, onnx or savedmodel (--to does "
+        "not end in .ckpt)."
     )
 
 

@@ -20,6 +20,7 @@ from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS
 
 ADAPTER = "tokenization_bert_ko"
 _CLASS = "BertKoTokenizer"
+_ROWS = "model_rows"
 _PACKAGE = "bert_ko.tokenization"
 _SPECIAL_TOKENS = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
 _IMPORT = re.compile(rf"^from {re.escape(_PACKAGE)}\.(?:\w+\.)*(\w+) import", re.MULTILINE)
@@ -67,9 +68,30 @@ def code_files() -> dict[str, str]:
     >>> sorted(code_files())[-1]
     'tokenization_bert_ko.py'
     """
+    found = _module_and_imports(ADAPTER)
+    adapter = found.pop(ADAPTER)
+    # transformers finds what to copy with a regular expression, older ones in the first module
+    # alone; so that module names them all.
+    rest = sorted(set(found) - set(_IMPORT.findall(adapter)))
+    named = "".join(f"    from .bert_ko_{name} import __doc__\n" for name in rest)
+    adapter += f"\n\nif False:  # for transformers, which copies what it finds named here\n{named}"
+    return {**_standalone_files(found), f"{ADAPTER}.py": _standalone(adapter)}
+
+
+def write_rows_code(folder: str) -> None:
+    """Writes what opens a Hugging Face folder without transformers, and without bert_ko.
+
+    It gets the module ``bert_ko_model_rows.py`` and those that it imports.
+    """
+    for name, text in _standalone_files(_module_and_imports(_ROWS)).items():
+        files.write_atomic(os.path.join(folder, name), text)
+
+
+def _module_and_imports(name: str) -> dict[str, str]:
+    """The texts of a module and of those that it imports from the tokenizer, by name."""
     root = Path(__file__).parent
     found: dict[str, str] = {}
-    waiting = [ADAPTER]
+    waiting = [name]
     while waiting:
         name = waiting.pop()
         if name not in found:
@@ -77,14 +99,11 @@ def code_files() -> dict[str, str]:
             path = beside if beside.is_file() else root / f"{name}.py"
             found[name] = path.read_text(encoding="utf-8")
             waiting += _IMPORT.findall(found[name])
-    adapter = found.pop(ADAPTER)
-    # transformers finds what to copy with a regular expression, older ones in the first module
-    # alone; so that module names them all.
-    rest = sorted(set(found) - set(_IMPORT.findall(adapter)))
-    named = "".join(f"    from .bert_ko_{name} import __doc__\n" for name in rest)
-    adapter += f"\n\nif False:  # for transformers, which copies what it finds named here\n{named}"
-    texts = {f"bert_ko_{name}": text for name, text in sorted(found.items())} | {ADAPTER: adapter}
-    return {f"{name}.py": _standalone(text) for name, text in texts.items()}
+    return found
+
+
+def _standalone_files(modules: dict[str, str]) -> dict[str, str]:
+    return {f"bert_ko_{name}.py": _standalone(text) for name, text in sorted(modules.items())}
 
 
 def _standalone(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -39,6 +39,8 @@ class DeviceConfig:
 
 # From a batch of tensors [B, ...] to a model's outputs, tensors [B, ...].
 OutputFunction = Callable[[Model, dict[str, Tensor]], dict[str, Tensor]]
+# Axes of a tensor that other programs see: the names of open sizes, and the sizes of others.
+Axes = Sequence[str | int]
 # The same from arrays to arrays, without dropout; B is a multiple of the number of devices.
 Predict = Callable[[HostBatch], HostBatch]
 

@@ -44,6 +44,7 @@ SENTENCES = (
     "Python으로 쓴 프로그램이 3.5초 만에 끝났어요 😊",
 )
 LIMIT = 1e-4
+NOT_WRITTEN = "nothing was written (--nocompare writes it all the same)"
 Outputs = dict[str, npt.NDArray[np.float32]]
 _LENGTH = 64
 _LOGITS = {
@@ -60,7 +61,7 @@ _THEIR_NAMES = {
     "start_logits": "start_logits",
     "end_logits": "end_logits",
 }
-_OF_TEXTS = ("next_sentence_logits", "class_logits")
+_OF_TEXTS = ("next_sentence_logits", "class_logits", "probabilities", "scores")
 
 
 def prepare_sentences(tokenizer: Tokenizer, max_length: int) -> dict[str, npt.NDArray[np.int32]]:
@@ -191,3 +192,22 @@ def largest_difference(
             a, b = a[here], b[here]
         found[name] = float(np.abs(a - b).max())
     return found
+
+
+def shown(differences: Mapping[str, float]) -> str:
+    """Differences as they are printed."""
+    return ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+
+
+def refuse_difference(differences: Mapping[str, float], path: str) -> None:
+    """Refuses a conversion of the model at ``path`` whose outputs are not the same.
+
+    Raises:
+        ValueError: one of them differs by more than LIMIT.
+    """
+    worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
+    if not differences[worst] <= LIMIT:
+        raise ValueError(
+            f"the conversion differs from {path} by {differences[worst]:.1e} in {worst}, more than "
+            f"{LIMIT:.0e}; {NOT_WRITTEN}."
+        )

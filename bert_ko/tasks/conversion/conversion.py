@@ -60,7 +60,8 @@ from bert_ko.training.initialization import Source, initialize, refuse_other_enc
 from bert_ko.training.labels import LABELS_NAME, Labels, read_labels, write_labels
 from bert_ko.training.model_files import remembered_flags
 
-Form = Literal["bert_ko", "tf1", "huggingface", "bilm"]  # bilm for models of words alone
+# bilm is for models of words alone; the last two are written by export_files.
+Form = Literal["bert_ko", "tf1", "huggingface", "bilm", "onnx", "savedmodel"]
 _FORMAT = 1
 _THEIR_CONFIG = "config.json"
 # Settings of a tokenizer that a new vocabulary can't change.
@@ -292,8 +293,7 @@ def write(
         hugging_face_form(conversion.config)
     folder, name = os.path.split(path) if form == "tf1" else (path, "")
     folder = folder or "."
-    is_there = os.path.lexists(folder)
-    files.require_writable_folder(folder if is_there else os.path.dirname(os.path.abspath(folder)))
+    require_place(folder)
     labels = conversion.source.labels
     if form == "huggingface" or not any(name in conversion.arrays for name in LABEL_VARIABLES):
         labels = None
@@ -316,6 +316,12 @@ def write(
                 write_json(os.path.join(temporary, CONFIG_NAME), conversion.config.to_dict())
         if check is not None:
             check(written)
+
+
+def require_place(folder: str) -> None:
+    """Raises: ValueError: a folder can't be written, or be made where it is to be."""
+    is_there = os.path.lexists(folder)
+    files.require_writable_folder(folder if is_there else os.path.dirname(os.path.abspath(folder)))
 
 
 def _refuse_other_files(config: ModelConfig, labels: Labels | None, folder: str) -> None:

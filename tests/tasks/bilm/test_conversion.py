@@ -113,6 +113,8 @@ def test_cut_off_weights_are_named(theirs: Path, tmp_path: Path) -> None:
     [
         ({"to_format": "huggingface"}, "--to_format=huggingface: a bidirectional language model has"
          " the forms bert_ko and bilm."),
+        ({"to_format": "onnx"}, "--to_format=onnx: a bidirectional language model has the forms "
+         "bert_ko and bilm."),
         ({"to_format": "bilm", "vocab_size": 64}, "--vocab_size has no effect with a model of "
          "words; leave it out."),
     ],
