@@ -20,9 +20,10 @@ from bert_ko.flags import Flags
 from bert_ko.modeling import encoder
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.compute import Model
-from bert_ko.modeling.heads import PretrainingHead, model_specs
+from bert_ko.modeling.heads import PretrainingHead, SpanHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tasks.batches import INPUTS
+from bert_ko.tasks.conversion.export_files import open_export
 from bert_ko.tokenization.beside import copy_vocabulary
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
@@ -31,8 +32,8 @@ from tests.bilm_reference import write_published
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
-    "elmo", "google_checkpoint", "new_task", "pretraining", "publish_hugging_face", "pytorch",
-    "tracking",
+    "elmo", "export", "google_checkpoint", "new_task", "pretraining", "publish_hugging_face",
+    "pytorch", "tracking",
 )  # fmt: skip
 READMES = ("README.md", "README.ko.md")
 DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
@@ -60,9 +61,14 @@ def test_korean_page_has_the_same_commands(page: str) -> None:
 def model(vocab_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of a tiny model with random weights."""
     folder = tmp_path_factory.mktemp("docs") / "model"
+    return save_model(folder, vocab_folder, PretrainingHead())
+
+
+def save_model(folder: Path, vocab_folder: str, head: Any) -> Path:
+    """Writes a tiny model with random weights as a run leaves it."""
     tokenizer = load_tokenizer(vocab_folder)
     config = BertConfig(vocab_size=len(tokenizer.vocab), **SIZES)  # type: ignore[arg-type]
-    arrays = initial_parameters(model_specs(config, PretrainingHead()), 0.02, 1)
+    arrays = initial_parameters(model_specs(config, head), 0.02, 1)
     state = {"format": 1, "step": 5, "tokenizer_fingerprint": tokenizer.fingerprint}
     folder.mkdir()
     save_checkpoint(str(folder), 5, Checkpoint(arrays, {}, state), config, 0)
@@ -137,6 +143,37 @@ def test_hugging_face_pages_run_as_they_stand(model: Path, tmp_path: Path) -> No
     publish, use = programs_of("publish_hugging_face"), programs_of("pytorch")
     run_programs([*publish, train, *use], tmp_path)
     assert (tmp_path / "answers" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_export_page_runs_as_it_stands(vocab_folder: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    link(tmp_path)
+    save_model(tmp_path / "reader", vocab_folder, SpanHead())
+    programs = programs_of("export", "bash")
+    run_programs([program for program in programs if program[0] != "python"], tmp_path)
+    ((_, reader),) = [block for block in blocks("export.md") if block[0] == "python"]
+    assert (tmp_path / "reader-onnx" / "example.py").read_text(encoding="utf-8") == reader
+    found = []
+    for _, *rest in [program for program in programs if program[0] == "python"]:
+        # What the program finds of this project is what lies in its folder.
+        hidden = f"import runpy, sys; sys.modules['bert_ko'] = None; sys.argv = {rest}\n"
+        hidden += (
+            f"sys.path[0] = '{Path(rest[0]).parent}'; runpy.run_path(sys.argv[0], {{}}, '__main__')"
+        )
+        found.append(
+            subprocess.check_output([sys.executable, "-c", hidden], cwd=tmp_path, text=True)
+        )
+    onnx, vectors, int8, saved = found
+    assert onnx == saved and onnx.strip() and int8.strip() in "마을 도서관은 언덕 위에 있다."
+    assert vectors.startswith("[CLS] ")
+    folders = (str(tmp_path / name) for name in ("reader-onnx", "reader-serving"))
+    with_onnx, with_tensorflow = map(open_export, folders)
+    for shape in ((1, 9), (3, 40)):
+        batch = {name: np.ones(shape, np.int32) for name in INPUTS}
+        one, other = with_onnx(batch), with_tensorflow(batch)
+        for name in ("start_logits", "end_logits"):
+            np.testing.assert_allclose(one[name], other[name], atol=1e-4)
 
 
 @pytest.mark.slow
