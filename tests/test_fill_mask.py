@@ -124,7 +124,7 @@ def test_fill_mask_terminal_is_answered_line_by_line(
 def test_fill_mask_batches_have_the_size_of_the_flag(fill: Command, backend: FakeBackend) -> None:
     found = fill.succeed(*["언[MASK]"] * 5, batch_size=2, top_k=100000).records
     assert len(found) == 5 and all(value == found[0] for value in found)
-    assert backend.shapes == [(2, 32)] * 3
+    assert backend.shapes == [(2, 32), (2, 32), (1, 32)]
     candidates = found[0]["masks"][0]["candidates"]
     assert sorted(c["id"] for c in candidates) == list(range(len(PIECES)))
     shares = [c["probability"] for c in candidates]

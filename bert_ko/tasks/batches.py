@@ -57,16 +57,34 @@ class BatchPlan:
         special_ids: of [PAD], [CLS] and [SEP].
         lengths: ascending; a batch is padded to the first of them that holds its longest example.
         seed: of the order.
+        lone_size: rows of a batch that has no more examples than that, a multiple of the devices;
+            0 fills every batch up to batch_size.
     """
 
     batch_size: int
     special_ids: tuple[int, int, int]
     lengths: tuple[int, ...]
     seed: int = 0
+    lone_size: int = 0
+
+    def size(self, count: int) -> int:
+        """B of a batch of so many examples."""
+        return rows_of_batch(count, self.batch_size, self.lone_size)
 
     def length(self, longest: int) -> int:
         """L of a batch whose longest example has this many pieces."""
         return next(length for length in self.lengths if length >= longest)
+
+
+def rows_of_batch(count: int, batch_size: int, lone_size: int) -> int:
+    """Rows, with those that fill it up, of a batch of count examples; see ``BatchPlan``.
+
+    There are two sizes, as each is compiled once.
+
+    >>> rows_of_batch(1, 8, 1), rows_of_batch(2, 8, 1), rows_of_batch(1, 8, 0)
+    (1, 8, 8)
+    """
+    return lone_size if count <= lone_size else batch_size
 
 
 def epoch_batches(lengths: Ints, plan: BatchPlan, epoch: int) -> list[Ints]:
@@ -115,13 +133,14 @@ def gather_batch(examples: Examples, plan: BatchPlan, rows: Ints) -> HostBatch:
     Args:
         examples: all of them.
         plan: how batches are made.
-        rows: of the batch; fewer than batch_size are filled up with the first, of weight 0.
+        rows: of the batch; fewer than its size are filled up with the first, of weight 0.
 
     Returns:
         What ``examples`` gather, and example_weights, float32 [B].
     """
-    missing = plan.batch_size - len(rows)
-    weights = np.ones(plan.batch_size, np.float32)
+    size = plan.size(len(rows))
+    missing = size - len(rows)
+    weights = np.ones(size, np.float32)
     if missing:
         weights[len(rows) :] = 0
         rows = np.concatenate([rows, np.repeat(rows[:1], missing)])

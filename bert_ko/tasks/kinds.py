@@ -42,10 +42,15 @@ def load(path: str, kind: Kind | None, settings: Mapping[str, Any]) -> Loadable 
         if kind == _TOKENIZER or (kind is None and _is_vocabulary(path)):
             place = path if os.path.isfile(path) else vocabulary_beside(path) or path
             return load_tokenizer(place, TokenizerSettings(**settings))
-        model, own = open_trained(path, settings)
-        if kind is not None:
-            return _BY_KIND[kind].checked(model, own)
-        return next(one for one in _CLASSES if one.fits(model)).from_model(model, **own)
+        if kind is None:
+            return load_model(path, settings)
+        return _BY_KIND[kind].checked(*open_trained(path, settings))
+
+
+def load_model(path: str, settings: Mapping[str, Any]) -> Loadable:
+    """``load`` of what must be a model; messages name flags as on the command line."""
+    model, own = open_trained(path, settings)
+    return next(one for one in _CLASSES if one.fits(model)).from_model(model, **own)
 
 
 def _is_vocabulary(path: str) -> bool:

@@ -87,7 +87,8 @@ def place(
     """Moves an open model onto devices.
 
     Returns:
-        The outputs of the head, and the batches for texts of at most max_seq_length pieces.
+        The outputs of the head, and the batches for texts of at most max_seq_length pieces; one
+        text alone does not wait for a whole batch to be computed.
 
     Raises:
         ValueError: the model lacks the head, or the batches can't be split.
@@ -97,7 +98,8 @@ def place(
     backend = load_backend(model.devices)
     check_batch_size("batch_size", batch_size, backend)
     lengths = batch_lengths(max_seq_length, length_buckets=True, lengths=None)
-    plan = BatchPlan(batch_size, model.any_tokenizer.vocab.special_ids, lengths)
+    special_ids = model.any_tokenizer.vocab.special_ids
+    plan = BatchPlan(batch_size, special_ids, lengths, lone_size=backend.num_devices)
     return backend.predictor(model.config, arrays, head.outputs), plan
 
 

@@ -1,5 +1,6 @@
 """Batches of examples, and lengths with the least padding, against all choices."""
 
+import dataclasses
 import itertools
 import json
 from itertools import combinations
@@ -72,6 +73,14 @@ def test_gather_batch_short_one_is_filled_with_weight_0(examples: Sentences) -> 
     assert batch["example_weights"].tolist() == [1, 1, 0, 0]
     assert batch["input_ids"].shape == (4, 96)
     assert (batch["input_ids"][2] == batch["input_ids"][0]).all()
+
+
+def test_gather_batch_of_few_is_not_filled_up_to_many(examples: Sentences) -> None:
+    plan = dataclasses.replace(PLAN, lone_size=2)
+    for rows, size in (([2], 2), ([2, 0], 2), ([2, 0, 1], 4)):
+        batch = gather_batch(examples, plan, np.array(rows, np.int32))
+        assert len(batch["input_ids"]) == size
+        assert batch["example_weights"].sum() == len(rows)
 
 
 def test_example_batches_go_on_at_any_position(examples: Sentences) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.modeling.heads import OUTPUT_BIAS, HostBatch, MaskedLmHead
+from bert_ko.tasks.batches import rows_of_batch
 from bert_ko.tasks.loading import BATCH_SIZE, Loadable, place
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.backend import Predict
@@ -58,6 +59,7 @@ class MaskedLm(Loadable):
         max_seq_length: int,
         predict: Predict,
         batch_size: int = BATCH_SIZE,
+        lone_size: int = 0,
     ):
         """``bert_ko.load`` makes one.
 
@@ -67,9 +69,10 @@ class MaskedLm(Loadable):
             predict: input_ids, input_mask, segment_ids int32 [B, L] and masked_lm_positions int32
                 [B, P] to probabilities float32 [B, P, V].
             batch_size: B.
+            lone_size: B of a batch of no more texts than that, see ``BatchPlan``.
         """
-        self._tokenizer, self._max_seq_length = tokenizer.keeping(MASK), max_seq_length
-        self._predict, self._batch_size = predict, batch_size
+        self._tokenizer, self.max_seq_length = tokenizer.keeping(MASK), max_seq_length
+        self._predict, self._batch_size, self._lone_size = predict, batch_size, lone_size
 
     @classmethod
     def from_model(cls, model: TrainedModel, *, batch_size: int = BATCH_SIZE) -> MaskedLm:
@@ -79,8 +82,13 @@ class MaskedLm(Loadable):
             ValueError: the model was not trained on masks, or its tokenizer can't keep [MASK].
         """
         length = model.config.max_position_embeddings
-        predict, _ = place(model.reaching(length), MaskedLmHead(), length, batch_size)
-        return cls(model.tokenizer, length, predict, batch_size)
+        predict, plan = place(model.reaching(length), MaskedLmHead(), length, batch_size)
+        return cls(model.tokenizer, length, predict, batch_size, plan.lone_size)
+
+    def lengths(self, longest: int) -> tuple[int, ...]:
+        """All L of texts of up to so many pieces, or as many as the model takes."""
+        steps = range(_STEP, longest + _STEP, _STEP)
+        return tuple(sorted({min(length, self.max_seq_length) for length in steps}))
 
     @overload
     def fill_mask(self, texts: str, top_k: int = 5) -> list[Mask]: ...
@@ -114,10 +122,10 @@ class MaskedLm(Loadable):
         places = [i for i, piece in enumerate(encoding.ids) if piece == vocab.mask_id]
         if not places:
             raise ValueError(f"{place}: no {MASK} in {text!r}.")
-        if len(encoding.ids) + 2 > self._max_seq_length:
+        if len(encoding.ids) + 2 > self.max_seq_length:
             raise ValueError(
                 f"{place}: {len(encoding.ids)} pieces, but the model takes "
-                f"{self._max_seq_length - 2}; shorten the text."
+                f"{self.max_seq_length - 2}; shorten the text."
             )
         return MaskedText(
             text,
@@ -132,7 +140,8 @@ class MaskedLm(Loadable):
         for start in range(0, len(texts), size):
             here = texts[start : start + size]
             longest = max(len(text.ids) for text in here)
-            shape = size, min(-(-longest // _STEP) * _STEP, self._max_seq_length)
+            rows = rows_of_batch(len(here), size, self._lone_size)
+            shape = rows, min(-(-longest // _STEP) * _STEP, self.max_seq_length)
             found = self._predict(_batch(here, shape, pad_id))["probabilities"]
             for text, probabilities in zip(here, found, strict=False):  # the rest is filling
                 yield [
