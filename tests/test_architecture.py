@@ -21,7 +21,10 @@ BELOW = {
     "training": {"ground", "tokenization", "data", "modeling"},
     "report": {"ground"},
     "tasks": {"ground", "tokenization", "data", "modeling", "training", "report"},
-    "commands": {"ground", "tokenization", "data", "modeling", "training", "report", "tasks"},
+    "serving": {"ground", "report", "tasks"},
+    "commands": {
+        *("ground", "tokenization", "data", "modeling", "training", "report", "tasks", "serving")
+    },
     "api": {"tasks", "tokenization"},
 }
 FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}

@@ -86,7 +86,7 @@ def render_task_page(folder: str, page: Page, **values: Any) -> str:
         page: What the pages of all tasks show.
         values: For the template.
     """
-    style, script = (_read(f"{folder}/report.{kind}") for kind in ("css", "js"))
+    style, script = (read(f"{folder}/report.{kind}") for kind in ("css", "js"))
     return render_page(page, f"{folder}/report.html", style=style, script=script, **values)
 
 
@@ -102,18 +102,26 @@ def render_page(
         script: JavaScript after that of all pages; the page's policy lets no other run.
         values: For the template.
     """
+    return render(
+        template, page=page, data=script_json(page.data), **inline(style, script), **values
+    )
+
+
+def inline(style: str, script: str) -> dict[str, Any]:
+    """Returns style, script and script_hash for a template that holds them and lets no other run.
+
+    Args:
+        style: CSS after that of all pages.
+        script: JavaScript after that of all pages.
+    """
     from markupsafe import Markup
 
-    script = _read(f"{_BASE}.js") + script
-    return render(
-        template,
-        page=page,
-        data=script_json(page.data),
-        style=Markup(_read(f"{_BASE}.css") + style),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        **values,
-    )
+    script = read(f"{_BASE}.js") + script
+    return {
+        "style": Markup(read(f"{_BASE}.css") + style),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
 
 
 def render(template: str, **values: Any) -> str:
@@ -146,7 +154,8 @@ def _printable(value: Any) -> Any:
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
 
 
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """Returns the text of a file of the package."""
     return resources.files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")
 
 

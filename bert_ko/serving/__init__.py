@@ -1,0 +1,1 @@
+"""A server for trained models: batches, limits, JSON and one page."""
