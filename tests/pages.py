@@ -129,8 +129,11 @@ class Browser:
             )
         self.page = page
         self.requests.clear()
-        address = f"http://127.0.0.1:{self.server.server_port}/report.html#{state}"
-        command = [self.program, *FLAGS, f"--user-data-dir={self.folder}", address]
+        return self.open(f"http://127.0.0.1:{self.server.server_port}/report.html#{state}")
+
+    def open(self, address: str, *flags: str) -> Node:
+        """Opens an address, and returns the final document."""
+        command = [self.program, *FLAGS, *flags, f"--user-data-dir={self.folder}", address]
         done = subprocess.run(command, capture_output=True, timeout=60, check=True)
         return parse(done.stdout.decode())
 

@@ -138,7 +138,7 @@ def test_fill_mask_devices_are_those_of_the_flags(fill: Command, backend: FakeBa
     on_three.succeed("언[MASK]", batch_size=6)
     wanted = DeviceConfig(num_devices=3, precision="bfloat16", attention="plain")
     assert backend.configs == [wanted, wanted]
-    assert backend.shapes == [(6, 32)]
+    assert backend.shapes == [(3, 32)]
     fill.succeed("언[MASK]", batch_size=6)
     assert backend.configs[-1].precision == "float32"
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -46,7 +45,13 @@ TAGS = frozenset({"text", "pair"})  # in the places of errors
 class Request(BaseModel):
     """Base class of what a model is asked; a field that it doesn't know is an error."""
 
-    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
+    example: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        """The schema, with what pydantic does not know."""
+        found = handler.resolve_ref_schema(handler(schema))
+        return found | {"additionalProperties": False, "examples": [cls.example]}
 
     @model_validator(mode="before")
     @classmethod
@@ -87,6 +92,11 @@ class TextsRequest(Request):
 class ReaderRequest(Request):
     """Questions on a context."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "context": "솔내 마을 도서관은 1987년 봄에 문을 열었다. 처음에는 책이 삼백 권뿐이었지만, "
+        "주민들이 책을 기증하면서 십 년 만에 이만 권으로 늘었다. 지금은 사서 두 사람이 일한다.",
+        "questions": ["도서관은 언제 문을 열었나?", "책을 기증한 사람은 누구인가?"],
+    }
     context: Text = Field(description="The text that has the answers.")
     questions: Texts = Field(description="Questions on it.")
     top_k: TopK = Field(3, description="Candidates of each answer.")
@@ -105,6 +115,9 @@ class ReaderRequest(Request):
 class ClassifierRequest(Request):
     """Texts or pairs to classify."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "texts": ["배우들의 연기가 좋아서 두 시간이 금방 지나갔다."]
+    }
     texts: TextsOrPairs = Field(description="Texts, or pairs of texts as lists of two.")
 
     def pieces(self) -> Iterator[str]:
@@ -121,6 +134,10 @@ class ClassifierRequest(Request):
 class TaggerRequest(TextsRequest):
     """Texts to find the entities of."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "texts": ["김서연 씨는 지난 금요일에 부산에서 열린 바다 축제에 다녀왔다."]
+    }
+
 
 def _with_few_masks(text: str) -> str:
     if (count := text.count(MASK)) > MAX_MASKS:  # each takes a probability of every token
@@ -131,6 +148,7 @@ def _with_few_masks(text: str) -> str:
 class MaskRequest(TextsRequest):
     """Texts with [MASK]."""
 
+    example: ClassVar[dict[str, Any]] = {"texts": ["마을 도서관에서 [MASK]을 빌려 읽었다."]}
     texts: Annotated[
         list[Annotated[Text, AfterValidator(_with_few_masks)]],
         Field(min_length=1, max_length=MAX_TEXTS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,17 +11,6 @@ from bert_ko.serving.limits import Limits
 from bert_ko.serving.served import Served
 
 _FOLDER = "serving/templates"
-# What is typed into the two fields of a model of a kind.
-_EXAMPLES = {
-    "reader": (
-        "솔내 마을 도서관은 1987년 봄에 문을 열었다. 처음에는 책이 삼백 권뿐이었지만, 주민들이 "
-        "책을 기증하면서 십 년 만에 이만 권으로 늘었다. 지금은 사서 두 사람이 도서관을 지킨다.",
-        "도서관은 언제 문을 열었나?\n책을 기증한 사람은 누구인가?",
-    ),
-    "classifier": ("배우들의 연기가 좋아서 두 시간이 금방 지나갔다.", ""),
-    "tagger": ("김서연 씨는 지난 금요일에 부산에서 열린 바다 축제에 다녀왔다.", ""),
-    "masked_lm": ("마을 도서관에서 [MASK]을 빌려 읽었다.", ""),
-}
 
 
 class Field(NamedTuple):
@@ -38,18 +28,18 @@ class Operation(NamedTuple):
     method: str
     path: str
     summary: str
+    example: str  # JSON to send, or ""
     schemas: list[tuple[str, list[Field]]]
     refusals: list[tuple[str, str]]  # status and reason
 
 
 def render_home(served: Sequence[Served[Any, Any]], limits: Limits) -> str:
     """The page for a person; it asks nobody but the server."""
-    models = [{"name": one.name, "kind": one.kind, "path": one.path} for one in served]
-    data = {
-        "models": models,
-        "limits": {"characters": limits.characters},
-        "examples": _EXAMPLES,
-    }
+    models = [
+        {"name": one.name, "kind": one.kind, "path": one.path, "example": one.request.example}
+        for one in served
+    ]
+    data = {"models": models, "limits": {"characters": limits.characters}}
     style, script = (read(f"{_FOLDER}/home.{kind}") for kind in ("css", "js"))
     return render(f"{_FOLDER}/home.html", data=script_json(data), **inline(style, script))
 
@@ -87,7 +77,12 @@ def _operation(
         for status, answer in one["responses"].items()
         if status != "200"
     ]
-    return Operation(one["operationId"], method.upper(), path, one["summary"], schemas, refusals)
+    example = ""
+    if "requestBody" in one:
+        asked = _resolve(_schema_of(one["requestBody"]), parts)["examples"][0]
+        example = json.dumps(asked, ensure_ascii=False)
+    name, summary = one["operationId"], one["summary"]
+    return Operation(name, method.upper(), path, summary, example, schemas, refusals)
 
 
 def _schema_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -124,4 +119,4 @@ def _kind(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     kind = str(_resolve(schema, parts).get("type", "value"))
     least, most = schema.get("minimum"), schema.get("maximum")
     default = f", by default {schema['default']}" if "default" in schema else ""
-    return f"{kind}{f', {least} to {most}' if most is not None else ''}{default}"
+    return f"{kind}{f', {least:g} to {most:g}' if most is not None else ''}{default}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from starlette.responses import HTMLResponse
 
 import bert_ko
 from bert_ko.serving.app import make_app
@@ -50,6 +51,24 @@ class Reply(NamedTuple):
         assert self.json.keys() == {"error"}
         said: str = self.json["error"]
         return said
+
+
+class Scripted:
+    """An application whose page at /scripted runs the script that its address has after #."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/scripted":
+            await self.app(scope, receive, send)
+            return
+        (home,) = (one for one in self.app._app.routes if one.path == "/")
+        page = (await home.endpoint()).body.decode()
+        page = page.replace("Content-Security-Policy", "x").replace(
+            "</body>", "<script>eval(decodeURIComponent(location.hash.slice(1)))</script></body>"
+        )
+        await HTMLResponse(page)(scope, receive, send)
 
 
 @dataclass
@@ -159,7 +178,7 @@ def serving(
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     app = make_app(workers, limits, {"127.0.0.1", "localhost"})
-    server = make_server(app, limits, len(workers), lambda: False)
+    server = make_server(Scripted(app), limits, len(workers), lambda: False)
     found = Running(server, port, gate, entered, workers, api)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -1,7 +1,7 @@
 
 // The page to try models. What the server says becomes text nodes, never markup.
 
-const { models, limits, examples } = readData("data");
+const { models, limits } = readData("data");
 const MASK = "[MASK]";
 const CANDIDATES = 5;
 const POLL = 1000; // milliseconds between two looks whether the models are ready
@@ -250,7 +250,8 @@ for (const button of document.querySelectorAll("[data-language]")) {
   });
 }
 document.getElementById("example").addEventListener("click", () => {
-  [first.value, second.value] = examples[chosen().kind];
+  const { context, questions, texts } = chosen().example;
+  [first.value, second.value] = questions ? [context, questions.join("\n")] : [texts[0], ""];
   drawCount();
 });
 mask.addEventListener("click", () => {
