@@ -33,7 +33,7 @@ from tests.bilm_reference import write_published
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "elmo", "export", "google_checkpoint", "new_task", "pretraining", "publish_hugging_face",
-    "pytorch", "tracking",
+    "pytorch", "serve", "tracking",
 )  # fmt: skip
 READMES = ("README.md", "README.ko.md")
 DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
