@@ -59,7 +59,7 @@ class Guard:
 
     def _check_host(self, host: str) -> None:
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-        if self._hosts is not None and name.lower() not in self._hosts:
+        if self._hosts is not None and host and name.lower() not in self._hosts:
             names = ", ".join(sorted(self._hosts))
             message = f"this server is {names}, not {name!r}; --host lets others reach it."
             raise Refusal(421, message, _CLOSE)

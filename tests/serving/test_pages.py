@@ -101,7 +101,7 @@ def test_home_marks_what_each_kind_of_model_finds(server: Running, browser: Any)
     assert marks(classifier) == [(f"{TEXT}\n한글", "과학")]
     assert texts(classifier, "li") == ["과학50.00 %", "문화30.00 %", "정치20.00 %"]
     assert texts(scorer, "p", "figure") == ["5.000"]
-    assert marks(masked) == [("[PAD]", ""), ("[PAD]", "")] and len(texts(masked, "ul")) == 2
+    assert marks(masked) == [("[PAD]", "1"), ("[PAD]", "2")] and len(texts(masked, "ul")) == 2
     assert no_mask.by_id("status").text == "Put [MASK] where a word is missing."
     assert korean.by_id("ask").text == "실행" and korean.all("html")[0].attributes["lang"] == "ko"
 

@@ -8,24 +8,24 @@ const POLL = 1000; // milliseconds between two looks whether the models are read
 
 const WORDS = {
   en: {
-    model: "Model", ask: "Ask", example: "Example", docs: "Addresses for programs",
+    model: "Model", ask: "Ask", example: "Example", docs: "For programs: the API",
     context: "Text that has the answers", questions: "Questions, one per line",
     text: "Text", second: "Second text, only for models of pairs",
     masked: "Text with [MASK]", asking: "Computing …", starting: "Models are being compiled …",
-    characters: "characters", noAnswer: "no answer", noEntities: "No entities were found.",
-    score: "Score", candidates: "Other candidates", noMask: "Put [MASK] where a word is missing.",
+    characters: " characters", noAnswer: "no answer", noEntities: "No entities were found.",
+    score: "Score", candidates: "Candidates", noMask: "Put [MASK] where a word is missing.",
     unreachable: "The server can't be reached.", 400: "The request was not understood.",
     408: "The request took too long to arrive.", 413: "This is too long.",
     422: "This can't be computed.", 500: "The model failed.",
     503: "The server is busy; try again in a moment.", 504: "The answer took too long.",
   },
   ko: {
-    model: "모델", ask: "실행", example: "예시", docs: "프로그램용 주소",
+    model: "모델", ask: "실행", example: "예시", docs: "프로그램에서 쓰기(API)",
     context: "답을 찾을 글", questions: "질문 (한 줄에 하나씩)",
     text: "문장", second: "둘째 문장 (문장 쌍 모델만)",
     masked: "[MASK]가 들어간 문장", asking: "계산하는 중…", starting: "모델을 준비하는 중…",
     characters: "자", noAnswer: "답 없음", noEntities: "개체명을 찾지 못했습니다.",
-    score: "점수", candidates: "다른 후보", noMask: "단어를 가린 자리에 [MASK]를 넣어 주세요.",
+    score: "점수", candidates: "후보", noMask: "단어를 가린 자리에 [MASK]를 넣어 주세요.",
     unreachable: "서버에 연결할 수 없습니다.", 400: "요청을 이해하지 못했습니다.",
     408: "요청이 제때 도착하지 않았습니다.", 413: "글이 너무 깁니다.",
     422: "계산할 수 없는 입력입니다.", 500: "모델에 오류가 났습니다.",
@@ -79,9 +79,10 @@ function showText(text, spans) {
   return make("p", { class: "text", lang: "ko" }, markSpans(chars, spans, 0, chars.length));
 }
 
-function makeCandidates(rows) {
-  return make("ul", { class: "candidates" }, ...rows.map(([text, probability], i) =>
-    make("li", i ? {} : { class: "best" },
+// Texts with their probabilities; of candidates the first one is the best.
+function makeList(kind, rows) {
+  return make("ul", { class: `list ${kind}` }, ...rows.map(([text, probability]) =>
+    make("li", {},
       korean(text), make("meter", { value: probability, "aria-hidden": "true" }),
       make("span", {}, `${percent(probability)} %`))));
 }
@@ -97,7 +98,7 @@ function showAnswers(asked, found) {
       return make("li", {},
         make("p", { class: "about" }, `${i + 1}. `, korean(asked.questions[i])),
         make("h3", {}, korean(answer.text || say("noAnswer"))),
-        make("details", {}, make("summary", {}, say("candidates")), makeCandidates(rows)));
+        make("details", {}, make("summary", {}, say("candidates")), makeList("candidates", rows)));
     })),
   ];
 }
@@ -110,33 +111,37 @@ function showClass(asked, [found]) {
     return [showText(shown, []), make("p", { class: "figure" }, found.score.toFixed(3))];
   }
   const ranked = Object.entries(found.probabilities).sort((a, b) => b[1] - a[1]);
-  return [showText(shown, [[0, length, "answer", found.label]]), makeCandidates(ranked)];
+  return [showText(shown, [[0, length, "answer", found.label]]), makeList("candidates", ranked)];
 }
 
 function showEntities(asked, [{ entities }]) {
   const spans = entities.map((one) => [one.start, one.end, "answer", one.label]);
   const rows = entities.map((one) => [`${one.text} (${one.label})`, one.probability]);
-  const list = rows.length ? makeCandidates(rows) : make("p", {}, say("noEntities"));
+  const list = rows.length ? makeList("entities", rows) : make("p", {}, say("noEntities"));
   return [showText(asked.texts[0], spans), list];
 }
 
-// The best token stands in the place of each mask.
+// The best token stands in the place of each mask, with its number if there are several.
 function showMasks(asked, [{ masks }]) {
   const chars = characters(asked.texts[0]);
   const filled = [];
   const spans = [];
   let done = 0;
-  for (const { start, candidates: [best] } of masks) {
+  const isOne = masks.length === 1;
+  for (const [i, { start, candidates: [best] }] of masks.entries()) {
     filled.push(...chars.slice(done, start));
     const token = characters(best.piece.replace(/^##/, ""));
-    spans.push([filled.length, filled.length + token.length, "answer"]);
+    spans.push([filled.length, filled.length + token.length, "answer", isOne ? "" : String(i + 1)]);
     filled.push(...token);
     done = start + MASK.length;
   }
   filled.push(...chars.slice(done));
   return [
     showText(filled.join(""), spans),
-    ...masks.map((one) => makeCandidates(one.candidates.map((c) => [c.piece, c.probability]))),
+    ...masks.flatMap((one, i) => [
+      ...(isOne ? [] : [make("p", { class: "about" }, `${i + 1}.`)]),
+      makeList("candidates", one.candidates.map((c) => [c.piece, c.probability])),
+    ]),
   ];
 }
 
@@ -172,7 +177,7 @@ function drawForm() {
 function drawCount() {
   const length = KINDS[chosen().kind].texts().reduce((sum, text) => sum + characters(text).length, 0);
   const [here, most] = [length, limits.characters].map((n) => n.toLocaleString(language));
-  count.textContent = `${here} / ${most} ${say("characters")}`;
+  count.textContent = `${here} / ${most}${say("characters")}`;
   count.classList.toggle("error", length > limits.characters);
 }
 
