@@ -180,17 +180,15 @@ def _add_refusals(app: FastAPI) -> None:
 def _http_message(app: FastAPI, request: Request, error: HTTPException) -> str:
     path = request.url.path[:_SHOWN]
     known = {
-        address: [method.upper() for method in methods]
-        for address, methods in app.openapi()["paths"].items()
+        address: " ".join(methods).upper() for address, methods in app.openapi()["paths"].items()
     }
-    if error.status_code == 404:
-        places = ", ".join(f"{' '.join(methods)} {place}" for place, methods in known.items())
-        return f"nothing at {path}; there are: {places}, GET /, GET /docs, GET /openapi.json."
-    if error.status_code == 405:
-        return f"{path} takes {' '.join(known.get(path, ['GET']))}, got {request.method}."
-    if error.status_code == 400:
-        return "the body is no JSON, or is nested too deeply."
-    return str(error.detail)
+    places = ", ".join(f"{methods} {place}" for place, methods in known.items())
+    messages = {
+        400: "the body is no JSON, or is nested too deeply.",
+        404: f"nothing at {path}; there are: {places}, GET /, GET /docs, GET /openapi.json.",
+        405: f"{path} takes {known.get(path, 'GET')}, got {request.method}.",
+    }
+    return messages.get(error.status_code, str(error.detail))
 
 
 def _invalid_message(request: Request, error: Mapping[str, Any]) -> str:

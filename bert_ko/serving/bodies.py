@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
@@ -64,14 +65,14 @@ class Request(BaseModel):
                 raise ValueError(f"unknown field {unknown[:_SHOWN]!r}; there are: {known}")
         return values
 
+    @abstractmethod
     def pieces(self) -> Iterator[str]:
         """All texts that are computed, as often as they are."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def num_texts(self) -> int:
         """Texts or questions."""
-        raise NotImplementedError
 
 
 class TextsRequest(Request):

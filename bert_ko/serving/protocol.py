@@ -121,17 +121,16 @@ class LimitedProtocol(H11Protocol):
         self._refuse(408, f"the head of the request did not come within {seconds:g} seconds.")
 
     def _refuse(self, status: int, message: str, more: str = "") -> None:
-        """Says why, unless an answer has begun, and closes the connection."""
+        """Says why, and closes the connection; no answer has begun when that is called for."""
         if self.transport.is_closing():
             return
-        if not (self._is_asked and self.cycle.response_started):
-            body = json.dumps({"error": message}).encode()
-            head = (
-                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                f"{more}Connection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
+        body = json.dumps({"error": message}).encode()
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            f"{more}Connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
 

@@ -97,8 +97,14 @@ class Running:
     def post(self, path: str, body: Any, **headers: str) -> Reply:
         return self.ask("POST", path, body, **headers)
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS)
+    def connect(self, buffer: int | None = None) -> socket.socket:
+        """A connection, with little room for what it does not read at once."""
+        client = socket.socket()
+        client.settimeout(_SECONDS)
+        if buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        client.connect(("127.0.0.1", self.port))
+        return client
 
     def in_background(self, *calls: Callable[[], Reply]) -> list[Future]:
         return [Future(call) for call in calls]
@@ -201,9 +207,6 @@ def serving(
 
 @pytest.fixture(scope="session")
 def running_server(folders: dict[str, str]) -> Iterator[Running]:
-    """All models, with short times and small sizes."""
-    limits = Limits(
-        characters=1000, body_bytes=10_000, header_seconds=0.3, body_seconds=0.3, send_seconds=0.3
-    )
-    with serving(folders, limits) as found:
+    """All models; a request may have a thousand characters."""
+    with serving(folders, Limits(characters=1000)) as found:
         yield found

@@ -40,9 +40,11 @@ def is_ready(port: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "host"), [(signal.SIGTERM, "127.0.0.1"), (signal.SIGINT, "0.0.0.0")]
+)
 def test_signal_ends_it_with_an_answer_to_whoever_has_asked(
-    number: signal.Signals, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, host: str, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, entered = threading.Event(), threading.Event()
     ports: list[int] = []
@@ -79,11 +81,14 @@ def test_signal_ends_it_with_an_answer_to_whoever_has_asked(
     install_backend(monkeypatch, "bert_ko.tasks.loading").compute = compute
     client = threading.Thread(target=ask)
     client.start()
-    ended = serve(folders["topics"], folders["entities"])
+    ended = serve(folders["topics"], folders["entities"], host=host)
     client.join(60)
     assert ended.status == 0, ended.err
-    assert ended.out == f"http://127.0.0.1:{ports[0]}\n"
+    assert ended.out == f"http://{host}:{ports[0]}\n"
+    shared = "serve: warning: --host=0.0.0.0: whoever reaches this machine can use the server."
     lines = ended.err.splitlines()
+    if host != "127.0.0.1":
+        assert lines.pop(0) == shared
     assert lines[:2] == [
         f"serve: topics (classifier): POST {ended.out.strip()}/models/topics/classify",
         f"serve: entities (tagger): POST {ended.out.strip()}/models/entities/tag",

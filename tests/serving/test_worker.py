@@ -121,3 +121,20 @@ def test_model_that_can_not_be_compiled_says_why() -> None:
     wait_until(lambda: worker.error)
     worker.stop()
     assert str(worker.error) == "bad" and not worker.is_ready
+
+
+def test_stop_while_it_is_compiled_ends_it_with_that_batch() -> None:
+    class Long(Held):
+        def warm_up(self, batch_size: int) -> Iterator[list[TaggerRequest]]:
+            yield from [[self.example(FIRST)]] * 2
+
+    held = Long()
+    worker = Worker(held, Limits())
+    worker.start()
+    wait_until(lambda: held.batches)
+    stopper = threading.Thread(target=worker.stop)
+    stopper.start()
+    wait_until(lambda: worker._stops.is_set())
+    held.gate.set()
+    stopper.join(60)
+    assert len(held.batches) == 1 and not worker.is_ready and worker.error is None
