@@ -158,12 +158,15 @@ class MaskRequest(TextsRequest):
 
 
 class Span(BaseModel):
-    """A part of the context."""
+    """A part of a text."""
 
-    text: str = Field(description='context[start:end]; "" says that there is no answer.')
+    text: str = Field(description='The part from start to end; "" says that there is no answer.')
     start: int = Field(description="Its first character.")
     end: int = Field(description="The character after its last.")
-    probability: float = Field(description="Of the whole candidate, before josa are cut off.")
+    probability: float = Field(
+        description="Of an answer before josa are cut off; of an entity, the least of its "
+        "characters or words."
+    )
 
 
 class Answered(Span):
@@ -172,14 +175,10 @@ class Answered(Span):
     candidates: list[Span] = Field(description="The likeliest answers, josa not cut off.")
 
 
-class Entity(BaseModel):
+class Entity(Span):
     """A named entity."""
 
     label: str = Field(description="Its type, such as PS.")
-    text: str = Field(description="text[start:end].")
-    start: int = Field(description="Its first character.")
-    end: int = Field(description="The character after its last.")
-    probability: float = Field(description="The least of its characters or words.")
 
 
 class Tagged(BaseModel):

@@ -41,7 +41,9 @@ def render_home(served: Sequence[Served[Any, Any]], limits: Limits) -> str:
     ]
     data = {"models": models, "limits": {"characters": limits.characters}}
     style, script = (read(f"{_FOLDER}/home.{kind}") for kind in ("css", "js"))
-    return render(f"{_FOLDER}/home.html", data=script_json(data), **inline(style, script))
+    return render(
+        f"{_FOLDER}/home.html", title="bert_ko", data=script_json(data), **inline(style, script)
+    )
 
 
 def render_docs(schema: Mapping[str, Any]) -> str:
@@ -53,12 +55,12 @@ def render_docs(schema: Mapping[str, Any]) -> str:
         for method, one in methods.items()
     ]
     info = schema["info"]
-    style = inline(read(f"{_FOLDER}/docs.css"), "")["style"]
     return render(
         f"{_FOLDER}/docs.html",
-        style=style,
+        title=f"bert_ko {info['version']}: the API",
+        style=inline(read(f"{_FOLDER}/docs.css"), "")["style"],
+        script_hash=None,  # it has none
         operations=operations,
-        version=info["version"],
         description=info["description"],
     )
 

@@ -79,9 +79,8 @@ class LimitedProtocol(H11Protocol):
         if not self._is_asked:
             self._expect_head()
         super().data_received(data)
-        if self._is_asked and self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._is_asked:
+            self._expect_no_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets a client."""
@@ -98,8 +97,8 @@ class LimitedProtocol(H11Protocol):
 
     def resume_writing(self) -> None:
         """The client has taken its answer."""
-        if self._send_timer is not None:
-            self._send_timer.cancel()
+        assert self._send_timer is not None
+        self._send_timer.cancel()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -116,14 +115,18 @@ class LimitedProtocol(H11Protocol):
             seconds = self.limits.header_seconds
             self._head_timer = self.loop.call_later(seconds, self._refuse_slow)
 
+    def _expect_no_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
     def _refuse_slow(self) -> None:
         seconds = self.limits.header_seconds
         self._refuse(408, f"the head of the request did not come within {seconds:g} seconds.")
 
     def _refuse(self, status: int, message: str, more: str = "") -> None:
         """Says why, and closes the connection; no answer has begun when that is called for."""
-        if self.transport.is_closing():
-            return
+        self._expect_no_head()
         body = json.dumps({"error": message}).encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"

@@ -323,7 +323,7 @@ def test_client_that_takes_its_answers_late_gets_them_all(running_server: Runnin
 
 
 def test_fault_of_our_own_is_500(running_server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(running_server.workers["topics"], "_jobs")
+    monkeypatch.setattr(running_server.workers["topics"], "submit", lambda request: 1 / 0)
     reply = running_server.post(CLASSIFY, {"texts": ["가"]})
     assert (reply.status, reply.error) == (500, "internal error; the server's log says more.")
 
