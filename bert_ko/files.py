@@ -12,30 +12,26 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
+from bert_ko import remote
 from bert_ko.compression import COMPRESSIONS, decompressed
+from bert_ko.remote import is_remote
 from bert_ko.temporary import temporary_file
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 _MAX_NAMES = 3  # in a message
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _NO_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-# By scheme: the package that fsspec needs for it.
-_PACKAGES = {
-    **dict.fromkeys(("abfs", "az"), "adlfs"),
-    **dict.fromkeys(("gcs", "gs"), "gcsfs"),
-    "hf": "huggingface_hub",
-    **dict.fromkeys(("http", "https"), "aiohttp"),
-    "s3": "s3fs",
-}
 
 
-def is_remote(path: str) -> bool:
-    """Returns whether the path has a scheme, as in "gs://bucket/file"."""
-    return _SCHEME.match(path) is not None
+class Range(NamedTuple):
+    """Bytes of a local or remote file, from `start` up to `end`."""
+
+    path: str
+    start: int
+    end: int
 
 
 def expand_inputs(patterns: Sequence[str], suffixes: tuple[str, ...] | None = None) -> list[str]:
@@ -57,8 +53,7 @@ def expand_inputs(patterns: Sequence[str], suffixes: tuple[str, ...] | None = No
     """
     found: dict[str, str] = {}
     for pattern in patterns:
-        expand = _expand_remote if is_remote(pattern) else _expand_local
-        paths = expand(pattern, suffixes)
+        paths = _expand(pattern, suffixes)
         if not paths:
             raise FileNotFoundError(f"no file matches {pattern!r}{_not_wanted(pattern, suffixes)}.")
         for path in paths:
@@ -82,11 +77,7 @@ def size(path: str) -> int:
     """Returns the size of a local or remote file in bytes, as stored (compressed)."""
     if not is_remote(path):
         return os.stat(path).st_size
-    file_system, bare_path = _remote(path)
-    remote_size = file_system.size(bare_path)
-    if remote_size is None:
-        raise ValueError(f"{path}: the server does not report the size of this file.")
-    return int(remote_size)
+    return remote.size(path)
 
 
 def fingerprint(path: str) -> dict[str, Any]:
@@ -100,15 +91,81 @@ def fingerprint(path: str) -> dict[str, Any]:
     return {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
+def sizes(paths: Sequence[str]) -> list[int]:
+    """Returns the sizes of files in bytes; those of many remote ones are asked for together."""
+    found = remote.sizes([path for path in paths if is_remote(path)])
+    return [found[path] if is_remote(path) else size(path) for path in paths]
+
+
+def exists(path: str) -> bool:
+    """Returns whether there is a file or folder at a local or remote path."""
+    return remote.exists(path) if is_remote(path) else os.path.exists(path)
+
+
+def join(folder: str, name: str) -> str:
+    """Returns the path of a file in a local or remote folder."""
+    return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.join(folder, name)
+
+
+def list_folder(folder: str) -> dict[str, int]:
+    """Returns the names of the files in a local or remote folder, sorted, and their sizes in bytes.
+
+    Folders in it are left out. A folder that does not exist has no files.
+    """
+    if is_remote(folder):
+        return remote.list_folder(folder)
+    try:
+        with os.scandir(folder or ".") as entries:
+            found = [(entry.name, entry.stat().st_size) for entry in entries if entry.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return dict(sorted(found))
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Removes local or remote files; one that is missing is no error."""
+    found = list(paths)
+    for path in found:
+        if not is_remote(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    remote.remove([path for path in found if is_remote(path)])
+
+
+def read_ranges(ranges: Sequence[Range]) -> list[bytes]:
+    """Reads parts of files, of remote ones many at a time.
+
+    Args:
+        ranges: Within files that exist; all local or all on one remote file system.
+
+    Returns:
+        The bytes of each, fewer where the file ends before.
+    """
+    if ranges and is_remote(ranges[0].path):
+        return remote.read_ranges(ranges)
+    return [_read_range(*one) for one in ranges]
+
+
+def _read_range(path: str, start: int, end: int) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        data = file.read(end - start)
+        # The system may give less than there is; at most 2 GiB at once.
+        while data and len(data) < end - start and (more := file.read(end - start - len(data))):
+            data += more
+    return data
+
+
 def require_writable_folder(path: str) -> None:
     """Creates the folder if it is missing and checks that files can be written there.
 
-    Remote paths are not checked, as object stores have no folders.
+    A remote one is made where there are folders, and not checked: object stores have none.
 
     Raises:
         ValueError: The path is a file, or the folder can't be created or written.
     """
     if is_remote(path):
+        remote.make_folder(path)
         return
     try:
         os.makedirs(path, exist_ok=True)
@@ -120,7 +177,9 @@ def require_writable_folder(path: str) -> None:
         raise ValueError(f"the folder {path} can't be written; check its permissions.")
 
 
-def _expand_local(pattern: str, suffixes: tuple[str, ...] | None) -> list[str]:
+def _expand(pattern: str, suffixes: tuple[str, ...] | None) -> list[str]:
+    if is_remote(pattern):
+        return remote.expand(pattern, lambda name: _is_wanted(name, suffixes))
     if os.path.exists(pattern):  # a pipe of the shell, "<(...)", too
         return _files_below(pattern, suffixes) if os.path.isdir(pattern) else [pattern]
     paths: list[str] = []
@@ -148,51 +207,6 @@ def _is_wanted(name: str, suffixes: tuple[str, ...] | None) -> bool:
     stem, extension = os.path.splitext(name)
     stem = stem if extension in COMPRESSIONS else name
     return any(stem.endswith(suffix) if suffix else "." not in stem for suffix in suffixes)
-
-
-def _expand_remote(pattern: str, suffixes: tuple[str, ...] | None) -> list[str]:
-    file_system, path = _remote(pattern)
-    is_file = file_system.isfile(path)  # first: "?" is no glob in a URL, a page of links no folder
-    if is_file or file_system.isdir(path):
-        matches = [path]
-    else:
-        matches = sorted(file_system.glob(path)) if _GLOB_CHARACTERS.search(path) else []
-    paths: list[str] = []
-    for match in matches:
-        is_folder = not is_file and file_system.isdir(match)
-        paths += _remote_files_below(file_system, match, suffixes) if is_folder else [match]
-    return [str(file_system.unstrip_protocol(path)) for path in paths]
-
-
-def _remote_files_below(
-    file_system: Any, folder: str, suffixes: tuple[str, ...] | None
-) -> list[str]:
-    paths = []
-    for path in sorted(file_system.find(folder)):
-        *folders, name = path[len(folder) :].strip("/").split("/")
-        is_hidden = any(part.startswith(".") for part in folders)
-        if not is_hidden and _is_wanted(name, suffixes):
-            paths.append(path)
-    return paths
-
-
-def _remote(path: str, **options: Any) -> tuple[Any, str]:
-    """Returns fsspec's file system, which has no types, for a path, and the path without scheme.
-
-    Raises:
-        ValueError: fsspec, or the package for this scheme, is not installed.
-    """
-    scheme = path.split("://", 1)[0]
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError:
-        raise ValueError(f"{path} needs the package fsspec: pip install fsspec") from None
-    try:
-        file_system, bare_path = url_to_fs(path, **options)
-    except ImportError as error:
-        advice = f"pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else str(error)
-        raise ValueError(f"{path} needs a package for {scheme}://: {advice}") from None
-    return file_system, str(bare_path)
 
 
 def open_binary(path: str) -> BinaryIO:
@@ -225,12 +239,7 @@ def open_stored(path: str) -> BinaryIO:
     """
     if not is_remote(path):
         return open(path, "rb")
-    file_system, bare_path = _remote(path)
-    try:
-        stream: BinaryIO = file_system.open(bare_path, "rb")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist.") from None
-    return stream
+    return remote.open_stored(path)
 
 
 def read_limited(path: str, limit: int = 64 << 20) -> bytes:
@@ -308,8 +317,8 @@ def atomic_writer(path: str) -> Iterator[BinaryIO]:
 
     A local file is written under a hidden name in the same folder, synced to the disk and renamed;
     after an error nothing is left behind, and what a killed writer of it left is removed. A remote
-    file is published when the block ends. A device or pipe, such as /dev/stdout, is written
-    directly.
+    file is published when the block ends; see `remote.writer`. A device or pipe, such as
+    /dev/stdout, is written directly.
 
     Args:
         path: Local or remote; a local folder must exist.
@@ -321,15 +330,8 @@ def atomic_writer(path: str) -> Iterator[BinaryIO]:
         FileNotFoundError: The folder does not exist.
         OSError: With the file's name: no permission, disk full.
     """
-    if is_remote(path):
-        # A fresh instance, because a transaction holds for all files of one.
-        file_system, bare_path = _remote(path, skip_instance_cache=True)
-        if "file" not in file_system.protocol:
-            with file_system.transaction, file_system.open(bare_path, "wb") as stream:
-                yield stream
-            return
-        path = bare_path
-    with _local_writer(path) as stream:
+    local = remote.local_path(path) if is_remote(path) else path
+    with remote.writer(path) if local is None else _local_writer(local) as stream:
         yield stream
 
 
@@ -365,11 +367,15 @@ def _local_writer(path: str) -> Iterator[BinaryIO]:
 def lock(path: str) -> Iterator[None]:
     """Locks a file, so that no second run writes to its folder.
 
-    The lock is released when the process ends, however it does; the file stays.
+    The lock is released when the process ends, however it does; the file stays. Remote files have
+    no locks: there, nothing is done.
 
     Raises:
         ValueError: Another process holds the lock, or has just removed the file.
     """
+    if is_remote(path):
+        yield
+        return
     from filelock import FileLock, Timeout
 
     try:

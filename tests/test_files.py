@@ -1,10 +1,12 @@
 import bz2
+import contextlib
 import errno
 import gzip
 import importlib.util
 import io
 import lzma
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -17,7 +19,7 @@ import pytest
 import zstandard
 from fsspec.compression import compr
 
-from bert_ko import files
+from bert_ko import files, remote
 from bert_ko.compression import decompressed
 
 TEXT = "도서관에서 빌린 책을 반납했습니다.\n" * 5000
@@ -299,6 +301,54 @@ def test_atomic_writer_remote_files_appear_when_they_are_complete(memory: str) -
         files.open_binary(f"{memory}/c")
 
 
+def test_atomic_writer_where_files_are_renamed_they_have_another_name_before(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_RENAMING", frozenset(["memory"]))  # as HDFS does
+    put(f"{memory}/a", b"old")
+    for error in (None, RuntimeError("full")):
+        with contextlib.suppress(RuntimeError), files.atomic_writer(f"{memory}/a") as stream:
+            stream.write(b"new")
+            hidden, seen = files.list_folder(memory)
+            assert re.fullmatch(r"\.a\.[0-9a-f]{8}\.tmp", hidden) and seen == "a"
+            if error:
+                raise error
+        assert read(f"{memory}/a") == b"new"
+        assert list(files.list_folder(memory)) == ["a"]
+
+
+def test_files_of_a_folder_are_listed_asked_for_and_removed(tmp_path: Path, memory: str) -> None:
+    for folder in (str(tmp_path / "new"), memory, f"file://{tmp_path}/other"):
+        assert files.list_folder(folder) == {}
+        files.require_writable_folder(folder)
+        paths = [files.join(folder, name) for name in ("b", "가", "a.json")]
+        for number, path in enumerate(paths):
+            files.write_atomic(path, b"x" * number)
+        files.require_writable_folder(files.join(folder, "deep"))
+        files.write_atomic(files.join(folder, "deep/c"), b"")
+        assert files.list_folder(folder) == {"a.json": 2, "b": 0, "가": 1}
+        assert files.sizes(paths) == [0, 1, 2]
+        assert list(map(files.exists, [folder, *paths])) == [True] * 4
+        files.remove([*paths[:2], files.join(folder, "missing")])
+        files.remove([])
+        assert list(files.list_folder(folder)) == ["a.json"]
+        assert not files.exists(paths[0])
+        with pytest.raises(FileNotFoundError):
+            files.sizes(paths)
+
+
+def test_read_ranges_are_those_bytes_and_fewer_at_the_end(tmp_path: Path, memory: str) -> None:
+    for paths in (
+        [write(tmp_path / "a", "0123456789"), write(tmp_path / "b", "abc")],
+        [put(f"{memory}/a", b"0123456789"), put(f"{memory}/b", b"abc")],
+    ):
+        a, b = paths
+        ranges = [files.Range(a, 2, 5), files.Range(b, 1, 1), files.Range(b, 1, 9)]
+        assert files.read_ranges(ranges) == [b"234", b"", b"bc"]
+        assert files.read_ranges(ranges[1:2]) == [b""]
+    assert files.read_ranges([]) == []
+
+
 def test_atomic_writer_missing_folder_or_folder_is_named(tmp_path: Path) -> None:
     for path, kind in ((tmp_path / "none" / "a", FileNotFoundError), (tmp_path, IsADirectoryError)):
         with pytest.raises(kind) as caught, files.atomic_writer(str(path)):
@@ -431,7 +481,7 @@ def test_files_without_posix_modules_can_be_imported() -> None:
     script = """
 import sys
 sys.modules.update(fcntl=None, pwd=None, grp=None, resource=None)
-from bert_ko import files
+from bert_ko import files, remote
 assert "filelock" not in sys.modules  # imported by those who lock
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])
