@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from bert_ko import remote
 from bert_ko.compression import COMPRESSIONS, decompressed
-from bert_ko.remote import is_remote
+from bert_ko.remote import is_remote as is_remote
 from bert_ko.temporary import temporary_file
 
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
