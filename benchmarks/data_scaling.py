@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 from common import ROOT, VOCAB, machine, write_sample
 
+from bert_ko import engines
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
-from bert_ko.data import pipeline
 from bert_ko.workers import WorkerPool
 
 _START_PARENT = "import bert_ko.create_pretraining_data"
@@ -69,7 +69,7 @@ class _TimedPool(WorkerPool):
 def measured_stages(path: Path, folder: Path) -> tuple[list[Stage], float]:
     """Runs the command with one worker; the stages, and the seconds that belong to none."""
     _TimedPool.stages = []
-    setattr(pipeline, "WorkerPool", _TimedPool)  # noqa: B010 (the module does not export it)
+    setattr(engines, "WorkerPool", _TimedPool)  # noqa: B010 (the module does not export it)
     config = CreatePretrainingDataConfig(
         input_file=(str(path),),
         output_file=(str(folder / "ko.tfrecord@16"),),

@@ -19,9 +19,10 @@ from pathlib import Path
 from common import DATA, VOCAB, corpus_files, machine
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from bert_ko.data.corpus import CorpusFlags, find_files, read_chunks
+from bert_ko.data.corpus import CorpusFlags, find_files
 from bert_ko.data.documents import Notes
 from bert_ko.data.words import count_words
+from bert_ko.engines import LocalEngine
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.vocabulary_training import VocabularyFlags, Word, train_wordpiece
 from bert_ko.tokenization.wordpiece import WordPiece
@@ -33,8 +34,8 @@ _ALPHABETS = (3000, 3500, 4000)
 def count(path: Path, workers: int) -> Counter[Word]:
     """Words of a text as the shipped vocabulary cuts them."""
     flags = CorpusFlags(input_file=(str(path),))
-    chunks = read_chunks(find_files(flags), flags)
-    return count_words(chunks, flags, partial(load_tokenizer, str(VOCAB)), None, workers, Notes())
+    make_tokenizer = partial(load_tokenizer, str(VOCAB))
+    return count_words(find_files(flags), flags, make_tokenizer, LocalEngine(workers), Notes())
 
 
 def by_morpheme(counts: Counter[Word]) -> Counter[Word]:

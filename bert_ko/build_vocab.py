@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from bert_ko import files
-from bert_ko.data.corpus import CorpusFlags, estimated_bytes, find_files, read_chunks
+from bert_ko.data.corpus import CorpusFlags, find_files, read_chunks
 from bert_ko.data.documents import Notes
 from bert_ko.data.words import (
     VocabularyReport,
@@ -21,6 +21,7 @@ from bert_ko.data.words import (
     missing_syllables,
     read_sentences,
 )
+from bert_ko.engines import EngineFlags, open_engine
 from bert_ko.flags import changed_flags, flag, run_command
 from bert_ko.progress import format_table, warn
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
@@ -41,7 +42,6 @@ from bert_ko.tokenization.word_vocabulary import (
     make_word_vocabulary,
     write_word_vocabulary,
 )
-from bert_ko.workers import num_processors
 
 # The report needs no more text than this to be exact to a few digits.
 _REPORT_CHUNKS = 16
@@ -53,7 +53,7 @@ _OF_PIECES = (
 
 
 @dataclass(frozen=True)
-class BuildVocabConfig(VocabularyFlags, CorpusFlags):
+class BuildVocabConfig(VocabularyFlags, EngineFlags, CorpusFlags):
     """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json.
 
     With --words it counts whole words instead: words.txt, words.json.
@@ -86,12 +86,6 @@ class BuildVocabConfig(VocabularyFlags, CorpusFlags):
         (), help="Text for the report, in the form of the corpus. Default: the corpus's beginning."
     )
     check_only: bool = flag(False, help="Only report on the vocabulary that is in --output_dir.")
-    num_workers: int | None = flag(
-        None,
-        help="Worker processes; the vocabulary never depends on it. Default: all processors.",
-        affects_output=False,
-        at_least=1,
-    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""
@@ -175,28 +169,26 @@ def _run_words(config: BuildVocabConfig) -> None:
 
 def _count_whole_words(config: BuildVocabConfig, splitter: WordSplitter) -> Counter[str]:
     paths, notes = find_files(config), Notes()
-    make_splitter = partial(WordSplitter, splitter.unit, splitter.user_dictionaries)
-    workers = config.num_workers or num_processors()
-    counts = count_whole_words(
-        read_chunks(paths, config), config, make_splitter, estimated_bytes(paths), workers, notes
-    )
+    with open_engine(config) as engine:
+        dictionaries = engine.share(splitter.user_dictionaries)
+        make_splitter = partial(_shared_splitter, splitter.unit, dictionaries)
+        counts = count_whole_words(paths, config, make_splitter, engine, notes)
     if not counts:
         raise _no_text(paths)
     _warn_of(notes)
     return counts
 
 
+def _shared_splitter(unit: WordUnit, dictionaries: Callable[[], list[str]]) -> WordSplitter:
+    return WordSplitter(unit, tuple(dictionaries()))
+
+
 def _train_pieces(config: BuildVocabConfig) -> None:
-    paths = find_files(config)
-    notes = Notes()
-    counts = count_words(
-        read_chunks(paths, config),
-        config,
-        partial(_untrained_tokenizer, config),
-        estimated_bytes(paths),
-        config.num_workers or num_processors(),
-        notes,
-    )
+    paths, notes = find_files(config), Notes()
+    with open_engine(config) as engine:
+        dictionaries = engine.share(config.mecab_user_dictionary)
+        make_tokenizer = partial(_shared_tokenizer, config, dictionaries)
+        counts = count_words(paths, config, make_tokenizer, engine, notes)
     if not counts:
         raise _no_text(paths)
     _warn_of(notes)
@@ -232,6 +224,10 @@ def _no_text(paths: list[str]) -> ValueError:
     return ValueError(f"no text in {len(paths)} input files: {', '.join(paths[:5])}.")
 
 
+def _shared_tokenizer(config: BuildVocabConfig, dictionaries: Callable[[], list[str]]) -> Tokenizer:
+    return _untrained_tokenizer(replace(config, mecab_user_dictionary=tuple(dictionaries())))
+
+
 def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
     """Splits words as the trained one will; there is no vocabulary yet."""
     settings = config.tokenizer_config
@@ -246,12 +242,16 @@ def _print_report(config: BuildVocabConfig) -> None:
     tokenizer = load_tokenizer(config.output_dir)
     checked = replace(config, input_file=config.check_file or config.input_file)
     chunks = read_chunks(find_files(checked), checked)
-    report = measure_vocabulary(
-        chunks if config.check_file else itertools.islice(chunks, _REPORT_CHUNKS),
-        config,
-        partial(load_tokenizer, config.output_dir),
-        config.num_workers or num_processors(),
-    )
+    # The beginning of a corpus is no work for a cluster, and this process need not be one's head.
+    local = replace(config, engine="local", spark_master=None, spark_conf=(),
+                    num_workers=1 if config.engine == "spark" else config.num_workers)  # fmt: skip
+    with open_engine(local) as engine:
+        report = measure_vocabulary(
+            chunks if config.check_file else itertools.islice(chunks, _REPORT_CHUNKS),
+            config,
+            partial(load_tokenizer, config.output_dir),
+            engine,
+        )
     print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
     unreachable = unreachable_pieces(tokenizer)
     print(format_table(_report_rows(report, tokenizer, unreachable), ("on this text", "")))

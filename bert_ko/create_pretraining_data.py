@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bert_ko import files
 from bert_ko.data.buckets import choose_num_buckets
-from bert_ko.data.corpus import CHUNK_BYTES, estimated_bytes, find_files
+from bert_ko.data.corpus import CHUNK_BYTES, estimated_sizes, find_files
 from bert_ko.data.makers import InstanceMaker, ShardMaker, WordMaker
 from bert_ko.data.manifest import (
     FORMATS,
@@ -39,6 +39,7 @@ from bert_ko.data.settings import (
 )
 from bert_ko.data.shards import is_as_written
 from bert_ko.data.totals import table_rows, totals
+from bert_ko.engines import Engine, open_engine
 from bert_ko.flags import changed_flags, output_flags, run_command, values_before
 from bert_ko.json_files import write_json
 from bert_ko.progress import format_table, warn
@@ -47,7 +48,6 @@ from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
 from bert_ko.tokenization.unknown import warn_of_unknown, warn_of_unknown_words
 from bert_ko.tokenization.word_vocabulary import load_word_vocabulary
-from bert_ko.workers import num_processors
 
 _BUCKET_BYTES = 4 << 20
 _WORK_DIR = ".create_pretraining_data"
@@ -86,13 +86,14 @@ def run(config: CreatePretrainingDataConfig) -> None:
     own = os.path.realpath(manifest)
     inputs = [path for path in find_files(config) if os.path.realpath(path) != own]
     _refuse_own_input(inputs, shards)
-    wanted = _wanted(config, maker, inputs, shards)
+    sizes = estimated_sizes(inputs)
+    wanted = _wanted(config, maker, inputs, sum(sizes), shards)
     work_dir = _work_dir(config, manifest)
-    run_file = os.path.join(work_dir, "run.json")
+    run_file = files.join(work_dir, "run.json")
     folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
     for folder in dict.fromkeys([*folders, work_dir]):
         files.require_writable_folder(folder)
-    with files.lock(os.path.join(work_dir, "lock")):
+    with files.lock(files.join(work_dir, "lock")):
         if config.overwrite:
             _forget(manifest, work_dir)
         config = dataclasses.replace(config, overflow=_overflow(config, (manifest, run_file)))
@@ -102,12 +103,11 @@ def run(config: CreatePretrainingDataConfig) -> None:
             remove_work_files(work_dir)
             return
         _start_or_resume(run_file, wanted)
-        text_bytes = estimated_bytes(inputs)
         # No more workers than there are chunks.
-        workers = config.num_workers or min(num_processors(), 1 + text_bytes // CHUNK_BYTES)
-        make_maker = partial(_open_maker, config)
-        recipe = Recipe(config, make_maker, tuple(shards), wanted.num_buckets, work_dir)
-        finished = run_pipeline(recipe, inputs, text_bytes, workers)
+        with open_engine(config, most_workers=1 + sum(sizes) // CHUNK_BYTES) as engine:
+            make_maker = partial(_open_shared, config, _share(config, engine))
+            recipe = Recipe(config, make_maker, tuple(shards), wanted.num_buckets, work_dir)
+            finished = run_pipeline(recipe, inputs, sizes, engine)
         folder = manifest.rpartition("/")[0]
         listed = tuple(shard.relative_to(folder) for shard in finished.shards)
         found = totals(finished, config.objective)
@@ -129,6 +129,21 @@ def _open_maker(config: CreatePretrainingDataConfig) -> ShardMaker:
             f"with bin/build_vocab --words --bilm_unit={config.bilm_unit}."
         )
     return WordMaker(config, words)
+
+
+def _share(config: CreatePretrainingDataConfig, engine: Engine) -> Callable[[], list[str]]:
+    return engine.share([config.vocab_file, *(config.mecab_user_dictionary or ())])
+
+
+def _open_shared(
+    config: CreatePretrainingDataConfig, shared: Callable[[], list[str]]
+) -> ShardMaker:
+    """Opens the vocabulary in a worker."""
+    vocab_file, *dictionaries = shared()
+    given = None if config.mecab_user_dictionary is None else tuple(dictionaries)
+    return _open_maker(
+        dataclasses.replace(config, vocab_file=vocab_file, mecab_user_dictionary=given)
+    )
 
 
 def _report(counts: Mapping[str, int], totals: Mapping[str, Any], manifest: str) -> None:
@@ -170,29 +185,25 @@ def _overflow(config: CreatePretrainingDataConfig, earlier_files: Sequence[str])
 
 
 def _wanted(
-    config: CreatePretrainingDataConfig, maker: ShardMaker, inputs: list[str], shards: list[str]
+    config: CreatePretrainingDataConfig,
+    maker: ShardMaker,
+    inputs: list[str],
+    text_bytes: int,
+    shards: list[str],
 ) -> Manifest:
     """What decides the bytes of the shards; runs with equal ones make equal shards."""
     return Manifest(
         format=FORMATS[config.objective],
         flags=_recorded_flags(config),
         inputs=tuple(InputFile(**files.fingerprint(path)) for path in inputs),
-        num_buckets=choose_num_buckets(estimated_bytes(inputs), len(shards), _BUCKET_BYTES),
+        num_buckets=choose_num_buckets(text_bytes, len(shards), _BUCKET_BYTES),
         **maker.about(),
     )
 
 
 def _work_dir(config: CreatePretrainingDataConfig, manifest: str) -> str:
-    if config.work_dir is not None:
-        if files.is_remote(config.work_dir):
-            raise ValueError(f"--work_dir must be a local folder, got {config.work_dir}.")
-        # Our own folder inside it, so that the user's files there are never touched.
-        return os.path.join(config.work_dir, _WORK_DIR)
-    if files.is_remote(manifest):
-        raise ValueError(
-            f"--work_dir must name a local folder, because the output {manifest} is remote."
-        )
-    return os.path.join(os.path.dirname(manifest) or ".", _WORK_DIR)
+    # Our own folder inside it, so that the user's files there are never touched.
+    return files.join(config.work_dir or os.path.dirname(manifest) or ".", _WORK_DIR)
 
 
 def _read_own(manifest: str) -> dict[str, Any] | None:
@@ -206,14 +217,15 @@ def _read_own(manifest: str) -> dict[str, Any] | None:
 def _forget(manifest: str, work_dir: str) -> None:
     """Removes an earlier run with its shards, which a glob would mix with the new ones."""
     values = _read_own(manifest)
-    if values is not None and not files.is_remote(manifest):
+    if values is not None:
+        folder = os.path.dirname(manifest)
         for shard in listed_shards(values, manifest):
-            path = os.path.join(os.path.dirname(manifest), shard.path)
-            if is_as_written(shard, os.path.dirname(manifest)):
-                os.unlink(path)
-            elif os.path.lexists(path):
+            path = files.join(folder, shard.path)
+            if is_as_written(shard, folder):
+                files.remove([path])
+            elif files.exists(path) or os.path.lexists(path):
                 warn(f"{path} stays: it is not the shard that {manifest} lists.")
-        os.unlink(manifest)
+        files.remove([manifest])
     remove_work_files(work_dir)
     files.require_writable_folder(work_dir)
 

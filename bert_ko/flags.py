@@ -145,6 +145,7 @@ _KINDS: dict[object, _Kind] = {
     bool: _Kind("bool", "true or false", flags.DEFINE_boolean),
     tuple[str, ...]: _Kind("list", "a comma-separated list", _define_list),
 }
+_REPEATABLE = _Kind("str, repeatable", "text", flags.DEFINE_multi_string)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +161,7 @@ class _FlagSpec:
     affects_output: bool
     before: Any
     secret: bool
+    repeatable: bool
     other_name: str | None
     bounds: Bounds
 
@@ -181,6 +183,7 @@ def flag(
     affects_output: bool = True,
     before: Any = None,
     secret: bool = False,
+    repeatable: bool = False,
     other_name: str | None = None,
     **bounds: Unpack[Bounds],
 ) -> Any:
@@ -195,6 +198,8 @@ def flag(
             resumes only with this value. See `values_before`.
         secret: The value must never be printed or written. It is not in the Config's repr, and
             it doesn't affect the output. See `secret_flags`.
+        repeatable: The field, a tuple[str, ...], gets an item, with its commas, each time that the
+            flag is given.
         other_name: A second name on the command line; records and messages have the first.
         bounds: Limits of a number, `at_least` or `above`, `at_most` or `below`; checked by `Flags`.
     """
@@ -204,6 +209,7 @@ def flag(
         "affects_output": affects_output and not secret,
         "before": default if before is None else before,
         "secret": secret,
+        "repeatable": repeatable,
         "other_name": other_name,
         "bounds": bounds,
     }
@@ -217,7 +223,8 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
 
     Args:
         config_class: A dataclass whose fields are made by `flag`.
-        argv: The arguments, without the program's name; the last of repeated flags counts.
+        argv: The arguments, without the program's name; the last of repeated flags counts, but for
+            repeatable ones.
 
     Raises:
         FlagError: A flag is unknown, malformed or missing, or an argument is not expected.
@@ -350,8 +357,10 @@ def _flag_spec(field: dataclasses.Field[Any], hint: object) -> _FlagSpec:
         raise TypeError(f"Field {field.name} of a Config must be made by flag(), got {field!r}.")
     default = REQUIRED if field.default is dataclasses.MISSING else field.default
     kind = _kind(hint)
-    if not kind or (field.metadata["positional"] and kind.name != "list"):
+    is_list = field.metadata["positional"] or field.metadata["repeatable"]
+    if not kind or (is_list and kind.name != "list"):
         raise TypeError(f"Flag {field.name} has an unsupported type: {hint!r}.")
+    kind = _REPEATABLE if field.metadata["repeatable"] else kind
     return _FlagSpec(field.name, _flag_name(field), kind, default, **field.metadata)
 
 

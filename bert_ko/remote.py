@@ -78,7 +78,7 @@ def exists(path: str) -> bool:
 def make_folder(path: str) -> None:
     """Makes a folder where the file system has folders, and does nothing on an object store."""
     file_system, bare_path = _find(path)
-    if local_path(path) is not None or path.split("://", 1)[0] in _RENAMING:
+    if local_path(path) is not None or _renames(path):
         file_system.makedirs(bare_path, exist_ok=True)
 
 
@@ -96,6 +96,11 @@ def list_folder(folder: str) -> dict[str, int]:
     found = [(entry["name"].rpartition("/")[2], int(entry["size"] or 0)) for entry in files
              if entry["name"].startswith(prefix) and entry["name"] != prefix]  # fmt: skip
     return dict(sorted(found))
+
+
+def temporaries(folder: str) -> list[str]:
+    """Returns the names in a folder among which those of `writer` may be; none on object stores."""
+    return list(list_folder(folder)) if _renames(folder) else []
 
 
 def remove(paths: Iterable[str]) -> None:
@@ -150,7 +155,7 @@ def writer(path: str) -> Iterator[BinaryIO]:
     several writers of one file the last one wins. HDFS shows files while they are written: there,
     the file gets its name at the end.
     """
-    if path.split("://", 1)[0] in _RENAMING:
+    if _renames(path):
         with _renaming_writer(path) as stream:
             yield stream
         return
@@ -218,6 +223,10 @@ def _files_below(file_system: Any, folder: str, is_wanted: Callable[[str], bool]
         if not is_hidden and is_wanted(name):
             paths.append(path)
     return paths
+
+
+def _renames(path: str) -> bool:
+    return path.partition("://")[0] in _RENAMING
 
 
 def _server(path: str) -> str:

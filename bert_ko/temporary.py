@@ -11,7 +11,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+from bert_ko import remote
 
 _MAX_NAME = 240  # bytes
 _NAME = re.compile(r"\.(?P<target>.+)\.(?:[0-9a-f]{8}|\d+)\.tmp", re.DOTALL)
@@ -41,18 +43,29 @@ def remove_leftovers(folder: str, name: str | None = None) -> None:
     """Removes what killed writers left in a folder; what a living one writes stays.
 
     Args:
-        folder: A local folder; it may be missing.
+        folder: It may be missing. On an object store there is nothing to remove: an upload that was
+            not completed is no file.
         name: Of the file or folder that was to be written; None stands for all.
     """
     wanted = None if name is None else _shortened(name)
+    if remote.is_remote(folder):
+        remote.remove(
+            f"{folder}/{entry}" for entry in _leftovers(remote.temporaries(folder), wanted)
+        )
+        return
     try:
         found = os.listdir(folder or ".")
     except OSError:  # it can be written, perhaps, but not read
         return
-    for entry in found:
-        match = _NAME.fullmatch(entry)
+    for entry in _leftovers(found, wanted):
+        _remove_unless_held(os.path.join(folder, entry))
+
+
+def _leftovers(names: Iterable[str], wanted: str | None) -> Iterator[str]:
+    for name in names:
+        match = _NAME.fullmatch(name)
         if match and wanted in (None, match["target"]):
-            _remove_unless_held(os.path.join(folder, entry))
+            yield name
 
 
 def _shortened(name: str) -> str:

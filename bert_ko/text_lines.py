@@ -25,7 +25,7 @@ STANDARD_INPUT = "-"
 
 # Of two before a line feed, which some programs leave, neither ends a line of its own.
 _LONE_RETURN = re.compile(rb"\r(?!\r*\n)")
-_MAX_RETURNS = 64  # that are looked at before a line feed, across the blocks of a stream
+MAX_RETURNS = 64  # that are looked at before a line feed, across the blocks of a stream
 _BLOCK_SIZE = 1 << 16
 _REST_SIZE = 1 << 20
 _MAX_LINE_BYTES = 1 << 26
@@ -196,19 +196,20 @@ def with_line_feeds(blocks: Iterable[bytes]) -> Iterator[bytes]:
     r"""Replaces each \r that is not before \n by \n; blocks keep their sizes."""
     held: list[bytes] = []  # those whose last byte may be before \n
     for block in blocks:
-        if held and not block.strip(b"\r") and sum(map(len, held[1:])) < _MAX_RETURNS:
+        if held and not block.strip(b"\r") and sum(map(len, held[1:])) < MAX_RETURNS:
             held.append(block)
             continue
         for number, one in enumerate(held, 1):
-            yield _end_lines(one, b"".join([*held[number:], block])[:_MAX_RETURNS])
+            yield end_lines(one, b"".join([*held[number:], block])[:MAX_RETURNS])
         held = [block] if block.endswith(b"\r") else []
         if not held:
-            yield _end_lines(block, b"")
+            yield end_lines(block, b"")
     for number, one in enumerate(held, 1):
-        yield _end_lines(one, b"".join(held[number:]))
+        yield end_lines(one, b"".join(held[number:]))
 
 
-def _end_lines(block: bytes, following: bytes) -> bytes:
+def end_lines(block: bytes, following: bytes) -> bytes:
+    r"""Replaces each \r that is not before \n by \n; `following` has the bytes after the block."""
     if b"\r" not in block:
         return block
     return _LONE_RETURN.sub(b"\n", block + following)[: len(block)]

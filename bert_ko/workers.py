@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -29,6 +29,43 @@ def num_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class Pool(Protocol):
+    """Runs tasks on workers, of which each holds its own state."""
+
+    def run(
+        self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]
+    ) -> Iterator[Result]:
+        """Runs `function(state, task)` for every task.
+
+        Args:
+            function: Picklable, as are tasks and results. It may be run twice for a task, even at
+                the same time.
+            tasks: Read as workers become free, a bounded number ahead of them.
+
+        Yields:
+            Results in the order in which they are done.
+
+        Raises:
+            ChildProcessError: A worker died; results so far stay.
+            Exception: The first one that a task raised.
+        """
+        ...
+
+
+def results_of(
+    submit: Callable[[Task], Future[Result]], tasks: Iterator[Task], limit: int
+) -> Iterator[Result]:
+    """Yields results in the order in which they are done, with at most `limit` tasks submitted."""
+    pending: set[Future[Result]] = set()
+    while True:
+        pending.update(map(submit, itertools.islice(tasks, limit - len(pending))))
+        if not pending:
+            return
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
 
 
 class WorkerPool:
@@ -65,37 +102,21 @@ class WorkerPool:
     def run(
         self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result]:
-        """Runs `function(state, task)` for every task.
-
-        Args:
-            function: Picklable, as are tasks and results.
-            tasks: Read as workers become free, one ahead of each.
-
-        Yields:
-            Results in the order in which they are done.
-
-        Raises:
-            ChildProcessError: A worker died.
-            Exception: The first one that a task raised; results so far stay.
-        """
+        """See Pool; each function runs once."""
         if self._executor is None:
             for task in tasks:
                 if self._own_state is None:
                     self._own_state = self._make_state()
                 yield function(self._own_state, task)
             return
-        pending: set[Future[Result]] = set()
-        upcoming = iter(tasks)
+        executor = self._executor
+
+        def submit(task: Task) -> Future[Result]:
+            with _blocked_interrupts():  # for a worker that is started now
+                return executor.submit(_work, function, task)
+
         try:
-            while True:
-                for task in itertools.islice(upcoming, 2 * self._num_workers - len(pending)):
-                    with _blocked_interrupts():  # for a worker that is started now
-                        pending.add(self._executor.submit(_work, function, task))
-                if not pending:
-                    return
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+            yield from results_of(submit, iter(tasks), 2 * self._num_workers)
         except BrokenProcessPool:
             raise ChildProcessError(
                 "a worker process died (killed, or out of memory). What is complete was kept: run "

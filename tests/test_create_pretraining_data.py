@@ -512,33 +512,38 @@ def test_run_files_globs_folders_and_lists_have_the_same_records(
     assert manifest(tmp_path / "0")["totals"]["documents"] == 30
 
 
+@pytest.mark.parametrize("work", ["beside", "remote", "local"])
 def test_run_remote_input_and_output_equal_local_and_are_complete_afterwards(
-    corpus: Path, tmp_path: Path, make: Make, capsys: Captured
+    work: str, corpus: Path, tmp_path: Path, make: Make, capsys: Captured, small_pieces: None
 ) -> None:
     bucket = f"memory://{uuid.uuid4().hex}"
     files.write_atomic(f"{bucket}/in/a.txt", corpus.read_bytes())
-    work = tmp_path / "work"
-    work.mkdir()
-    remote = (f"{bucket}/in", f"{bucket}/out/a.tfrecord@2", f"--work_dir={work}")
+    (tmp_path / "work").mkdir()
+    folder = {"beside": "", "remote": f"{bucket}/work", "local": f"{tmp_path}/work"}[work]
+    remote = (f"{bucket}/in", f"{bucket}/out/a.tfrecord@2", f"--work_dir={folder}")
     assert make(*remote) == 0
     assert make(corpus, f"{tmp_path}/out/a.tfrecord@2") == 0
-    for name, data in tfrecords(tmp_path / "out").items():
+    local = tfrecords(tmp_path / "out")
+    for name, data in local.items():
         with files.open_binary(f"{bucket}/out/{name}") as stream:
             assert stream.read() == data
     with files.open_binary(f"{bucket}/out/manifest.json") as stream:
         about = json.load(stream)
     assert about["shards"] == manifest(tmp_path / "out")["shards"]
+    assert about["num_buckets"] > 2  # parts are joined
     capsys.readouterr()
     assert make(*remote) == 0
     assert "already complete" in capsys.readouterr().out
-    assert list(work.iterdir()) == []
-
-
-def test_run_remote_output_without_work_dir_is_an_error(
-    corpus: Path, make: Make, capsys: Captured
-) -> None:
-    assert make(corpus, "memory://nowhere/a") == 1
-    assert "--work_dir must name a local folder" in error_of(capsys)
+    for place in (folder or f"{bucket}/out", f"{bucket}/out"):
+        assert files.list_folder(files.join(place, WORK)) == {}
+    assert list((tmp_path / "work").iterdir()) == []
+    # Other shards take their place.
+    files.write_atomic(f"{bucket}/out/a.tfrecord-00001-of-00002", b"mine")
+    assert make(remote[0], f"{bucket}/out/a.tfrecord@3", remote[2], "--overwrite") == 0
+    found = files.list_folder(f"{bucket}/out")
+    assert "a.tfrecord-00000-of-00002" not in found
+    assert found["a.tfrecord-00001-of-00002"] == 4
+    assert "stays: it is not the shard" in capsys.readouterr().err
 
 
 def test_run_work_dir_what_the_user_keeps_there_stays(
@@ -925,7 +930,8 @@ def test_run_after_a_mistyped_flag_needs_no_overwrite(
         ("--num_workers=0", "--num_workers must be at least 1, got 0."),
         ("--input_file=/nowhere/*.txt", "no file matches '/nowhere/*.txt'"),
         ("--vocab_file=/nowhere", "--vocab_file: no such file: /nowhere."),
-        ("--work_dir=gs://a/b", "--work_dir must be a local folder, got gs://a/b."),
+        ("--spark_master=local[1]", "--spark_master has no meaning without --engine=spark;"),
+        ("--spark_conf=a=b", "--spark_conf has no meaning without --engine=spark; give both."),
     ],
 )
 def test_run_wrong_flag_is_one_line(
@@ -1044,7 +1050,7 @@ def test_run_missing_field_is_one_line_with_its_place(
     assert error_of(capfd).startswith(f"{path}:21: no text in field 'text'")
     assert sorted(contents(tmp_path / "out")) in (
         [f"{WORK}/lock", f"{WORK}/run.json"],
-        [f"{WORK}/chunk-000000.spill", f"{WORK}/lock", f"{WORK}/run.json"],
+        [f"{WORK}/spill-000000.bin", f"{WORK}/lock", f"{WORK}/run.json"],
     )
 
 
@@ -1211,7 +1217,7 @@ def stages(work: Path) -> Iterator[Callable[[], object]]:
     """States of the work folder, in the order in which a run comes to them."""
     yield lambda: (work / "run.json").exists()
     for pattern, count in (
-        ("chunk-*.spill", 2), ("chunk-*.spill", 7), ("chunks.json", 1), ("part-*.tfrecord", 1),
+        ("spill-*.bin", 2), ("spill-*.bin", 7), ("tokenized.json", 1), ("part-*.tfrecord", 1),
         ("built-*.json", 1), ("built-*.json", 3), ("../.a-*.tmp", 1),
     ):  # fmt: skip
         yield functools.partial(has_files, work, pattern, count)
@@ -1254,7 +1260,7 @@ def test_command_worker_that_dies_is_one_line_and_nothing_is_lost(
 ) -> None:
     args = (large_corpus, f"{tmp_path}/a.gz@2", vocab_folder, "--num_workers=2")
     with start(*args) as process:
-        wait_until(process, functools.partial(has_files, tmp_path / WORK, "chunk-*.spill", 3))
+        wait_until(process, functools.partial(has_files, tmp_path / WORK, "spill-*.bin", 3))
         workers = workers_of(process.pid)
         os.kill(workers[0], signal.SIGKILL)
         _, stderr = process.communicate(timeout=60)
@@ -1264,11 +1270,11 @@ def test_command_worker_that_dies_is_one_line_and_nothing_is_lost(
         "create_pretraining_data: error: a worker process died"
     )
     wait_for_end(workers)
-    spills = sorted((tmp_path / WORK).glob("chunk-*.spill"))
+    spills = sorted((tmp_path / WORK).glob("spill-*.bin"))
     before = {path: path.stat().st_mtime_ns for path in spills}
     assert len(before) >= 3
     with start(*args) as process:
-        wait_until(process, functools.partial(has_files, tmp_path / WORK, "chunks.json", 1))
+        wait_until(process, functools.partial(has_files, tmp_path / WORK, "tokenized.json", 1))
         assert {path: path.stat().st_mtime_ns for path in before} == before
         process.communicate(timeout=60)
     assert process.returncode == 0
@@ -1282,7 +1288,7 @@ def test_command_interrupted_ends_its_workers(
 ) -> None:
     args = (large_corpus, f"{tmp_path}/a@2", vocab_folder, "--num_workers=2")
     with start(*args) as process:
-        wait_until(process, functools.partial(has_files, tmp_path / WORK, "chunk-*.spill", 1))
+        wait_until(process, functools.partial(has_files, tmp_path / WORK, "spill-*.bin", 1))
         workers = workers_of(process.pid)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)

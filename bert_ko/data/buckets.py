@@ -1,16 +1,17 @@
 """Documents on disk, spread over buckets by a keyed hash: memory holds one bucket at a time.
 
-Each chunk becomes one spill file whose documents are sorted by bucket; a bucket is read by taking
-its slice of every spill file, in the order of the chunks.
+Each batch of chunks becomes one spill file, sorted by bucket; a bucket is read by taking its slice
+of every spill file, in the order of the batches. Where a slice stands in its file takes one short
+read, and the slice a second one, so that spill files may be on an object store.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,10 @@ from bert_ko import files
 from bert_ko.data.documents import EncodedDocuments
 from bert_ko.json_files import format_json
 
-_MAGIC = b"bertko1\n"
-_HEAD = struct.Struct("<8sQ")
+_MAGIC = b"bertko2\n"
+_HEAD = struct.Struct("<8sQQ")  # with where the notes begin, and their size
+_ROW = 24  # bytes of a row of the index: documents, sentences and pieces before a bucket
+_SPILLS_AT_ONCE = 256  # whose notes are read together
 
 
 class Bucket(NamedTuple):
@@ -66,7 +69,11 @@ def assign_buckets(
 def write_spill(
     path: str, documents: EncodedDocuments, buckets: npt.NDArray[np.int64], num_buckets: int
 ) -> None:
-    """Writes one chunk, atomically."""
+    """Writes the documents of a batch, and the bucket of each, atomically.
+
+    After the head comes the index, then what each bucket has: digests, sentences of each document,
+    pieces of each sentence, and pieces. The notes are last.
+    """
     order = np.argsort(buckets, kind="stable")
     owner, document_lengths = buckets[order], documents.document_lengths[order]
     sentences = _take_ranges(documents.document_lengths, order)
@@ -80,24 +87,46 @@ def write_spill(
     # Cumulated documents, sentences and pieces before each bucket: int64 [num_buckets + 1, 3].
     index = np.zeros((num_buckets + 1, 3), np.int64)
     index[1:] = np.cumsum(counts, axis=1).T
+    pieces = documents.pieces[_take_ranges(documents.sentence_lengths, sentences)]
+    columns = (documents.digests[order], document_lengths, sentence_lengths, pieces)
+    body = b"".join(_by_bucket(index, columns))
     notes = {"counts": dict(documents.notes.counts), "examples": documents.notes.examples}
-    header = format_json(notes).encode()
+    footer = format_json(notes).encode()
     with files.atomic_writer(path) as file:
-        file.write(_HEAD.pack(_MAGIC, len(header)))
-        file.write(header)
+        file.write(_HEAD.pack(_MAGIC, _HEAD.size + index.nbytes + len(body), len(footer)))
         file.write(index.tobytes())
-        file.write(documents.digests[order].tobytes())
-        file.write(document_lengths.tobytes())
-        file.write(sentence_lengths.tobytes())
-        file.write(documents.pieces[_take_ranges(documents.sentence_lengths, sentences)].tobytes())
+        file.write(body)
+        file.write(footer)
 
 
-def read_spill_notes(path: str) -> dict[str, Any]:
-    """Counts and examples that were written with a chunk."""
-    with open(path, "rb") as file:
-        _, size = _HEAD.unpack(file.read(_HEAD.size))
-        notes: dict[str, Any] = json.loads(file.read(size))
-    return notes
+def _by_bucket(
+    index: npt.NDArray[np.int64], columns: tuple[npt.NDArray[Any], ...]
+) -> Iterator[bytes]:
+    """The bytes of all columns of the first bucket, then of the second, and so on."""
+    data = [column.tobytes() for column in columns]
+    ends = (index[:, [0, 0, 1, 2]] * _item_sizes(columns[-1].dtype)).tolist()
+    for start, end in pairwise(ends):
+        for one, begin, stop in zip(data, start, end, strict=True):
+            yield one[begin:stop]
+
+
+def _item_sizes(piece_dtype: npt.DTypeLike) -> npt.NDArray[np.int64]:
+    """Bytes of a digest, a document's length, a sentence's length and a piece."""
+    return np.array([16, 4, 4, np.dtype(piece_dtype).itemsize])
+
+
+def read_spill_notes(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yields the counts and examples that were written with each batch."""
+    for start in range(0, len(paths), _SPILLS_AT_ONCE):
+        some = paths[start : start + _SPILLS_AT_ONCE]
+        heads = files.read_ranges([files.Range(path, 0, _HEAD.size) for path in some])
+        places = [_unpack_head(head, path)[1:] for head, path in zip(heads, some, strict=True)]
+        ranges = [
+            files.Range(path, begin, begin + size)
+            for path, (begin, size) in zip(some, places, strict=True)
+        ]
+        for path, (_, size), data in zip(some, places, files.read_ranges(ranges), strict=True):
+            yield json.loads(_whole(data, size, path))
 
 
 def read_bucket(
@@ -107,12 +136,12 @@ def read_bucket(
     drop_duplicates: bool,
     dtype: npt.DTypeLike = np.uint32,
 ) -> Bucket:
-    """Gathers one bucket from all spill files, which are in the order of their chunks.
+    """Gathers one bucket from all spill files, which are in the order of their batches.
 
     With ``drop_duplicates`` it keeps only the first of equal texts. ``dtype`` is that of the pieces
     that were written.
     """
-    slices = [_read_slice(path, bucket, num_buckets, dtype) for path in paths]
+    slices = _read_slices(paths, bucket, num_buckets, dtype)
     digests, document_lengths, sentence_lengths, pieces = map(
         np.concatenate, zip(*slices, strict=True)
     )
@@ -129,33 +158,52 @@ def read_bucket(
     return Bucket(pieces, _offsets(sentence_lengths), _offsets(document_lengths), duplicates)
 
 
-def _read_slice(
-    path: str, bucket: int, num_buckets: int, piece_dtype: npt.DTypeLike
+def _read_slices(
+    paths: Sequence[str], bucket: int, num_buckets: int, piece_dtype: npt.DTypeLike
+) -> list[list[npt.NDArray[Any]]]:
+    """Digests, document lengths, sentence lengths and pieces of a bucket, of each spill file."""
+    row = _HEAD.size + _ROW * bucket
+    rows = files.read_ranges([files.Range(path, row, row + 2 * _ROW) for path in paths])
+    base, sizes = _HEAD.size + _ROW * (num_buckets + 1), _item_sizes(piece_dtype)
+    counts, ranges = [], []
+    for path, data in zip(paths, rows, strict=True):
+        begin, end = np.frombuffer(_whole(data, 2 * _ROW, path), np.int64).reshape(2, 3)
+        start, stop = (base + int(edge[[0, 0, 1, 2]] @ sizes) for edge in (begin, end))
+        counts.append((end - begin)[[0, 0, 1, 2]])
+        ranges.append(files.Range(path, start, stop))
+    found = files.read_ranges(ranges)
+    return [
+        _columns(_whole(data, one.end - one.start, one.path), count, piece_dtype)
+        for data, one, count in zip(found, ranges, counts, strict=True)
+    ]
+
+
+def _columns(
+    data: bytes, counts: npt.NDArray[np.int64], piece_dtype: npt.DTypeLike
 ) -> list[npt.NDArray[Any]]:
-    """Digests, document lengths, sentence lengths and pieces of a bucket in one chunk."""
-    with open(path, "rb") as file:
-        magic, header_size = _HEAD.unpack(file.read(_HEAD.size))
-        assert magic == _MAGIC
-        base = _HEAD.size + header_size
-        begin, end = np.fromfile(file, np.int64, 6, offset=header_size + 24 * bucket).reshape(2, 3)
-        file.seek(base + 24 * num_buckets)
-        totals = np.fromfile(file, np.int64, 3)
-        base += 24 * (num_buckets + 1)
-        arrays: list[npt.NDArray[Any]] = []
-        for column, dtype in ((0, "V16"), (0, np.int32), (1, np.int32), (2, piece_dtype)):
-            size = np.dtype(dtype).itemsize
-            file.seek(base + int(begin[column]) * size)
-            count = int(end[column] - begin[column])
-            arrays.append(np.fromfile(file, dtype, count))
-            if len(arrays[-1]) != count:
-                raise ValueError(f"{path}: cut off; delete it and run the command again.")
-            base += int(totals[column]) * size
-    return arrays
+    columns: list[npt.NDArray[Any]] = []
+    place = 0
+    for dtype, count in zip(("V16", np.int32, np.int32, piece_dtype), counts.tolist(), strict=True):
+        columns.append(np.frombuffer(data, dtype, count, place))
+        place += columns[-1].nbytes
+    return columns
 
 
-def spill_path(work_dir: str, chunk: int) -> str:
-    """The file of the documents of a chunk."""
-    return os.path.join(work_dir, f"chunk-{chunk:06d}.spill")
+def _unpack_head(data: bytes, path: str) -> tuple[bytes, int, int]:
+    magic, begin, size = _HEAD.unpack(_whole(data, _HEAD.size, path))
+    assert magic == _MAGIC
+    return magic, begin, size
+
+
+def _whole(data: bytes, size: int, path: str) -> bytes:
+    if len(data) < size:
+        raise ValueError(f"{path}: cut off; delete it and run the command again.")
+    return data
+
+
+def spill_path(work_dir: str, batch: int) -> str:
+    """The file of the documents of a batch of chunks."""
+    return files.join(work_dir, f"spill-{batch:06d}.bin")
 
 
 def _offsets(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:

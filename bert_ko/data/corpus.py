@@ -1,15 +1,17 @@
 """Corpus files to chunks of bytes, cut between documents.
 
-One process reads and cuts; workers decode, split and tokenize. A chunk depends on the files and
-the chunk size alone, so that any number of workers sees the same chunks.
+One process reads and cuts; workers decode, split and tokenize. Where there are too many of them for
+one process, they read for themselves: see plans.py. A chunk depends on the files and the chunk size
+alone, so that any number of workers sees the same chunks.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
@@ -20,6 +22,7 @@ from bert_ko.text_lines import EncodingFlags
 
 InputFormat = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
 CHUNK_BYTES = 1 << 20
+_MAX_BATCHES = 8192
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,46 @@ class CorpusFlags(EncodingFlags):
         return Reading(self.input_format, self.input_encoding, self.text_fields)
 
 
-class Chunk(NamedTuple):
-    """Work for one task: parts of about CHUNK_BYTES together, numbered in reading order."""
-
-    number: int
-    parts: tuple[Part, ...]
+class Source(Protocol):
+    """Where text comes from: a part that is read already, or is yet to be read."""
 
     @property
     def size(self) -> int:
         """Bytes of text."""
-        return sum(len(part.data) for part in self.parts)
+        ...
+
+    def load(self) -> Iterator[Part]:
+        """Yields its parts."""
+        ...
+
+
+class Chunk(NamedTuple):
+    """Work for one task: sources of about CHUNK_BYTES together, numbered in reading order."""
+
+    number: int
+    sources: tuple[Source, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        return sum(source.size for source in self.sources)
+
+    def parts(self) -> Iterator[Part]:
+        """Yields the parts in order."""
+        for source in self.sources:
+            yield from source.load()
+
+
+class Batch(NamedTuple):
+    """Consecutive chunks whose documents are written to one file."""
+
+    number: int
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        return sum(chunk.size for chunk in self.chunks)
 
 
 def find_files(config: CorpusFlags) -> list[str]:
@@ -101,25 +134,52 @@ def read_chunks(
     Raises:
         ValueError: see `read_parts`.
     """
-    parts: list[Part] = []
+    parts = (part for path in paths for part in read_parts(path, config.reading, chunk_bytes))
+    return pack(parts, chunk_bytes)
+
+
+def pack(sources: Iterable[Source], chunk_bytes: int) -> Iterator[Chunk]:
+    """Yields chunks of consecutive sources, at least one in each; see `read_chunks`."""
+    held: list[Source] = []
     size = number = 0
-    for path in paths:
-        for part in read_parts(path, config.reading, chunk_bytes):
-            if parts and size + len(part.data) > chunk_bytes:
-                yield Chunk(number, tuple(parts))
-                parts, size, number = [], 0, number + 1
-            parts.append(part)
-            size += len(part.data)
-    if parts:
-        yield Chunk(number, tuple(parts))
+    for source in sources:
+        if held and size + source.size > chunk_bytes:
+            yield Chunk(number, tuple(held))
+            held, size, number = [], 0, number + 1
+        held.append(source)
+        size += source.size
+    if held:
+        yield Chunk(number, tuple(held))
+
+
+def batches(chunks: Iterable[Chunk], size: int) -> Iterator[Batch]:
+    """Yields batches of `size` chunks, the last of fewer."""
+    upcoming = iter(chunks)
+    for number in itertools.count():
+        held = tuple(itertools.islice(upcoming, size))
+        if not held:
+            return
+        yield Batch(number, held)
 
 
 def choose_chunk_bytes(text_bytes: int) -> int:
     """Small, so that all workers end together; larger for a very large corpus."""
-    return min(16 * CHUNK_BYTES, max(CHUNK_BYTES, text_bytes // 8192))
+    return min(16 * CHUNK_BYTES, max(CHUNK_BYTES, text_bytes // _MAX_BATCHES))
 
 
-def estimated_bytes(paths: Sequence[str]) -> int:
-    """Bytes of text in the files; compressed ones are counted four times."""
+def choose_batch_size(text_bytes: int) -> int:
+    """Chunks of a batch: one, but of a very large corpus so many that there are few batches.
+
+    Each bucket reads from the file of every batch.
+    """
+    return max(1, -(-text_bytes // (_MAX_BATCHES * choose_chunk_bytes(text_bytes))))
+
+
+def estimated_sizes(paths: Sequence[str]) -> list[int]:
+    """Bytes of text in each file; a compressed one is counted four times."""
     compressed = (*COMPRESSIONS, ".parquet")
-    return sum(files.size(path) * (4 if path.endswith(compressed) else 1) for path in paths)
+    sizes = files.sizes(paths)
+    return [
+        4 * size if path.endswith(compressed) else size
+        for path, size in zip(paths, sizes, strict=True)
+    ]

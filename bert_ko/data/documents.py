@@ -89,7 +89,7 @@ Encode = Callable[[Sequence[str]], tuple[npt.NDArray[Any], npt.NDArray[np.int32]
 
 
 class EncodedDocuments(NamedTuple):
-    """The n pieces, S sentences and D documents of one chunk."""
+    """The n pieces, S sentences and D documents of one chunk or of several."""
 
     # uint32 [n], ids with start bits; uint8 [n], the bytes of the words, in shards of words.
     pieces: npt.NDArray[Any]
@@ -97,6 +97,22 @@ class EncodedDocuments(NamedTuple):
     document_lengths: npt.NDArray[np.int32]  # [D], sentences of each, at least 1
     digests: npt.NDArray[np.uint8]  # [D, 16], hash of each text; zeros unless duplicates go
     notes: Notes
+
+
+def join_documents(several: Sequence[EncodedDocuments]) -> EncodedDocuments:
+    """The documents of consecutive chunks as one."""
+    if len(several) == 1:
+        return several[0]
+    notes = Notes()
+    for one in several:
+        notes.merge(one.notes)
+    return EncodedDocuments(
+        np.concatenate([one.pieces for one in several]),
+        np.concatenate([one.sentence_lengths for one in several]),
+        np.concatenate([one.document_lengths for one in several]),
+        np.concatenate([one.digests for one in several]),
+        notes,
+    )
 
 
 def read_documents(
@@ -113,7 +129,7 @@ def read_documents(
     Raises:
         ValueError: invalid UTF-8 or a bad record with ``strict``; a missing field.
     """
-    for part in chunk.parts:
+    for part in chunk.parts():
         yield from _PartReader(part, config, tokenizer, notes).documents()
 
 

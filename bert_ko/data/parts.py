@@ -39,16 +39,25 @@ class Part(NamedTuple):
     columns: tuple[str, ...]  # of a table
     data: bytes
 
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        return len(self.data)
 
-def look(path: str, reading: Reading) -> None:
-    """Looks at the beginning of a file.
+    def load(self) -> Iterator[Part]:
+        """Yields itself; see corpus.Source."""
+        yield self
+
+
+def look(path: str, reading: Reading) -> Form:
+    """Returns the form that the beginning of a file shows.
 
     Raises:
         ValueError: it is none that can be read; see `forms.see_form`.
     """
     with files.open_binary(path) as stream:
         head = stream.read(content.HEAD_SIZE)
-    see_form(path, head, reading.format, reading.encoding)
+    return see_form(path, head, reading.format, reading.encoding)
 
 
 def read_parts(path: str, reading: Reading, chunk_bytes: int) -> Iterator[Part]:

@@ -10,6 +10,7 @@ from typing import Literal
 from bert_ko.data.corpus import CorpusFlags
 from bert_ko.data.features import FeatureNames, FeatureSpec, NextSentence, instance_features
 from bert_ko.data.masking import MaskingConfig
+from bert_ko.engines import EngineFlags
 from bert_ko.flags import Flags, flag
 from bert_ko.tokenization.config import WordUnit
 from bert_ko.tokenization.settings import TokenizerSettings
@@ -123,7 +124,7 @@ class InstanceFlags(Flags):
 
 
 @dataclass(frozen=True)
-class PipelineFlags(CorpusFlags, InstanceFlags):
+class PipelineFlags(EngineFlags, CorpusFlags, InstanceFlags):
     """From corpus files to shards."""
 
     output_file: tuple[str, ...] = flag(
@@ -145,14 +146,11 @@ class PipelineFlags(CorpusFlags, InstanceFlags):
     drop_duplicate_documents: bool = flag(
         False, help="Keep only the first of documents with exactly the same text."
     )
-    num_workers: int | None = flag(
-        None, affects_output=False, at_least=1,
-        help="Worker processes; the output never depends on it. Default: all processors.",
-    )  # fmt: skip
     work_dir: str | None = flag(
         None, affects_output=False,
-        help="Local folder for intermediate files, about as large as the output when there "
-        "are few shards, else about as large as the text. Default: beside the output.",
+        help="Folder for intermediate files, about as large as the output when there are few "
+        "shards, else about as large as the text; local or remote (s3://), and in reach of all "
+        "executors with --engine=spark. Default: beside the output.",
     )  # fmt: skip
     overwrite: bool = flag(
         False, help="Replace what an earlier run with other flags left.", affects_output=False

@@ -98,12 +98,19 @@ def build_bucket(
 
 
 def is_as_written(shard: Shard, folder: str) -> bool:
-    """Whether a file that a local folder's manifest lists is in the folder, and is that shard.
+    """Whether a file that a folder's manifest lists is in the folder, and is that shard.
 
     Only such a file may be removed: a manifest from elsewhere can name anything. A link, or a path
-    that leads out of the folder, is no shard.
+    that leads out of the folder, is no shard. A remote one is not read as a whole.
     """
-    path = os.path.join(folder, shard.path)
+    path = files.join(folder, shard.path)
+    if files.is_remote(folder):
+        is_inside = not {"", ".", ".."} & set(shard.path.split("/"))
+        return (
+            is_inside
+            and shard._replace(path=path).is_intact
+            and _begins_with_record(path, shard.records)
+        )
     above = os.path.realpath(os.path.dirname(path)) + os.sep
     if os.path.isabs(shard.path) or not above.startswith(os.path.realpath(folder) + os.sep):
         return False
@@ -128,7 +135,7 @@ def join_parts(parts: Sequence[Shard], path: str) -> Shard:
     """Writes the records of several files into one, in order."""
     with shard_writer(path) as (file, sums):
         for part in parts:
-            with open(part.path, "rb") as source:
+            with files.open_stored(part.path) as source:
                 while block := source.read(1 << 20):
                     file.write(block)
     return Shard(path, sum(part.records for part in parts), sums.bytes, sums.crc32c)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from bert_ko.data.corpus import Chunk, CorpusFlags
+from bert_ko.data.corpus import Chunk, CorpusFlags, estimated_sizes
 from bert_ko.data.documents import Cleaner, Notes, read_documents
+from bert_ko.data.plans import corpus_chunks
+from bert_ko.engines import Engine
 from bert_ko.progress import Progress
 from bert_ko.tokenization.encoder import EOJEOL_START, ID_MASK, MORPHEME_START, LineEncoder
 from bert_ko.tokenization.normalization import lower_keeping_length
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary_training import Word
 from bert_ko.tokenization.word_splitting import WordSplitter
-from bert_ko.workers import WorkerPool
 
 T = TypeVar("T")
 
@@ -42,56 +43,53 @@ class _Worker:
 
 
 def count_words(
-    chunks: Iterable[Chunk],
+    paths: Sequence[str],
     config: CorpusFlags,
     make_tokenizer: Callable[[], Tokenizer],
-    total_bytes: int | None,
-    num_workers: int,
+    engine: Engine,
     notes: Notes,
 ) -> Counter[Word]:
     """Counts words in parallel; memory grows with the distinct words alone.
 
     Args:
-        chunks: of the corpus.
+        paths: files of the corpus.
         config: its format.
         make_tokenizer: opens the tokenizer in each worker; its vocabulary is not used.
-        total_bytes: for the progress line, if known.
-        num_workers: processes; the counts do not depend on it.
+        engine: where tasks run; the counts do not depend on it.
         notes: receives what was dropped or replaced.
     """
     make_worker = partial(_Worker, make_tokenizer, config)
-    with (
-        WorkerPool(make_worker, num_workers) as pool,
-        Progress("counting", total_bytes, "B") as progress,
-    ):
-        return _sum_counts(pool.run(_count_chunk, chunks), progress, notes)
+    return _sum_counts(paths, config, make_worker, _count_chunk, engine, notes)
 
 
 def count_whole_words(
-    chunks: Iterable[Chunk],
+    paths: Sequence[str],
     config: CorpusFlags,
     make_splitter: Callable[[], WordSplitter],
-    total_bytes: int | None,
-    num_workers: int,
+    engine: Engine,
     notes: Notes,
 ) -> Counter[str]:
     """Counts words as they stand in the text; else like ``count_words``."""
     make_worker = partial(_WholeWordWorker, make_splitter, config)
-    with (
-        WorkerPool(make_worker, num_workers) as pool,
-        Progress("counting", total_bytes, "B") as progress,
-    ):
-        return _sum_counts(pool.run(_count_whole_words, chunks), progress, notes)
+    return _sum_counts(paths, config, make_worker, _count_whole_words, engine, notes)
 
 
 def _sum_counts(
-    found: Iterable[tuple[int, Counter[T], Notes]], progress: Progress, notes: Notes
+    paths: Sequence[str],
+    config: CorpusFlags,
+    make_worker: Callable[[], Any],
+    count: Callable[[Any, Chunk], tuple[int, Counter[T], Notes]],
+    engine: Engine,
+    notes: Notes,
 ) -> Counter[T]:
     counts: Counter[T] = Counter()
-    for size, of_chunk, seen in found:
-        counts.update(of_chunk)
-        notes.merge(seen)
-        progress.update(size)
+    text_bytes = sum(estimated_sizes(paths))
+    with engine.pool(make_worker) as pool, Progress("counting", text_bytes, "B") as progress:
+        chunks = corpus_chunks(paths, config, engine, pool)
+        for size, of_chunk, seen in pool.run(count, chunks):
+            counts.update(of_chunk)
+            notes.merge(seen)
+            progress.update(size)
     return counts
 
 
@@ -143,10 +141,10 @@ def measure_vocabulary(
     chunks: Iterable[Chunk],
     config: CorpusFlags,
     make_tokenizer: Callable[[], Tokenizer],
-    num_workers: int,
+    engine: Engine,
 ) -> VocabularyReport:
     """Tokenizes a corpus and counts."""
-    with WorkerPool(partial(_Worker, make_tokenizer, config), num_workers) as pool:
+    with engine.pool(partial(_Worker, make_tokenizer, config)) as pool:
         return VocabularyReport(*map(sum, zip(*pool.run(_measure_chunk, chunks), strict=True)))
 
 

@@ -89,18 +89,23 @@ def test_read_bucket_duplicates_are_counted(tmp_path: Path) -> None:
 def test_read_bucket_cut_off_file_raises_with_its_name(tmp_path: Path) -> None:
     path = spill_path(str(tmp_path), 0)
     write_spill(path, encode([[[1, 2]], [[3]]]), np.zeros(2, np.int64), 1)
-    Path(path).write_bytes(Path(path).read_bytes()[:-2])
-    with pytest.raises(ValueError, match=r"chunk-000000\.spill: cut off"):
-        read_bucket([path], 0, 1, False)
+    data = Path(path).read_bytes()
+    for size in (10, 30, data.index(b"{") - 2):  # in the head, the index and the pieces
+        Path(path).write_bytes(data[:size])
+        with pytest.raises(ValueError, match=r"spill-000000\.bin: cut off"):
+            read_bucket([path], 0, 1, False)
+    with pytest.raises(ValueError, match=r"spill-000000\.bin: cut off"):
+        list(read_spill_notes([path]))
 
 
 def test_read_spill_notes_round_trip(tmp_path: Path) -> None:
     path = spill_path(str(tmp_path), 0)
     write_spill(path, encode([[[1]]]), np.zeros(1, np.int64), 1)
-    assert read_spill_notes(path) == {
+    notes = {
         "counts": {"documents": 1, "invalid_utf8_lines": 1},
         "examples": {"invalid_utf8_lines": ["한글.txt:3"]},
     }
+    assert list(read_spill_notes([path, path])) == [notes, notes]
 
 
 def test_assign_buckets_equal_texts_meet_by_content_and_spread_by_place() -> None:

@@ -17,7 +17,7 @@ from bert_ko.data.corpus import (
     Chunk,
     CorpusFlags,
     Part,
-    estimated_bytes,
+    estimated_sizes,
     find_files,
     read_chunks,
 )
@@ -36,7 +36,7 @@ def parts_of(data: bytes, chunk_bytes: int, kind: str = "text") -> list[Part]:
     """The parts of a file that holds the data."""
     url = files_url(data)
     config = CorpusFlags(input_file=(url,), input_format=kind)  # type: ignore[arg-type]
-    return [part for chunk in read_chunks([url], config, chunk_bytes) for part in chunk.parts]
+    return [part for chunk in read_chunks([url], config, chunk_bytes) for part in chunk.parts()]
 
 
 def files_url(data: bytes) -> str:
@@ -198,8 +198,8 @@ def test_read_chunks_small_files_share_a_chunk(tmp_path: Path) -> None:
         (tmp_path / f"{i}.txt").write_text(f"{i}번 글이다.\n", encoding="utf-8")
         paths.append(str(tmp_path / f"{i}.txt"))
     (chunk,) = read_chunks(paths, text_flags(str(tmp_path)))
-    assert [part.path for part in chunk.parts] == paths
-    assert chunk == Chunk(0, chunk.parts)
+    assert [part.path for part in chunk.parts()] == paths
+    assert chunk == Chunk(0, chunk.sources)
 
 
 def test_find_files_kinds_of_patterns_find_all(tmp_path: Path) -> None:
@@ -225,10 +225,11 @@ def test_read_chunks_remote_folder_is_read() -> None:
     config = CorpusFlags(input_file=(folder,))
     paths = find_files(config)
     (chunk,) = read_chunks(paths, config)
-    assert [part.data.decode() for part in chunk.parts] == ["첫 글이다.\n", "둘째 글이다.\n"]
+    assert [part.data.decode() for part in chunk.parts()] == ["첫 글이다.\n", "둘째 글이다.\n"]
 
 
-def test_estimated_bytes_compressed_counts_fourfold(tmp_path: Path) -> None:
+def test_estimated_sizes_compressed_counts_fourfold(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"0123456789")
     (tmp_path / "b.txt.xz").write_bytes(b"0123456789")
-    assert estimated_bytes([str(tmp_path / "a.txt"), str(tmp_path / "b.txt.xz")]) == 50
+    paths = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt.xz")]
+    assert estimated_sizes(paths) == [10, 40]

@@ -359,7 +359,7 @@ def test_read_chunks_parquet_is_cut_alike_whatever_its_row_groups(tmp_path: Path
         write_parquet(str(tmp_path / "a.parquet"), columns, row_group_size=size)
         config = CorpusFlags(input_file=(str(tmp_path / "a.parquet"),))
         chunks = read_chunks(find_files(config), config, 10_000)
-        read.append([part for chunk in chunks for part in chunk.parts])
+        read.append([part for chunk in chunks for part in chunk.parts()])
     assert read[0] == read[1] and len(read[0]) > 10
     assert [part.first_line for part in read[0]][:2] == [1, 1 + read[0][0].data.count(b"\n")]
 
