@@ -59,8 +59,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
         by_server[_server(path)].append(path)
     found: dict[str, int] = {}
     for same in by_server.values():
-        file_system, _ = _find(same[0])
-        file_system.invalidate_cache()
+        file_system, _ = _find_fresh(same[0])
         for path, known in zip(same, file_system.sizes([_find(p)[1] for p in same]), strict=True):
             if known is None:
                 raise ValueError(f"{path}: the server does not report the size of this file.")
@@ -70,8 +69,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
 
 def exists(path: str) -> bool:
     """Returns whether there is a file or folder."""
-    file_system, bare_path = _find(path)
-    file_system.invalidate_cache()
+    file_system, bare_path = _find_fresh(path)
     return bool(file_system.exists(bare_path))
 
 
@@ -84,8 +82,7 @@ def make_folder(path: str) -> None:
 
 def list_folder(folder: str) -> dict[str, int]:
     """Returns the names of the files in a folder, sorted, and their sizes in bytes."""
-    file_system, bare_path = _find(folder)
-    file_system.invalidate_cache()
+    file_system, bare_path = _find_fresh(folder)
     try:
         entries = file_system.ls(bare_path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -126,7 +123,7 @@ def open_stored(path: str) -> BinaryIO:
         FileNotFoundError: There is no such file.
         ValueError: A package is missing.
     """
-    file_system, bare_path = _find(path)
+    file_system, bare_path = _find_fresh(path)
     try:
         stream: BinaryIO = file_system.open(bare_path, "rb")
     except FileNotFoundError:
@@ -202,7 +199,7 @@ def expand(pattern: str, is_wanted: Callable[[str], bool]) -> list[str]:
         pattern: With its scheme.
         is_wanted: Says of the name of a file in a folder whether it is meant.
     """
-    file_system, path = _find(pattern)
+    file_system, path = _find_fresh(pattern)
     is_file = file_system.isfile(path)  # first: "?" is no glob in a URL, a page of links no folder
     if is_file or file_system.isdir(path):
         matches = [path]
@@ -233,6 +230,13 @@ def _server(path: str) -> str:
     """Returns the scheme and what follows up to the first slash: files there are read together."""
     scheme, _, rest = path.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def _find_fresh(path: str) -> tuple[Any, str]:
+    """See `_find`; what fsspec remembers of listings is forgotten."""
+    file_system, bare_path = _find(path)
+    file_system.invalidate_cache()
+    return file_system, bare_path
 
 
 def _find(path: str, **options: Any) -> tuple[Any, str]:

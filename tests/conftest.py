@@ -25,7 +25,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.pages", "tests.fakes", "tests.small_data"]
+pytest_plugins = ["tests.pages", "tests.fakes", "tests.small_data", "tests.storage"]
 
 REPOSITORY = Path(__file__).parents[1]
 SAMPLE_CORPUS = REPOSITORY / "samples" / "corpus.txt"

@@ -22,6 +22,7 @@ from bert_ko.text_lines import EncodingFlags
 
 InputFormat = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
 CHUNK_BYTES = 1 << 20
+_MAX_CHUNK_BYTES = 16 * CHUNK_BYTES
 _MAX_BATCHES = 8192
 
 
@@ -164,7 +165,7 @@ def batches(chunks: Iterable[Chunk], size: int) -> Iterator[Batch]:
 
 def choose_chunk_bytes(text_bytes: int) -> int:
     """Small, so that all workers end together; larger for a very large corpus."""
-    return min(16 * CHUNK_BYTES, max(CHUNK_BYTES, text_bytes // _MAX_BATCHES))
+    return min(_MAX_CHUNK_BYTES, max(CHUNK_BYTES, text_bytes // _MAX_BATCHES))
 
 
 def choose_batch_size(text_bytes: int) -> int:
@@ -172,7 +173,7 @@ def choose_batch_size(text_bytes: int) -> int:
 
     Each bucket reads from the file of every batch.
     """
-    return max(1, -(-text_bytes // (_MAX_BATCHES * choose_chunk_bytes(text_bytes))))
+    return max(1, -(-text_bytes // (_MAX_BATCHES * _MAX_CHUNK_BYTES)))
 
 
 def estimated_sizes(paths: Sequence[str]) -> list[int]:

@@ -17,6 +17,9 @@ from bert_ko.data.corpus import (
     Chunk,
     CorpusFlags,
     Part,
+    batches,
+    choose_batch_size,
+    choose_chunk_bytes,
     estimated_sizes,
     find_files,
     read_chunks,
@@ -233,3 +236,19 @@ def test_estimated_sizes_compressed_counts_fourfold(tmp_path: Path) -> None:
     (tmp_path / "b.txt.xz").write_bytes(b"0123456789")
     paths = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt.xz")]
     assert estimated_sizes(paths) == [10, 40]
+
+
+def test_choose_batch_size_few_batches_of_a_very_large_corpus_and_else_one_chunk_each() -> None:
+    for text_bytes in (0, 1, 10**9, 10**11, 8192 * 16 << 20):
+        assert choose_batch_size(text_bytes) == 1
+    for text_bytes in (2 * 10**11, 5 * 10**11, 10**13):
+        chunks = -(-text_bytes // choose_chunk_bytes(text_bytes))
+        assert 4096 <= -(-chunks // choose_batch_size(text_bytes)) <= 8193
+
+
+def test_batches_are_consecutive_chunks() -> None:
+    chunks = [Chunk(number, ()) for number in range(5)]
+    found = list(batches(chunks, 2))
+    assert [batch.number for batch in found] == [0, 1, 2]
+    assert [chunk for batch in found for chunk in batch.chunks] == chunks
+    assert list(batches([], 2)) == []
