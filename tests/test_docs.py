@@ -33,7 +33,7 @@ from tests.bilm_reference import write_published
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "elmo", "export", "google_checkpoint", "new_task", "pretraining", "publish_hugging_face",
-    "pytorch", "serve", "tracking",
+    "pytorch", "scaling", "serve", "tracking",
 )  # fmt: skip
 READMES = ("README.md", "README.ko.md")
 DOCUMENTS = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
@@ -236,7 +236,7 @@ def known_flags(name: str) -> set[str]:
 def test_commands_of_pages_have_flags_that_exist(page: str) -> None:
     text = "\n".join(code for language, code in blocks(page) if language == "bash")
     for line in text.replace("\\\n", " ").splitlines():
-        for name, arguments in re.findall(r"bin/(\w+)([^|]*)", line):
+        for name, arguments in re.findall(r"(?:^|\s)bin/(\w+)([^|]*)", line):
             if name != "run_topics":  # the one of docs/new_task.md
                 given = set(re.findall(r"(?<=\s)--(\w+)", arguments))
                 assert given <= known_flags(name), line
