@@ -58,6 +58,7 @@ def start_cluster(folder: Path, num_workers: int = 2) -> Iterator[Cluster]:
     settings = {
         "spark.executor.memory": "512m", "spark.driver.memory": "512m", "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1", "spark.log.level": "ERROR",
+        "spark.ui.showConsoleProgress": "false",
     }  # fmt: skip
     port = _free_port()
     master = f"spark://127.0.0.1:{port}"

@@ -43,6 +43,7 @@ Result = TypeVar("Result")
 _JOBS = 8  # in flight; together they have two tasks for each core
 _PACKAGE = Path(__file__).parent
 _VOCABULARY_FILES = (".dic", ".json", ".model", ".txt")
+_prepared: set[str] = set()  # sessions that have bert_ko
 _states: dict[str, Any] = {}  # of this process of an executor: that of the pool at work
 
 
@@ -196,8 +197,10 @@ def open_session(master: str | None, settings: Sequence[str]) -> Iterator[SparkE
         if active is None:
             active = _start(master, dict(setting.split("=", 1) for setting in settings))
             stack.callback(active.stop)
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        active.addPyFile(_pack(folder))
+        if active.applicationId not in _prepared:  # a session takes a file once
+            # Its folder on this machine, which Spark removes in the end.
+            active.addPyFile(_pack(tempfile.mkdtemp(dir=SparkFiles.getRootDirectory())))
+            _prepared.add(active.applicationId)
         yield SparkEngine(active)
 
 

@@ -35,7 +35,6 @@ SMALL = ("--max_seq_length=32", "--max_predictions_per_seq=5", "--dupe_factor=2"
 # Chunks and buckets so small that a small corpus has many of both.
 START = """
 import json, sys
-from benchmarks.spark_cluster import Cluster, children, start_cluster
 from bert_ko import build_vocab, create_pretraining_data
 from bert_ko.data import pipeline
 
