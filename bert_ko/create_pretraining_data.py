@@ -27,6 +27,7 @@ from bert_ko.data.manifest import (
 )
 from bert_ko.data.pipeline import (
     Recipe,
+    clear_work_folder,
     has_work_files,
     remove_work_files,
     run_pipeline,
@@ -250,7 +251,9 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
 
 def _start_or_resume(path: str, wanted: Manifest) -> None:
     values = read_manifest(path)
-    if values is None or not has_work_files(os.path.dirname(path)):
+    folder = os.path.dirname(path)
+    if values is None or not has_work_files(folder):
+        clear_work_folder(folder)
         write_json(path, wanted.to_dict())
     else:
         compare_runs(path, Manifest.from_json(values, path), wanted, _BEFORE)

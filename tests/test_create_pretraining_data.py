@@ -524,6 +524,19 @@ def test_run_remote_input_and_output_equal_local_and_are_complete_afterwards(
     assert "stays: it is not the shard" in capsys.readouterr().err
 
 
+def test_run_spill_of_another_run_without_its_record_is_not_taken(
+    corpus: Path, tmp_path: Path, make: Make, small_pieces: None
+) -> None:
+    assert make(corpus, tmp_path / "good/a") == 0
+    work = tmp_path / "out" / WORK
+    work.mkdir(parents=True)
+    (work / "spill-000001.bin").write_bytes(b"an executor ended late")
+    (work / "built-00000.json").write_text("{}")
+    (work / "mine.txt").touch()
+    assert make(corpus, tmp_path / "out/a") == 0
+    assert tfrecords(tmp_path / "out") == {**tfrecords(tmp_path / "good"), f"{WORK}/mine.txt": b""}
+
+
 def test_run_work_dir_what_the_user_keeps_there_stays(
     corpus: Path, tmp_path: Path, make: Make
 ) -> None:

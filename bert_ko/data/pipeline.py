@@ -343,7 +343,13 @@ _WORK_FILES = (
 
 def has_work_files(work_dir: str) -> bool:
     """Whether an earlier run has finished anything."""
-    return any(fnmatchcase(name, "spill-*.bin") for name in files.list_folder(work_dir))
+    found = files.list_folder(work_dir)
+    return any(fnmatchcase(name, done) for name in found for done in ("plan-*.json", "spill-*.bin"))
+
+
+def clear_work_folder(work_dir: str) -> None:
+    """Removes what an executor has left that was late to end, so that no other run takes it."""
+    _remove_work_files(work_dir, [name for name in _WORK_FILES if name != "lock"])
 
 
 def remove_work_files(work_dir: str) -> None:
