@@ -118,10 +118,10 @@ def in_rows(sequences: Sequences, length: int, is_packed: bool) -> dict[str, Any
     limits = row_limits(length, MASKED, int(sequences.masked.max()))
     if is_packed:
         window = PackedWindow([sequences], limits)
-        return window.take(0, len(window))[0]
+        return window.take(0, len(window))
     # A row of each: a packed one whose only sequence fills it, without what packing adds.
     rows = PackedWindow([sequences], limits._replace(sequences=1))
-    features = rows.take(0, len(rows))[0]
+    features = rows.take(0, len(rows))
     for name in ("sequence_ids", "position_ids", "first_positions", "sequence_lengths"):
         del features[name]
     features["next_sentence_weights"] = features["next_sentence_weights"][:, 0]

@@ -80,7 +80,11 @@ class FakeBackend:
         self.programs: list[FakeProgram] = []
         self.shapes: list[tuple[int, ...]] = []
 
-    def load(self, config: Any) -> FakeBackend:
+    @property
+    def num_local_devices(self) -> int:
+        return self.num_devices
+
+    def load(self, config: Any, hosts: Any = None) -> FakeBackend:
         self.configs.append(config)
         return self
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from bert_ko.characters import Characters, Mark
 from bert_ko.data.negatives import draw_negatives
 from bert_ko.data.records import Position, RecordWindow, RecordWindowReader
+from bert_ko.data.share import WHOLE, Share
 from bert_ko.data.word_characters import (
     Word,
     WordCharacters,
@@ -58,6 +59,8 @@ class BiLmReaderConfig:
     seed: int = 0  # of the order and of the negatives
     shuffle_buffer_size: int = 16384  # records of a window; 0 reads shard after shard in order
     interleave: int = 16  # shards that are open at once
+    # Of each batch, what is given; all of it is made, since all groups have as many distinct words.
+    share: Share = WHOLE
 
     def __post_init__(self) -> None:
         assert self.shards and self.batch_size > 0 and self.num_steps > 0
@@ -194,6 +197,7 @@ class BiLmReader:
         shards = tuple(config.shards[window.shards[record]] for record in records)
         numbers = tuple(int(window.numbers[record]) for record in records)
         values = dataclasses.asdict(position)
+        features = config.share.of(features)
         return WordBatch(features, values, shards, numbers, position.epoch)
 
     def _features(self, stretches: Sequence[_Steps]) -> Arrays:

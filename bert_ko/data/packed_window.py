@@ -124,7 +124,11 @@ class PackedWindow:
             f"{packed:.1%} padding instead of {unpacked:.1%} (the first {count:,} sequences)"
         )
 
-    def take(self, start: int, stop: int) -> tuple[Arrays, slice]:
+    def places(self, start: int, stop: int) -> slice:
+        """Which places of ``order`` are in the rows from ``start`` to before ``stop``."""
+        return slice(*np.searchsorted(self._rows, [start, stop]).tolist())
+
+    def take(self, start: int, stop: int) -> Arrays:
         """Some rows, R = stop - start.
 
         Args:
@@ -133,10 +137,10 @@ class PackedWindow:
 
         Returns:
             The features of unpacked instances, with masked pieces [R, P] and next sentences [R, S],
-            and those of ``PackedRows.features``; and which places of ``order`` are in the rows.
+            and those of ``PackedRows.features``.
         """
-        first, last = np.searchsorted(self._rows, [start, stop]).tolist()
-        here = slice(first, last)
+        here = self.places(start, stop)
+        first, last = here.start, here.stop
         pieces = slice(self._pieces[first], self._pieces[last])
         masked = slice(self._masked[first], self._masked[last])
         sizes, counts, flat = self._sequences
@@ -145,11 +149,10 @@ class PackedWindow:
         targets = PackedRows(row, counts[here], stop - start, limits._replace(pieces=limits.masked))
         shift = np.repeat(rows.starts, counts[here]).astype(np.int32)
         positions = flat["masked_lm_positions"][masked] + shift
-        features = {
+        return {
             **{name: rows.pieces(flat[name][pieces]) for name in _PIECES},
             **rows.features(),
             "masked_lm_positions": targets.pieces(positions),
             **{name: targets.pieces(flat[name][masked]) for name in _MASKED[1:]},
             **{name: rows.sequences(flat[name][here]) for name in _SEQUENCES},
         }
-        return features, here

@@ -8,6 +8,7 @@ Legend: B batch, L max_seq_length, P max_predictions_per_seq.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -22,6 +23,7 @@ from bert_ko.data.packed_window import PackedWindow, Sequences, without_padding
 from bert_ko.data.packing import RowLimits
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.records import Position, RecordWindow, RecordWindowReader
+from bert_ko.data.share import WHOLE, Share
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Records decoded and masked together. Masks are drawn for a chunk: another number, other masks.
@@ -67,6 +69,7 @@ class ReaderConfig:
     seed: int = 0  # of the order and of dynamic masks
     shuffle_buffer_size: int = 16384  # records of a window; 0 reads shard after shard in order
     interleave: int = 16  # shards that are open at once
+    share: Share = WHOLE  # the rows that are made; all hosts read all records
 
     def __post_init__(self) -> None:
         assert self.shards and self.batch_size > 0
@@ -76,7 +79,8 @@ class ReaderConfig:
 class RecordBatch(NamedTuple):
     """A batch, and where the next one begins."""
 
-    # [B, ...] by Google's names, and next_sentence_weights float32 [B]; or see PackedWindow.take
+    # [B, ...] by Google's names, and next_sentence_weights float32 [B]; or see PackedWindow.take.
+    # Of several hosts' batch the rows of this one's share.
     features: Arrays
     position: dict[str, Any]  # for InstanceReader, as values for JSON
     # [n], the shard of each sequence, row after row; -1 for a row of padding. n is B if not packed
@@ -90,31 +94,35 @@ class _Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, start: int, stop: int) -> _Part:
-        """Those from ``start`` up to ``stop``."""
+    def places(self, start: int, stop: int) -> _Places:
+        """Of the sequences in the rows from ``start`` up to ``stop``."""
+
+    def take(self, start: int, stop: int) -> Arrays:
+        """The features of these rows."""
 
 
-class _Part(NamedTuple):
-    """Some rows of a batch."""
+class _Places(NamedTuple):
+    """Where sequences were read."""
 
-    features: Arrays
     shards: npt.NDArray[np.int32]
     records: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
 class _Chunk:
-    """Rows of one instance each."""
+    """Rows of one instance each, decoded when the first of them is wanted."""
 
-    part: _Part
+    def __init__(self, places: _Places, decode: Callable[[], Arrays]):
+        self._places, self._decode = places, functools.cache(decode)
 
     def __len__(self) -> int:
-        return len(self.part.shards)
+        return len(self._places.shards)
 
-    def take(self, start: int, stop: int) -> _Part:
-        here, part = slice(start, stop), self.part
-        features = {name: values[here] for name, values in part.features.items()}
-        return _Part(features, part.shards[here], part.records[here])
+    def places(self, start: int, stop: int) -> _Places:
+        here = slice(start, stop)
+        return _Places(self._places.shards[here], self._places.records[here])
+
+    def take(self, start: int, stop: int) -> Arrays:
+        return {name: values[start:stop] for name, values in self._decode().items()}
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,12 @@ class _PackedRows:
     def __len__(self) -> int:
         return len(self.packed)
 
-    def take(self, start: int, stop: int) -> _Part:
-        features, here = self.packed.take(start, stop)
-        return _Part(features, self.shards[here], self.records[here])
+    def places(self, start: int, stop: int) -> _Places:
+        here = self.packed.places(start, stop)
+        return _Places(self.shards[here], self.records[here])
+
+    def take(self, start: int, stop: int) -> Arrays:
+        return self.packed.take(start, stop)
 
 
 class InstanceReader:
@@ -175,21 +186,32 @@ class InstanceReader:
         return f"Its batch of {len(batch.shards)} begins with {places}"
 
     def _batches(self, epochs: int | None) -> Iterator[RecordBatch]:
-        parts: list[_Part] = []
-        missing = self._config.batch_size
-        end = self._begin
+        size = self._config.batch_size
+        own = self._config.share.ranges(size)
+        features: list[Arrays] = []
+        places: list[_Places] = []
+        filled, end = 0, self._begin
         for rows, begin, taken in self._rows(epochs):
             while taken < len(rows):
-                parts.append(rows.take(taken, min(taken + missing, len(rows))))
-                size = len(parts[-1].features["input_ids"])
-                taken += size
-                missing -= size
+                count = min(size - filled, len(rows) - taken)
+                shift = taken - filled  # from rows of the batch to those of the window
+                for part in own:
+                    first, last = max(part.start, filled), min(part.stop, filled + count)
+                    if first < last:
+                        features.append(rows.take(first + shift, last + shift))
+                places.append(rows.places(taken, taken + count))
+                taken, filled = taken + count, filled + count
                 end = dataclasses.replace(begin, used=begin.used + taken)
-                if not missing:
-                    yield _join(parts, end)
-                    parts, missing = [], self._config.batch_size
-        if parts:
-            yield _join([*parts, _padding(parts[0].features, missing)], end)
+                if filled == size:
+                    yield _join(features, places, end)
+                    features, places, filled = [], [], 0
+        if filled:
+            assert self._config.share.count == 1, "the end of one epoch is on one host"
+            missing = size - filled
+            features.append(_padding(features[0], missing))
+            nowhere = np.full(missing, -1)
+            places.append(_Places(nowhere.astype(np.int32), nowhere.astype(np.int64)))
+            yield _join(features, places, end)
 
     def _rows(self, epochs: int | None) -> Iterator[tuple[_Rows, Position, int]]:
         """Rows of windows, where they begin, and how many of them are used already."""
@@ -204,7 +226,9 @@ class InstanceReader:
         for window, begin in self._windows(epochs):
             first = begin.used - begin.used % _CHUNK
             for start in range(first, len(window.records), _CHUNK):
-                chunk = _Chunk(self._decode(window, start, begin))
+                here = slice(start, start + _CHUNK)
+                places = _Places(window.shards[here], window.numbers[here])
+                chunk = _Chunk(places, functools.partial(self._decode, window, start, begin))
                 yield chunk, dataclasses.replace(begin, used=start), max(0, begin.used - start)
 
     def _packed_windows(
@@ -225,7 +249,7 @@ class InstanceReader:
     def _sequences(self, window: RecordWindow, begin: Position) -> list[Sequences]:
         """All sequences of a window, masked by chunks as without packing."""
         starts = range(0, len(window.records), _CHUNK)
-        return [without_padding(self._decode(window, start, begin).features) for start in starts]
+        return [without_padding(self._decode(window, start, begin)) for start in starts]
 
     def _windows(self, epochs: int | None) -> Iterator[tuple[RecordWindow, Position]]:
         """Windows, and where they begin; of the first, where to go on."""
@@ -238,7 +262,7 @@ class InstanceReader:
                 yield windows.read(), begin
                 begin = windows.position
 
-    def _decode(self, window: RecordWindow, start: int, position: Position) -> _Part:
+    def _decode(self, window: RecordWindow, start: int, position: Position) -> Arrays:
         """Decodes and masks the chunk that begins at record ``start`` of the window."""
         here = slice(start, start + _CHUNK)
         shards, numbers = window.shards[here], window.numbers[here]
@@ -257,7 +281,7 @@ class InstanceReader:
             key = [self._config.seed, 2, position.epoch, position.window, start]
             features = self._mask(features, np.random.default_rng(key))
         features["next_sentence_weights"] = self._weights[shards]
-        return _Part(features, shards, numbers)
+        return features
 
     def _check_ids(
         self, ids: npt.NDArray[Any], shards: npt.NDArray[Any], numbers: npt.NDArray[Any]
@@ -310,19 +334,15 @@ class InstanceReader:
         return {**features, **masked.features()}
 
 
-def _join(parts: Sequence[_Part], position: Position) -> RecordBatch:
-    features = {
-        name: np.concatenate([part.features[name] for part in parts]) for name in parts[0].features
-    }
+def _join(features: Sequence[Arrays], places: Sequence[_Places], position: Position) -> RecordBatch:
     return RecordBatch(
-        features,
+        {name: np.concatenate([part[name] for part in features]) for name in features[0]},
         dataclasses.asdict(position),
-        np.concatenate([part.shards for part in parts]),
-        np.concatenate([part.records for part in parts]),
+        np.concatenate([part.shards for part in places]),
+        np.concatenate([part.records for part in places]),
         position.epoch,
     )
 
 
-def _padding(like: Arrays, count: int) -> _Part:
-    zeros = {name: np.zeros((count, *value.shape[1:]), value.dtype) for name, value in like.items()}
-    return _Part(zeros, np.full(count, -1, np.int32), np.full(count, -1, np.int64))
+def _padding(like: Arrays, count: int) -> Arrays:
+    return {name: np.zeros((count, *value.shape[1:]), value.dtype) for name, value in like.items()}

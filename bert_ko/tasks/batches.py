@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.data.position import require_counts
+from bert_ko.data.share import WHOLE, Share
 from bert_ko.modeling.heads import HostBatch
 from bert_ko.modeling.heads.words import LAYERS
 from bert_ko.progress import Progress
@@ -127,13 +128,16 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     return -(-num_examples // batch_size)
 
 
-def gather_batch(examples: Examples, plan: BatchPlan, rows: Ints) -> HostBatch:
+def gather_batch(
+    examples: Examples, plan: BatchPlan, rows: Ints, share: Share = WHOLE
+) -> HostBatch:
     """The arrays of a batch.
 
     Args:
         examples: all of them.
         plan: how batches are made.
         rows: of the batch; fewer than its size are filled up with the first, of weight 0.
+        share: the rows to gather of it.
 
     Returns:
         What ``examples`` gather, and example_weights, float32 [B].
@@ -145,6 +149,9 @@ def gather_batch(examples: Examples, plan: BatchPlan, rows: Ints) -> HostBatch:
         weights[len(rows) :] = 0
         rows = np.concatenate([rows, np.repeat(rows[:1], missing)])
     length = plan.length(int(examples.lengths[rows].max()))
+    if share.count > 1:
+        own = share.rows(size)
+        rows, weights = rows[own], weights[own]
     return {**examples.gather(rows, length, plan.special_ids), "example_weights": weights}
 
 
@@ -199,6 +206,7 @@ class ExampleBatches:
         plan: BatchPlan,
         describe: Callable[[Ints], str],
         position: dict[str, Any] | None = None,
+        share: Share = WHOLE,
     ):
         """Begins at a batch.
 
@@ -207,8 +215,10 @@ class ExampleBatches:
             plan: how batches are made.
             describe: names examples by their numbers: "the questions a, b, c".
             position: of the first batch, from the batch before it; None for the start.
+            share: the rows of each batch that are gathered.
         """
         self._examples, self._plan, self._describe = examples, plan, describe
+        self._share = share
         self._begin = (0, 0)
         if position is not None:
             require_counts(position, ("epoch", "batch"))
@@ -227,7 +237,7 @@ class ExampleBatches:
             epoch, first = epoch + 1, 0
 
     def _gather(self, batch: Ints) -> HostBatch:
-        return gather_batch(self._examples, self._plan, batch)
+        return gather_batch(self._examples, self._plan, batch, self._share)
 
     def place(self, batch: ExampleBatch) -> str:
         """Names the first examples of a batch, for a message."""

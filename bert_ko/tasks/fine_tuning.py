@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
+from bert_ko.data.share import Share
 from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.tasks.batches import (
     BatchPlan,
@@ -104,7 +105,7 @@ class FineTuneTask(Task):
         return BatchPlan(batch_size, self.any_tokenizer.vocab.special_ids, padded)
 
     def train_batches(
-        self, seed: int, position: dict[str, Any] | None, num_parts: int
+        self, seed: int, position: dict[str, Any] | None, share: Share
     ) -> ExampleBatches:
         """See Task."""
         assert self.training is not None
@@ -112,9 +113,9 @@ class FineTuneTask(Task):
         plan = self.plan(config.train_batch_size, examples.lengths)
         plan = dataclasses.replace(plan, seed=seed)
         if not config.pack:
-            return ExampleBatches(examples, plan, describe, position)
+            return ExampleBatches(examples, plan, describe, position, share)
         plan = dataclasses.replace(plan, lengths=(config.max_seq_length,))
-        packed = PackedBatches(examples, plan, describe, position, num_parts)
+        packed = PackedBatches(examples, plan, describe, position, share)
         padding = 1 - float(examples.lengths.mean()) / config.max_seq_length
         print(f"packed: {packed.padding:.1%} padding in place of {padding:.1%}", flush=True)
         return packed

@@ -96,7 +96,7 @@ def place(
     require_positive(batch_size=batch_size)
     arrays = model.arrays(model_specs(model.config, head))
     backend = load_backend(model.devices)
-    check_batch_size("batch_size", batch_size, backend)
+    check_batch_size("batch_size", batch_size, backend.num_devices)
     lengths = batch_lengths(max_seq_length, length_buckets=True, lengths=None)
     special_ids = model.any_tokenizer.vocab.special_ids
     plan = BatchPlan(batch_size, special_ids, lengths, lone_size=backend.num_devices)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bert_ko.data.packing import PackedRows, RowLimits, first_fit
+from bert_ko.data.share import WHOLE, Share
 from bert_ko.modeling.heads import HostBatch
 from bert_ko.tasks.batches import (
     INPUTS,
@@ -35,7 +36,7 @@ class PackedBatches(ExampleBatches):
         plan: BatchPlan,
         describe: Callable[[Ints], str],
         position: dict[str, Any] | None = None,
-        num_parts: int = 1,
+        share: Share = WHOLE,
     ):
         """Packs the first epoch for the most examples of a row, which no later row exceeds.
 
@@ -44,9 +45,9 @@ class PackedBatches(ExampleBatches):
             plan: how batches are made, with one length.
             describe: see ``ExampleBatches``.
             position: see ``ExampleBatches``.
-            num_parts: into which the rows of a batch are split; divides batch_size.
+            share: see ``ExampleBatches``; its pieces divide batch_size.
         """
-        super().__init__(examples, plan, describe, position)
+        super().__init__(examples, plan, describe, position, share)
         (length,) = plan.lengths
         sizes = examples.lengths
         batches = epoch_batches(sizes, plan, epoch=0)
@@ -54,7 +55,7 @@ class PackedBatches(ExampleBatches):
         rows = [first_fit(sizes[batch].tolist(), alone) for batch in batches]
         most = max((int(np.bincount(row).max()) for row in rows), default=1)
         self._limits = RowLimits(length, most)
-        self._unit = num_parts * -(-plan.batch_size // (_SHAPES * num_parts))
+        self._unit = share.pieces * -(-plan.batch_size // (_SHAPES * share.pieces))
         self.padding = 1 - int(sizes.sum()) / (length * sum(map(self._num_rows, rows)) or 1)
 
     def _num_rows(self, rows: Ints) -> int:
@@ -70,7 +71,7 @@ class PackedBatches(ExampleBatches):
         rows = first_fit(sizes.tolist(), self._limits)
         packed = PackedRows(rows, sizes, self._num_rows(rows), self._limits)
         found["example_weights"] = np.ones(len(batch), np.float32)
-        return {
+        whole = {
             **{
                 name: packed.pieces(values[is_piece])
                 if name in _OF_PIECES
@@ -79,3 +80,4 @@ class PackedBatches(ExampleBatches):
             },
             **packed.features(),
         }
+        return self._share.of(whole)

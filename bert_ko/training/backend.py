@@ -41,7 +41,8 @@ class DeviceConfig:
 OutputFunction = Callable[[Model, dict[str, Tensor]], dict[str, Tensor]]
 # Axes of a tensor that other programs see: the names of open sizes, and the sizes of others.
 Axes = Sequence[str | int]
-# The same from arrays to arrays, without dropout; B is a multiple of the number of devices.
+# The same from arrays to arrays, without dropout, on this host's devices alone; B is a multiple of
+# their number.
 Predict = Callable[[HostBatch], HostBatch]
 
 
@@ -50,7 +51,8 @@ class Backend(ABC):
 
     name: BackendName
     description: str  # of the devices
-    num_devices: int  # a batch must be a multiple of it
+    num_devices: int  # of all hosts; a batch to train on must be a multiple of it
+    num_local_devices: int  # of this one, which evaluate and predict; their batches must be too
     device_kind: str  # what a device calls itself
     is_cpu: bool
     precision: MatmulDtype
@@ -105,8 +107,8 @@ class TrainProgram(Protocol):
         Args:
             step: updates done before; with the seed it decides what is dropped.
             batch: arrays [K, B, ...]: K parts one after another, whose gradients add up; B is a
-                multiple of the number of devices.
-            scalars: what the loss divides by, for the whole batch.
+                multiple of the number of devices. Each of several hosts has its share.
+            scalars: what the loss divides by, for the whole batch; each host has its share's.
             hyper: of the optimizer; see ``hyperparameters``.
 
         Returns:
@@ -116,7 +118,7 @@ class TrainProgram(Protocol):
         ...
 
     def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
-        """The sums of the loss over a batch [B, ...], without dropout."""
+        """The sums of the loss over a batch [B, ...], without dropout, on this host alone."""
         ...
 
     def predictor(self, outputs: OutputFunction) -> Predict:
@@ -128,7 +130,7 @@ class TrainProgram(Protocol):
         ...
 
     def slots(self) -> Arrays:
-        """Copies of what training needs besides the variables, float32.
+        """Copies of what training needs besides the variables, float32; all hosts call it together.
 
         They are the optimizer's slots, NAME/adam_m and NAME/adam_v of each variable or what else
         ``OptimizerConfig.slots`` says; and what the head carries, [B, ...], by its name.
@@ -136,7 +138,7 @@ class TrainProgram(Protocol):
         ...
 
     def restore(self, parameters: Arrays, slots: Arrays) -> None:
-        """Sets all variables, and what ``slots`` returned."""
+        """Sets all variables, and what ``slots`` returned; with whole arrays on each host."""
         ...
 
     def restart(self, parameters: Arrays, seed: int) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 
 from bert_ko.training.backend import Backend, BackendName, DeviceConfig
+from bert_ko.training.hosts import ALONE, Hosts
 
 # What TensorFlow's C++ code logs at every start, whatever the log level.
 _NOISE = re.compile(
@@ -38,19 +39,24 @@ def choose_backend() -> BackendName:
     return "jax" if name == "jax" else "tensorflow"
 
 
-def load_backend(config: DeviceConfig) -> Backend:
-    """Imports the chosen backend alone, and finds its devices."""
+def load_backend(config: DeviceConfig, hosts: Hosts = ALONE) -> Backend:
+    """Imports the chosen backend alone, and finds its devices.
+
+    Args:
+        config: which devices of this host compute, and how.
+        hosts: that train together.
+    """
     name = choose_backend()
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if name == "jax":
         from bert_ko.training.jax_backend import JaxBackend
 
-        return JaxBackend(config)
+        return JaxBackend(config, hosts)
     with without_noise():
         from bert_ko.training.tensorflow_backend import TensorFlowBackend
 
-        return TensorFlowBackend(config)
+        return TensorFlowBackend(config, hosts)
 
 
 @contextlib.contextmanager

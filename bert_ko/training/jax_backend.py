@@ -1,4 +1,4 @@
-"""JAX: the whole step compiled, the batch split over all devices of this host."""
+"""JAX: the whole step compiled, the batch split over all devices of all hosts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import keras  # noqa: F401 - bound to its backend before anything is traced
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bert_ko.modeling.compute import Compute, Model
@@ -34,6 +35,7 @@ from bert_ko.training.backend import (
     Predict,
     no_tpu_message,
 )
+from bert_ko.training.hosts import Hosts, free_port
 from bert_ko.training.jax_operations import attention, with_own_gradients
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 
@@ -43,12 +45,16 @@ class JaxBackend(Backend):
 
     name: BackendName = "jax"
 
-    def __init__(self, config: DeviceConfig):
-        devices = _find_devices(config)
+    def __init__(self, config: DeviceConfig, hosts: Hosts):
+        if hosts.count > 1:
+            _join(hosts)
+        local_devices = _find_devices(config)
+        devices = _of_all_hosts(local_devices, hosts)
         self.is_cpu = is_cpu = devices[0].platform == "cpu"
         if not is_cpu:
             _keep_compiled()
-        self.num_devices = len(devices)
+        self.num_devices, self.num_local_devices = len(devices), len(local_devices)
+        self.has_others = hosts.count > 1
         # XLA's products on a CPU gain nothing from bfloat16.
         auto: MatmulDtype = "float32" if is_cpu else "bfloat16"
         self.precision = auto if config.precision == "auto" else config.precision
@@ -60,6 +66,7 @@ class JaxBackend(Backend):
             compute = dataclasses.replace(compute, remat=jax.checkpoint)
         self.compute = compute
         self.mesh = Mesh(np.array(devices), ("batch",))
+        self.local_mesh = Mesh(np.array(local_devices), ("batch",))
         self.device_kind = devices[0].device_kind
         self.description = f"{self.num_devices} x {self.device_kind}, JAX {jax.__version__}"
 
@@ -67,15 +74,46 @@ class JaxBackend(Backend):
         return JaxProgram(self, *arguments)
 
 
+def _join(hosts: Hosts) -> None:
+    """Makes JAX know the devices of all hosts; who has ended we notice ourselves."""
+    jax.config.update("jax_enable_recoverability", True)  # else it aborts the process
+    jax.config.update("jax_enable_preemption_service", False)  # which takes SIGTERM
+    address = hosts.decide(f"{hosts.address}:{free_port()}" if hosts.is_first else None)
+    try:
+        jax.distributed.initialize(address, hosts.count, hosts.index)
+    except RuntimeError as error:
+        raise ValueError(f"JAX can't connect the hosts at {address}: {error}") from None
+    hosts.at_end(jax.distributed.shutdown)
+
+
+def _of_all_hosts(devices: list[Any], hosts: Hosts) -> list[Any]:
+    """The devices in the order of the hosts; a host's share of a batch is one stretch.
+
+    Raises:
+        ValueError: a host has another number of devices, or another place than JAX knows it by.
+    """
+    if hosts.count == 1:
+        return devices
+    hosts.require_same({"the number of devices": len(devices), "JAX": jax.__version__})
+    if jax.process_index() != hosts.index:
+        raise ValueError(
+            f"this is host {hosts.index}, but the devices say {jax.process_index()}; give each "
+            "host of a TPU pod its own number as --process_id, or --coordinator_address=auto."
+        )
+    ids = hosts.gather([device.id for device in devices])
+    by_id = {device.id: device for device in jax.devices(devices[0].platform)}
+    return [by_id[number] for host in ids for number in host]
+
+
 def _find_devices(config: DeviceConfig) -> list[Any]:
     if config.use_tpu:
         try:
-            devices = jax.devices("tpu")
+            devices = jax.local_devices(backend="tpu")
         except RuntimeError as error:
             detail = (str(error).strip().splitlines() or [""])[0]
             raise ValueError(no_tpu_message("jax", detail)) from None
     else:
-        devices = jax.devices()
+        devices = jax.local_devices()
     default = 1 if devices[0].platform == "cpu" else len(devices)
     count = config.num_devices or default
     if count > len(devices):
@@ -168,16 +206,65 @@ class JaxProgram:
             for slot, values in self._slots.items()
             for name, value in values.items()
         } | {
-            name: np.asarray(value).reshape(self._carried_shapes[name])
+            name: self._gathered(value).reshape(self._carried_shapes[name])
             for name, value in self._carried.items()
         }
 
+    def _gathered(self, value: Any) -> Any:
+        """The whole of an array whose parts the hosts have."""
+        if self._backend.has_others and not isinstance(value, np.ndarray):
+            return multihost_utils.process_allgather(value, tiled=True)
+        return np.asarray(value)
+
     def _everywhere(self, arrays: Any) -> Any:
-        return jax.device_put(arrays, NamedSharding(self._backend.mesh, PartitionSpec()))
+        return self._placed(arrays, PartitionSpec())
+
+    def _placed(self, arrays: Any, spec: Any) -> Any:
+        """Whole arrays, by name, on the devices of all hosts; each host has them."""
+        sharding = NamedSharding(self._backend.mesh, spec)
+        if not self._backend.has_others:
+            return jax.device_put(arrays, sharding)
+        return {
+            name: jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
+            for name, value in arrays.items()
+        }
 
     def _split(self, batch: HostBatch, axis: int) -> Any:
-        spec = PartitionSpec(*[None] * axis, "batch")
-        return jax.device_put(batch, NamedSharding(self._backend.mesh, spec))
+        """This host's share of arrays on its devices, as a part of the whole."""
+        sharding = NamedSharding(self._backend.mesh, PartitionSpec(*[None] * axis, "batch"))
+        if not self._backend.has_others:
+            return jax.device_put(batch, sharding)
+        return {
+            name: jax.make_array_from_process_local_data(sharding, value)
+            for name, value in batch.items()
+        }
+
+    def _split_here(self, batch: HostBatch) -> Any:
+        """Arrays on this host's devices alone."""
+        return jax.device_put(
+            batch, NamedSharding(self._backend.local_mesh, PartitionSpec("batch"))
+        )
+
+    def _params_here(self) -> Any:
+        """The variables as this host's devices have them."""
+        if not self._backend.has_others:
+            return self._params
+        sharding = NamedSharding(self._backend.local_mesh, PartitionSpec())
+        return {
+            name: jax.make_array_from_single_device_arrays(
+                value.shape, sharding, [shard.data for shard in value.addressable_shards]
+            )
+            for name, value in self._params.items()
+        }
+
+    def _shares(self, scalars: HostScalars) -> Any:
+        """Numbers that are to be summed over all hosts, float32 [devices] each."""
+        if not self._backend.has_others:
+            return scalars
+        shares = {n: np.zeros(self._backend.num_local_devices, np.float32) for n in scalars}
+        for name, value in scalars.items():
+            shares[name][0] = value
+        return self._split(shares, 0)
 
     def _model(self, params: Any, dropout: Dropout) -> Model:
         return Model(params, self._config, self._backend.compute, dropout)
@@ -195,7 +282,7 @@ class JaxProgram:
         function = jax.jit(compute)
 
         def predict(batch: HostBatch) -> HostBatch:
-            found = function(self._params, self._split(batch, 0))
+            found = function(self._params_here(), self._split_here(batch))
             return {name: np.asarray(value) for name, value in jax.device_get(found).items()}
 
         return predict
@@ -209,7 +296,7 @@ class JaxProgram:
         frozen = dict(self._params)
         trained = {name: frozen.pop(name) for name in self._trained}
         trained, self._slots, self._carried, sums = self._train_function(
-            trained, self._slots, self._carried, frozen, placed, scalars, hyper, seed
+            trained, self._slots, self._carried, frozen, placed, self._shares(scalars), hyper, seed
         )
         self._params = {**frozen, **trained}
         return lambda: {name: float(value) for name, value in jax.device_get(sums).items()}
@@ -218,17 +305,19 @@ class JaxProgram:
         """Moves what the head carries to the devices, as parts [K, B, ...], if it is not there."""
         if any(isinstance(value, np.ndarray) for value in self._carried.values()):
             rows = {n: v.reshape(parts, -1, *v.shape[1:]) for n, v in self._carried.items()}
-            self._carried = self._split(rows, 1)
+            self._carried = self._placed(rows, PartitionSpec(None, "batch"))
 
     def eval_step(self, batch: HostBatch, scalars: HostScalars) -> dict[str, float]:
         """See TrainProgram."""
-        sums = self._eval_function(self._params, self._split(batch, 0), scalars)
+        sums = self._eval_function(self._params_here(), self._split_here(batch), scalars)
         return {name: float(value) for name, value in jax.device_get(sums).items()}
 
     def _step(
         self, params: Any, slots: Any, carried: Any, frozen: Any, batch: Any, *rest: Any
     ) -> tuple[Any, Any, Any, Any]:
         scalars, hyper, seed = rest
+        if self._backend.has_others:
+            scalars = {name: jnp.sum(shares) for name, shares in scalars.items()}
         features = {**batch, **carried}
         gradients, sums, carried = self._gradients((params, frozen), features, scalars, seed)
         with jax.named_scope("optimizer"):  # for profiles

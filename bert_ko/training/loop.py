@@ -20,7 +20,8 @@ from bert_ko.notification import at_step
 from bert_ko.progress import Progress, format_rate
 from bert_ko.training.backend import TrainProgram
 from bert_ko.training.checkpoints import Checkpoint, list_checkpoints, save_checkpoint
-from bert_ko.training.metrics import MetricsWriter
+from bert_ko.training.hosts import ALONE, Hosts
+from bert_ko.training.metrics import MetricsSink, MetricsWriter
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 from bert_ko.training.positions import longest_sequence
 from bert_ko.training.runs import Run
@@ -93,6 +94,7 @@ class TrainingLoop(Generic[BatchType]):
         computed_with: str = "",
         peak_flops: float | None = None,
         tracker: Tracker | None = None,
+        hosts: Hosts = ALONE,
     ):
         """Prepares a loop.
 
@@ -106,14 +108,15 @@ class TrainingLoop(Generic[BatchType]):
             computed_with: the devices and their precision, for the checkpoints.
             peak_flops: operations a second of the devices, for model FLOPs utilisation.
             tracker: is told of the lines of metrics.jsonl.
+            hosts: that train together; the first of them evaluates and writes.
         """
         self._program, self._head, self._optimizer = program, head, optimizer
         self._run, self._config, self._evaluate = run, config, evaluate
         self._num_steps, self._peak_flops = optimizer.num_train_steps, peak_flops
-        self._tracker = tracker or Tracker()
+        self._tracker, self._hosts = tracker or Tracker(), hosts
         self._state = {**run.state, "computed_with": computed_with}
         self._pending: list[_Pending[BatchType]] = []
-        self._stop_signal = 0
+        self._stop_signal, self._is_late = 0, False
 
     def run(self, source: BatchSource[BatchType], progression: Progression) -> Progression:
         """Trains until the steps or the hours are done.
@@ -137,7 +140,7 @@ class TrainingLoop(Generic[BatchType]):
             return self._end()
         with (
             self._signals(),
-            MetricsWriter(self._run.folder, progression.step, self._tracker) as self._writer,
+            self._open_metrics() as self._writer,
             Prefetcher(source.batches()) as batches,
             Progress(
                 "training", self._num_steps, "steps", initial=progression.step, compiles=True
@@ -154,13 +157,27 @@ class TrainingLoop(Generic[BatchType]):
             self._save()
         return self._end()
 
-    def _is_done(self) -> bool:
-        is_complete = self._step() >= self._num_steps
-        return is_complete or bool(self._stop_signal) or self._is_late()
+    def _open_metrics(self) -> MetricsSink:
+        if not self._hosts.is_first:
+            return MetricsSink()
+        return MetricsWriter(self._run.folder, self._progression.step, self._tracker)
 
-    def _is_late(self) -> bool:
-        hours = self._config.max_hours
-        return hours is not None and self._seconds() >= hours * 3600
+    def _is_done(self) -> bool:
+        if self._step() >= self._num_steps:
+            return True
+        hours, hosts = self._config.max_hours, self._hosts
+        self._is_late = hours is not None and self._seconds() >= hours * 3600
+        if hosts.count > 1:
+            self._let_first_decide()
+        return bool(self._stop_signal) or self._is_late
+
+    def _let_first_decide(self) -> None:
+        """All stop after the same step, whichever host got a signal."""
+        hosts = self._hosts
+        if self._stop_signal:
+            hosts.ask_to_stop(self._stop_signal)
+        own = [self._stop_signal or hosts.asked_to_stop, self._is_late]
+        self._stop_signal, self._is_late = hosts.decide(own)
 
     def _end(self) -> Progression:
         """Says why training ended; after a signal the command ends too."""
@@ -232,10 +249,12 @@ class TrainingLoop(Generic[BatchType]):
                 reached = longest_sequence(batch.features)
                 progression.trained_positions = max(progression.trained_positions, reached)
             self._last_batch = batch
-            self._record_tokens += int(np.count_nonzero(batch.features["input_mask"]))
+            # Those of the other hosts are as many but for chance.
+            own_tokens, hosts = np.count_nonzero(batch.features["input_mask"]), self._hosts.count
+            self._record_tokens += int(own_tokens) * hosts
             if self._peak_flops is not None:
                 flops = update_flops(self._run.model_config, batch.features)
-                self._record_flops += flops or 0.0
+                self._record_flops += (flops or 0.0) * hosts
         steps = len(self._pending)
         self._pending.clear()
         if not is_rated:
@@ -285,8 +304,17 @@ class TrainingLoop(Generic[BatchType]):
         self._record_clock = time.perf_counter()
         self._record_tokens, self._record_flops = 0, 0.0
 
-    def _write_evaluation(self) -> None:
+    def _agree(self) -> None:
+        """Settles, and learns from the other hosts what their rows have reached."""
         self._settle()
+        if self._hosts.count > 1:
+            reached = self._hosts.gather(self._progression.trained_positions)
+            self._progression.trained_positions = max(reached)
+
+    def _write_evaluation(self) -> None:
+        self._agree()
+        if not self._hosts.is_first:
+            return
         step = self._progression.step
         metrics = {f"eval_{name}": value for name, value in self._evaluate(step).items()}
         self._writer.write({"step": step, **metrics})
@@ -297,6 +325,7 @@ class TrainingLoop(Generic[BatchType]):
         progression = self._progression
         if progression.step == self._saved_step:
             return
+        self._agree()
         now = time.perf_counter()
         progression.seconds += now - self._clock
         self._clock = now
@@ -310,7 +339,8 @@ class TrainingLoop(Generic[BatchType]):
                     f"{self._where(self._last_batch)}"
                 )
         run, keep = self._run, self._config.keep_checkpoint_max
-        save_checkpoint(run.folder, progression.step, checkpoint, run.model_config, keep)
+        if self._hosts.is_first:
+            save_checkpoint(run.folder, progression.step, checkpoint, run.model_config, keep)
         self._saved_step = progression.step
         self._restart_rate()
 

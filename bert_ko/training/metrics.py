@@ -13,7 +13,14 @@ from bert_ko.training.tracking.tracker import Tracker
 METRICS_NAME = "metrics.jsonl"
 
 
-class MetricsWriter(ExitStack):
+class MetricsSink(ExitStack):
+    """Where records go, as a context manager; here nowhere, since another host writes them."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Takes numbers by name; "step" is updates done."""
+
+
+class MetricsWriter(MetricsSink):
     """Appends records to metrics.jsonl; use as a context manager.
 
     A record is in the file before ``write`` returns, so that a kill loses none.

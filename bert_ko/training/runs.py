@@ -22,7 +22,6 @@ from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, TAG_CRF
 from bert_ko.modeling.parameters import Arrays, ParameterSpec, Specs, initial_parameters
 from bert_ko.progress import warn
-from bert_ko.training.backend import Backend
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     KINDS,
@@ -322,19 +321,18 @@ def _stored_config(run: Run) -> ModelConfig | None:
     return read_model_config(path) if os.path.exists(path) else None
 
 
-def check_batch_size(flag: str, size: int, backend: Backend, parts: int = 1) -> None:
+def check_batch_size(flag: str, size: int, devices: int, parts: int = 1) -> None:
     """Refuses a batch that can't be split over --gradient_accumulation_steps and devices.
 
     Args:
         flag: its name.
         size: sequences of a batch.
-        backend: with devices.
+        devices: how many compute it.
         parts: --gradient_accumulation_steps.
 
     Raises:
         ValueError: with the numbers.
     """
-    devices = backend.num_devices
     if size % (parts * devices):
         split = f"{parts * devices}: {parts} parts on {devices}" if parts > 1 else f"the {devices}"
         raise ValueError(f"--{flag}={size} must be a multiple of {split} devices.")

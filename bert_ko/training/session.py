@@ -11,14 +11,18 @@ import dataclasses
 import functools
 import os
 import statistics
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
+
 from bert_ko import files
 from bert_ko.data.position import PositionError
-from bert_ko.flags import output_flags, values_before
+from bert_ko.data.share import Share
+from bert_ko.flags import output_flags, secret_flags, values_before
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Head, HostBatch, Metrics, carried_shapes, model_specs
 from bert_ko.modeling.parameters import Arrays, count_parameters
@@ -33,10 +37,14 @@ from bert_ko.training.checkpoints import (
     damaged,
     find_weights,
     last_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
     remove_unfinished,
     trained_positions,
 )
 from bert_ko.training.devices import load_backend
+from bert_ko.training.host_places import find_place
+from bert_ko.training.hosts import ALONE, Hosts, connected
 from bert_ko.training.labels import Labels, write_labels
 from bert_ko.training.loop import Batch, BatchSource, Progression, TrainingLoop, evaluate
 from bert_ko.training.model_files import (
@@ -118,24 +126,24 @@ class Task(ABC):
 
     @abstractmethod
     def train_batches(
-        self, seed: int, position: dict[str, Any] | None, num_parts: int
+        self, seed: int, position: dict[str, Any] | None, share: Share
     ) -> BatchSource[Any]:
         """Batches for training, in an order drawn from the seed.
 
         Args:
             seed: of the order.
             position: of the first batch, as the batch before it gives it; None to begin.
-            num_parts: into which a batch is split, by devices and gradient accumulation; its rows
-                must be a multiple.
+            share: the rows of each batch that this host makes; a batch's must be a multiple of
+                its pieces.
         """
 
     @abstractmethod
     def evaluate(self, model: Trained) -> Metrics:
-        """Metrics on held-out data, while the model is trained."""
+        """Metrics on held-out data, while the model is trained; on the first host alone."""
 
     @abstractmethod
     def finish(self, model: Trained, folder: str, step: int) -> Results | None:
-        """Evaluates, predicts, answers: all that is asked of a trained model.
+        """Evaluates, predicts, answers: all that is asked of a model, on the first host alone.
 
         Args:
             model: the trained one.
@@ -158,23 +166,50 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
         FileNotFoundError: a file is missing.
         ValueError: files and flags contradict each other; training diverged.
     """
+    place = find_place(config.coordinator_address, config.num_processes, config.process_id)
+    with connected(place) as hosts:
 
-    def run(config: Flags) -> Ending:
-        require_services(config.report_to)
-        _refuse_no_weights(config)
-        with opened(config) as model:
-            trained_config = config.with_dropout(model.config)
-            task = read_task(config, model)
-            with opened_trackers(config.report_to, config.output_dir) as tracker:
-                return _Session(config, model, trained_config, task, tracker).run()
+        def run(config: Flags) -> Ending:
+            require_services(config.report_to)
+            _refuse_no_weights(config)
+            with opened(config, hosts) as model:
+                trained_config = config.with_dropout(model.config)
+                with hosts.first_before_others():  # what it has prepared they find
+                    task = read_task(config, model)
+                with opened_trackers(config.report_to, config.output_dir) as tracker:
+                    return _Session(config, model, trained_config, task, tracker, hosts).run()
 
-    notified(run)(config)
+        notified(run)(_of_host(config, hosts))
+
+
+def _of_host(config: Flags, hosts: Hosts) -> Flags:
+    """The command line of one of several hosts; the first alone tells others of the run.
+
+    Raises:
+        ValueError: the hosts have different ones, or train nothing.
+    """
+    if hosts.count == 1:
+        return config
+    if not config.do_train:
+        raise ValueError(
+            "several hosts train a model, and one predicts with it; give --do_train, or leave out "
+            "--coordinator_address."
+        )
+    flags = dataclasses.asdict(config)
+    own = {"process_id", "report_to", *secret_flags(type(config))}
+    hosts.require_same({f"--{name}": value for name, value in flags.items() if name not in own})
+    if hosts.is_first:
+        return config
+    return dataclasses.replace(config, notify_url=None, report_to=())
 
 
 @contextmanager
-def opened(config: TrainFlags) -> Iterator[ModelFiles]:
-    """Opens the files of a command's model, and locks --output_dir."""
+def opened(config: TrainFlags, hosts: Hosts = ALONE) -> Iterator[ModelFiles]:
+    """Opens the files of a command's model, and locks --output_dir, for all hosts."""
     model = open_model_files(config)
+    if not hosts.is_first:
+        yield model
+        return
     folder, is_new = config.output_dir, not os.path.exists(config.output_dir)
     files.require_writable_folder(folder)
     try:
@@ -222,8 +257,10 @@ class _Session:
         trained_config: ModelConfig,
         task: Task,
         tracker: Tracker,
+        hosts: Hosts,
     ):
         """Trained_config is the model's with the run's dropout."""
+        self._hosts = hosts
         self._tracker, self._runs = tracker, SessionRuns(tracker, config, trained_config)
         self._config, self._files, self._task = config, model, task
         self._trained_config = trained_config
@@ -255,10 +292,11 @@ class _Session:
 
     def _run_seed(self, seed: int) -> Results | None:
         config, task = self._config, self._task
-        run = self._describe_run(seed)
-        os.makedirs(run.folder, exist_ok=True)
-        refuse_other_run(run, config.do_train)
-        remove_unfinished(run.folder)
+        run, is_first = self._describe_run(seed), self._hosts.is_first
+        if is_first:
+            os.makedirs(run.folder, exist_ok=True)
+            refuse_other_run(run, config.do_train)
+            remove_unfinished(run.folder)
         checkpoint = self._find_checkpoint(run)
         step = checkpoint.state["step"] if checkpoint else 0
         if config.do_train and not task.is_asked and step >= self._num_train_steps:
@@ -270,13 +308,17 @@ class _Session:
         # All checks come before anything is written.
         beginning = self._weights(run, seed, checkpoint)
         backend = self._backend
-        if config.do_train:
+        self._require_same(run, step, beginning)
+        if config.do_train and is_first:
             self._write_beginnings(run)
-        task.begin(run.folder)
+        if is_first:
+            task.begin(run.folder)
         model = self._place(backend, beginning.arrays, seed, checkpoint)
         if config.do_train:
             self._runs.start(seed, step)
             step = self._train(model, run, seed, checkpoint, beginning.trained_positions)
+        if not is_first:
+            return None
         results = task.finish(model, run.folder, step) if task.is_asked else None
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
@@ -308,7 +350,8 @@ class _Session:
     def _find_checkpoint(self, run: Run) -> Checkpoint | None:
         """The run's own, to train on or to predict with."""
         if self._config.do_train:
-            return last_checkpoint(run.folder, with_slots=True)
+            path = self._hosts.decide(_last_path(run.folder) if self._hosts.is_first else None)
+            return load_checkpoint(path) if path is not None else None
         _refuse_other_weights(run.folder, self._config.init_checkpoint)
         return last_checkpoint(run.folder, "best") or last_checkpoint(run.folder)
 
@@ -327,16 +370,34 @@ class _Session:
             return Beginning(checkpoint.parameters, positions)
         return Beginning(trained_parameters(run, self._specs, checkpoint), positions)
 
+    def _require_same(self, run: Run, step: int, beginning: Beginning) -> None:
+        """Refuses other data or weights on another host, with which each would go its own way."""
+        if self._hosts.count == 1:
+            return
+        checksum = 0
+        for name in sorted(beginning.arrays):
+            checksum = zlib.crc32(np.ascontiguousarray(beginning.arrays[name]).data, checksum)
+        self._hosts.require_same(
+            {
+                **{f"what identifies the run by {n}": v for n, v in run.identity.items()},
+                "the tokenizer's fingerprint": run.fingerprint,
+                "the step": step,
+                "the checksum of the weights": checksum,
+            }
+        )
+
     @functools.cached_property
     def _backend(self) -> Backend:
         """The devices, for all seeds."""
         config = self._config
-        backend = load_backend(config.device_config)
+        backend = load_backend(config.device_config, self._hosts)
         if config.do_train:
             parts = config.gradient_accumulation_steps
-            check_batch_size("train_batch_size", config.train_batch_size, backend, parts)
+            check_batch_size(
+                "train_batch_size", config.train_batch_size, backend.num_devices, parts
+            )
         for name in self._task.batch_sizes:
-            check_batch_size(name, getattr(config, name), backend)
+            check_batch_size(name, getattr(config, name), backend.num_local_devices)
         print(
             f"{backend.description}, {backend.precision}; "
             f"{count_parameters(self._specs) / 1e6:.1f} million parameters",
@@ -368,7 +429,8 @@ class _Session:
         if self._model is None:
             head, optimizer = self._task.head, self._optimizer
             program = backend.train_program(self._trained_config, head, optimizer, arrays, seed)
-            self._model = Trained(program, head, backend.num_devices, backend.precision)
+            devices = backend.num_local_devices
+            self._model = Trained(program, head, devices, backend.precision)
             if self._config.do_train:
                 self._task.prepare(self._model)
         else:
@@ -392,8 +454,9 @@ class _Session:
     ) -> BatchSource[Any]:
         """Batches from the position that the checkpoint has."""
         try:
-            num_parts = self._config.gradient_accumulation_steps * self._backend.num_devices
-            return self._task.train_batches(seed, progression.position, num_parts)
+            parts, devices = self._config.gradient_accumulation_steps, self._backend.num_devices
+            share = Share(self._hosts.index, self._hosts.count, parts, devices)
+            return self._task.train_batches(seed, progression.position, share)
         except PositionError as error:
             assert checkpoint is not None
             place = os.path.join(checkpoint.path, STATE_NAME)
@@ -414,7 +477,7 @@ class _Session:
         progression.trained_positions = positions
         keep = (
             best_keeper(run, self._task.main_metric, program, self._specs)
-            if config.keeps_best
+            if config.keeps_best and self._hosts.is_first
             else None
         )
 
@@ -434,6 +497,7 @@ class _Session:
             computed_with,
             self._backend.peak_flops,
             self._tracker,
+            self._hosts,
         )
         source = self._read_from(seed, progression, checkpoint)
         self._step = loop.run(source, progression).step
@@ -442,6 +506,11 @@ class _Session:
             return self._step
         program.restore(best.parameters, program.slots())
         return int(best.state["step"])
+
+
+def _last_path(folder: str) -> str | None:
+    paths = list_checkpoints(folder)
+    return paths[-1] if paths else None
 
 
 def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progression:

@@ -74,6 +74,28 @@ class DeviceFlags(Flags):
 
 
 @dataclass(frozen=True)
+class HostFlags(Flags):
+    """The hosts that train together; all get the same command, but for --process_id."""
+
+    coordinator_address: str | None = flag(
+        None,
+        help="To train on several hosts: HOST:PORT of the first, at which the others find it; or "
+        "auto: found in a step of Slurm or on a TPU pod. With TensorFlow TF_CONFIG does, too. "
+        "--num_devices counts those of a host.",
+        affects_output=False,
+    )
+    num_processes: int | None = flag(
+        None, help="Number of hosts, a process each.", affects_output=False, at_least=1
+    )
+    process_id: int | None = flag(
+        None,
+        help="Of this host, from 0: the first, which alone writes, prints, evaluates and predicts.",
+        affects_output=False,
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True)
 class OptimizerFlags(Flags):
     """Optimizer and schedule."""
 
@@ -230,7 +252,9 @@ class LoopFlags(Flags):
 
 
 @dataclass(frozen=True)
-class TrainFlags(TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, LoopFlags):
+class TrainFlags(
+    TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, HostFlags, LoopFlags
+):
     """Flags of every command that trains, whatever the task."""
 
     warmup_flag: ClassVar[str]  # by which warm-up is lengthened

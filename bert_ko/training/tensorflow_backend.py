@@ -1,4 +1,4 @@
-"""TensorFlow: one device, MirroredStrategy over several, or TPUStrategy.
+"""TensorFlow: one device, a strategy over several of this host or of all hosts, or TPUStrategy.
 
 On a CPU matrix products run outside XLA, where oneDNN has the fast kernels, and the operations
 between them inside, each compiled with a gradient of its own. On a GPU or TPU XLA gets the step.
@@ -39,6 +39,7 @@ from bert_ko.training.backend import (
     cpu_has_bfloat16,
     no_tpu_message,
 )
+from bert_ko.training.hosts import Hosts, free_port
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 from bert_ko.training.tensorflow_operations import (
     Lookups,
@@ -58,11 +59,17 @@ class TensorFlowBackend(Backend):
 
     name: BackendName = "tensorflow"
 
-    def __init__(self, config: DeviceConfig):
+    def __init__(self, config: DeviceConfig, hosts: Hosts):
         tf.config.experimental.enable_op_determinism()
         tf.get_logger().addFilter(_is_no_news)
-        self.strategy, kind = _find_devices(config)
+        self.has_others = hosts.count > 1
+        if self.has_others:
+            self.strategy, kind = _join(config, hosts), _kind_of_devices()
+        else:
+            self.strategy, kind = _find_devices(config)
         self.num_devices = self.strategy.num_replicas_in_sync if self.strategy else 1
+        self.num_local_devices = self.num_devices // hosts.count
+        self.first_device = hosts.index * self.num_local_devices  # of this host among all
         self.is_cpu = is_cpu = kind == "CPU"
         auto: MatmulDtype = "float32" if is_cpu and not cpu_has_bfloat16() else "bfloat16"
         self.precision = auto if config.precision == "auto" else config.precision
@@ -124,6 +131,41 @@ def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
     return tf.distribute.MirroredStrategy([device.name for device in devices[:count]]), kind
 
 
+def _join(config: DeviceConfig, hosts: Hosts) -> Any:
+    """A strategy over the devices of all hosts; who has ended we notice ourselves.
+
+    Raises:
+        ValueError: the hosts have other devices than they need, or can't connect.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    count = len(gpus) or 1  # the strategy knows one CPU of a host
+    if config.use_tpu or config.num_devices not in (None, count):
+        raise ValueError(
+            "several hosts train under TensorFlow with all their GPUs or one CPU each; leave out "
+            "--use_tpu and --num_devices, or set KERAS_BACKEND=jax."
+        )
+    hosts.require_same({"the number of GPUs": len(gpus), "TensorFlow": tf.__version__})
+    addresses = hosts.gather(f"{hosts.address}:{free_port()}")
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": addresses}),
+        task_type="worker",
+        task_id=hosts.index,
+        num_accelerators={"GPU": len(gpus)},
+        rpc_layer="grpc",
+    )
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except (RuntimeError, tf.errors.OpError) as error:
+        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"TensorFlow can't connect the hosts {addresses}: {detail}") from None
+
+
+def _kind_of_devices() -> str:
+    return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+
+
 def _gpu_name() -> str:
     gpus = tf.config.list_physical_devices("GPU")
     details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
@@ -170,6 +212,7 @@ class TensorFlowProgram:
         seed: int,
     ):
         self._strategy, self._is_cpu, self._seed = backend.strategy, backend.is_cpu, seed
+        self._backend = backend
         self._config, self._compute, self._head = config, backend.compute, head
         self._trained_with, self._names = optimizer, list(arrays)
         # Those that are updated; the others get no gradient.
@@ -212,7 +255,10 @@ class TensorFlowProgram:
         """What is carried by that name, [B, ...]."""
         value = self._carried[name]
         if self._strategy is not None and not isinstance(value, np.ndarray):
-            value = tf.concat(self._strategy.experimental_local_results(value), 1)
+            if self._backend.has_others:
+                value = self._strategy.gather(value, axis=1)
+            else:
+                value = tf.concat(self._strategy.experimental_local_results(value), 1)
         return np.array(value).reshape(self._carried_shapes[name])
 
     def _forget_carried(self) -> None:
@@ -245,8 +291,10 @@ class TensorFlowProgram:
         if self._strategy is None:
             return _tensors(batch)
 
+        first, count = self._backend.first_device, self._backend.num_local_devices
+
         def share(context: Any) -> dict[str, Any]:
-            i, count = context.replica_id_in_sync_group, context.num_replicas_in_sync
+            i = context.replica_id_in_sync_group - first
             return _tensors({k: np.split(v, count, axis)[i] for k, v in batch.items()})
 
         return self._strategy.experimental_distribute_values_from_function(share)
@@ -300,9 +348,21 @@ class TensorFlowProgram:
         seed = tf.constant(step_seed(self._seed, step))
         carried = self._placed_carried(len(next(iter(batch.values()))))
         sums, self._carried = self._train_function(
-            self._place(batch, 1), carried, _tensors(scalars), _tensors(hyper), seed
+            self._place(batch, 1), carried, self._shares(scalars), _tensors(hyper), seed
         )
         return lambda: {name: float(value) for name, value in sums.items()}
+
+    def _shares(self, scalars: HostScalars) -> Any:
+        """Numbers; with other hosts, this one's shares of them, which the devices add up."""
+        if not self._backend.has_others:
+            return _tensors(scalars)
+        first = self._backend.first_device
+
+        def share(context: Any) -> dict[str, Any]:
+            is_first = context.replica_id_in_sync_group == first
+            return _tensors({k: v * np.float32(is_first) for k, v in scalars.items()})
+
+        return self._strategy.experimental_distribute_values_from_function(share)
 
     def _placed_carried(self, parts: int) -> dict[str, Any]:
         """What the head carries on the devices, as parts [K, B, ...]."""
@@ -315,7 +375,7 @@ class TensorFlowProgram:
         return placed
 
     def _place_one(self, rows: Any) -> Any:
-        """Each device's share of an array [K, B, ...]."""
+        """Each device's share of a whole array [K, B, ...]."""
 
         def share(context: Any) -> Any:
             i, count = context.replica_id_in_sync_group, context.num_replicas_in_sync
@@ -338,8 +398,14 @@ class TensorFlowProgram:
     def _distributed_step(
         self, batch: Any, carried: Any, scalars: Any, hyper: Any, seed: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        def replica_step(batch: Any, carried: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        def replica_step(
+            batch: Any, carried: Any, scalars: Any
+        ) -> tuple[dict[str, Any], dict[str, Any]]:
             context = tf.distribute.get_replica_context()
+            if self._backend.has_others:
+                # What came from outside has no device yet, which TensorFlow asks for.
+                scalars = {name: tf.identity(value) for name, value in scalars.items()}
+                scalars = context.all_reduce(tf.distribute.ReduceOp.SUM, scalars)
             replica = context.replica_id_in_sync_group
             batch = {**batch, **carried}
             gradients, sums, carried = self._gradients(batch, scalars, seed, replica)
@@ -348,7 +414,7 @@ class TensorFlowProgram:
             context.merge_call(self._update_replicas, args=(gradients, scale, hyper))
             return {**sums, "gradient_norm": norm}, carried
 
-        sums, carried = self._strategy.run(replica_step, args=(batch, carried))
+        sums, carried = self._strategy.run(replica_step, args=(batch, carried, scalars))
         return self._first(sums), carried
 
     def _update_replicas(self, strategy: Any, gradients: Any, scale: Any, hyper: Any) -> None:
@@ -433,12 +499,10 @@ class TensorFlowProgram:
         return dict(sums)
 
     def _distributed_eval(self, batch: Any, scalars: Any) -> dict[str, Any]:
-        def replica_eval(batch: Any) -> Any:
-            sums = self._eval(batch, scalars)
-            context = tf.distribute.get_replica_context()
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-
-        return self._first(self._strategy.run(replica_eval, args=(batch,)))
+        """On this host's devices; other hosts have no part in it."""
+        found = self._strategy.run(self._eval, args=(batch, scalars))
+        parts = {k: self._strategy.experimental_local_results(v) for k, v in found.items()}
+        return {name: tf.add_n(values) for name, values in parts.items()}
 
 
 def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:

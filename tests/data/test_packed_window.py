@@ -25,7 +25,7 @@ def test_packed_window_worked_example_places_all_features() -> None:
     window = PackedWindow([without_padding(instances())], RowLimits(4, 2, 3))
     assert len(window) == 2
     assert window.order.tolist() == [0, 2, 1]
-    features, here = window.take(0, 2)
+    features, here = window.take(0, 2), window.places(0, 2)
     assert window.order[here].tolist() == [0, 2, 1]
     assert {name: values.tolist() for name, values in features.items()} == {
         "input_ids": [[11, 12, 13, 31], [21, 22, 0, 0]],
@@ -45,7 +45,7 @@ def test_packed_window_worked_example_places_all_features() -> None:
     assert {name: values.dtype for name, values in features.items()} == {
         name: np.float32 if name in floats else np.int32 for name in features
     }
-    one, here = window.take(1, 2)
+    one, here = window.take(1, 2), window.places(1, 2)
     assert window.order[here].tolist() == [1]
     for name, values in one.items():
         assert values.tolist() == features[name][1:].tolist(), name
@@ -55,7 +55,7 @@ def test_packed_window_parts_follow_one_another() -> None:
     parts = [without_padding(instances()) for _ in range(3)]
     window = PackedWindow(parts, RowLimits(4, 9, 9))
     assert window.order.tolist() == [0, 2, 1, 4, 3, 5, 6, 8, 7]
-    assert window.take(1, 2)[0]["input_ids"].tolist() == [[21, 22, 21, 22]]
+    assert window.take(1, 2)["input_ids"].tolist() == [[21, 22, 21, 22]]
 
 
 def test_packed_window_describes_the_rows() -> None:

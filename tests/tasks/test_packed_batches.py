@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert_ko.data.share import Share
 from bert_ko.tasks.batches import BatchPlan, ExampleBatch, ExampleBatches
 from bert_ko.tasks.packed_batches import PackedBatches
 from bert_ko.tasks.sentences import PIECE_COLUMNS, Ints, Sentences
@@ -45,7 +46,8 @@ EXAMPLES = Labelled()
 
 
 def packed(num_parts: int = 1, **settings: Any) -> Iterator[ExampleBatch]:
-    return PackedBatches(EXAMPLES, PLAN, str, num_parts=num_parts, **settings).batches()
+    share = Share(parts=num_parts)
+    return PackedBatches(EXAMPLES, PLAN, str, share=share, **settings).batches()
 
 
 def take(batches: Iterator[Any], count: int) -> list[Any]:

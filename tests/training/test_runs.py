@@ -422,9 +422,8 @@ def test_write_run_same_model_of_the_user_stays_as_it_is(tmp_path: Path) -> None
 def test_check_batch_size_that_cannot_be_split_is_refused(
     size: int, devices: int, parts: int, multiple: str | None
 ) -> None:
-    backend: Any = SimpleNamespace(num_devices=devices)
     try:
-        check_batch_size("batch_size", size, backend, parts)
+        check_batch_size("batch_size", size, devices, parts)
         assert multiple is None
     except ValueError as error:
         assert str(error) == f"--batch_size={size} must be a multiple of {multiple}."

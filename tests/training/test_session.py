@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from bert_ko.data.share import Share
 from bert_ko.flags import flag
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.parameters import ParameterSpec
@@ -118,6 +119,10 @@ class FakeBackend:
     description, precision = "2 fakes", "float32"
     num_devices, fused_attention, peak_flops = 2, False, None
 
+    @property
+    def num_local_devices(self) -> int:
+        return self.num_devices
+
     def __init__(self) -> None:
         self.log: list[Any] = []
         self.optimizers: list[OptimizerConfig | None] = []
@@ -186,7 +191,7 @@ class FakeTask(Task):
         self.identity = {"train_file": ["a.tsv", "00"]}
         self.steps_per_epoch, self.is_asked = 5 * config.do_train, config.do_predict
 
-    def train_batches(self, seed: int, position: dict[str, Any] | None, num_parts: int) -> Source:
+    def train_batches(self, seed: int, position: dict[str, Any] | None, share: Share) -> Source:
         self.found[:] = sorted(os.listdir(self.config.folder(seed)))
         return Source(position)
 
@@ -235,7 +240,7 @@ NO_HIDDEN = {"hidden_dropout_prob": None}
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     """The one that is loaded; nothing here cuts the power."""
     fake = FakeBackend()
-    monkeypatch.setattr(session, "load_backend", lambda config: fake)
+    monkeypatch.setattr(session, "load_backend", lambda config, hosts: fake)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(FakeTask, "scores", {})
     FakeTask.asked.clear()

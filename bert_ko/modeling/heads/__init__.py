@@ -9,6 +9,7 @@ from bert_ko.modeling.heads.base import (
     PredictingHead,
     Sums,
     carried_shapes,
+    divided,
     loss_and_carried,
     model_specs,
     pool,
@@ -49,6 +50,6 @@ __all__ = [
     "TAG_START", "TAG_TRANSITIONS", "TAG_WEIGHTS", "TRANSFORM", "WORD_BIAS", "WORD_WEIGHTS",
     "BiLmHead", "CarryingHead", "ClassHead", "Head", "HostBatch", "HostScalars", "MaskedLmHead",
     "Metrics", "NextSentenceHead", "PredictingHead", "PretrainingHead", "ScoreHead", "SpanHead",
-    "Sums", "TagHead", "WordNetwork", "carried_shapes", "crf_of", "loss_and_carried",
+    "Sums", "TagHead", "WordNetwork", "carried_shapes", "crf_of", "divided", "loss_and_carried",
     "model_specs", "pool", "pooler_specs",
 ]  # fmt: skip

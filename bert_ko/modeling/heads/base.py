@@ -58,7 +58,10 @@ class Head(PredictingHead, Protocol):
         """
 
     def denominators(self, batch: HostBatch) -> HostScalars:
-        """The numbers by which the sums of a whole batch [B, ...] are divided."""
+        """The numbers by which the sums of a whole batch [B, ...] are divided, as ``divided`` does.
+
+        They are sums over rows: those of the shares of several hosts add up to the batch's.
+        """
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Means by name, "loss" among them, of sums over any number of batches."""
@@ -81,6 +84,11 @@ class CarryingHead(Protocol):
             model: variables and settings.
             batch: see ``Head.loss``; the arrays are among the features, of the rows of a part.
         """
+
+
+def divided(total: Tensor, denominator: Tensor, least: float = 1.0) -> Tensor:
+    """A sum over a batch by one of its denominators, which is 0 for a batch of padding."""
+    return total / ops.maximum(denominator, np.float32(least))
 
 
 def carried_shapes(head: object, config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -24,7 +24,7 @@ from bert_ko.modeling.elmo import (
     word_vectors,
 )
 from bert_ko.modeling.fused import CROSS_ENTROPY, FusedOp, Tensor
-from bert_ko.modeling.heads.base import HostBatch, HostScalars, Metrics, Sums
+from bert_ko.modeling.heads.base import HostBatch, HostScalars, Metrics, Sums, divided
 from bert_ko.modeling.ops import ops
 from bert_ko.modeling.parameters import ParameterSpec, Specs
 
@@ -117,7 +117,7 @@ class BiLmHead:
         sums["num_words"] = ops.sum(mask)
         sums["num_cut"] = ops.sum(ops.cast(batch["num_cut"], "float32"))
         total = sums["forward_loss"] + sums["backward_loss"]
-        return 0.5 * total / batch["word_denominator"], sums, carried
+        return divided(0.5 * total, batch["word_denominator"]), sums, carried
 
     def loss(self, model: Model, batch: Features) -> tuple[Tensor, Sums]:
         """See Head."""
@@ -193,7 +193,7 @@ class BiLmHead:
 
     def denominators(self, batch: HostBatch) -> HostScalars:
         """See Head."""
-        return {"word_denominator": np.float32(max(float(batch["input_mask"].sum()), 1.0))}
+        return {"word_denominator": np.float32(batch["input_mask"].sum())}
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Means over words: the loss of each direction and of both; and the share of cut words."""

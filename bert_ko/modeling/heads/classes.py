@@ -21,6 +21,7 @@ from bert_ko.modeling.heads.base import (
     Metrics,
     Sums,
     cross_entropy,
+    divided,
     output_specs,
     pool,
     pooler_specs,
@@ -33,6 +34,7 @@ from bert_ko.modeling.parameters import Specs
 
 CLASS_WEIGHTS = "output_weights"  # as Google's run_classifier calls it
 CLASS_BIAS = "output_bias"
+_LEAST = 1e-6  # that sums are divided by; weights of labels may be small
 
 
 @dataclass(frozen=True)
@@ -88,17 +90,17 @@ class ClassHead:
             "num_right": ops.sum(is_right * of_examples),
             "num_examples": ops.sum(of_examples),
         }
-        return total / batch["label_denominator"], sums
+        return divided(total, batch["label_denominator"], _LEAST), sums
 
     def denominators(self, batch: HostBatch) -> HostScalars:
         """See Head."""
-        total = float((batch["label_weights"] * batch["example_weights"]).sum())
-        return {"label_denominator": np.float32(max(total, 1e-6))}
+        total = (batch["label_weights"] * batch["example_weights"]).sum()
+        return {"label_denominator": np.float32(total)}
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Means over examples: loss, and the share whose class is right."""
         accuracy = sums["num_right"] / max(sums["num_examples"], 1.0)
-        return {"loss": sums["loss_sum"] / max(sums["loss_weight"], 1e-6), "accuracy": accuracy}
+        return {"loss": sums["loss_sum"] / max(sums["loss_weight"], _LEAST), "accuracy": accuracy}
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ class ScoreHead(ClassHead):
         targets, weights = (of_sequences(batch, name) for name in ("targets", "example_weights"))
         total = ops.sum(ops.square(logits[:, 0] - targets) * weights)
         sums = {"loss_sum": total, "loss_weight": ops.sum(weights)}
-        return total / batch["label_denominator"], sums
+        return divided(total, batch["label_denominator"], _LEAST), sums
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """The mean squared error, as loss."""
-        return {"loss": sums["loss_sum"] / max(sums["loss_weight"], 1e-6)}
+        return {"loss": sums["loss_sum"] / max(sums["loss_weight"], _LEAST)}

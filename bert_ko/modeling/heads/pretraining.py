@@ -158,10 +158,9 @@ class PretrainingHead:
         sequence_output = encode(model, batch)
         masked_lm = self.masked_lm.sums(model, batch, sequence_output)
         next_sentence = self.next_sentence.sums(model, batch, sequence_output)
-        objective = (
-            masked_lm["masked_lm_loss"] / batch["masked_lm_denominator"]
-            + next_sentence["next_sentence_loss"] / batch["next_sentence_denominator"]
-        )
+        objective = masked_lm["masked_lm_loss"] / (
+            batch["masked_lm_denominator"] + _TINY
+        ) + next_sentence["next_sentence_loss"] / (batch["next_sentence_denominator"] + _TINY)
         return objective, {**masked_lm, **next_sentence}
 
     def outputs(self, model: Model, batch: Features) -> dict[str, Tensor]:
@@ -171,7 +170,7 @@ class PretrainingHead:
     def denominators(self, batch: HostBatch) -> HostScalars:
         """See Head."""
         return {
-            f"{name}_denominator": np.float32(float(batch[f"{name}_weights"].sum()) + _TINY)
+            f"{name}_denominator": np.float32(batch[f"{name}_weights"].sum())
             for name in ("masked_lm", "next_sentence")
         }
 

@@ -20,6 +20,7 @@ from bert_ko.modeling.heads.base import (
     Metrics,
     Sums,
     cross_entropy,
+    divided,
     output_specs,
     project,
 )
@@ -80,11 +81,11 @@ class SpanHead:
             "span_correct": ops.sum(start_is_right * end_is_right * weights),
             "span_weight": ops.sum(weights),
         }
-        return total / batch["span_denominator"], sums
+        return divided(total, batch["span_denominator"]), sums
 
     def denominators(self, batch: HostBatch) -> HostScalars:
         """See Head."""
-        return {"span_denominator": np.float32(max(float(batch["example_weights"].sum()), 1.0))}
+        return {"span_denominator": np.float32(batch["example_weights"].sum())}
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Loss, and the share of windows whose ends are both right."""

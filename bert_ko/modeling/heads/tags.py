@@ -24,6 +24,7 @@ from bert_ko.modeling.heads.base import (
     Metrics,
     Sums,
     cross_entropy,
+    divided,
     output_specs,
     project,
 )
@@ -123,7 +124,7 @@ class TagHead:
             "tags_right": ops.sum(is_right * weights),
             "tag_weight": ops.sum(weights),
         }
-        return total / batch["tag_denominator"], sums
+        return divided(total, batch["tag_denominator"]), sums
 
     def denominators(self, batch: HostBatch) -> HostScalars:
         """See Head."""
@@ -132,7 +133,7 @@ class TagHead:
         else:
             counts = batch["input_mask"][:, 2:].sum(axis=1)
         pieces = counts * batch["example_weights"]
-        return {"tag_denominator": np.float32(max(float(pieces.sum()), 1.0))}
+        return {"tag_denominator": np.float32(pieces.sum())}
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Means over pieces: loss, and the share whose tag has the largest logit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 from bert_ko import files
 from bert_ko.data.bilm_reader import BiLmReader, BiLmReaderConfig, WordBatch
 from bert_ko.data.prefetch import Prefetcher
+from bert_ko.data.share import Share
 from bert_ko.modeling.elmo import DIRECTIONS, ElmoConfig
 from bert_ko.modeling.heads import BiLmHead, Head, HostBatch, Metrics, carried_shapes
 from bert_ko.progress import format_table, warn
@@ -93,14 +95,11 @@ class BiLmTask(ShardTask):
         if self._config.do_train and self._words is not None:
             copy_word_vocabulary(self._words, folder)
 
-    def train_batches(
-        self, seed: int, position: dict[str, Any] | None, num_parts: int
-    ) -> BiLmReader:
+    def train_batches(self, seed: int, position: dict[str, Any] | None, share: Share) -> BiLmReader:
         """See Task."""
         assert self._training is not None
-        return BiLmReader(
-            self._reader_config(self._training, self._config.train_batch_size, num_parts), position
-        )
+        config = self._reader_config(self._training, self._config.train_batch_size, share.pieces)
+        return BiLmReader(dataclasses.replace(config, share=share), position)
 
     def evaluate(self, model: Trained) -> Metrics:
         """Loss and perplexity of all words, by the full softmax and with carried states."""

@@ -255,7 +255,7 @@ def load_extractor(
     model = model.reaching(settings.max_seq_length, settings.untrained_positions)
     arrays = model.arrays(model_specs(config))
     backend = load_backend(devices)
-    check_batch_size("batch_size", settings.batch_size, backend)
+    check_batch_size("batch_size", settings.batch_size, backend.num_devices)
     predict = backend.predictor(config, arrays, feature_outputs(positions, settings.pooling))
     device = Device(backend.num_devices, backend.is_cpu)
     special_ids = model.tokenizer.vocab.special_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
@@ -9,6 +10,7 @@ from bert_ko import files
 from bert_ko.data.packed_window import row_limits
 from bert_ko.data.packing import RowLimits
 from bert_ko.data.reader import InstanceReader, ReaderConfig
+from bert_ko.data.share import Share
 from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.modeling.heads import Metrics, PretrainingHead
 from bert_ko.progress import warn
@@ -72,11 +74,11 @@ class PretrainingTask(ShardTask):
             warn(warning)
 
     def train_batches(
-        self, seed: int, position: dict[str, Any] | None, num_parts: int
+        self, seed: int, position: dict[str, Any] | None, share: Share
     ) -> InstanceReader:
         """See Task."""
         assert self._training is not None
-        config = self._reader_config(self._training, True)
+        config = dataclasses.replace(self._reader_config(self._training, True), share=share)
         return InstanceReader(config, position, announce=lambda line: print(line, flush=True))
 
     def evaluate(self, model: Trained) -> Metrics:

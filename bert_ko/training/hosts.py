@@ -1,0 +1,456 @@
+"""Processes that train one model together: what the first of them decides, and how all end.
+
+The others connect to the first, and stay connected as long as they run. What could differ between
+them (which checkpoint is resumed, whether it is time to stop) the first decides and the others
+wait for; what must be equal is compared. Whatever ends one of them ends all, with a line that says
+which: a process that is killed closes its connection, and one whose machine has vanished stops
+answering.
+
+Lines of JSON go over the connections, and nothing that they hold is ever executed. Arrays go over
+the collectives of the backend, not here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bert_ko.flags import error_message
+from bert_ko.interrupts import INTERRUPTED
+from bert_ko.progress import program_name
+from bert_ko.streams import print_error
+
+_PATIENCE = 300.0  # seconds until all hosts must have come
+_GRACE = 10.0  # seconds for a host to end tidily after another has ended
+_CONFIRMATION = 10.0  # seconds in which a failed collective is explained by a lost host
+_MAX_LINE = 1 << 24  # bytes
+# TCP's own probes: a machine that has vanished is noticed after 10 + 4 * 5 seconds.
+_PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
+
+
+class HostError(ConnectionError):
+    """Another host has ended, or can't be reached; the message is one line that says which."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a host stands among all."""
+
+    address: str  # HOST:PORT, where the first listens
+    index: int  # from 0
+    count: int
+
+
+class Hosts:
+    """All hosts of a run: this one alone."""
+
+    index, count = 0, 1
+    address = ""  # of this host, as the others reach it
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this host decides, and writes."""
+        return self.index == 0
+
+    def decide(self, value: Any = None) -> Any:
+        """What the first host decides, a JSON value; the others wait for it."""
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """The JSON values of all hosts, in their order."""
+        return [value]
+
+    def require_same(self, values: Mapping[str, Any]) -> None:
+        """Raises: ValueError: a value by name differs from the first host's."""
+        first, *others = self.gather(json.loads(json.dumps(values)))
+        for index, other in enumerate(others, 1):
+            for name in sorted({*first, *other}):
+                ours, theirs = first.get(name), other.get(name)
+                if ours != theirs:
+                    raise ValueError(
+                        f"{name} is {_shown(theirs)} on host {index} of {self.count}, and "
+                        f"{_shown(ours)} on the first; give all hosts the same command, files and "
+                        "versions."
+                    )
+
+    @contextlib.contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """A block that the others begin when the first has ended it."""
+        if not self.is_first:
+            self.decide()
+        yield
+        if self.is_first:
+            self.decide()
+
+    def ask_to_stop(self, signal: int) -> None:
+        """Tells the first host of a signal; see ``asked_to_stop``."""
+
+    @property
+    def asked_to_stop(self) -> int:
+        """The signal that another host has got, for the first to decide on; 0 for none."""
+        return 0
+
+    def at_end(self, action: Callable[[], object]) -> None:
+        """Has something done when all have ended well, before any of them leaves."""
+
+
+ALONE = Hosts()
+
+
+@contextlib.contextmanager
+def connected(place: Place | None) -> Iterator[Hosts]:
+    """Connects this process with the others; only the first prints anything in the block.
+
+    An error ends all of them. With several hosts it ends this process here, with its line, since
+    the libraries of a backend would wait for hosts that have gone.
+
+    Args:
+        place: of this process; None for one host.
+
+    Raises:
+        ValueError: the hosts can't connect.
+    """
+    if place is None:
+        yield ALONE
+        return
+    hosts = _Several(place)
+    try:
+        with contextlib.nullcontext() if hosts.is_first else _silence():
+            hosts.connect()
+            yield hosts
+    except BaseException as error:
+        if not isinstance(error, SystemExit):
+            hosts.fail(error)
+        hosts.leave()  # all stop, as the first has decided
+        raise
+    hosts.leave()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with (
+        open(os.devnull, "w", encoding="utf-8") as null,
+        contextlib.redirect_stdout(null),
+        contextlib.redirect_stderr(null),
+    ):
+        yield
+
+
+class _Peer:
+    """A connection, whose messages a thread reads."""
+
+    def __init__(self, connection: socket.socket, receive: Callable[[_Peer, Any], None]):
+        """Args: connection. receive: called with each message, and with None when it has ended."""
+        self.connection, self.name, self.index = connection, "", -1
+        self.values: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.has_left = False
+        self._receive, self._lock = receive, threading.Lock()
+        _keep_alive(connection)
+
+    def listen(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def send(self, **message: Any) -> None:
+        """Raises: HostError: the connection has ended."""
+        try:
+            with self._lock:
+                self.connection.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise HostError(f"{self.name} can't be reached: {error.strerror}") from None
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError, ValueError), self.connection.makefile("rb") as stream:
+            while line := stream.readline(_MAX_LINE):
+                self._receive(self, json.loads(line))
+        self._receive(self, None)
+
+
+class _Several(Hosts):
+    """This host among others."""
+
+    def __init__(self, place: Place):
+        self.index, self.count = place.index, place.count
+        self._place = place
+        self._peers: list[_Peer] = []  # all others at the first host, the first at the others
+        self._asked = 0
+        self._lost: str | None = None  # what has ended another host
+        self._is_lost = threading.Event()
+        self._is_ending = threading.Event()
+        self._arrived: queue.SimpleQueue[_Peer] = queue.SimpleQueue()
+        self._actions: list[Callable[[], object]] = []
+
+    # Meeting
+
+    def connect(self) -> None:
+        """Waits until all have come.
+
+        Raises:
+            ValueError: they don't, or are not what this host expects.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        if self.is_first:
+            self._accept(deadline)
+        else:
+            self._reach(deadline)
+        for peer in self._peers:
+            peer.listen()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _accept(self, deadline: float) -> None:
+        host, port = _split(self._place.address)
+        self.address = host
+        found: dict[int, _Peer] = {}
+        try:
+            server = socket.create_server(("", port), reuse_port=False, backlog=self.count)
+        except OSError as error:
+            raise ValueError(
+                f"--coordinator_address={self._place.address}: the first host can't listen at the "
+                f"port: {error.strerror}."
+            ) from None
+        with server:
+            while len(found) < self.count - 1:
+                server.settimeout(max(0.01, deadline - time.monotonic()))
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    missing = sorted(set(range(1, self.count)) - set(found))
+                    raise ValueError(
+                        f"of {self.count} hosts {_list(missing)} did not come to "
+                        f"{self._place.address} within {_PATIENCE:.0f} s; see what they print."
+                    ) from None
+                peer = self._greeted(connection, found)
+                if peer is not None:
+                    found[peer.index] = peer
+        self._peers = [found[index] for index in sorted(found)]
+        for peer in self._peers:
+            peer.send(welcome=self.count)
+
+    def _greeted(self, connection: socket.socket, found: Mapping[int, _Peer]) -> _Peer | None:
+        """A host that has come; None for anything else that connects."""
+        connection.settimeout(5)
+        try:
+            with connection.makefile("rb") as stream:
+                hello = json.loads(stream.readline(_MAX_LINE))
+            index, count, name = int(hello["host"]), int(hello["count"]), str(hello["name"])
+        except (OSError, ValueError, TypeError, KeyError):
+            connection.close()
+            return None
+        connection.settimeout(None)
+        peer = _Peer(connection, self._receive)
+        peer.index, peer.name = index, f"host {index} of {self.count} ({name})"
+        fault = ""
+        if count != self.count:
+            fault = f"--num_processes is {count} on {name}, and {self.count} on the first host."
+        elif not 0 < index < self.count:
+            fault = f"--process_id={index} on {name} must be from 1 to {self.count - 1}."
+        elif index in found:
+            fault = f"--process_id={index} was given to two hosts, {name} and {found[index].name}."
+        if fault:
+            with contextlib.suppress(HostError):
+                peer.send(failed=fault)
+            raise ValueError(fault)
+        return peer
+
+    def _reach(self, deadline: float) -> None:
+        host, port = _split(self._place.address)
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                connection = socket.create_connection((host, port), timeout=max(0.01, left))
+                break
+            except OSError as error:
+                if left <= 0:
+                    raise ValueError(
+                        f"the first host does not answer at {self._place.address} "
+                        f"({error.strerror or error}); is it running, and the address right?"
+                    ) from None
+                time.sleep(0.1)
+        peer = _Peer(connection, self._receive)
+        peer.index, peer.name = 0, f"the first host ({host})"
+        self._peers = [peer]
+        self.address = connection.getsockname()[0]
+        peer.send(host=self.index, count=self.count, name=socket.gethostname())
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
+        answer = _read_line(connection)
+        connection.settimeout(None)
+        if answer is None or "welcome" not in answer:
+            text = (answer or {}).get("failed", f"{peer.name} has ended; see what it prints")
+            raise HostError(text)
+
+    # Working together
+
+    def decide(self, value: Any = None) -> Any:
+        """See Hosts."""
+        if not self.is_first:
+            return self._next(self._peers[0])
+        for peer in self._peers:
+            peer.send(value=value)
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """See Hosts."""
+        found = None
+        if self.is_first:
+            found = [value, *map(self._next, self._peers)]
+        else:
+            self._peers[0].send(value=value)
+        return list(self.decide(found))
+
+    def _next(self, peer: _Peer) -> Any:
+        message = peer.values.get()
+        if message is None:
+            raise HostError(self._lost)
+        return message["value"]
+
+    def ask_to_stop(self, signal: int) -> None:
+        """See Hosts."""
+        if not self.is_first:
+            self._peers[0].send(stop=signal)
+
+    @property
+    def asked_to_stop(self) -> int:
+        """See Hosts."""
+        return self._asked
+
+    def at_end(self, action: Callable[[], object]) -> None:
+        """See Hosts."""
+        self._actions.append(action)
+
+    def _receive(self, peer: _Peer, message: Any) -> None:
+        """In the thread of the peer."""
+        if isinstance(message, dict) and "value" in message:
+            peer.values.put(message)
+        elif isinstance(message, dict) and "stop" in message:
+            self._asked = int(message["stop"])
+        elif isinstance(message, dict) and "left" in message:
+            peer.has_left = True
+            peer.values.put({"value": None})
+        elif isinstance(message, dict) and "failed" in message:
+            self._lose(str(message["failed"]))
+        elif not (peer.has_left or self._is_ending.is_set()):
+            self._lose(f"{peer.name} has ended without a word; run the same command again")
+
+    # Ending
+
+    def _lose(self, text: str) -> None:
+        if self._lost is not None:
+            return
+        self._lost = text
+        if self.is_first:  # the others are connected with this host alone
+            self._tell_all(text)
+        self._is_lost.set()
+        for peer in self._peers:
+            peer.values.put(None)
+
+    def _tell_all(self, text: str) -> None:
+        for peer in self._peers:
+            with contextlib.suppress(HostError):
+                peer.send(failed=text)
+
+    def _watch(self) -> None:
+        """Ends this process if it can't end itself: it may wait in a collective for ever."""
+        self._is_lost.wait()
+        if not self._is_ending.wait(_GRACE):
+            self._exit(str(self._lost), 1)
+
+    def fail(self, error: BaseException) -> None:
+        """Ends this process after an error, and with it the others."""
+        is_known = isinstance(error, ValueError | OSError | MemoryError | KeyboardInterrupt)
+        if not is_known:  # what a backend says of a host that has gone comes before we know it
+            self._is_lost.wait(_CONFIRMATION)
+        self._is_ending.set()
+        if isinstance(error, KeyboardInterrupt):
+            message, status = "interrupted", INTERRUPTED
+        else:
+            message = error_message(error) if isinstance(error, Exception) else str(error)
+            status = 1
+        if self._lost is not None:
+            self._exit(self._lost, status)
+        name = f"host {self.index} of {self.count} ({socket.gethostname()})"
+        self._tell_all(f"{name} has ended: {message}")
+        if not is_known:
+            traceback.print_exception(error)
+        self._exit(message, status)
+
+    def _exit(self, message: str, status: int) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        lead = "" if status == INTERRUPTED else "error: "
+        print_error(f"{program_name()}: {lead}{message}", sys.__stderr__)
+        os._exit(status)
+
+    def leave(self) -> None:
+        """Ends the connections when all are ready to."""
+        try:
+            self.gather(None)
+            self._is_ending.set()
+            if not self.is_first:  # whose services the others use
+                self._run_actions()
+                self._peers[0].send(left=True)
+                return
+            for peer in self._peers:
+                self._next(peer)
+            self._run_actions()
+        except HostError as error:
+            self.fail(error)
+
+    def _run_actions(self) -> None:
+        for action in self._actions:
+            action()
+
+
+def _read_line(connection: socket.socket) -> Any:
+    """A message, read byte by byte, as what follows belongs to another reader."""
+    line = b""
+    try:
+        while not line.endswith(b"\n") and len(line) < _MAX_LINE:
+            byte = connection.recv(1)
+            if not byte:
+                return None
+            line += byte
+        return json.loads(line)
+    except (OSError, ValueError):
+        return None
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        if hasattr(socket, name):  # Linux has them all
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def free_port() -> int:
+    """A port at which nothing listens now."""
+    with socket.create_server(("", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _list(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:8])) + (", …" if len(numbers) > 8 else "")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
