@@ -1,9 +1,10 @@
-"""A command on some virtual CPUs: DEVICES, the command's name and its flags.
+"""Commands on some virtual CPUs, one after the other: DEVICES and a JSON list of command lines.
 
 In a process of its own, as devices must be asked for before the first use.
 """
 
 import importlib
+import json
 import os
 import sys
 
@@ -23,7 +24,9 @@ def make_cpus(count: int) -> None:
 
 
 if __name__ == "__main__":
-    devices, command, *arguments = sys.argv[1:]
-    make_cpus(int(devices))
-    sys.argv[:] = [command, *arguments, f"--num_devices={devices}"]
-    sys.exit(importlib.import_module(f"bert_ko.{command}").main())
+    make_cpus(int(sys.argv[1]))
+    for line in json.loads(sys.argv[2]):
+        sys.argv[:] = line
+        status = importlib.import_module(f"bert_ko.{line[0]}").main()
+        if status:
+            sys.exit(status)

@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -32,8 +33,10 @@ from bert_ko.streams import print_error
 
 _PATIENCE = 300.0  # seconds until all hosts must have come
 _GRACE = 10.0  # seconds for a host to end tidily after another has ended
+_FAREWELL = 2.0  # seconds in which the others learn why the first has ended
 _CONFIRMATION = 10.0  # seconds in which a failed collective is explained by a lost host
 _MAX_LINE = 1 << 24  # bytes
+_WORDLESS = "has ended without a word; run the same command again"
 # TCP's own probes: a machine that has vanished is noticed after 10 + 4 * 5 seconds.
 _PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 
@@ -92,7 +95,7 @@ class Hosts:
         if self.is_first:
             self.decide()
 
-    def ask_to_stop(self, signal: int) -> None:
+    def ask_to_stop(self, number: int) -> None:
         """Tells the first host of a signal; see ``asked_to_stop``."""
 
     @property
@@ -125,7 +128,7 @@ def connected(place: Place | None) -> Iterator[Hosts]:
         return
     hosts = _Several(place)
     try:
-        with contextlib.nullcontext() if hosts.is_first else _silence():
+        with contextlib.nullcontext() if hosts.is_first else hosts.silent():
             hosts.connect()
             yield hosts
     except BaseException as error:
@@ -136,16 +139,6 @@ def connected(place: Place | None) -> Iterator[Hosts]:
     hosts.leave()
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    with (
-        open(os.devnull, "w", encoding="utf-8") as null,
-        contextlib.redirect_stdout(null),
-        contextlib.redirect_stderr(null),
-    ):
-        yield
-
-
 class _Peer:
     """A connection, whose messages a thread reads."""
 
@@ -153,7 +146,7 @@ class _Peer:
         """Args: connection. receive: called with each message, and with None when it has ended."""
         self.connection, self.name, self.index = connection, "", -1
         self.values: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.has_left = False
+        self.has_left, self.is_closed = False, threading.Event()
         self._receive, self._lock = receive, threading.Lock()
         _keep_alive(connection)
 
@@ -177,6 +170,7 @@ class _Peer:
         with contextlib.suppress(OSError, ValueError), self.connection.makefile("rb") as stream:
             while line := stream.readline(_MAX_LINE):
                 self._receive(self, json.loads(line))
+        self.is_closed.set()
         self._receive(self, None)
 
 
@@ -193,6 +187,39 @@ class _Several(Hosts):
         self._is_ending = threading.Event()
         self._arrived: queue.SimpleQueue[_Peer] = queue.SimpleQueue()
         self._actions: list[Callable[[], object]] = []
+        self._errors = sys.stderr  # where this host says what has ended it
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """A block in which nothing is printed, not by libraries either, but what ends this host."""
+        sys.stderr.flush()
+        kept = os.dup(2)
+        with (
+            open(kept, "w", encoding="utf-8", errors="backslashreplace") as self._errors,
+            open(os.devnull, "w", encoding="utf-8") as null,
+            contextlib.redirect_stdout(null),
+            contextlib.redirect_stderr(null),
+        ):
+            os.dup2(null.fileno(), 2)
+            self._expect_abort()
+            try:
+                yield
+            finally:
+                os.dup2(kept, 2)
+                self._errors = sys.__stderr__ or null
+
+    def _expect_abort(self) -> None:
+        """The backends abort the process when the first host, with their service, has gone."""
+        import ctypes
+
+        def end(number: int) -> None:
+            # Called by the thread that aborts, as any function; the connection may say more.
+            self._is_lost.wait(1)
+            self._is_ending.set()
+            self._exit(self._lost or f"{self._peers[0].name} {_WORDLESS}", 1)
+
+        self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)  # kept as long as this object
+        ctypes.CDLL(None).signal(signal.SIGABRT, self._handler)
 
     # Meeting
 
@@ -317,10 +344,10 @@ class _Several(Hosts):
             raise HostError(self._lost)
         return message["value"]
 
-    def ask_to_stop(self, signal: int) -> None:
+    def ask_to_stop(self, number: int) -> None:
         """See Hosts."""
         if not self.is_first:
-            self._peers[0].send(stop=signal)
+            self._peers[0].send(stop=number)
 
     @property
     def asked_to_stop(self) -> int:
@@ -343,7 +370,7 @@ class _Several(Hosts):
         elif isinstance(message, dict) and "failed" in message:
             self._lose(str(message["failed"]))
         elif not (peer.has_left or self._is_ending.is_set()):
-            self._lose(f"{peer.name} has ended without a word; run the same command again")
+            self._lose(f"{peer.name} {_WORDLESS}")
 
     # Ending
 
@@ -384,14 +411,18 @@ class _Several(Hosts):
         name = f"host {self.index} of {self.count} ({socket.gethostname()})"
         self._tell_all(f"{name} has ended: {message}")
         if not is_known:
-            traceback.print_exception(error)
+            traceback.print_exception(error, file=self._errors)
         self._exit(message, status)
 
     def _exit(self, message: str, status: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         lead = "" if status == INTERRUPTED else "error: "
-        print_error(f"{program_name()}: {lead}{message}", sys.__stderr__)
+        print_error(f"{program_name()}: {lead}{message}", self._errors)
+        if self.is_first:  # the others learn it before the service of the backend ends
+            deadline = time.monotonic() + _FAREWELL
+            for peer in self._peers:
+                peer.is_closed.wait(max(0.0, deadline - time.monotonic()))
         os._exit(status)
 
     def leave(self) -> None:
