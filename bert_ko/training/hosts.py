@@ -406,7 +406,8 @@ class _Several(Hosts):
         else:
             message = error_message(error) if isinstance(error, Exception) else str(error)
             status = 1
-        if self._lost is not None:
+        is_own = is_known and not isinstance(error, HostError)  # all may find the same fault
+        if self._lost is not None and not is_own:
             self._exit(self._lost, status)
         name = f"host {self.index} of {self.count} ({socket.gethostname()})"
         self._tell_all(f"{name} has ended: {message}")

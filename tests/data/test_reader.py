@@ -32,6 +32,7 @@ from bert_ko.data.reader import (
     RecordBatch,
     ShardSource,
 )
+from bert_ko.data.share import Share
 from bert_ko.data.tfrecord import ExampleEncoder
 
 LENGTH, PREDICTIONS, VOCAB_SIZE = 24, 4, 500
@@ -758,3 +759,49 @@ def test_packed_batches_instance_that_would_harm_others_is_named(
     expected = rf"^{re.escape(path)}: record 17: {fault}, so that it can't be packed; leave out"
     with pytest.raises(ValueError, match=expected):
         take(packed_config(data), 1)
+
+
+@pytest.mark.parametrize("packing", [None, RowLimits(LENGTH, 4, 2 * PREDICTIONS)])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_batches_of_shares_are_the_rows_of_the_whole(
+    packing: RowLimits | None, parts: int, tmp_path: Path
+) -> None:
+    data = make_data(tmp_path, [700, 900, 650], dynamic=True)
+    config = make_config(
+        data, True, batch_size=24, seed=3, shuffle_buffer_size=1500, packing=packing
+    )
+    whole = itertools.islice(InstanceReader(config).batches(), 60)
+    shares = [Share(index, 3, parts) for index in range(3)]
+    readers = [
+        InstanceReader(dataclasses.replace(config, share=share)).batches() for share in shares
+    ]
+    for batch, *found in zip(whole, *readers, strict=False):
+        for share, own in zip(shares, found, strict=True):
+            assert (own.position, own.epoch) == (batch.position, batch.epoch)
+            assert own.shards.tolist() == batch.shards.tolist()
+            wanted = share.of(batch.features)
+            assert own.features.keys() == wanted.keys()
+            assert all((own.features[name] == wanted[name]).all() for name in wanted)
+    for reader in readers:
+        reader.close()
+
+
+def test_batches_of_a_share_decode_only_chunks_with_rows_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path, [4 * module._CHUNK])
+    decoded = []
+    decode = module.ExampleDecoder.decode
+    monkeypatch.setattr(
+        module.ExampleDecoder,
+        "decode",
+        lambda self, found: decoded.append(len(found)) or decode(self, found),
+    )
+    config = make_config(data, batch_size=4 * module._CHUNK, shuffle_buffer_size=0)
+    for count, wanted in ((1, 4), (2, 2), (4, 1)):
+        decoded.clear()
+        reader = InstanceReader(dataclasses.replace(config, share=Share(count - 1, count)))
+        batches = reader.batches()
+        next(batches)
+        batches.close()
+        assert decoded == [module._CHUNK] * wanted

@@ -109,3 +109,16 @@ def test_packed_batches_padding_is_what_the_first_epoch_has() -> None:
     masks = np.concatenate([batch.features["input_mask"] for batch in batches])
     assert source.padding == pytest.approx(1 - masks.mean())
     assert masks.sum() == EXAMPLES.lengths.sum()
+
+
+@pytest.mark.parametrize("kind", [ExampleBatches, PackedBatches])
+def test_batches_of_shares_are_the_rows_of_the_whole(kind: Any) -> None:
+    shares = [Share(index, 2, parts=2, devices=4) for index in range(2)]
+    whole = kind(EXAMPLES, PLAN, str, share=Share(parts=2, devices=4)).batches()
+    for share in shares:
+        parts = kind(EXAMPLES, PLAN, str, share=share).batches()
+        for batch, own in zip(take(whole, 12), take(parts, 12), strict=True):
+            assert (own.position, own.rows.tolist()) == (batch.position, batch.rows.tolist())
+            wanted = share.of(batch.features)
+            assert all((own.features[name] == wanted[name]).all() for name in wanted)
+        whole = kind(EXAMPLES, PLAN, str, share=Share(parts=2, devices=4)).batches()
