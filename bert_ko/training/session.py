@@ -43,8 +43,9 @@ from bert_ko.training.checkpoints import (
     trained_positions,
 )
 from bert_ko.training.devices import load_backend
+from bert_ko.training.host_group import connected
 from bert_ko.training.host_places import find_place
-from bert_ko.training.hosts import ALONE, Hosts, connected
+from bert_ko.training.hosts import ALONE, Hosts
 from bert_ko.training.labels import Labels, write_labels
 from bert_ko.training.loop import Batch, BatchSource, Progression, TrainingLoop, evaluate
 from bert_ko.training.model_files import (

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, signal, sys, time
 from bert_ko.progress import running_as
-from bert_ko.training.hosts import Place, connected
+from bert_ko.training.host_group import connected
+from bert_ko.training.hosts import Place
 address, index, count, code = sys.argv[1:]
 with running_as("train"), connected(Place(address, int(index), int(count))) as hosts:
     print("begun")
