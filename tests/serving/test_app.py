@@ -12,7 +12,7 @@ import pytest
 
 from bert_ko.serving.limits import Limits
 from tests.saved_models import PIECES, TEXT, predict
-from tests.serving.conftest import Running, read_all, serving, wait_until
+from tests.serving.conftest import SECONDS, Running, read_all, serving, wait_until
 
 ANSWER = "/models/%EB%8F%85%ED%95%B4/answer"  # 독해
 CLASSIFY, TAG, FILL = "/models/topics/classify", "/models/entities/tag", "/models/model/fill_mask"
@@ -61,7 +61,7 @@ def by_length(outputs: Any, arrays: Any, batch: Any) -> Any:
 @pytest.fixture
 def slow(folders: dict[str, str]) -> Iterator[Running]:
     """A classifier that may have two requests waiting."""
-    limits = Limits(waiting=2, batch_size=2, seconds=60)
+    limits = Limits(waiting=2, batch_size=2, seconds=SECONDS)
     with serving({"topics": folders["topics"]}, limits, by_length) as found:
         yield found
 
@@ -70,7 +70,7 @@ def hold(server: Running, text: str = "세종") -> Any:
     """Begins a request, and waits until its model is at the gate."""
     server.gate.clear()
     (first,) = server.in_background(lambda: server.post(CLASSIFY, {"texts": [text]}))
-    assert server.entered.acquire(timeout=60)
+    assert server.entered.acquire(timeout=SECONDS)
     return first
 
 
@@ -342,7 +342,7 @@ def test_health_is_ready_when_the_models_are_compiled(folders: dict[str, str]) -
     gate = threading.Event()
 
     def compute(*arguments: Any) -> Any:
-        assert gate.wait(60)
+        assert gate.wait(SECONDS)
         return predict(*arguments)
 
     chosen = {name: folders[name] for name in ("topics", "독해")}

@@ -17,13 +17,13 @@ import pytest
 from bert_ko.serving import server
 from tests.fakes import REPOSITORY, Command, install_backend
 from tests.saved_models import predict, save
-from tests.serving.conftest import wait_until
+from tests.serving.conftest import SECONDS, wait_until
 
 serve = Command("serve", {"port": 0})
 
 
 def post(port: int, path: str, body: Any) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     with contextlib.closing(connection):
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -33,7 +33,9 @@ def post(port: int, path: str, body: Any) -> Any:
 def is_ready(port: int) -> bool:
     with (
         contextlib.suppress(OSError),
-        contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection,
+        contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        ) as connection,
     ):
         connection.request("GET", "/health")
         return connection.getresponse().status == 200
@@ -59,7 +61,7 @@ def test_signal_ends_it_with_an_answer_to_whoever_has_asked(
     def compute(*arguments: Any) -> Any:
         if is_warm:
             entered.set()
-            assert gate.wait(60)
+            assert gate.wait(SECONDS)
         return predict(*arguments)
 
     found: list[Any] = []
@@ -71,18 +73,18 @@ def test_signal_ends_it_with_an_answer_to_whoever_has_asked(
         path = "/models/topics/classify"
         asker = threading.Thread(target=lambda: found.append(post(ports[0], path, {"texts": [""]})))
         asker.start()
-        assert entered.wait(60)
+        assert entered.wait(SECONDS)
         os.kill(os.getpid(), number)
         wait_until(lambda: not is_ready(ports[0]))  # it listens no more, and still computes
         gate.set()
-        asker.join(60)
+        asker.join(SECONDS)
 
     monkeypatch.setattr(server, "bind", noted)
     install_backend(monkeypatch, "bert_ko.tasks.loading").compute = compute
     client = threading.Thread(target=ask)
     client.start()
     ended = serve(folders["topics"], folders["entities"], host=host)
-    client.join(60)
+    client.join(SECONDS)
     assert ended.status == 0, ended.err
     assert ended.out == f"http://{host}:{ports[0]}\n"
     shared = "serve: warning: --host=0.0.0.0: whoever reaches this machine can use the server."
@@ -199,7 +201,7 @@ def test_answers_of_a_process_are_the_same_alone_and_together(tmp_path: Path) ->
         assert process.stdout is not None
         check_answers(int(process.stdout.readline().rpartition(":")[2]))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0 and err.endswith("serve: ended\n"), err
     finally:
         process.kill()
@@ -224,7 +226,7 @@ def check_answers(port: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(SECONDS)
     for (status, one), (_, other) in zip(alone, together, strict=True):
         (found, scores), (wanted, others) = split_scores(one), split_scores(other)
         assert status == 200 and found == wanted

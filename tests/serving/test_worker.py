@@ -12,7 +12,7 @@ from bert_ko.serving.bodies import TaggerRequest
 from bert_ko.serving.limits import Limits
 from bert_ko.serving.served import Served
 from bert_ko.serving.worker import Failed, Overloaded, Worker
-from tests.serving.conftest import wait_until
+from tests.serving.conftest import SECONDS, wait_until
 
 FIRST = "first"
 
@@ -36,7 +36,7 @@ class Held(Served[Any, TaggerRequest]):
     def compute(self, requests: Sequence[TaggerRequest]) -> list[Any]:
         self.batches.append([one.texts for one in requests])
         if requests[0].texts == [FIRST]:
-            assert self.gate.wait(60)
+            assert self.gate.wait(SECONDS)
         if any("bad" in one.texts for one in requests):
             raise RuntimeError("bad")
         return ["".join(one.texts) for one in requests]
@@ -77,7 +77,7 @@ def test_idle_model_waits_for_more(held: Held) -> None:
     worker.start()
     held.gate.set()
     futures = [worker.submit(TaggerRequest(texts=[text])) for text in ("a", "b")]
-    assert [one.result(60) for one in futures] == ["a", "b"]
+    assert [one.result(SECONDS) for one in futures] == ["a", "b"]
     worker.stop()
     assert held.batches == [[["a"], ["b"]]]
 
@@ -104,10 +104,10 @@ def test_stop_cancels_what_waits_and_a_full_queue_refuses(held: Held) -> None:
     stopper = threading.Thread(target=worker.stop)
     stopper.start()
     held.gate.set()
-    stopper.join(60)
+    stopper.join(SECONDS)
     assert first.result() == FIRST
     with pytest.raises(CancelledError):
-        waiting[0].result(60)
+        waiting[0].result(SECONDS)
     assert len(held.batches) == 1
 
 
@@ -136,5 +136,5 @@ def test_stop_while_it_is_compiled_ends_it_with_that_batch() -> None:
     stopper.start()
     wait_until(lambda: worker._stops.is_set())
     held.gate.set()
-    stopper.join(60)
+    stopper.join(SECONDS)
     assert len(held.batches) == 1 and not worker.is_ready and worker.error is None
