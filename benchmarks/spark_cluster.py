@@ -78,11 +78,9 @@ def start_cluster(folder: Path, num_workers: int = 2) -> Iterator[Cluster]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    try:
-        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except FileNotFoundError:
-        return []
+    """The processes that a process, or any of its threads, has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
 
 
 def _free_port() -> int:
