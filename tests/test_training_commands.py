@@ -805,7 +805,7 @@ def test_notice_of_a_run_has_its_score_or_its_error(
 def test_notice_of_a_run_whose_hours_are_over_has_its_step(
     told: Told, trainable: Trainable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TrainingLoop, "_is_late", lambda loop: loop._step() >= 5)
+    monkeypatch.setattr(TrainingLoop, "_are_hours_over", lambda loop: loop._step() >= 5)
     status, text = told(tmp_path / "base")
     assert status == 0
     assert re.search(r"stopped by --max_hours at step 5 of \d+ after N s$", text)

@@ -165,11 +165,14 @@ class TrainingLoop(Generic[BatchType]):
     def _is_done(self) -> bool:
         if self._step() >= self._num_steps:
             return True
-        hours, hosts = self._config.max_hours, self._hosts
-        self._is_late = hours is not None and self._seconds() >= hours * 3600
-        if hosts.count > 1:
+        self._is_late = self._are_hours_over()
+        if self._hosts.count > 1:
             self._let_first_decide()
         return bool(self._stop_signal) or self._is_late
+
+    def _are_hours_over(self) -> bool:
+        hours = self._config.max_hours
+        return hours is not None and self._seconds() >= hours * 3600
 
     def _let_first_decide(self) -> None:
         """All stop after the same step, whichever host got a signal."""
