@@ -153,7 +153,6 @@ def test_two_hosts_train_as_one_and_end_together(
             wanted = losses(tmp_path / name)
             found_losses = losses(whole)
             assert len(found_losses) == len(wanted) and wanted[0] - wanted[-1] > 0.1
-            print(max(abs(a - b) for a, b in zip(found_losses, wanted, strict=True)))
             assert found_losses[:EXACT] == pytest.approx(wanted[:EXACT], abs=1e-5)
             assert found_losses == pytest.approx(wanted, abs=1e-3)
             states = [load_checkpoint(str(last(x))).state for x in (whole, tmp_path / name)]
