@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import platform
 import statistics
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -38,6 +40,30 @@ def write_sample(path: Path, megabytes: float) -> Path:
             cut = data.find(b"\n\n", int(len(data) * min(1.0, share)))
             sample.write(data[: cut if cut > 0 else len(data)].rstrip(b"\n") + b"\n\n")
     return path
+
+
+def seconds_to_create(path: Path, folder: Path, **flags: Any) -> float:
+    """Runs create_pretraining_data in this process, which prints nothing.
+
+    Args:
+        path: the text.
+        folder: for 16 shards.
+        flags: further ones.
+    """
+    from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
+
+    config = CreatePretrainingDataConfig(
+        input_file=(str(path),),
+        output_file=(str(folder / "ko.tfrecord@16"),),
+        vocab_file=str(VOCAB),
+        do_whole_word_mask=True,
+        dupe_factor=1,
+        **flags,
+    )
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        run(config)
+    return time.perf_counter() - start
 
 
 def median_seconds(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:

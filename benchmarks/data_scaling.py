@@ -10,9 +10,7 @@ Memory bandwidth, shared caches and disks are not simulated; data_workers.py mea
 from __future__ import annotations
 
 import argparse
-import contextlib
 import heapq
-import io
 import subprocess
 import sys
 import tempfile
@@ -21,10 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import ROOT, VOCAB, machine, write_sample
+from common import ROOT, VOCAB, machine, seconds_to_create, write_sample
 
 from bert_ko import engines
-from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.workers import WorkerPool
 
 _START_PARENT = "import bert_ko.create_pretraining_data"
@@ -70,18 +67,7 @@ def measured_stages(path: Path, folder: Path) -> tuple[list[Stage], float]:
     """Runs the command with one worker; the stages, and the seconds that belong to none."""
     _TimedPool.stages = []
     setattr(engines, "WorkerPool", _TimedPool)  # noqa: B010 (the module does not export it)
-    config = CreatePretrainingDataConfig(
-        input_file=(str(path),),
-        output_file=(str(folder / "ko.tfrecord@16"),),
-        vocab_file=str(VOCAB),
-        do_whole_word_mask=True,
-        dupe_factor=1,
-        num_workers=1,
-    )
-    start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        run(config)
-    whole = time.perf_counter() - start
+    whole = seconds_to_create(path, folder, num_workers=1)
     tasks = sum(sum(stage.feeding) + sum(stage.working) for stage in _TimedPool.stages)
     return _TimedPool.stages, whole - tasks
 

@@ -8,8 +8,6 @@ Java, and executors that answer) is stated apart; starting Python on the executo
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import shutil
 import statistics
@@ -18,11 +16,9 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from common import ROOT, VOCAB, machine
+from common import ROOT, machine, seconds_to_create
 from pyspark import SparkConf, SparkContext
 from spark_cluster import Cluster, start_cluster
-
-from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 
 _SAMPLE = ROOT / "samples" / "corpus.txt"
 
@@ -36,20 +32,9 @@ def write_text(path: Path, source: Path, megabytes: float) -> Path:
 
 
 def seconds(path: Path, folder: Path, engine: Literal["local", "spark"]) -> float:
-    """Runs the whole command in this process."""
-    config = CreatePretrainingDataConfig(
-        input_file=(str(path),),
-        output_file=(str(folder / "ko.tfrecord@16"),),
-        vocab_file=str(VOCAB),
-        do_whole_word_mask=True,
-        dupe_factor=1,
-        engine=engine,
-        num_workers=2 if engine == "local" else None,
-    )
-    start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        run(config)
-    found = time.perf_counter() - start
+    """Runs the whole command in this process, and removes what it has made."""
+    workers = 2 if engine == "local" else None
+    found = seconds_to_create(path, folder, engine=engine, num_workers=workers)
     shutil.rmtree(folder)
     return found
 

@@ -95,7 +95,7 @@ class Chunk(NamedTuple):
             yield from source.load()
 
 
-class Batch(NamedTuple):
+class ChunkBatch(NamedTuple):
     """Consecutive chunks whose documents are written to one file."""
 
     number: int
@@ -153,14 +153,14 @@ def pack(sources: Iterable[Source], chunk_bytes: int) -> Iterator[Chunk]:
         yield Chunk(number, tuple(held))
 
 
-def batches(chunks: Iterable[Chunk], size: int) -> Iterator[Batch]:
+def batches(chunks: Iterable[Chunk], size: int) -> Iterator[ChunkBatch]:
     """Yields batches of `size` chunks, the last of fewer."""
     upcoming = iter(chunks)
     for number in itertools.count():
         held = tuple(itertools.islice(upcoming, size))
         if not held:
             return
-        yield Batch(number, held)
+        yield ChunkBatch(number, held)
 
 
 def choose_chunk_bytes(text_bytes: int) -> int:

@@ -25,7 +25,7 @@ import numpy as np
 from bert_ko import files
 from bert_ko.data import buckets
 from bert_ko.data.corpus import (
-    Batch,
+    ChunkBatch,
     batches,
     choose_batch_size,
     choose_chunk_bytes,
@@ -142,7 +142,7 @@ def _tokenize_all(
     finished = files.list_folder(recipe.work_dir)
     with Progress("tokenizing", text_bytes, "B") as progress:
 
-        def missing() -> Iterator[Batch]:
+        def missing() -> Iterator[ChunkBatch]:
             nonlocal num_batches
             for batch in batches(chunks, choose_batch_size(text_bytes)):
                 num_batches += 1
@@ -186,7 +186,7 @@ def _plan(worker: _Worker, task: tuple[Group, int]) -> int:
     return group.size
 
 
-def _tokenize(worker: _Worker, batch: Batch) -> int:
+def _tokenize(worker: _Worker, batch: ChunkBatch) -> int:
     recipe, flags = worker.recipe, worker.recipe.flags
     encoded, owners = [], []
     for chunk in batch.chunks:

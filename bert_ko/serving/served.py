@@ -23,6 +23,7 @@ from bert_ko.tasks.batches import batch_lengths
 from bert_ko.tasks.classifier.classifier import Classifier, Score
 from bert_ko.tasks.fill_mask.masked_lm import MASK, MaskedLm
 from bert_ko.tasks.kinds import load_model
+from bert_ko.tasks.labelling import Labeller
 from bert_ko.tasks.loading import plain_messages
 from bert_ko.tasks.ner.tagger import Tagger
 from bert_ko.tasks.squad.reader import Answer, Reader
@@ -33,6 +34,7 @@ _MASKED_LENGTH = 128  # pieces of the longest text that is compiled before it is
 _WORD = "나무 "  # one piece in most vocabularies
 _SPECIALS = 4  # pieces that are none of the text
 
+L = TypeVar("L", bound=Labeller)
 M = TypeVar("M")
 R = TypeVar("R", bound=Request)
 
@@ -122,20 +124,24 @@ def _answered(answer: Answer, top_k: int) -> bodies.Answered:
     )
 
 
-class ServedClassifier(Served[Classifier, ClassifierRequest]):
-    """A classifier, of classes or of scores."""
-
-    operation, summary = "classify", "Classifies texts, or gives them scores."
-    request, response = ClassifierRequest, bodies.ClassifierResponse
+class ServedLabeller(Served[L, R]):
+    """A model that labels texts."""
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """See Served."""
         return batch_lengths(self.model.max_seq_length, True, None)
 
-    def example(self, text: str) -> ClassifierRequest:
+    def example(self, text: str) -> R:
         """See Served."""
-        return ClassifierRequest(texts=[text])
+        return self.request(texts=[text])  # type: ignore[call-arg,return-value]
+
+
+class ServedClassifier(ServedLabeller[Classifier, ClassifierRequest]):
+    """A classifier, of classes or of scores."""
+
+    operation, summary = "classify", "Classifies texts, or gives them scores."
+    request, response = ClassifierRequest, bodies.ClassifierResponse
 
     def compute(self, requests: Sequence[ClassifierRequest]) -> list[Any]:
         """See Served."""
@@ -159,20 +165,11 @@ def _classified(said: Any) -> bodies.Classified | bodies.Scored:
     )
 
 
-class ServedTagger(Served[Tagger, TaggerRequest]):
+class ServedTagger(ServedLabeller[Tagger, TaggerRequest]):
     """A tagger of named entities."""
 
     operation, summary = "tag", "Finds the named entities of texts."
     request, response = TaggerRequest, bodies.TaggerResponse
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """See Served."""
-        return batch_lengths(self.model.max_seq_length, True, None)
-
-    def example(self, text: str) -> TaggerRequest:
-        """See Served."""
-        return TaggerRequest(texts=[text])
 
     def compute(self, requests: Sequence[TaggerRequest]) -> list[Any]:
         """See Served."""

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,10 +36,10 @@ from bert_ko.training.backend import (
     OutputFunction,
     Predict,
     cpu_has_bfloat16,
-    no_tpu_message,
 )
-from bert_ko.training.hosts import Hosts, free_port
+from bert_ko.training.hosts import Hosts
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
+from bert_ko.training.tensorflow_devices import find_devices, gpu_name
 from bert_ko.training.tensorflow_operations import (
     Lookups,
     compiled,
@@ -50,8 +49,6 @@ from bert_ko.training.tensorflow_operations import (
     with_own_gradients,
 )
 from bert_ko.workers import num_processors
-
-_TPU_TIMEOUT = 60  # seconds until a TPU answers
 
 
 class TensorFlowBackend(Backend):
@@ -63,10 +60,7 @@ class TensorFlowBackend(Backend):
         tf.config.experimental.enable_op_determinism()
         tf.get_logger().addFilter(_is_no_news)
         self.has_others = hosts.count > 1
-        if self.has_others:
-            self.strategy, kind = _join(config, hosts), _kind_of_devices()
-        else:
-            self.strategy, kind = _find_devices(config)
+        self.strategy, kind = find_devices(config, hosts)
         self.num_devices = self.strategy.num_replicas_in_sync if self.strategy else 1
         self.num_local_devices = self.num_devices // hosts.count
         self.first_device = hosts.index * self.num_local_devices  # of this host among all
@@ -94,7 +88,7 @@ class TensorFlowBackend(Backend):
         if config.remat:
             compute = dataclasses.replace(compute, remat=tf.recompute_grad)
         self.compute = compute
-        self.device_kind = _gpu_name() if kind == "GPU" else kind
+        self.device_kind = gpu_name() if kind == "GPU" else kind
         self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
 
     def _program(self, *arguments: Any) -> TensorFlowProgram:
@@ -111,87 +105,6 @@ def accelerator_compute(precision: MatmulDtype) -> Compute:
         differentiate=with_own_gradients,
         attention=attention_of(with_own_gradients),
     )
-
-
-def _find_devices(config: DeviceConfig) -> tuple[Any, str]:
-    """The strategy, None for one device, and "CPU", "GPU" or "TPU"."""
-    if config.use_tpu:
-        return _connect_tpu(config), "TPU"
-    for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError):  # the caller uses it already
-            tf.config.experimental.set_memory_growth(gpu, True)
-    gpus = tf.config.list_logical_devices("GPU")
-    devices = gpus or tf.config.list_logical_devices("CPU")
-    kind = "GPU" if gpus else "CPU"
-    count = config.num_devices or (len(gpus) if gpus else 1)
-    if count > len(devices):
-        raise ValueError(f"--num_devices={count}, but TensorFlow sees {len(devices)} {kind}s.")
-    if count == 1:
-        return None, kind
-    return tf.distribute.MirroredStrategy([device.name for device in devices[:count]]), kind
-
-
-def _join(config: DeviceConfig, hosts: Hosts) -> Any:
-    """A strategy over the devices of all hosts; who has ended we notice ourselves.
-
-    Raises:
-        ValueError: the hosts have other devices than they need, or can't connect.
-    """
-    gpus = tf.config.list_physical_devices("GPU")
-    count = len(gpus) or 1  # the strategy knows one CPU of a host
-    if config.use_tpu or config.num_devices not in (None, count):
-        raise ValueError(
-            "several hosts train under TensorFlow with all their GPUs or one CPU each; leave out "
-            "--use_tpu and --num_devices, or set KERAS_BACKEND=jax."
-        )
-    hosts.require_same({"the number of GPUs": len(gpus), "TensorFlow": tf.__version__})
-    addresses = hosts.gather(f"{hosts.address}:{free_port()}")
-    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({"worker": addresses}),
-        task_type="worker",
-        task_id=hosts.index,
-        num_accelerators={"GPU": len(gpus)},
-        rpc_layer="grpc",
-    )
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    except (RuntimeError, tf.errors.OpError) as error:
-        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"TensorFlow can't connect the hosts {addresses}: {detail}") from None
-
-
-def _kind_of_devices() -> str:
-    return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-
-
-def _gpu_name() -> str:
-    gpus = tf.config.list_physical_devices("GPU")
-    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
-    return str(details.get("device_name", "GPU"))
-
-
-def _connect_tpu(config: DeviceConfig) -> Any:
-    name = config.master or config.tpu_name
-    try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-            tpu=name or "", zone=config.tpu_zone, project=config.gcp_project
-        )
-        _require_answer(resolver.master())
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        return tf.distribute.TPUStrategy(resolver)
-    except (ValueError, RuntimeError, OSError, KeyError, tf.errors.OpError) as error:
-        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(no_tpu_message("tensorflow", detail)) from None
-
-
-def _require_answer(master: str) -> None:
-    """Raises OSError if nothing listens; TensorFlow would wait forever."""
-    if master.startswith("grpc://"):
-        host, _, port = master.removeprefix("grpc://").rpartition(":")
-        socket.create_connection((host, int(port)), timeout=_TPU_TIMEOUT).close()
 
 
 def _is_no_news(record: logging.LogRecord) -> bool:
