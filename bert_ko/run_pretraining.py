@@ -11,7 +11,8 @@ from bert_ko.tasks.bilm.task import BiLmTask
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.task import PretrainingTask
 from bert_ko.training.model_files import ModelFiles
-from bert_ko.training.session import Task, run_session
+from bert_ko.training.session import run_session
+from bert_ko.training.task import Task
 
 _TASKS: Mapping[Objective, Callable[[PretrainingFlags, ModelFiles], Task]] = {
     "masked_lm": PretrainingTask,

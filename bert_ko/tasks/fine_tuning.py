@@ -26,7 +26,7 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.word_tokenizer import WordTokenizer
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import SeedScores
-from bert_ko.training.session import Task
+from bert_ko.training.task import Task
 
 Reported = TypeVar("Reported", bound=Any)
 Report = Callable[[SeedScores], str]

@@ -28,7 +28,7 @@ from bert_ko.training.labels import Labels
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles, TrainedModel, remembered_flags
 from bert_ko.training.results import Results
-from bert_ko.training.session import Trained
+from bert_ko.training.task import Trained
 
 _TABLES = (".csv", ".json", ".jsonl", ".ndjson", ".xlsx", ".parquet")
 
@@ -99,7 +99,7 @@ class Texts(NamedTuple):
 
 
 class LabelTask(FineTuneTask):
-    """Base class of tasks that label texts; see training.session.Task.
+    """Base class of tasks that label texts; see training.task.Task.
 
     Attributes:
         labeller: the class of the trained model, a ``Labeller``.

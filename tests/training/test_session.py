@@ -30,7 +30,8 @@ from bert_ko.training.metrics import read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.results import Results
-from bert_ko.training.session import Task, run_session
+from bert_ko.training.session import run_session
+from bert_ko.training.task import Task
 from bert_ko.training.tracking import opening
 from bert_ko.training.tracking.tracker import Tracker
 

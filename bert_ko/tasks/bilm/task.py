@@ -25,7 +25,7 @@ from bert_ko.tokenization.beside import copy_word_vocabulary
 from bert_ko.tokenization.word_vocabulary import load_word_vocabulary
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import Results
-from bert_ko.training.session import Trained
+from bert_ko.training.task import Trained
 
 _NUM_STEPS = 20  # of a window, as in bilm-tf
 _NUM_NEGATIVES = 8192

@@ -47,7 +47,7 @@ _LEAST = 1e-30  # of a probability whose logarithm is taken
 
 
 class ClassifierTask(LabelTask):
-    """Classes of texts, or a score; see training.session.Task.
+    """Classes of texts, or a score; see training.task.Task.
 
     Source: run_classifier.py of google-research/bert for test_results.tsv: a line for each text,
         in the order of the file, with the probabilities of the classes in the order of the labels.

@@ -31,7 +31,7 @@ _NAMES = ("{}.tsv", "{}.txt", "{}.conll", "klue-ner-v1.1_{}.tsv", "klue-ner-v1_{
 
 
 class NerTask(LabelTask):
-    """Tags of named entities; see training.session.Task."""
+    """Tags of named entities; see training.task.Task."""
 
     config: NerFlags
     main_metric = "f1"

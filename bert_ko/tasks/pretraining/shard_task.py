@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
-from bert_ko.training.session import Task
+from bert_ko.training.task import Task
 
 
 class ShardTask(Task):

@@ -25,7 +25,7 @@ from bert_ko.tasks.pretraining.shard_checks import (
 from bert_ko.tasks.pretraining.shard_task import ShardTask
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import Results
-from bert_ko.training.session import Trained
+from bert_ko.training.task import Trained
 
 
 class PretrainingTask(ShardTask):

@@ -38,14 +38,14 @@ from bert_ko.tasks.squad.trial import answer_file, converse
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import Results
-from bert_ko.training.session import Trained
+from bert_ko.training.task import Trained
 
 CHANGES_NAME = "josa_changes.jsonl"
 PROBLEMS_NAME = "dataset_problems.jsonl"
 
 
 class SquadTask(FineTuneTask):
-    """Questions on contexts; see training.session.Task."""
+    """Questions on contexts; see training.task.Task."""
 
     config: SquadFlags
     head = SpanHead()
