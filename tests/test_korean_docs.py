@@ -9,11 +9,14 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = [ROOT / "README.md", *ROOT.glob("recipes/*/README.md")]
 PAGES = sorted({*READMES, *(ROOT / "docs").glob("*.md")} - {*(ROOT / "docs").glob("*.ko.md")})
 PAIRS = {str(page.relative_to(ROOT)): (page, page.with_suffix(".ko.md")) for page in PAGES}
-PAIRS = {name: pair for name, pair in PAIRS.items() if pair[1].exists()}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s+)# .*")
 _LINK = re.compile(r"\]\(([^)\s#:]*)(?:#([^)\s]+))?\)")
 _FIGURE = re.compile(r"[*\d.,%/±×+−–-][*\d.,%/±×+−– -]*")
+
+
+def test_every_page_has_a_korean_twin() -> None:
+    assert [name for name, (_, korean) in PAIRS.items() if not korean.exists()] == []
 
 
 def commands(page: Path) -> list[tuple[str, str]]:
