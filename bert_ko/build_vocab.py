@@ -23,7 +23,8 @@ from bert_ko.data.words import (
 )
 from bert_ko.engines import EngineFlags, open_engine
 from bert_ko.flags import changed_flags, flag, run_command
-from bert_ko.progress import format_table, warn
+from bert_ko.messages import warn
+from bert_ko.progress import format_table
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
@@ -59,9 +60,12 @@ class BuildVocabConfig(VocabularyFlags, EngineFlags, CorpusFlags):
     With --words it counts whole words instead: words.txt, words.json.
     """
 
+    group = "Words and report"
+
     output_dir: str = flag(help="Folder of the vocabulary.")
     words: bool = flag(
         False,
+        main=True,
         help="Count whole words, for a bidirectional language model: words.txt has the most "
         "frequent ones, --vocab_size in all. Their case stays.",
     )
@@ -72,6 +76,7 @@ class BuildVocabConfig(VocabularyFlags, EngineFlags, CorpusFlags):
     )
     tokenizer_type: TokenizerType = flag(
         "mecab",
+        main=True,
         help="mecab: WordPiece inside morphemes; sentencepiece: a .model on raw text; "
         "wordpiece: WordPiece inside Google's basic tokens.",
     )
@@ -85,7 +90,9 @@ class BuildVocabConfig(VocabularyFlags, EngineFlags, CorpusFlags):
     check_file: tuple[str, ...] = flag(
         (), help="Text for the report, in the form of the corpus. Default: the corpus's beginning."
     )
-    check_only: bool = flag(False, help="Only report on the vocabulary that is in --output_dir.")
+    check_only: bool = flag(
+        False, main=True, help="Only report on the vocabulary that is in --output_dir."
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError: a value out of range, by the flag's name."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from bert_ko.flags import flag, run_command
+from bert_ko.messages import warn
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import TAG_TRANSITIONS, WORD_WEIGHTS
-from bert_ko.progress import warn
 from bert_ko.tasks.bilm.conversion import open_word_model, write_word_model
 from bert_ko.tasks.conversion import comparison
 from bert_ko.tasks.conversion.conversion import (
@@ -53,6 +53,7 @@ class ConvertCheckpointConfig(TokenizerSettings):
     to: str = flag(help="What to write: a new folder, or the prefix of a TF1 checkpoint.")
     to_format: Form | None = flag(
         None,
+        main=True,
         help="The form to write. Default: tf1 where --to ends in .ckpt; with --add_tokens or "
         "--add_special_tokens the form of --from; else it must be given.",
     )
@@ -69,6 +70,7 @@ class ConvertCheckpointConfig(TokenizerSettings):
     )
     add_tokens: tuple[str, ...] | None = flag(
         None,
+        main=True,
         help="Words to make pieces, in [unusedN] slots first, then behind the last piece. Where "
         "pieces inside an eojeol have ##, a word is added with and without it; one that begins "
         "with ## is added as it is.",
@@ -87,7 +89,9 @@ class ConvertCheckpointConfig(TokenizerSettings):
         None, help="Cut or pad the embeddings to this many rows, for example a multiple of 64."
     )
     quantize: bool = flag(
-        False, help="Write the weights of --to_format=onnx as int8: a quarter of the size."
+        False,
+        main=True,
+        help="Write the weights of --to_format=onnx as int8: a quarter of the size.",
     )
     layers: tuple[str, ...] | None = flag(
         None,

@@ -43,7 +43,8 @@ from bert_ko.data.totals import table_rows, totals
 from bert_ko.engines import Engine, open_engine
 from bert_ko.flags import changed_flags, output_flags, run_command, values_before
 from bert_ko.json_files import write_json
-from bert_ko.progress import format_table, warn
+from bert_ko.messages import warn
+from bert_ko.progress import format_table
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags

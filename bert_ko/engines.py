@@ -16,6 +16,8 @@ from bert_ko.workers import Pool, WorkerPool, num_processors
 class EngineFlags(Flags):
     """Flags of every command whose tasks may run elsewhere; none changes a byte of the output."""
 
+    group = "Where the work is done"
+
     engine: Literal["local", "spark"] = flag(
         "local", affects_output=False,
         help="Where the work is done. local: in processes of this machine; spark: on a cluster of "

@@ -35,15 +35,19 @@ class EvaluateKorquadConfig(EncodingFlags):
         "to answer; an answer is a string, or an object with text and answer_start (characters). A "
         "list of objects with id and prediction_text will do, too.",
     )
-    json: bool = flag(False, help="Print JSON: exact_match, f1 (percent) and details.")
+    json: bool = flag(False, main=True, help="Print JSON: exact_match, f1 (percent) and details.")
     strip_josa: bool = flag(
         False,
+        main=True,
         help="Also score with josa stripped from the answers; an answer without answer_start is "
         "looked up at its first place in the context.",
     )
-    baseline: str | None = flag(None, help="Other predictions, to compare PREDICTIONS with.")
+    baseline: str | None = flag(
+        None, main=True, help="Other predictions, to compare PREDICTIONS with."
+    )
     output_file: str | None = flag(
         None,
+        main=True,
         help="JSON lines: every answer that --strip_josa or --baseline shows changed; without "
         "these, the score of every question.",
     )

@@ -12,8 +12,9 @@ from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.flags import flag, run_command
+from bert_ko.messages import warn
 from bert_ko.modeling.elmo import ElmoConfig
-from bert_ko.progress import Progress, warn
+from bert_ko.progress import Progress
 from bert_ko.tasks.features.extraction import (
     DType,
     Extractor,
@@ -65,23 +66,27 @@ class ExtractFeaturesConfig(EncodingFlags, ModelFlags):
     output_file: str = flag(help="Where to write; it appears when everything is done.")
     layers: tuple[str, ...] | None = flag(
         None,
+        main=True,
         help="Layers to write: -1 is the last one, 0 the first; one below the first, such as -13 "
         f"of 12, are the embeddings. Default: {','.join(_LAYERS)}; of a model of words all, its "
         "words' own vectors first.",
     )
     output_format: Literal["auto", "json", "npz", "safetensors", "parquet", "hdf5"] = flag(
         "auto",
+        main=True,
         help="json: Google's lines, large and slow; hdf5: bilm-tf's layout. auto: by the ending of "
         "--output_file (.npz, .safetensors, .parquet, .hdf5, .h5), else json.",
     )
     pooling: Pooling = flag(
         "none",
+        main=True,
         help="none: a vector per piece; cls: a vector per sentence, that of [CLS]; mean: the mean "
         "over its pieces without [CLS] and [SEP].",
     )
     dtype: DType = flag("float32", help="Of the values in all formats but json.")
     max_seq_length: int = flag(
         128,
+        main=True,
         help="Pieces of a sentence or pair, [CLS] and [SEP] included; the rest is cut off.",
         at_least=3,
     )

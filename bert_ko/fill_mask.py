@@ -29,15 +29,17 @@ class FillMaskConfig(EncodingFlags, ModelFlags):
     are filled one by one.
     """
 
-    text: tuple[str, ...] = flag((), help="Texts with [MASK].", positional=True)
-    input_file: str | None = flag(None, help="A file of one text per line; - is standard input.")
-    top_k: int = flag(5, help="Pieces to show for each mask.", at_least=1)
+    text: tuple[str, ...] = flag((), main=True, help="Texts with [MASK].", positional=True)
+    input_file: str | None = flag(
+        None, main=True, help="A file of one text per line; - is standard input."
+    )
+    top_k: int = flag(5, main=True, help="Pieces to show for each mask.", at_least=1)
     batch_size: int = flag(8, help="Texts per batch.", at_least=1)
     precision: Precision = flag(
         "float32", help="Of matrix products; bfloat16 and auto are faster and less exact."
     )
     output_format: Literal["table", "json"] = flag(
-        "table", help="table: to read; json: one object per line."
+        "table", main=True, help="table: to read; json: one object per line."
     )
 
     def __post_init__(self) -> None:

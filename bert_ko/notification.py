@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from bert_ko.flags import error_message
-from bert_ko.progress import program_name, warn
+from bert_ko.messages import program_name, warn
 
 _ATTEMPTS = 3
 _SILENCE = 3.0  # seconds that a server may be silent

@@ -1,17 +1,16 @@
-"""What a command shows of its work: progress, warnings and tables of results.
+"""What a command shows of its work: progress, and tables of results.
 
 rich, which draws bars and tables, is imported only when one is drawn.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, TextIO
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 _TERMINAL_INTERVAL = 0.2  # seconds between two states of the bar on a terminal
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
-_program = ""  # see running_as
 _MIN_BAR_WIDTH = 10  # columns
 _TABLE_WIDTH = 1 << 20  # columns; no table is ever folded
 # A rate is that of the last minutes, or of the last updates if they take longer.
@@ -256,24 +254,3 @@ def _cell_text(cell: object) -> str:
 
 def _is_number(cell: object) -> bool:
     return isinstance(cell, Real) and not isinstance(cell, bool)
-
-
-@contextlib.contextmanager
-def running_as(program: str) -> Iterator[None]:
-    """Sets the program's name for warnings and errors."""
-    global _program
-    before, _program = _program, program
-    try:
-        yield
-    finally:
-        _program = before
-
-
-def program_name() -> str:
-    """Returns the name of the running command, or of the script."""
-    return _program or os.path.splitext(os.path.basename(sys.argv[0]))[0]
-
-
-def warn(message: str) -> None:
-    """Prints a warning on standard error."""
-    print_error(f"{program_name()}: warning: {message}")

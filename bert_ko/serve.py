@@ -16,15 +16,22 @@ class ServeConfig(Flags):
     it. Needs bert_ko[serve].
     """
 
+    group = "Limits and speed"
+
     model: tuple[str, ...] = flag(
         help="Folders of trained models, of several kinds if you like.", positional=True
     )
     host: str = flag(
         "127.0.0.1",
+        main=True,
         help="Address to listen on. By default this machine alone can ask; there are no passwords.",
     )
     port: int = flag(
-        8000, help="Port to listen on; 0 for any that is free.", at_least=0, at_most=65535
+        8000,
+        main=True,
+        help="Port to listen on; 0 for any that is free.",
+        at_least=0,
+        at_most=65535,
     )
     max_characters: int = flag(
         20_000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bert_ko.progress import warn
+from bert_ko.messages import warn
 
 # In a checkout a link to the folder beside the package; in an installed package its files.
 _ROOT = Path(__file__).parent / "vocab"

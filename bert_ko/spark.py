@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bert_ko.progress import program_name
+from bert_ko.messages import program_name
 from bert_ko.workers import results_of
 
 try:

@@ -41,6 +41,8 @@ _DAMAGED = b"\xff"
 class EncodingFlags(Flags):
     """The flag of every command that reads text."""
 
+    group = "Encoding"
+
     input_encoding: str | None = flag(
         None,
         help="Encoding of the text files, such as cp949. Default: UTF-8, UTF-16 and UTF-32 are "

@@ -22,13 +22,15 @@ class TokenizeConfig(EncodingFlags, TokenizerFlags):
     Texts are arguments, lines of --input_file, or lines of standard input.
     """
 
-    text: tuple[str, ...] = flag((), help="Texts to tokenize.", positional=True)
-    input_file: str | None = flag(None, help="A file of one text a line; - is standard input.")
+    text: tuple[str, ...] = flag((), main=True, help="Texts to tokenize.", positional=True)
+    input_file: str | None = flag(
+        None, main=True, help="A file of one text a line; - is standard input."
+    )
     json_input: bool = flag(
-        False, help="Each line is a JSON string, so that a text may hold line breaks."
+        False, main=True, help="Each line is a JSON string, so that a text may hold line breaks."
     )
     output_format: Literal["table", "json"] = flag(
-        "table", help="table: readable columns; json: one object a line."
+        "table", main=True, help="table: readable columns; json: one object a line."
     )
 
 

@@ -20,8 +20,8 @@ import pytest
 
 from bert_ko import notification
 from bert_ko.flags import FlagError, flag, output_flags, parse, run_command, secret_flags
+from bert_ko.messages import running_as
 from bert_ko.notification import Ending, at_step, format_duration, notified, require_notify_url
-from bert_ko.progress import running_as
 from bert_ko.training.settings import LoopFlags
 from tests.fakes import DRIP, SECRET, Webhook, serving, status
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from bert_ko.progress import Progress, format_rate, format_seconds, format_table, running_as, warn
+from bert_ko.messages import running_as, warn
+from bert_ko.progress import Progress, format_rate, format_seconds, format_table
 
 CONTROL = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
 LOSSES = "loss 2.345, accuracy 0.4512, 45.2k tokens/s"

@@ -13,7 +13,8 @@ import os, sys
 from dataclasses import dataclass
 from bert_ko import files
 from bert_ko.flags import flag, run_command
-from bert_ko.progress import Progress, format_table, warn
+from bert_ko.messages import warn
+from bert_ko.progress import Progress, format_table
 from bert_ko.text_lines import read_lines
 from bert_ko.workers import WorkerPool
 

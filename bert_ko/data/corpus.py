@@ -30,6 +30,8 @@ _MAX_BATCHES = 8192
 class CorpusFlags(EncodingFlags):
     """Flags of every command that reads a corpus."""
 
+    group = "Corpus"
+
     input_file: tuple[str, ...] = flag(
         help="Corpus: files, globs, folders or remote paths (gs://, s3://), separated by commas; "
         "plain or .gz, .bz2, .xz, .zst. Text has one sentence per line and a blank line "

@@ -29,14 +29,17 @@ def overflow_unsaid(next_sentence: NextSentence) -> Overflow:
 class InstanceFlags(Flags):
     """Lengths, pairing, masking and names of pre-training instances."""
 
+    group = "Instances"
+
     max_seq_length: int = flag(
         128,
+        main=True,
         help="Pieces of a sequence, [CLS] and [SEP] included.",
         at_least=8,
         at_most=MAX_LENGTH,
     )
     max_predictions_per_seq: int = flag(
-        20, help="Most masked pieces of a sequence.", at_least=1, at_most=MAX_LENGTH
+        20, main=True, help="Most masked pieces of a sequence.", at_least=1, at_most=MAX_LENGTH
     )
     masked_lm_prob: float = flag(
         0.15, help="Share of the pieces of a sequence to mask, in (0, 1).", above=0, below=1
@@ -47,12 +50,13 @@ class InstanceFlags(Flags):
     )  # fmt: skip
     dupe_factor: int = flag(
         10, at_least=1, at_most=MAX_LENGTH,
+        main=True,
         help="Copies of the corpus, each with other pairs and masks; dynamic masking makes one.",
     )  # fmt: skip
     random_seed: int = flag(
         12345, help="Seed of every random choice, in [0, 2**63).", at_least=0, below=1 << 63
     )
-    do_whole_word_mask: bool = flag(False, help="Mask all pieces of a word together.")
+    do_whole_word_mask: bool = flag(False, main=True, help="Mask all pieces of a word together.")
     whole_word_unit: Literal["morpheme", "eojeol"] = flag(
         "morpheme", help="What --do_whole_word_mask calls a word."
     )
@@ -69,6 +73,7 @@ class InstanceFlags(Flags):
     )
     masking: Literal["static", "dynamic"] = flag(
         "static",
+        main=True,
         help="dynamic: write unmasked sequences with word numbers, for masking at training time.",
     )
     next_sentence: NextSentence = flag(
@@ -126,6 +131,8 @@ class InstanceFlags(Flags):
 @dataclass(frozen=True)
 class PipelineFlags(EngineFlags, CorpusFlags, InstanceFlags):
     """From corpus files to shards."""
+
+    group = "Shards"
 
     output_file: tuple[str, ...] = flag(
         help="Shards to write: files separated by commas (instances go round-robin), or "

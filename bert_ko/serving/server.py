@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bert_ko.progress import program_name, warn
+from bert_ko.messages import program_name, warn
 from bert_ko.serving.app import make_app
 from bert_ko.serving.limits import Limits
 from bert_ko.serving.protocol import make_server

@@ -9,7 +9,7 @@ import traceback
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from bert_ko.progress import program_name
+from bert_ko.messages import program_name
 from bert_ko.serving.bodies import Request
 from bert_ko.serving.limits import Limits
 from bert_ko.serving.served import Served

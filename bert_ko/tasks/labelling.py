@@ -14,8 +14,8 @@ from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.display import shown_list
 from bert_ko.json_files import format_json
+from bert_ko.messages import warn
 from bert_ko.modeling.heads import Head, Metrics, WordNetwork
-from bert_ko.progress import warn
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.fine_tuning import FineTuneTask, Report, TrainingData, file_identities
 from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place

@@ -27,6 +27,8 @@ _DRAW = 12345  # seed of which examples are drawn
 class FineTuneFlags(EncodingFlags, TrainFlags):
     """Flags of every command that fine-tunes."""
 
+    group = "Fine-tuning"
+
     warmup_flag = "--warmup_proportion"
     needs_tokenizer = True
     # Flags whose default is the value that a trained model was trained with.
@@ -39,22 +41,25 @@ class FineTuneFlags(EncodingFlags, TrainFlags):
         "--output_dir, or beside --init_checkpoint.",
         affects_output=False,
     )
-    train_file: str | None = flag(None, help="To train on.", affects_output=False)
-    predict_file: str | None = flag(None, help="To predict for.", affects_output=False)
+    train_file: str | None = flag(None, main=True, help="To train on.", affects_output=False)
+    predict_file: str | None = flag(None, main=True, help="To predict for.", affects_output=False)
     input_file: str | None = flag(
         None,
+        main=True,
         help="Plain texts to try a model on, one a line; - is standard input. Its answers are "
         "printed as JSON lines.",
         affects_output=False,
     )
     interactive: bool = flag(
-        False, help="Try a model: type a text, and see its answer.", affects_output=False
+        False, main=True, help="Try a model: type a text, and see its answer.", affects_output=False
     )
-    do_predict: bool = flag(False, help="Predict.", affects_output=False)
+    do_predict: bool = flag(False, main=True, help="Predict.", affects_output=False)
     predict_batch_size: int = flag(
         8, help="Examples of a batch of prediction.", affects_output=False, at_least=1
     )
-    num_train_epochs: float = flag(3.0, help="Passes over the training data.", above=0, below=1e6)
+    num_train_epochs: float = flag(
+        3.0, main=True, help="Passes over the training data.", above=0, below=1e6
+    )
     warmup_proportion: float = flag(
         0.1,
         help="Share of the updates with a rising learning rate, in [0, 1].",
@@ -79,6 +84,7 @@ class FineTuneFlags(EncodingFlags, TrainFlags):
     )
     eval_every_steps: int | None = flag(
         None,
+        main=True,
         help="Evaluate every this many updates, and at the end; the best weights are kept and "
         "used.",
         above=0,
@@ -155,16 +161,19 @@ def _run_folder(output_dir: str, seed: int, num_seeds: int) -> str:
 class LabelFlags(ElmoFlags, FineTuneFlags):
     """Flags of the commands that label texts: run_classifier and run_ner."""
 
+    group = "Labelled texts"
+
     reads_words = True
     remembered = ("max_seq_length", *ElmoFlags.of_network)
 
     data_dir: str | None = flag(
         None,
+        main=True,
         help="Folder of the task's files, under the names they are published with.",
         affects_output=False,
     )
     train_file: str | None = flag(
-        None, help="To train on. Default: as found in --data_dir.", affects_output=False
+        None, main=True, help="To train on. Default: as found in --data_dir.", affects_output=False
     )
     eval_file: str | None = flag(
         None,
@@ -173,12 +182,13 @@ class LabelFlags(ElmoFlags, FineTuneFlags):
     )
     predict_file: str | None = flag(
         None,
+        main=True,
         help="To predict for. Default: the test file found in --data_dir.",
         affects_output=False,
     )
-    do_eval: bool = flag(False, help="Evaluate.", affects_output=False)
+    do_eval: bool = flag(False, main=True, help="Evaluate.", affects_output=False)
     max_seq_length: int = flag(
-        128, help="Pieces of a text with its special tokens, or words.", at_least=3
+        128, main=True, help="Pieces of a text with its special tokens, or words.", at_least=3
     )
     eval_batch_size: int = flag(
         8, help="Texts of a batch of evaluation.", affects_output=False, at_least=1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.progress import warn
+from bert_ko.messages import warn
 from bert_ko.tasks.batches import BatchPlan, predictions
 from bert_ko.tasks.sentences import Sentences
 from bert_ko.training.backend import Predict

@@ -22,6 +22,8 @@ _OF_TUNING = ("hidden_dropout_prob", "layer_decay")  # of the biLM, if it learns
 class ElmoFlags(Flags):
     """How a task uses a bidirectional language model."""
 
+    group = "On an ELMo"
+
     # Flags of the network that predictions depend on.
     of_network: ClassVar[tuple[str, ...]] = (
         "elmo_mix", "gamma", "elmo_at", "elmo_network_units",

@@ -14,7 +14,7 @@ from typing import Any
 from bert_ko import files
 from bert_ko.folders import folder_writer
 from bert_ko.json_files import read_json
-from bert_ko.progress import warn
+from bert_ko.messages import warn
 from bert_ko.shipped import find_shipped, shipped_names
 from bert_ko.tokenization.config import (
     CONFIG_NAME,

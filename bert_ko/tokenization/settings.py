@@ -14,6 +14,8 @@ from bert_ko.tokenization.config import PrefixUnit, TokenizerType
 class TokenizerSettings(Flags):
     """How a vocabulary is used; None leaves it to the vocabulary."""
 
+    group = "Tokenizer"
+
     tokenizer_type: TokenizerType | None = flag(
         None,
         help="What splits text into words. Default: from tokenizer_config.json, else mecab.",

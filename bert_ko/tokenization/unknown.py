@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.progress import warn
+from bert_ko.messages import warn
 from bert_ko.tokenization.tokenizer import Tokenizer
 
 _MOST = 0.2  # of Korean, a vocabulary leaves less than a hundredth

@@ -45,8 +45,13 @@ Word = tuple[str, bool]
 class VocabularyFlags(Flags):
     """What a vocabulary contains."""
 
+    group = "Pieces"
+
     vocab_size: int = flag(
-        32000, help="Pieces in all, special tokens included.", at_least=len(SPECIAL_TOKENS)
+        32000,
+        main=True,
+        help="Pieces in all, special tokens included.",
+        at_least=len(SPECIAL_TOKENS),
     )
     min_frequency: int = flag(2, help="Uses of a piece in the corpus at least.", at_least=1)
     character_coverage: float = flag(

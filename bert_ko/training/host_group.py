@@ -26,7 +26,7 @@ from typing import Any
 
 from bert_ko.flags import error_message
 from bert_ko.interrupts import INTERRUPTED
-from bert_ko.progress import program_name
+from bert_ko.messages import program_name
 from bert_ko.streams import print_error
 from bert_ko.training.host_peer import MAX_LINE, Peer, read_line
 from bert_ko.training.hosts import ALONE, HostError, Hosts, Place

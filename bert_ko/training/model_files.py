@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from bert_ko.characters import Characters
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
+from bert_ko.messages import warn
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.encoder import config_from_hugging_face, encoder_of
 from bert_ko.modeling.parameters import Arrays, Specs
-from bert_ko.progress import warn
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.word_vocabulary import WORDS_CONFIG_NAME, WORDS_NAME
@@ -256,6 +256,8 @@ def remembered_flags(path: str) -> Mapping[str, Any]:
 @dataclass(frozen=True)
 class ModelFlags(TokenizerSettings, DeviceFlags):
     """Flags of commands that use a trained model."""
+
+    group = "Model"
 
     init_checkpoint: str = flag(
         help="The model: a folder of run_pretraining or run_squad, the prefix of a TF1 checkpoint "

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
+from bert_ko.messages import warn
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, TAG_CRF
 from bert_ko.modeling.parameters import Arrays, ParameterSpec, Specs, initial_parameters
-from bert_ko.progress import warn
 from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     KINDS,

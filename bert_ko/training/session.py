@@ -22,11 +22,11 @@ from bert_ko import files
 from bert_ko.data.position import PositionError
 from bert_ko.data.share import Share
 from bert_ko.flags import output_flags, secret_flags, values_before
+from bert_ko.messages import warn
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Metrics, carried_shapes, model_specs
 from bert_ko.modeling.parameters import Arrays, count_parameters
 from bert_ko.notification import Ending, notified
-from bert_ko.progress import warn
 from bert_ko.tokenization.beside import copy_vocabulary, copy_word_vocabulary
 from bert_ko.training.backend import Backend
 from bert_ko.training.best_weights import best_keeper

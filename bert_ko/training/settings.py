@@ -33,6 +33,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class DeviceFlags(Flags):
     """Devices and precision."""
 
+    group = "Devices and precision"
+
     use_tpu: bool = flag(False, help="Train on a TPU.", affects_output=False)
     tpu_name: str | None = flag(
         None, help="Name or grpc:// address of the Cloud TPU (TensorFlow).", affects_output=False
@@ -77,6 +79,8 @@ class DeviceFlags(Flags):
 class HostFlags(Flags):
     """The hosts that train together; all get the same command, but for --process_id."""
 
+    group = "Several hosts"
+
     coordinator_address: str | None = flag(
         None,
         help="To train on several hosts: HOST:PORT of the first, at which the others find it; or "
@@ -99,8 +103,10 @@ class HostFlags(Flags):
 class OptimizerFlags(Flags):
     """Optimizer and schedule."""
 
+    group = "Optimizer and schedule"
+
     learning_rate: float = flag(
-        5e-5, help="The peak of the learning rate.", at_least=0, at_most=_LARGEST
+        5e-5, main=True, help="The peak of the learning rate.", at_least=0, at_most=_LARGEST
     )
     optimizer: OptimizerName = flag(
         "adam_weight_decay",
@@ -159,6 +165,8 @@ class OptimizerFlags(Flags):
 class DropoutFlags(Flags):
     """Dropout of a run, in the place of what the model's configuration says."""
 
+    group = "Dropout"
+
     hidden_dropout_prob: float | None = flag(
         None,
         help="Dropout of the run, in [0, 1), between the layers and before the head. Default: as "
@@ -198,6 +206,8 @@ class DropoutFlags(Flags):
 @dataclass(frozen=True)
 class LoopFlags(Flags):
     """How a run saves, logs and ends."""
+
+    group = "Checkpoints, logs and the end"
 
     save_checkpoints_steps: int = flag(
         1000, help="Updates between two checkpoints.", affects_output=False, at_least=1
@@ -257,6 +267,8 @@ class TrainFlags(
 ):
     """Flags of every command that trains, whatever the task."""
 
+    group = "Training"
+
     warmup_flag: ClassVar[str]  # by which warm-up is lengthened
     needs_tokenizer: ClassVar[bool] = False
     reads_words: ClassVar[bool] = False  # instead of pieces, if the model does
@@ -279,6 +291,7 @@ class TrainFlags(
     )
     init_checkpoint: str | None = flag(
         None,
+        main=True,
         help="Weights to begin with: a folder of run_pretraining, the prefix of a TF1 checkpoint "
         "(bert_model.ckpt), or a Hugging Face folder with safetensors.",
     )
@@ -288,8 +301,10 @@ class TrainFlags(
         "--max_seq_length is greater, or the configuration has more positions. extend: the trained "
         "ones repeated; keep: as they are, new ones random.",
     )
-    do_train: bool = flag(False, help="Train.", affects_output=False)
-    train_batch_size: int = flag(32, help="Examples of an update, over all devices.", at_least=1)
+    do_train: bool = flag(False, main=True, help="Train.", affects_output=False)
+    train_batch_size: int = flag(
+        32, main=True, help="Examples of an update, over all devices.", at_least=1
+    )
     gradient_accumulation_steps: int = flag(
         1,
         help="Split a batch into this many parts, to save memory; the update is that of the whole.",

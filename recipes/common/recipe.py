@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bert_ko.files import lock, write_atomic
 from bert_ko.flags import error_message
-from bert_ko.progress import warn
+from bert_ko.messages import warn
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from recipes.common.config import (
     FineTuning,

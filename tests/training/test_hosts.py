@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # ADDRESS INDEX COUNT and what is done there, in lines of Python that know ``hosts``.
 SCRIPT = """
 import os, signal, sys, time
-from bert_ko.progress import running_as
+from bert_ko.messages import running_as
 from bert_ko.training.host_group import connected
 from bert_ko.training.hosts import Place
 address, index, count, code = sys.argv[1:]

@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from bert_ko.flags import flag
+from bert_ko.messages import program_name
 from bert_ko.modeling.bert import WORD_EMBEDDINGS
-from bert_ko.progress import program_name
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from bert_ko.training.hugging_face import to_hugging_face_arrays, to_hugging_face_config

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert_ko.messages import program_name
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import model_specs
 from bert_ko.modeling.parameters import ParameterSpec, initial_parameters
-from bert_ko.progress import program_name
 from bert_ko.training.checkpoints import Checkpoint, read_model_config, save_checkpoint
 from bert_ko.training.labels import write_labels
 from bert_ko.training.optimization import OptimizerConfig

@@ -15,10 +15,10 @@ from safetensors.numpy import save_file
 
 from bert_ko.data.share import Share
 from bert_ko.flags import flag
+from bert_ko.messages import program_name
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.parameters import ParameterSpec
 from bert_ko.notification import Ending
-from bert_ko.progress import program_name
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder

@@ -14,9 +14,10 @@ from bert_ko import files
 from bert_ko.data.bilm_reader import BiLmReader, BiLmReaderConfig, WordBatch
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.share import Share
+from bert_ko.messages import warn
 from bert_ko.modeling.elmo import DIRECTIONS, ElmoConfig
 from bert_ko.modeling.heads import BiLmHead, Head, HostBatch, Metrics, carried_shapes
-from bert_ko.progress import format_table, warn
+from bert_ko.progress import format_table
 from bert_ko.tasks.bilm.shard_checks import WordShards, check_word_shards, compare_words
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import refuse_overlap

@@ -137,6 +137,8 @@ FORMS: Mapping[TaskName, TaskForm] = {
 class ClassifierFlags(LabelFlags):
     """The task, its columns and its labels."""
 
+    group = "Tables and classes"
+
     remembered = (
         *LabelFlags.remembered, "task_name", "task_type", "text_column", "text_pair_column",
         "label_column",

@@ -12,8 +12,8 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.display import shown_list
+from bert_ko.messages import warn
 from bert_ko.modeling.heads import ClassHead, ScoreHead
-from bert_ko.progress import warn
 from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.classifier.classifier import Classifier, format_said
 from bert_ko.tasks.classifier.examples import (

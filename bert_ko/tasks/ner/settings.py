@@ -13,6 +13,8 @@ from bert_ko.tasks.settings import LabelFlags
 class NerFlags(LabelFlags):
     """Formats of files, and the CRF."""
 
+    group = "Entities"
+
     remembered = (*LabelFlags.remembered, "use_crf")
 
     file_format: FileFormat = flag(
@@ -26,7 +28,9 @@ class NerFlags(LabelFlags):
         (), help="More sentences to train on, of the same unit (character or word)."
     )
     use_crf: bool = flag(
-        False, help="A linear-chain CRF over the tags; ill-formed sequences are never predicted."
+        False,
+        main=True,
+        help="A linear-chain CRF over the tags; ill-formed sequences are never predicted.",
     )
     crf_learning_rate_multiple: float = flag(
         100.0,

@@ -10,8 +10,8 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.display import shown_list
+from bert_ko.messages import warn
 from bert_ko.modeling.heads import TAG_CRF, TagHead
-from bert_ko.progress import warn
 from bert_ko.tasks.fine_tuning import Report, file_identity, reporter
 from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
 from bert_ko.tasks.ner.bio import OUTSIDE, label_list

@@ -15,6 +15,8 @@ from bert_ko.training.settings import TrainFlags
 class MaskingFlags(Flags):
     """How shards of --masking=dynamic are masked for training; None: as they were prepared."""
 
+    group = "Masking"
+
     masked_lm_prob: float | None = flag(
         None,
         help="Share of the pieces to mask in training, in (0, 1). Evaluation masks 0.15 always. "
@@ -57,15 +59,20 @@ _OF_MASKED_LM = (
 class PretrainingFlags(MaskingFlags, TrainFlags):
     """Shards, steps and evaluation of pre-training."""
 
+    group = "Pre-training"
+
     warmup_flag = "--num_warmup_steps"
 
     input_file: tuple[str, ...] = flag(help="Shards: files, globs, folders.", affects_output=False)
     vocab_file: str | None = flag(
         None,
+        main=True,
         help="The vocabulary, to be checked against the shards and copied to --output_dir.",
         affects_output=False,
     )
-    max_seq_length: int = flag(128, help="Pieces of a sequence, as in the shards.", at_least=1)
+    max_seq_length: int = flag(
+        128, main=True, help="Pieces of a sequence, as in the shards.", at_least=1
+    )
     max_predictions_per_seq: int = flag(
         20,
         help="Masked pieces of a sequence at most; --masked_lm_prob times --max_seq_length should "
@@ -75,16 +82,19 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
     )
     do_eval: bool = flag(
         False,
+        main=True,
         help="Evaluate the last checkpoint, on --eval_input_file or else on --input_file.",
         affects_output=False,
     )
     eval_batch_size: int = flag(
         8, help="Sequences of a batch of evaluation.", affects_output=False, at_least=1
     )
-    num_train_steps: int = flag(100_000, help="Updates.", at_least=1)
-    num_warmup_steps: int = flag(10_000, help="Updates with a rising learning rate.", at_least=0)
+    num_train_steps: int = flag(100_000, main=True, help="Updates.", at_least=1)
+    num_warmup_steps: int = flag(
+        10_000, main=True, help="Updates with a rising learning rate.", at_least=0
+    )
     eval_input_file: tuple[str, ...] = flag(
-        (), help="Held-out shards for evaluation.", affects_output=False
+        (), main=True, help="Held-out shards for evaluation.", affects_output=False
     )
     eval_every_steps: int | None = flag(
         None,

@@ -11,9 +11,9 @@ from bert_ko.data.packed_window import row_limits
 from bert_ko.data.packing import RowLimits
 from bert_ko.data.reader import InstanceReader, ReaderConfig
 from bert_ko.data.share import Share
+from bert_ko.messages import warn
 from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.modeling.heads import Metrics, PretrainingHead
-from bert_ko.progress import warn
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import (
     ShardSet,

@@ -13,7 +13,8 @@ import numpy as np
 from bert_ko import files
 from bert_ko.display import shown
 from bert_ko.json_files import format_json, read_json
-from bert_ko.progress import format_table, warn
+from bert_ko.messages import warn
+from bert_ko.progress import format_table
 from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features, cached_features, gold_spans

@@ -17,24 +17,29 @@ StripJosa = Literal["auto", "always", "never"]
 class SquadFlags(FineTuneFlags):
     """Data, windows and answers."""
 
+    group = "Questions and answers"
+
     remembered = ("max_seq_length", "doc_stride", "max_query_length", "version_2_with_negative")
 
     train_file: str | None = flag(
         None,
+        main=True,
         help="Questions to train on, in SQuAD's form (KorQuAD 1.0, KLUE-MRC, SQuAD 1.1 and 2.0).",
         affects_output=False,
     )
     predict_file: str | None = flag(
-        None, help="Questions to answer, in the same form.", affects_output=False
+        None, main=True, help="Questions to answer, in the same form.", affects_output=False
     )
     input_file: str | None = flag(
         None,
+        main=True,
         help="Questions with contexts to try a reader on: lines of QUESTION tab CONTEXT, or JSON "
         "lines with question and context; the answers are printed as JSON lines.",
         affects_output=False,
     )
     interactive: bool = flag(
         False,
+        main=True,
         help="Try a reader: type a context, then questions on it; an empty line ends the context.",
         affects_output=False,
     )
@@ -45,10 +50,10 @@ class SquadFlags(FineTuneFlags):
         affects_output=False,
     )
     do_predict: bool = flag(
-        False, help="Answer --predict_file, and score the answers.", affects_output=False
+        False, main=True, help="Answer --predict_file, and score the answers.", affects_output=False
     )
     max_seq_length: int = flag(
-        384, help="Pieces of a window: question, context and 3 special tokens."
+        384, main=True, help="Pieces of a window: question, context and 3 special tokens."
     )
     doc_stride: int = flag(128, help="Pieces between the beginnings of two windows.", at_least=1)
     max_query_length: int = flag(64, help="Pieces of a question; the rest is cut off.", at_least=1)

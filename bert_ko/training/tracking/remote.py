@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bert_ko.progress import warn
+from bert_ko.messages import warn
 from bert_ko.training.tracking.tracker import Record, Status, TrackedRun, Tracker
 
 _PROGRAM = """

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert_ko.messages import program_name
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import ClassHead
-from bert_ko.progress import program_name
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.classifier.features import ClassFeatures
 from bert_ko.tasks.classifier.settings import ClassifierFlags

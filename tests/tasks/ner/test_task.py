@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert_ko.messages import program_name
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.heads import TagHead
-from bert_ko.progress import program_name
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tasks.ner.task import NerTask
 from bert_ko.tokenization.config import TokenizerConfig

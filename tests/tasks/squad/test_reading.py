@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bert_ko.json_files import write_json
-from bert_ko.progress import program_name
+from bert_ko.messages import program_name
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Question, Span
 from bert_ko.tasks.squad.features import WindowConfig, build_features
 from bert_ko.tasks.squad.josa import JosaStripper
