@@ -12,6 +12,7 @@ PAIRS = {str(page.relative_to(ROOT)): (page, page.with_suffix(".ko.md")) for pag
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s+)# .*")
 _LINK = re.compile(r"\]\(([^)\s#:]*)(?:#([^)\s]+))?\)")
+_NAME = re.compile(r"(?:--)?[A-Za-z]\w*_\w+|--\w+")
 _FIGURE = re.compile(r"[*\d.,%/±×+−–-][*\d.,%/±×+−– -]*")
 
 
@@ -44,6 +45,12 @@ def tables(page: Path) -> list[list[str]]:
     ]
 
 
+def names(page: Path) -> set[str]:
+    """The flags, commands, keys and variables that a page speaks of."""
+    spans = re.findall(r"`([^`]+)`", prose(page))
+    return {name for span in spans for name in _NAME.findall(span) if name.isascii()}
+
+
 def anchors(page: Path) -> set[str]:
     """What GitHub calls the headings of a page in links."""
     texts = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text) for _, text in headings(page))
@@ -62,6 +69,12 @@ def test_korean_page_has_the_same_tables(name: str) -> None:
     english, korean = PAIRS[name]
     for translated, row in zip(tables(korean), tables(english), strict=True):
         assert translated == row
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_korean_page_speaks_of_the_same_flags_and_keys(name: str) -> None:
+    english, korean = PAIRS[name]
+    assert names(korean) == names(english)
 
 
 @pytest.mark.parametrize("name", PAIRS)
