@@ -22,7 +22,7 @@ from bert_ko.data.words import (
     read_sentences,
 )
 from bert_ko.engines import EngineFlags, open_engine
-from bert_ko.flags import changed_flags, flag, run_command
+from bert_ko.flags import changed_flags, flag, run_command, run_module
 from bert_ko.messages import warn
 from bert_ko.progress import format_table
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
@@ -287,6 +287,10 @@ def _report_rows(
     return [(name, value.rstrip()) for name, value in rows]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(BuildVocabConfig, run)
+    return run_command(BuildVocabConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bert_ko.flags import flag, run_command
+from bert_ko.flags import flag, run_command, run_module
 from bert_ko.messages import warn
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import TAG_TRANSITIONS, WORD_WEIGHTS
@@ -310,6 +310,10 @@ def _compare(
     comparison.refuse_difference(differences, before.source.path)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(ConvertCheckpointConfig, run)
+    return run_command(ConvertCheckpointConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

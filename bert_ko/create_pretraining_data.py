@@ -41,7 +41,7 @@ from bert_ko.data.settings import (
 from bert_ko.data.shards import is_as_written
 from bert_ko.data.totals import table_rows, totals
 from bert_ko.engines import Engine, open_engine
-from bert_ko.flags import changed_flags, output_flags, run_command, values_before
+from bert_ko.flags import changed_flags, output_flags, run_command, run_module, values_before
 from bert_ko.json_files import write_json
 from bert_ko.messages import warn
 from bert_ko.progress import format_table
@@ -261,6 +261,10 @@ def _start_or_resume(path: str, wanted: Manifest) -> None:
         print("resuming where an earlier run was stopped", file=sys.stderr)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(CreatePretrainingDataConfig, run)
+    return run_command(CreatePretrainingDataConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bert_ko import files
 from bert_ko.content import HEAD_SIZE, encoding_of
 from bert_ko.display import shown_list
-from bert_ko.flags import flag, run_command
+from bert_ko.flags import flag, run_command, run_module
 from bert_ko.json_files import format_json
 from bert_ko.progress import format_table
 from bert_ko.tasks.squad.comparison import BaselineReport, JosaReport
@@ -165,6 +165,10 @@ def _format_scores(scores: Scores, dataset: Dataset, predictions: PredictionFile
     return "\n".join(lines)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(EvaluateKorquadConfig, run)
+    return run_command(EvaluateKorquadConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

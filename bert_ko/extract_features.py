@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.data.prefetch import Prefetcher
-from bert_ko.flags import flag, run_command
+from bert_ko.flags import flag, run_command, run_module
 from bert_ko.messages import warn
 from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.progress import Progress
@@ -222,6 +222,10 @@ def _extract(
     return num_pieces, num_cut, extractor.num_not_finite
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(ExtractFeaturesConfig, run)
+    return run_command(ExtractFeaturesConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

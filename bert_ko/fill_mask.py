@@ -6,11 +6,11 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bert_ko.flags import flag, run_command
+from bert_ko.flags import flag, run_command, run_module
 from bert_ko.modeling.heads import MaskedLmHead, model_specs
 from bert_ko.progress import format_table
 from bert_ko.tasks.fill_mask.masked_lm import Mask, MaskedLm, MaskedText
@@ -93,6 +93,10 @@ def _show(text: MaskedText, masks: list[Mask], as_json: bool) -> None:
     print(format_table(rows, ["piece", "probability", "text"]) + os.linesep, flush=True)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(FillMaskConfig, run)
+    return run_command(FillMaskConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

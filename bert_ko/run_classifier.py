@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bert_ko.flags import run_command
+from bert_ko.flags import run_command, run_module
 from bert_ko.tasks.classifier.settings import ClassifierFlags
 from bert_ko.tasks.classifier.task import ClassifierTask
 from bert_ko.training.session import run_session
@@ -23,6 +24,10 @@ def run(config: RunClassifierConfig) -> None:
     run_session(config, ClassifierTask)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(RunClassifierConfig, run)
+    return run_command(RunClassifierConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bert_ko.flags import run_command
+from bert_ko.flags import run_command, run_module
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tasks.ner.task import NerTask
 from bert_ko.training.session import run_session
@@ -24,6 +25,10 @@ def run(config: RunNerConfig) -> None:
     run_session(config, NerTask)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(RunNerConfig, run)
+    return run_command(RunNerConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

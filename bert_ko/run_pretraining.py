@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bert_ko.flags import run_command
+from bert_ko.flags import run_command, run_module
 from bert_ko.modeling.encoder import Objective, encoder_of
 from bert_ko.tasks.bilm.task import BiLmTask
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
@@ -40,6 +40,10 @@ def read_task(config: PretrainingFlags, model: ModelFiles) -> Task:
     return _TASKS[encoder_of(model.config).objective](config, model)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(RunPretrainingConfig, run)
+    return run_command(RunPretrainingConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bert_ko.flags import run_command
+from bert_ko.flags import run_command, run_module
 from bert_ko.tasks.squad.reading import report_oracle
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tasks.squad.task import SquadTask
@@ -29,6 +30,10 @@ def run(config: RunSquadConfig) -> None:
         run_session(config, SquadTask)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(RunSquadConfig, run)
+    return run_command(RunSquadConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

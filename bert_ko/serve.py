@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bert_ko.flags import Flags, flag, run_command
+from bert_ko.flags import Flags, flag, run_command, run_module
 from bert_ko.training.backend import Precision
 
 
@@ -75,6 +76,10 @@ def run(config: ServeConfig) -> None:
     serve(config.model, config.host, config.port, limits, settings)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(ServeConfig, run)
+    return run_command(ServeConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

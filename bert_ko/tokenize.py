@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bert_ko.flags import flag, run_command
+from bert_ko.flags import flag, run_command, run_module
 from bert_ko.progress import format_table
 from bert_ko.text_lines import STANDARD_INPUT, EncodingFlags, open_lines
 from bert_ko.tokenization.folder import load_tokenizer
@@ -104,6 +104,10 @@ def _show_table(text: str, encoding: Encoding, tokenizer: Tokenizer) -> None:
     print(format_table(rows, headers + ["pos"] * tokenizer.has_morphemes))
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    return run_command(TokenizeConfig, run)
+    return run_command(TokenizeConfig, run, argv)
+
+
+if __name__ == "__main__":
+    run_module(__file__)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bert_ko.commands import COMMANDS, TOOLS, UMBRELLA
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = "bert_ko"
 
@@ -55,7 +57,8 @@ class House:
         self.launchers = sorted(
             path for path in (root / "bin").glob("*") if path.is_file() and path.name[0] != "."
         )
-        self.commands = {f"{PACKAGE}.{path.name}" for path in self.launchers}
+        self.commands = {module_of(path) for path in self.launchers}
+        self.commands |= {f"{PACKAGE}.{name}" for name in TOOLS}
         self.paths = {
             module_name(path.relative_to(root)): path
             for path in sorted((root / PACKAGE).rglob("*.py"))
@@ -88,6 +91,11 @@ class House:
                 for alias in node.names:
                     name = f"{base}.{alias.name}"
                     yield name if name in self.paths or self._is_package(name) else base
+
+
+def module_of(launcher: Path) -> str:
+    """The module that a launcher starts; that of all commands is the package itself."""
+    return f"{PACKAGE}.{'__main__' if launcher.name == PACKAGE else launcher.name}"
 
 
 def module_name(path: Path) -> str:
@@ -202,8 +210,8 @@ def launcher_violations(house: House) -> list[str]:
     found = []
     for path in house.launchers:
         lines = path.read_text(encoding="utf-8").splitlines()
-        if f"{PACKAGE}.{path.name}" not in house.paths:
-            found.append(f"bin/{path.name} has no module {PACKAGE}/{path.name}.py")
+        if (module := module_of(path)) not in house.paths:
+            found.append(f"bin/{path.name} has no module {module.replace('.', '/')}.py")
         if not os.access(path, os.X_OK):
             found.append(f"bin/{path.name} is not executable")
         if lines[:1] != [SHEBANG]:
@@ -247,6 +255,7 @@ def test_setup_cfg_installs_every_launcher(house: House) -> None:
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     installed = setup["options"]["scripts"].split()
     assert sorted(installed) == [f"bin/{path.name}" for path in house.launchers]
+    assert sorted(installed) == sorted(f"bin/{name}" for name in (UMBRELLA, *COMMANDS))
 
 
 def build(root: Path, sources: dict[str, str]) -> House:

@@ -20,7 +20,7 @@ from bert_ko.flags.errors import FlagError, error_message
 from bert_ko.flags.help import help_text
 from bert_ko.flags.parsing import parse
 from bert_ko.flags.records import changed_flags, output_flags, secret_flags, values_before
-from bert_ko.flags.running import run_command
+from bert_ko.flags.running import run_command, run_module
 
 __all__ = [
     "FlagError",
@@ -32,6 +32,7 @@ __all__ = [
     "output_flags",
     "parse",
     "run_command",
+    "run_module",
     "secret_flags",
     "values_before",
 ]

@@ -58,6 +58,11 @@ def describe(config_class: type[object]) -> str:
     return " ".join(text.strip().split("\n\n")[0].split())
 
 
+def first_sentence(text: str) -> str:
+    """Returns the first sentence of a flag's help."""
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
 def _join(blocks: Sequence[str]) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -117,7 +122,7 @@ def _described(spec: FlagSpec) -> str:
 
 def _in_a_line(spec: FlagSpec) -> str:
     """What fits on a line after the flag's title, or on one of its own."""
-    sentence = spec.help.partition(". ")[0].rstrip(".") + "."
+    sentence = first_sentence(spec.help)
     room = _WIDTH - len(_INDENT)
     return f"{_title(spec)}\n{_INDENT}{textwrap.shorten(sentence, room, placeholder=' …')}"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import select
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from bert_ko.flags.errors import error_message
 from bert_ko.flags.help import asks_for_help, describe, help_text
@@ -77,3 +79,12 @@ def _stdout_is_broken() -> bool:
         return bool(poll.poll(0))  # asked for no event, poll reports errors and hang-ups only
     except (AttributeError, OSError, ValueError):  # no poll here, or no file behind stdout
         return True
+
+
+def run_module(path: str) -> NoReturn:
+    """Runs the command whose module was started by python -m, under the module's own name.
+
+    What is defined in ``__main__`` can't be found by other processes.
+    """
+    name = os.path.splitext(os.path.basename(path))[0]
+    sys.exit(importlib.import_module(f"bert_ko.{name}").main())

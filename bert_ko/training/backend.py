@@ -93,6 +93,10 @@ class Backend(ABC):
         return self._program(config, None, None, arrays, 0).predictor(outputs)
 
     @abstractmethod
+    def visible_devices(self) -> list[str]:
+        """What each device of this host that the framework sees calls itself, used or not."""
+
+    @abstractmethod
     def _program(self, *arguments: Any) -> TrainProgram: ...
 
 

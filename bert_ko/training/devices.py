@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 
 from bert_ko.training.backend import Backend, BackendName, DeviceConfig
@@ -57,6 +58,19 @@ def load_backend(config: DeviceConfig, hosts: Hosts = ALONE) -> Backend:
         from bert_ko.training.tensorflow_backend import TensorFlowBackend
 
         return TensorFlowBackend(config, hosts)
+
+
+def describe_devices(name: BackendName) -> tuple[list[str], str]:
+    """Returns what a backend sees, "2 x NVIDIA H100", and what a command would use without flags.
+
+    To be called in a process of its own: only one backend can be loaded.
+    """
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # another may be computing
+    backend = load_backend(DeviceConfig())
+    counts = Counter(backend.visible_devices())
+    seen = [f"{count} x {kind}" for kind, count in counts.items()]
+    return seen, f"{backend.description}, {backend.precision}"
 
 
 @contextlib.contextmanager

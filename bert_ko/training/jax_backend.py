@@ -70,8 +70,16 @@ class JaxBackend(Backend):
         self.device_kind = devices[0].device_kind
         self.description = f"{self.num_devices} x {self.device_kind}, JAX {jax.__version__}"
 
+    def visible_devices(self) -> list[str]:
+        """See Backend."""
+        return [_kind(device) for device in jax.local_devices()]
+
     def _program(self, *arguments: Any) -> JaxProgram:
         return JaxProgram(self, *arguments)
+
+
+def _kind(device: Any) -> str:
+    return "CPU" if device.platform == "cpu" else str(device.device_kind)
 
 
 def _join(hosts: Hosts) -> None:

@@ -39,7 +39,7 @@ from bert_ko.training.backend import (
 )
 from bert_ko.training.hosts import Hosts
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
-from bert_ko.training.tensorflow_devices import find_devices, gpu_name
+from bert_ko.training.tensorflow_devices import find_devices, gpu_name, visible_devices
 from bert_ko.training.tensorflow_operations import (
     Lookups,
     compiled,
@@ -90,6 +90,10 @@ class TensorFlowBackend(Backend):
         self.compute = compute
         self.device_kind = gpu_name() if kind == "GPU" else kind
         self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
+
+    def visible_devices(self) -> list[str]:
+        """See Backend."""
+        return visible_devices()
 
     def _program(self, *arguments: Any) -> TensorFlowProgram:
         return TensorFlowProgram(self, *arguments)

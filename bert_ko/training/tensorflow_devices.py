@@ -45,6 +45,12 @@ def gpu_name() -> str:
     return str(details.get("device_name", "GPU"))
 
 
+def visible_devices() -> list[str]:
+    """What each device calls itself: its name if it is a GPU, else its kind."""
+    devices = tf.config.list_physical_devices()
+    return [gpu_name() if device.device_type == "GPU" else device.device_type for device in devices]
+
+
 def _join(config: DeviceConfig, hosts: Hosts) -> tuple[Any, str]:
     """The same over the devices of all hosts; who has ended we notice ourselves."""
     gpus = tf.config.list_physical_devices("GPU")

@@ -1,34 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from bert_ko.commands import COMMANDS, TOOLS
+from bert_ko.completion import config_of
 from bert_ko.flags import Flags, flag, help_text
 from bert_ko.flags.declaration import flag_specs
 from bert_ko.flags.help import MAX_LINES, asks_for_help, describe
 
-COMMANDS = sorted(path.name for path in (Path(__file__).parents[2] / "bin").iterdir())
 
-
-def config_of(command: str) -> Any:
-    module = importlib.import_module(f"bert_ko.{command}")
-    return next(
-        value for value in vars(module).values()
-        if isinstance(value, type) and value.__module__ == module.__name__
-        and issubclass(value, Flags)
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *TOOLS])
 def test_help_text_is_a_screen_and_names_every_flag(command: str) -> None:
     config = config_of(command)
     short = help_text(config, command, describe(config))
@@ -113,7 +102,9 @@ LOADED = "import sys, {0}; print(*sorted(set(sys.modules) & set({1!r})))"
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
-    code = LOADED.format(", ".join(f"bert_ko.{name}" for name in COMMANDS), HEAVY)
+    code = LOADED.format(
+        ", ".join(f"bert_ko.{name}" for name in ("__main__", *COMMANDS, *TOOLS)), HEAVY
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True,
