@@ -292,7 +292,7 @@ def test_python_pages_run_block_by_block(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert len(blocks("python.md")) == 6 and blocks("python.ko.md") == blocks("python.md")
+    assert len(blocks("python.md")) == 6
     models = {"reader": "reader", "entities": "crf", "topics": "classifier", "model": "pretraining"}
     for folder, model in models.items():
         save(tmp_path / folder, model, max_query_length=16)
