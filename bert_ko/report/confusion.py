@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.report.page import render
+from bert_ko.report.rendering import render
 
 _SIDE = 640.0  # of all cells, unless they become very large or very small
 _MIN_CELL, _MAX_CELL = 12.0, 60.0

@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
+from bert_ko.report.languages import ENGLISH, Texts
+
 _WIDTH, _HEIGHT = 440, 260  # of the drawing, in units of about a pixel
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 12, 44  # margins
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 24, 12, 44  # margins
 _MAX_POINTS = 400  # of a line; there are about as many pixels
 _MAX_DOTS = 30  # a line with more points has no dots
 _LARGEST = 1e300  # the difference of two larger values may be infinite
@@ -39,7 +41,7 @@ class Line(NamedTuple):
 
     points: Points  # (x, y)
     has_dots: bool
-    summary: str  # its name with first, last, lowest and highest value
+    series: int  # number of its legend
 
 
 class Figure(NamedTuple):
@@ -48,34 +50,48 @@ class Figure(NamedTuple):
     title: str  # what the values are
     x: Axis  # of the steps
     y: Axis  # of the values
-    lines: Sequence[Line]  # only six look different
+    lines: Sequence[Line]
+    legend: Sequence[
+        str
+    ]  # of each series: its name and what values it has; only six look different
     left_out: int  # values that are not finite
+    marks: Sequence[float] = ()  # where on the axis of the steps the run was resumed
     width: int = _WIDTH
     height: int = _HEIGHT
 
 
 def metric_curves(
-    records: Sequence[Mapping[str, Any]],
+    t: Texts,
+    runs: Sequence[Sequence[Mapping[str, Any]]],
     figures: Mapping[str, Mapping[str, str]],
     fractions: Collection[str] = (),
+    resumes: Collection[int] = (),
 ) -> list[Figure]:
     """Draws the values of metrics.jsonl.
 
     Args:
-        records: Of the file; a figure leaves out those without its key or a step.
-        figures: Title of each figure to its lines: key of the records, such as "loss", to name.
+        t: the page's language.
+        runs: records of the file of each run; one run, or several that differ in their seed. A
+            figure leaves out records without its key or a step.
+        figures: English title of each figure to its lines: key of the records, such as "loss", to
+            name.
         fractions: Keys whose values are drawn in percent.
+        resumes: Steps at which the run was resumed.
 
     Returns:
         The figures that have a value.
     """
     drawn = (
-        draw_curves(
-            title,
+        draw_runs(
+            t(title),
             {
-                name: _points(records, key, 100.0 if key in fractions else 1.0)
+                t(name): [
+                    _points(records, key, 100.0 if key in fractions else 1.0) for records in runs
+                ]
                 for key, name in lines.items()
             },
+            t,
+            resumes,
         )
         for title, lines in figures.items()
     )
@@ -97,18 +113,46 @@ def draw_curves(title: str, lines: Mapping[str, Points]) -> Figure | None:
         title: What the values are.
         lines: Name to points (step, value).
     """
+    return draw_runs(title, {name: [points] for name, points in lines.items()})
+
+
+def draw_runs(
+    title: str,
+    series: Mapping[str, Sequence[Points]],
+    t: Texts = ENGLISH,
+    resumes: Collection[int] = (),
+) -> Figure | None:
+    """Draws the same lines of several runs; see `draw_curves`.
+
+    Args:
+        title: What the values are.
+        series: Name to the points (step, value) of each run.
+        t: The page's language.
+        resumes: Steps to mark.
+    """
     finite = {
-        name: [point for point in points if all(abs(number) < _LARGEST for number in point)]
-        for name, points in lines.items()
+        name: [[p for p in points if all(abs(n) < _LARGEST for n in p)] for points in lines]
+        for name, lines in series.items()
     }
-    kept = {name: points for name, points in finite.items() if points}
+    kept = {name: list(filter(None, lines)) for name, lines in finite.items() if any(lines)}
     if not kept:
         return None
-    left_out = sum(map(len, lines.values())) - sum(map(len, kept.values()))
-    steps, values = zip(*itertools.chain.from_iterable(kept.values()), strict=True)
+    left_out = sum(map(len, _flat(series.values()))) - sum(map(len, _flat(kept.values())))
+    steps, values = zip(*_flat(_flat(kept.values())), strict=True)
     x = Axis(*_range(steps, 0.0), _LEFT, _WIDTH - _RIGHT)
     y = Axis(*_range(values, 0.04), _HEIGHT - _BOTTOM, _TOP)
-    return Figure(title, x, y, [_line(name, kept[name], x, y) for name in kept], left_out)
+    drawn = [
+        _line(points, number, x, y)
+        for number, lines in enumerate(kept.values())
+        for points in lines
+    ]
+    legend = [_summary(t, name, lines) for name, lines in kept.items()]
+    marks = [x.place(step) for step in sorted(set(resumes)) if x.low <= step <= x.high]
+    return Figure(title, x, y, drawn, legend, left_out, marks)
+
+
+def _flat(nested: Iterable[Iterable[Any]]) -> list[Any]:
+    return list(itertools.chain.from_iterable(nested))
 
 
 def ticks(low: float, high: float, most: int = 7) -> list[tuple[float, str]]:
@@ -119,7 +163,7 @@ def ticks(low: float, high: float, most: int = 7) -> list[tuple[float, str]]:
         (factor * magnitude for factor in (1, 2, 5) if factor * magnitude >= rough), 10 * magnitude
     )
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    is_plain = decimals <= 6 and max(abs(low), abs(high)) < 1e7
+    is_plain = decimals <= 4 and max(abs(low), abs(high)) < 1e7
     form = f",.{decimals}f" if is_plain else ".3g"
     values = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [(value, format(value, form)) for value in values]
@@ -135,14 +179,24 @@ def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
     return low - margin * (high - low), high + margin * (high - low)
 
 
-def _line(name: str, points: Points, x: Axis, y: Axis) -> Line:
+def _line(points: Points, series: int, x: Axis, y: Axis) -> Line:
     places = [(x.place(step), y.place(value)) for step, value in _thinned(points)]
-    values = [value for _, value in points]
+    return Line(places, len(places) <= _MAX_DOTS, series)
+
+
+def _summary(t: Texts, name: str, lines: Sequence[Points]) -> str:
+    """What the values of a series are, in words."""
+    if len(lines) > 1:
+        lasts = [points[-1][1] for points in lines]
+        low, high = f"{min(lasts):.4g}", f"{max(lasts):.4g}"
+        text = t("last {low} to {high}, of {count} seeds", low=low, high=high, count=len(lines))
+        return f"{name}: {text}"
+    values = [value for _, value in lines[0]]
     first, last, low, high = (
         f"{value:.4g}" for value in (values[0], values[-1], min(values), max(values))
     )
-    summary = f"{name}: first {first}, last {last}, lowest {low}, highest {high}"
-    return Line(places, len(places) <= _MAX_DOTS, summary)
+    text = "first {first}, last {last}, lowest {low}, highest {high}"
+    return f"{name}: {t(text, first=first, last=last, low=low, high=high)}"
 
 
 def _thinned(points: Points) -> Points:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bert_ko.report.page import inline, read, render, script_json
+from bert_ko.report.rendering import inline, read, render, script_json
 from bert_ko.serving.limits import Limits
 from bert_ko.serving.served import Served
 

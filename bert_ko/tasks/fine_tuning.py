@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.data.share import Share
 from bert_ko.modeling.encoder import refuse_packing
+from bert_ko.report.blocks import Section
+from bert_ko.report.curves import Figure, metric_curves
+from bert_ko.report.facts import base_name, described_file, given_flags, made_facts
+from bert_ko.report.languages import Texts
+from bert_ko.report.page import Pairs, run_section
 from bert_ko.tasks.batches import (
     BatchPlan,
     ExampleBatches,
@@ -24,6 +29,7 @@ from bert_ko.tasks.packed_batches import PackedBatches
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.word_tokenizer import WordTokenizer
+from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import SeedScores
 from bert_ko.training.task import Task
@@ -47,14 +53,28 @@ class ReportData:
     Attributes:
         title: of the page.
         facts: of the run, in order: name and value.
-        metrics: records of metrics.jsonl.
-        seeds: (seed, scores) of runs that differ in their seed alone.
+        flags: that are not at their defaults, with their values.
+        runs: records of metrics.jsonl of each run, whose seeds differ.
+        seeds: (seed, scores) of these runs, if there are several.
+        t: the page's language.
     """
 
     title: str
-    facts: Sequence[tuple[str, str]]
-    metrics: Sequence[Mapping[str, Any]]
+    facts: Pairs
+    flags: Pairs
+    runs: Sequence[Sequence[Mapping[str, Any]]]
     seeds: SeedScores
+    t: Texts
+
+    def run_section(self, score_names: Pairs) -> Section:
+        """What the run was, with the scores of all seeds by key and label."""
+        return run_section(self.t, self.facts, self.flags, self.seeds, score_names)
+
+    def curves(
+        self, figures: Mapping[str, Mapping[str, str]], fractions: Collection[str] = ()
+    ) -> list[Figure]:
+        """See metric_curves."""
+        return metric_curves(self.t, self.runs, figures, fractions)
 
 
 class FineTuneTask(Task):
@@ -120,43 +140,77 @@ class FineTuneTask(Task):
         print(f"packed: {packed.padding:.1%} padding in place of {padding:.1%}", flush=True)
         return packed
 
-    def run_facts(self, step: int, seconds: float) -> list[tuple[str, str]]:
-        """What every report says of the run.
+    def shared_report(
+        self, what: str, path: str, found: str, folder: str, step: int, seconds: float
+    ) -> dict[str, Any]:
+        """The fields of ReportData, but for the scores of several seeds.
 
         Args:
+            what: was predicted for, in English: "questions".
+            path: its file.
+            found: what is predicted, in English: "answers".
+            folder: of the run.
             step: of the weights.
             seconds: that prediction took.
         """
+        t = Texts(self.config.report_language)
+        title = t(
+            f"{{file}}: {found} of {{folder}}", file=base_name(path), folder=base_name(folder)
+        )
+        return {
+            "title": title,
+            "facts": [(t(what), described_file(path)), *self._run_facts(t, folder, step, seconds)],
+            "flags": given_flags(self.config),
+            "runs": [read_metrics(os.path.join(folder, METRICS_NAME))],
+            "seeds": (),
+            "t": t,
+        }
+
+    def _run_facts(self, t: Texts, folder: str, step: int, seconds: float) -> list[tuple[str, str]]:
         config, model, tokenizer = self.config, self.model.config, self.any_tokenizer
         known = len(
             tokenizer.vocabulary.words if isinstance(tokenizer, WordTokenizer) else tokenizer.vocab
         )
-        noun = "words" if self.model.words is not None else "pieces"
-        begun = "random weights" if config.do_train else "see run.json of the run"
+        noun = "{count} words, {file}" if self.model.words is not None else "{count} pieces, {file}"
+        begun = t("random weights") if config.do_train else t("see run.json of the run")
+        if config.init_checkpoint is not None:
+            begun = base_name(config.init_checkpoint)
+        trained = self.training.path if self.training else None
+        seed = next((seed for seed in config.seeds if config.folder(seed) == folder), None)
+        size = {"layers": model.num_hidden_layers, "size": model.hidden_size}
         return [
-            ("trained on", self.training.path if self.training else "not in this run"),
-            ("begun from", config.init_checkpoint or begun),
-            ("updates", f"{step:,}"),
-            ("model", f"{model.num_hidden_layers} layers, hidden size {model.hidden_size}"),
-            ("vocabulary", f"{known:,} {noun}, {tokenizer.source}"),
-            ("predicted in", f"{seconds:.1f} s"),
+            (t("trained on"), described_file(trained) if trained else t("not in this run")),
+            (t("begun from"), begun),
+            (t("updates"), f"{step:,}"),
+            (t("seed"), str(config.random_seed if seed is None else seed)),
+            (t("model"), t("{layers} layers, hidden size {size}", **size)),
+            (t("vocabulary"), t(noun, count=f"{known:,}", file=base_name(tokenizer.source))),
+            (t("predicted in"), f"{seconds:.1f} s"),
+            *made_facts(t),
         ]
 
+    def reporter(self, data: Reported, render: Callable[[Reported], str], noun: str) -> Report:
+        """Makes ``Results.report``.
 
-def reporter(data: Reported, render: Callable[[Reported], str], noun: str) -> Report:
-    """Makes ``Results.report``.
+        Args:
+            data: a ReportData.
+            render: makes the page of it.
+            noun: what the page lists, in English: "questions".
+        """
 
-    Args:
-        data: a ReportData.
-        render: makes the page of it.
-        noun: what the page lists: "questions".
-    """
+        def report(seeds: SeedScores) -> str:
+            if not seeds:
+                return render(data)
+            t, config = data.t, self.config
+            note = (t(f"{noun} below"), t("of the first seed"))
+            runs = [
+                read_metrics(os.path.join(config.folder(seed), METRICS_NAME)) for seed, _ in seeds
+            ]
+            return render(
+                dataclasses.replace(data, facts=[*data.facts, note], runs=runs, seeds=seeds)
+            )
 
-    def report(seeds: SeedScores) -> str:
-        note = [(f"{noun} below", "of the first seed")] if seeds else []
-        return render(dataclasses.replace(data, facts=[*data.facts, *note], seeds=seeds))
-
-    return report
+        return report
 
 
 def file_identity(path: str) -> list[str]:

@@ -25,7 +25,6 @@ from bert_ko.tasks.stored_layers import LayerStore
 from bert_ko.tasks.word_networks import refuse_other_network
 from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels
-from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles, TrainedModel, remembered_flags
 from bert_ko.training.results import Results
 from bert_ko.training.task import Trained
@@ -312,13 +311,8 @@ class LabelTask(FineTuneTask):
         scores, values = self.score(texts, found)
         self.write(folder, "eval", labeller.records(texts.features.texts, found), found)
         path = texts.dataset.path
-        shown = [(name.replace("_", " "), f"{value:.3f}") for name, value in learnt.items()]
-        shared = {
-            "title": f"{os.path.basename(path)}: {self.found} of {os.path.abspath(folder)}",
-            "facts": [(self.noun, path), *self.run_facts(step, seconds), *shown],
-            "metrics": read_metrics(os.path.join(folder, METRICS_NAME)),
-            "seeds": (),
-        }
+        shared = self.shared_report(self.noun, path, self.found, folder, step, seconds)
+        shared["facts"] += [(name, f"{value:.3f}") for name, value in learnt.items()]
         report = self.report(texts, found, scores, folder, shared)
         print(f"{len(found):,} {self.noun} in {seconds:.1f} s")
         return Results({**values, **learnt}, report)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.flags import flag
+from bert_ko.page_flags import LANGUAGE_HELP, Language
 from bert_ko.tasks.word_networks import ElmoFlags
 from bert_ko.text_lines import EncodingFlags
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside
@@ -96,6 +97,7 @@ class FineTuneFlags(EncodingFlags, TrainFlags):
         affects_output=False,
         at_least=1,
     )
+    report_language: Language = flag("en", help=LANGUAGE_HELP, affects_output=False)
 
     def __post_init__(self) -> None:
         """Raises: ValueError: flags that do not fit together."""

@@ -198,13 +198,13 @@ def _svg(figure: Figure) -> str:
         parts.append(_label(place, y.start + 18, label, "middle"))
     parts.append(_segment(x.start, y.start, x.end, y.start, "#444"))
     parts.append(_label((x.start + x.end) / 2, figure.height - 6, "minutes of training", "middle"))
-    for number, line in enumerate(figure.lines):
+    for number, (line, summary) in enumerate(zip(figure.lines, figure.legend, strict=True)):
         colour = _COLOURS[number % len(_COLOURS)]
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in line.points)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
         place = figure.height + _LEGEND_LINE * number + 8
         parts.append(_segment(10, place - 4, 30, place - 4, colour))
-        parts.append(_label(36, place, line.summary, "start"))
+        parts.append(_label(36, place, summary, "start"))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

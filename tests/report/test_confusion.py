@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bert_ko.report.confusion import clipped, confusion_svg, draw_confusion
-from bert_ko.report.page import render
+from bert_ko.report.rendering import render
 
 Parse = Callable[[str], Any]
 

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bert_ko.report.curves import Figure, draw_curves, metric_curves, ticks
-from bert_ko.report.page import render
+from bert_ko.report.languages import ENGLISH
+from bert_ko.report.rendering import render
 
 Parse = Callable[[str], Any]
 
@@ -27,7 +28,7 @@ def line(points: list[tuple[float, float]]) -> str:
 def test_ticks_are_round_and_inside() -> None:
     assert ticks(0.3, 5.6) == [(1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5")]
     for high, most, labels in (
-        (5e-5, 7, "0.00000 0.00001 0.00002 0.00003 0.00004 0.00005"),
+        (5e-5, 7, "0 1e-05 2e-05 3e-05 4e-05 5e-05"),
         (12000, 7, "0 2,000 4,000 6,000 8,000 10,000 12,000"),
         (3e9, 3, "0 1e+09 2e+09 3e+09"),
     ):
@@ -42,12 +43,12 @@ def test_metric_curves_draw_what_is_there_and_fractions_in_percent(parse: Parse)
         {"step": 4, "loss": "x"},
     ]
     figures = {"Loss": {"loss": "a", "eval_loss": "b"}, "F1": {"f1": "c"}, "%": {"accuracy": "d"}}
-    root = parse(drawn(metric_curves(records, figures, fractions=("accuracy",))))
+    root = parse(drawn(metric_curves(ENGLISH, [records], figures, fractions=("accuracy",))))
     assert [caption.text for caption in root.all("figcaption")] == ["Loss", "%"]
     assert [item.text for item in root.all("li")] == [
         " a: first 2, last 2, lowest 2, highest 2", " d: first 25, last 50, lowest 25, highest 50",
     ]  # fmt: skip
-    assert metric_curves([], figures) == []
+    assert metric_curves(ENGLISH, [[]], figures) == []
 
 
 def test_curves_line_runs_from_the_lower_left_to_the_upper_right(parse: Parse) -> None:

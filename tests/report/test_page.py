@@ -15,8 +15,10 @@ from typing import Any
 import jinja2
 import pytest
 
-from bert_ko.report import page
-from bert_ko.report.page import Choice, Listing, Menu, environment, finite, script_json
+from bert_ko.report import blocks, page
+from bert_ko.report.blocks import Block, Choice, Headline, Items, Listing, Menu, Section, Table
+from bert_ko.report.languages import ENGLISH
+from bert_ko.report.rendering import environment, finite, render, script_json
 
 ROOT = Path(__file__).parents[2]
 NASTY = "</script><img src=x onerror=\"document.title='가'\">&amp;<!--\u2028\u2029'"
@@ -24,20 +26,27 @@ Parse = Callable[[str], Any]
 
 
 def a_page(listing: Listing | None = None, data: Any = None, script: str = "") -> str:
-    listing = listing or Listing("texts", [], [])
-    headline, facts = [("F1", "1", NASTY)], [(NASTY, NASTY)]
-    content = page.Page(NASTY, headline, facts, [], {}, [], listing, data)
-    return page.render_page(content, script=script)
+    listing = listing or Listing([], [])
+    sections = [
+        Section("scores", "Scores", [Headline([("F1", "1", NASTY)])]),
+        page.run_section(ENGLISH, [(NASTY, NASTY)], []),
+        Section("texts", "Texts", [listing]),
+    ]
+    return page.render_page(page.Page(NASTY, sections, data), script=script)
+
+
+def block(shown: Block) -> str:
+    """Renders a block."""
+    return render(shown.template, block=shown)
 
 
 def expand(expression: str, **values: Any) -> str:
-    """Renders an expression of a template, such as a macro of parts.html."""
-    source = f"{{% import 'report/templates/parts.html' as parts %}}{{{{ {expression} }}}}"
-    return environment().from_string(source).render(values)
+    """Renders an expression of a template."""
+    return environment().from_string(f"{{{{ {expression} }}}}").render(values)
 
 
 def test_render_text_is_escaped_in_elements_and_attributes(parse: Parse) -> None:
-    made = expand("parts.menu(text, text, [choice])", text=NASTY, choice=Choice(NASTY, NASTY))
+    made = block(Listing([Choice(NASTY, NASTY)], []))
     (option,) = parse(made).all("option")
     assert (option.attributes, option.text) == ({"value": NASTY}, NASTY)
 
@@ -82,13 +91,7 @@ def test_styles_and_scripts_do_not_end_themselves() -> None:
 
 
 def test_table_has_scopes_and_numbers_at_the_right(parse: Parse) -> None:
-    source = """
-      {% import 'report/templates/parts.html' as parts %}
-      {% call parts.table("점수", ["<a>"], ["EM"]) %}
-      <tbody><tr><th scope="row">b</th>{{ parts.numbers([1234.5]) }}</tr></tbody>
-      {% endcall %}
-    """
-    root = parse(environment().from_string(source).render())
+    root = parse(block(Table("점수", ["<a>", "EM"], [("b", blocks.number(1234.5))])))
     assert [(th.attributes["scope"], th.text) for th in root.all("th")] == [
         ("col", "<a>"), ("col", "EM"), ("row", "b"),
     ]  # fmt: skip
@@ -99,15 +102,15 @@ def test_table_has_scopes_and_numbers_at_the_right(parse: Parse) -> None:
 
 
 def test_count_links_to_what_was_counted(parse: Parse) -> None:
-    (data,) = parse(expand("parts.count(1234, gold='가&', type='P S')")).all("data")
+    cells = [blocks.count(1234, gold="가&", type="P S"), blocks.count(0, filter="wrong")]
+    data, nothing = parse(block(Table("", ["", "a", "b"], [("", *cells)]))).all("data")
     assert (data.attributes, data.text) == ({"value": "1234"}, "1,234")
     assert data.all("a")[0].attributes == {"href": "#gold=%EA%B0%80%26&type=P+S"}
-    (data,) = parse(expand("parts.count(0, filter='wrong')")).all("data")
-    assert (data.attributes, data.children) == ({"value": "0"}, ["0"])
+    assert (nothing.attributes, nothing.children) == ({"value": "0"}, ["0"])
 
 
 def test_mark_legend_marks_as_the_script_does(parse: Parse) -> None:
-    root = parse(expand("parts.mark_legend('<b>')"))
+    (root,) = parse(block(Listing([], [], legend="<b>"))).all("p", "key")
     assert root.text == "gold <b> (solid line below), predicted <b> (dashed line above), both"
     assert [mark.attributes["class"] for mark in root.all("mark")] == [
         "gold", "answer", "answer gold",
@@ -115,10 +118,12 @@ def test_mark_legend_marks_as_the_script_does(parse: Parse) -> None:
 
 
 def test_problems_has_what_occurs(parse: Parse) -> None:
-    root = parse(expand("parts.problems([(1200, 'x <y>'), (0, 'z'), (2, 'a')])"))
-    (problems,) = root.all("ul")
-    assert [item.text for item in problems.all("li")] == ["1,200 x <y>", "2 a"]
-    assert parse(expand("parts.problems([(0, 'z')])")).all("ul") == []
+    found = page.dataset_problems(ENGLISH, [("x_<y>", 1200), ("z", 0), ("a", 2)])
+    (problems,) = parse(block(Items(found))).all("ul")
+    assert [item.text for item in problems.all("li")] == [
+        "1,200 times in the dataset: x <y>", "2 times in the dataset: a",
+    ]  # fmt: skip
+    assert parse(block(Items([]))).all("ul") == []
 
 
 def test_finite_is_a_number_of_json() -> None:
@@ -154,7 +159,7 @@ def test_render_page_is_well_formed_and_text_makes_no_elements(parse: Parse) -> 
     assert [heading.text for heading in root.by_id("texts").all("h2")] == ["Texts"]
     assert root.by_id("scores").all("dd", "note")[0].text == NASTY
     assert root.by_id("run").all("dl", "facts")[0].text == 2 * NASTY
-    assert (len(root.all("img")), len(root.all("script"))) == (0, 2)
+    assert (len(root.all("img")), len(root.all("script"))) == (0, 3)
 
 
 def test_render_page_names_no_address_of_the_network(parse: Parse) -> None:
@@ -205,7 +210,7 @@ def list_page() -> str:
     items = [{"kind": "odd" if i % 2 else "even", "text": f"글 {i}", "size": -i} for i in range(50)]
     items[7]["text"] = "한글 Ab"
     filters = [Choice("all", "All"), Choice("odd", "Odd")]
-    listing = Listing("texts", filters, [Choice("file", "f"), Choice("size", "s")])
+    listing = Listing(filters, [Choice("file", "f"), Choice("size", "s")])
     return a_page(listing, items, LIST_SCRIPT)
 
 
@@ -216,7 +221,7 @@ def shown(root: Any) -> list[str]:
 def test_listing_labels_its_controls_and_is_hidden_without_script(parse: Parse) -> None:
     root = parse(list_page())
     assert "hidden" in root.by_id("list").attributes
-    assert root.all("noscript")[0].text == "The list of texts needs JavaScript."
+    assert root.all("noscript")[0].text == "The list needs JavaScript."
     assert root.all("label")[0].text == "Search"
     controls = [node for label in root.all("label") for node in label if node.tag != "label"]
     assert [node.tag for node in controls if node.tag in ("input", "select")] == [
@@ -303,7 +308,7 @@ def menu_page() -> str:
     items[3]["id"] = "A 1&<b>"
     filters = [Choice("all", "All"), Choice("odd", "Odd")]
     menus = [Menu("size", "Size", [Choice("", "Any"), Choice("a", "A"), Choice("b", "B")])]
-    return a_page(Listing("texts", filters, [Choice("file", "f")], menus), items, MENU_SCRIPT)
+    return a_page(Listing(filters, [Choice("file", "f")], menus), items, MENU_SCRIPT)
 
 
 def test_listing_menus_stand_before_the_order(parse: Parse) -> None:

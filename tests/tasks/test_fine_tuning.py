@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import pytest
 
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.encoder import BERT
+from bert_ko.report.languages import Texts
 from bert_ko.tasks.fine_tuning import (
     FineTuneTask,
+    ReportData,
     TrainingData,
     file_identities,
     file_identity,
-    reporter,
 )
 from bert_ko.tasks.settings import LabelFlags
 from bert_ko.tokenization.config import TokenizerConfig
@@ -87,34 +88,58 @@ def test_task_asks_for_what_it_predicts(flags: dict[str, Any], sizes: list[str])
     assert (task.batch_sizes, task.is_asked) == (sizes, bool(sizes))
 
 
-def test_task_run_facts_say_where_the_weights_are_from() -> None:
-    assert dict(trained_on("a.tsv").run_facts(1234, 5.678)) == {
+def shared(task: FineTuneTask, folder: str = "/home/me/o", step: int = 1) -> dict[str, Any]:
+    return task.shared_report("texts", "/home/me/d.tsv", "labels", folder, step, 5.678)
+
+
+def test_task_facts_say_where_the_weights_are_from_without_folders() -> None:
+    made = shared(trained_on("/home/me/a.tsv", learning_rate=1e-3), step=1234)
+    assert made["title"] == "d.tsv: labels of o"
+    facts = dict(made["facts"])
+    assert facts.pop("date")[:2] == "20" and facts.pop("version").startswith("bert_ko ")
+    assert facts == {
+        "texts": "d.tsv",
         "trained on": "a.tsv",
         "begun from": "random weights",
         "updates": "1,234",
+        "seed": "12345",
         "model": "3 layers, hidden size 4",
         "vocabulary": "6 pieces, vocab",
         "predicted in": "5.7 s",
     }
-    assert dict(trained_on("a.tsv", init_checkpoint="m").run_facts(1, 1))["begun from"] == "m"
-    found = dict(make(do_eval=True).run_facts(1, 1))
-    assert found["trained on"] == "not in this run"
-    assert found["begun from"] == "see run.json of the run"
-    assert dict(make(do_eval=True, init_checkpoint="m").run_facts(1, 1))["begun from"] == "m"
+    assert ("--learning_rate", "0.001") in made["flags"]
+    begun = [
+        dict(shared(task)["facts"])["begun from"]
+        for task in (
+            trained_on("a.tsv", init_checkpoint="m/"), make(do_eval=True),
+            make(do_eval=True, init_checkpoint="/home/me/m"),
+        )
+    ]  # fmt: skip
+    assert begun == ["m", "see run.json of the run", "m"]
+    assert dict(shared(make(do_eval=True))["facts"])["trained on"] == "not in this run"
 
 
-@dataclass(frozen=True)
-class Page:
-    facts: Any
-    seeds: Any
+def test_task_facts_of_several_seeds_name_that_of_the_folder_in_korean() -> None:
+    task = make(do_eval=True, num_seeds=3, report_language="ko")
+    made = shared(task, "o/seed-12346")
+    assert made["title"] == "d.tsv: seed-12346의 레이블"
+    assert dict(made["facts"])["시드"] == "12346"
 
 
-def test_reporter_says_whose_answers_are_listed_where_there_are_several_seeds() -> None:
-    report = reporter(Page([("a", "b")], None), str, "answers")
-    assert report(()) == str(Page([("a", "b")], ()))
-    seeds = [(5, {"f1": 1.0})]
+def test_reporter_of_several_seeds_has_the_curves_of_all(tmp_path: Path) -> None:
+    for seed, loss in ((5, 1.0), (6, 2.0)):
+        (tmp_path / f"seed-{seed}").mkdir()
+        record = json.dumps({"step": 1, "loss": loss})
+        (tmp_path / f"seed-{seed}" / "metrics.jsonl").write_text(f"{record}\n")
+    task = make(do_train=True, num_seeds=2, random_seed=5)
+    task.config = dataclasses.replace(task.config, output_dir=str(tmp_path))
+    data = ReportData("t", [("a", "b")], [], [[]], (), Texts("en"))
+    report = task.reporter(data, repr, "answers")
+    assert report(()) == repr(data)
+    seeds = [(5, {"f1": 1.0}), (6, {"f1": 2.0})]
     facts = [("a", "b"), ("answers below", "of the first seed")]
-    assert report(seeds) == str(Page(facts, seeds))
+    runs = [[{"step": 1, "loss": 1.0}], [{"step": 1, "loss": 2.0}]]
+    assert report(seeds) == repr(dataclasses.replace(data, facts=facts, runs=runs, seeds=seeds))
 
 
 def test_file_identity_is_name_and_content(tmp_path: Path) -> None:

@@ -7,7 +7,18 @@ const PAGE_SIZE = 20;
 const TYPING_PAUSE = 150; // milliseconds
 
 function readData(name) {
-  return JSON.parse(document.getElementById(name).textContent);
+  return JSON.parse(document.getElementById(name)?.textContent ?? "{}");
+}
+
+const TEXTS = readData("words"); // by their English; none on an English page
+
+// A text in the page's language, with values for the names in braces.
+function t(text, values = {}) {
+  return (TEXTS[text] ?? text).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+}
+
+function whole(number) {
+  return number.toLocaleString("en");
 }
 
 // Strings among the children become text.
@@ -26,8 +37,12 @@ function percent(value) {
   return value === null ? "–" : (100 * value).toFixed(2);
 }
 
+const OUTCOMES = {
+  exact: t("exact"), partly: t("partly"), right: t("right"), wrong: t("wrong"),
+};
+
 // A word that says how good an item is, in its colour.
-function makeOutcome(kind, text = kind) {
+function makeOutcome(kind, text = OUTCOMES[kind]) {
   return make("span", { class: `outcome ${kind}` }, text);
 }
 
@@ -132,9 +147,10 @@ function showList({ items, matches, contains, compare, render }) {
     const first = page * PAGE_SIZE;
     const here = found.slice(first, first + PAGE_SIZE);
     shown.replaceChildren(...here.map(render));
-    const range = here.length ? `${first + 1}–${first + here.length} of ` : "";
-    const [few, all] = [found.length, items.length].map((n) => n.toLocaleString("en"));
-    count.textContent = range + (few === all ? all : `${few} (${all} in all)`);
+    const range = `${first + 1}–${first + here.length}`;
+    const [few, all] = [whole(found.length), whole(items.length)];
+    count.textContent = (here.length ? t("{range} of {count}", { range, count: few }) : few)
+      + (few === all ? "" : t(" ({count} in all)", { count: all }));
     previous.disabled = page === 0;
     next.disabled = page === pages - 1;
   }

@@ -4,7 +4,7 @@ const isRegression = !data.labels.length;
 
 function makeTexts(example) {
   const items = example.texts.map((text) =>
-    make("li", {}, text.trim() ? korean(text) : make("em", {}, "no text")));
+    make("li", {}, text.trim() ? korean(text) : make("em", {}, t("no text"))));
   return make("ul", { class: "texts" }, ...items);
 }
 
@@ -36,7 +36,7 @@ function makeBest(example) {
       makeBar(probability),
       makePercent(probability),
     ));
-  return make("ul", { class: "best", "aria-label": "Probabilities" }, ...items);
+  return make("ul", { class: "best", "aria-label": t("Probabilities") }, ...items);
 }
 
 function makeRows(...rows) {
@@ -50,8 +50,8 @@ function makeClassified(example) {
     makeTexts(example),
     makeAbout(example.id, makeOutcome(example.outcome)),
     makeRows(
-      ["Gold", korean(data.labels[example.gold])],
-      ["Predicted", korean(data.labels[example.best[0][0]])],
+      [t("Gold"), korean(data.labels[example.gold])],
+      [t("Predicted"), korean(data.labels[example.best[0][0]])],
     ),
     makeBest(example),
   );
@@ -71,9 +71,9 @@ function makeScored(example) {
     makeTexts(example),
     makeAbout(example.id),
     makeRows(
-      ["Gold", written(example.gold)],
-      ["Predicted", written(example.predicted)],
-      ["Difference", written(difference(example), { signDisplay: "exceptZero" })],
+      [t("Gold"), written(example.gold)],
+      [t("Predicted"), written(example.predicted)],
+      [t("Difference"), written(difference(example), { signDisplay: "exceptZero" })],
     ),
   );
 }

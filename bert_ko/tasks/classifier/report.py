@@ -12,17 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from bert_ko.report.confusion import draw_confusion
-from bert_ko.report.curves import metric_curves
-from bert_ko.report.page import (
+from bert_ko.report.blocks import (
+    Block,
     Choice,
+    Confusion,
+    Headline,
     Listing,
     Menu,
-    Page,
-    counted_choice,
-    finite,
-    render_task_page,
+    Section,
+    Table,
+    count,
+    number,
+    numbers,
+    text,
 )
+from bert_ko.report.confusion import draw_confusion
+from bert_ko.report.languages import Texts
+from bert_ko.report.page import Page, counted_choice, curve_sections, render_task_page
+from bert_ko.report.rendering import finite
 from bert_ko.tasks import fine_tuning
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.scores import ClassScores, Floats, Ints, RegressionScores
@@ -36,16 +43,16 @@ _CLASS_NAMES = {
     "mcc": "MCC",
 }
 _REGRESSION_NAMES = {"pearson": "Pearson", "spearman": "Spearman"}
-_CLASS_ORDERS = (
-    Choice("file", "As in the file"),
-    Choice("confident", "Most confident wrong first"),
-    Choice("unlikely", "Lowest probability of the gold label first"),
-)
-_REGRESSION_ORDERS = (
-    Choice("file", "As in the file"),
-    Choice("largest", "Largest error first"),
-    Choice("smallest", "Smallest error first"),
-)
+_CLASS_ORDERS = {
+    "file": "As in the file",
+    "confident": "Most confident wrong first",
+    "unlikely": "Lowest probability of the gold label first",
+}
+_REGRESSION_ORDERS = {
+    "file": "As in the file",
+    "largest": "Largest error first",
+    "smallest": "Smallest error first",
+}
 _CURVES = {
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
     "Learning rate": {"learning_rate": "learning rate"},
@@ -80,22 +87,18 @@ class ReportData(fine_tuning.ReportData):
 
 def render_report(data: ReportData) -> str:
     """Returns the report as HTML."""
-    values = report_values(data)
-    if isinstance(data.scores, ClassScores):
-        headline, names = _class_headline(data.scores), _CLASS_NAMES
-        listing = _class_listing(values["examples"], data.labels)
-        more: dict[str, Any] = {
-            "classes": data.scores.by_class,
-            "confusions": _confusions(data.scores),
-            "drawing": draw_confusion(data.scores.confusion, data.labels),
-        }
-    else:
-        headline, names = _regression_headline(data.scores, len(data.examples)), _REGRESSION_NAMES
-        listing = _regression_listing(values["examples"])
-        more = {"drawing": None}
-    curves = metric_curves(data.metrics, _CURVES, fractions=("accuracy",))
-    page = Page(data.title, headline, data.facts, data.seeds, names, curves, listing, values)
-    return render_task_page("tasks/classifier", page, **more)
+    t, values = data.t, report_values(data)
+    is_classes = isinstance(data.scores, ClassScores)
+    blocks = _class_blocks(t, data) if is_classes else _regression_blocks(t, data)
+    listing = (_class_listing if is_classes else _regression_listing)(t, data, values["examples"])
+    names = _CLASS_NAMES if is_classes else _REGRESSION_NAMES
+    sections = [
+        Section("scores", t("Scores"), blocks),
+        *curve_sections(t, data.curves(_CURVES, fractions=("accuracy",))),
+        data.run_section([(name, t(label)) for name, label in names.items()]),
+        Section("examples", t("Examples"), [listing]),
+    ]
+    return render_task_page("tasks/classifier", Page(data.title, sections, values), t)
 
 
 def report_values(data: ReportData) -> dict[str, Any]:
@@ -134,64 +137,95 @@ def _score_results(data: ReportData) -> list[dict[str, Any]]:
     return [{"gold": finite(gold, 6), "predicted": finite(found, 6)} for gold, found in pairs]
 
 
-def _class_headline(scores: ClassScores) -> list[tuple[str, str, str]]:
+def _class_blocks(t: Texts, data: ReportData) -> list[Block]:
+    scores = data.scores
+    assert isinstance(scores, ClassScores)
     values = scores.summary()
-    figures = [(name, f"{values[key]:.2f}", "") for key, name in _CLASS_NAMES.items()]
-    total, labels = int(scores.confusion.sum()), f"{len(scores.by_class):,} labels"
-    return [*figures, ("Examples", f"{total:,}", labels)]
+    figures = [(t(name), f"{values[key]:.2f}", "") for key, name in _CLASS_NAMES.items()]
+    total = int(scores.confusion.sum())
+    labels = t("{count} labels", count=f"{len(scores.by_class):,}")
+    return [
+        Headline([*figures, (t("Examples"), f"{total:,}", labels)]),
+        _class_table(t, scores),
+        *_confusion_tables(t, scores),
+        Confusion(draw_confusion(scores.confusion, data.labels)),
+    ]
 
 
-def _confusions(scores: ClassScores) -> list[tuple[int, int, int, float]]:
-    """The most frequent mistakes: (gold, predicted, count, percent of the gold)."""
+def _class_table(t: Texts, scores: ClassScores) -> Table:
+    names = ("Label", "Precision", "Recall", "F1", "Examples", "Predicted")
+    rows = [
+        (
+            text(score.label),
+            *numbers([score.precision, score.recall, score.f1]),
+            count(score.support, gold=label),
+            count(score.predicted, predicted=label),
+        )
+        for label, score in enumerate(scores.by_class)
+    ]
+    return Table(t("Labels, in percent"), [t(name) for name in names], rows)
+
+
+def _confusion_tables(t: Texts, scores: ClassScores) -> list[Table]:
+    """The most frequent mistakes, if there are any."""
     wrong = scores.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]
     rows = []
     for place in order.tolist():
         gold, predicted = divmod(place, len(wrong))
-        if count := int(wrong[gold, predicted]):
-            share = 100 * count / scores.by_class[gold].support
-            rows.append((gold, predicted, count, share))
-    return rows
+        if found := int(wrong[gold, predicted]):
+            pair = [text(scores.by_class[label].label) for label in (gold, predicted)]
+            share = 100 * found / scores.by_class[gold].support
+            rows.append((*pair, count(found, gold=gold, predicted=predicted), number(share)))
+    names = ("Gold", "Predicted", "Examples", "Percent of the gold label")
+    caption = t("Most frequent confusions")
+    return [Table(caption, [t(name) for name in names], rows)] if rows else []
 
 
-def _regression_headline(scores: RegressionScores, count: int) -> list[tuple[str, str, str]]:
-    return [
-        ("Pearson", f"{scores.pearson:.2f}", "correlation, percent"),
-        ("Spearman", f"{scores.spearman:.2f}", "correlation of ranks, percent"),
-        ("Mean squared error", f"{scores.mse:.4g}", ""),
-        ("Mean absolute error", f"{scores.mae:.4g}", ""),
-        ("Examples", f"{count:,}", ""),
+def _regression_blocks(t: Texts, data: ReportData) -> list[Block]:
+    scores = data.scores
+    assert isinstance(scores, RegressionScores)
+    figures = [
+        ("Pearson", f"{scores.pearson:.2f}", t("correlation, percent")),
+        ("Spearman", f"{scores.spearman:.2f}", t("correlation of ranks, percent")),
+        (t("Mean squared error"), f"{scores.mse:.4g}", ""),
+        (t("Mean absolute error"), f"{scores.mae:.4g}", ""),
+        (t("Examples"), f"{len(data.examples):,}", ""),
     ]
+    return [Headline(figures)]
 
 
-def _class_listing(examples: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Listing:
+def _class_listing(t: Texts, data: ReportData, examples: Sequence[Mapping[str, Any]]) -> Listing:
     outcomes = Counter(example["outcome"] for example in examples)
     filters = [
-        counted_choice("all", "All", len(examples)),
-        counted_choice("right", "Right", outcomes["right"]),
-        counted_choice("wrong", "Wrong", outcomes["wrong"]),
+        counted_choice("all", t("All"), len(examples)),
+        counted_choice("right", t("Right"), outcomes["right"]),
+        counted_choice("wrong", t("Wrong"), outcomes["wrong"]),
     ]
-    numbers = {
+    counts = {
         ("gold", "Gold label"): Counter(example["gold"] for example in examples),
         ("predicted", "Predicted label"): Counter(example["best"][0][0] for example in examples),
     }
     menus = []
-    for (name, title), counts in numbers.items():
-        choices = [counted_choice(str(i), label, counts[i]) for i, label in enumerate(labels)]
-        menus.append(Menu(name, title, [Choice("", "Any"), *choices]))
-    return Listing("examples", filters, _CLASS_ORDERS, menus)
+    for (name, title), found in counts.items():
+        choices = [counted_choice(str(i), label, found[i]) for i, label in enumerate(data.labels)]
+        menus.append(Menu(name, t(title), [Choice("", t("Any")), *choices]))
+    orders = [Choice(name, t(label)) for name, label in _CLASS_ORDERS.items()]
+    return Listing(filters, orders, menus, legend="label")
 
 
-def _regression_listing(examples: Sequence[Mapping[str, Any]]) -> Listing:
+def _regression_listing(
+    t: Texts, data: ReportData, examples: Sequence[Mapping[str, Any]]
+) -> Listing:
     signs = Counter(
         np.sign(example["predicted"] - example["gold"])
         for example in examples
         if example["predicted"] is not None
     )
     filters = [
-        counted_choice("all", "All", len(examples)),
-        counted_choice("high", "Predicted too high", signs[1]),
-        counted_choice("low", "Predicted too low", signs[-1]),
+        counted_choice("all", t("All"), len(examples)),
+        counted_choice("high", t("Predicted too high"), signs[1]),
+        counted_choice("low", t("Predicted too low"), signs[-1]),
     ]
-    return Listing("examples", filters, _REGRESSION_ORDERS)
+    return Listing(filters, [Choice(name, t(label)) for name, label in _REGRESSION_ORDERS.items()])

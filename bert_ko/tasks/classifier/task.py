@@ -35,7 +35,7 @@ from bert_ko.tasks.classifier.scores import (
     score_values,
 )
 from bert_ko.tasks.classifier.settings import ClassifierFlags
-from bert_ko.tasks.fine_tuning import Report, reporter
+from bert_ko.tasks.fine_tuning import Report
 from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
 from bert_ko.tasks.settings import Split, draw_examples, stored_labels, weights_place
 from bert_ko.tokenization.unknown import warn_of_unknown_ids
@@ -195,7 +195,7 @@ class ClassifierTask(LabelTask):
             picture = confusion_svg(scores.confusion, self.labels)
             files.write_atomic(os.path.join(folder, "confusion_matrix.svg"), picture)
             print(format_classes(scores))
-        shared["facts"].insert(0, ("task", self.config.task_name))
+        shared["facts"].insert(0, (shared["t"]("task"), self.config.task_name))
         data = ReportData(
             **shared,
             examples=texts.features.texts,
@@ -204,7 +204,7 @@ class ClassifierTask(LabelTask):
             predictions=found[:, 0] if self.config.is_regression else found,
             scores=scores,
         )
-        return reporter(data, render_report, self.noun)
+        return self.reporter(data, render_report, self.noun)
 
     def answer(self, labeller: Classifier, text: str) -> str:
         """See LabelTask."""

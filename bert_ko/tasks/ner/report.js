@@ -16,15 +16,15 @@ function makeEntity(chars, [type, start, end]) {
 
 function makeError(chars, { kind, gold, predicted }) {
   const parts = [make("strong", {}, data.kinds[kind]), ": "];
-  if (gold) parts.push("gold ", makeEntity(chars, gold));
+  if (gold) parts.push(t("gold "), makeEntity(chars, gold));
   if (gold && predicted) parts.push(", ");
-  if (predicted) parts.push("predicted ", makeEntity(chars, predicted));
+  if (predicted) parts.push(t("predicted "), makeEntity(chars, predicted));
   return make("li", {}, ...parts);
 }
 
 function makeOutcomeOf({ errors }) {
   if (!errors.length) return makeOutcome("right");
-  return makeOutcome("wrong", errors.length === 1 ? "1 error" : `${errors.length} errors`);
+  return makeOutcome("wrong", errors.length === 1 ? t("1 error") : t("{count} errors", { count: errors.length }));
 }
 
 function makeSentence(sentence) {

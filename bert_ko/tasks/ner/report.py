@@ -7,13 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from bert_ko.report.curves import metric_curves
-from bert_ko.report.page import (
+from bert_ko.report.blocks import (
     Choice,
+    Facts,
+    Headline,
+    Items,
     Listing,
     Menu,
+    Row,
+    Section,
+    Table,
+    count,
+    numbers,
+)
+from bert_ko.report.languages import Texts
+from bert_ko.report.page import (
     Page,
     counted_choice,
+    curve_sections,
     dataset_problems,
     render_task_page,
 )
@@ -37,7 +48,7 @@ _ERROR_LABELS: dict[ErrorKind, str] = {
     "missed": "Missed",
     "spurious": "Spurious",
 }
-_ORDERS = (Choice("file", "As in the file"), Choice("errors", "Most errors first"))
+_ORDERS = {"file": "As in the file", "errors": "Most errors first"}
 _CURVES = {
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
     "Learning rate": {"learning_rate": "learning rate"},
@@ -61,33 +72,53 @@ class ReportData(fine_tuning.ReportData):
 
 def render_report(data: ReportData) -> str:
     """Returns the report as HTML."""
-    values = report_values(data)
+    t, values = data.t, report_values(data)
     sentences = values["sentences"]
-    page = Page(
-        data.title,
-        _headline(data.scores, data.dataset.unit),
-        data.facts,
-        data.seeds,
-        _SCORE_NAMES,
-        metric_curves(data.metrics, _CURVES, fractions=("accuracy",)),
-        _listing(sentences, list(data.scores.by_type)),
-        values,
-    )
     errors = [(error["kind"], error["type"]) for value in sentences for error in value["errors"]]
-    return render_task_page(
-        "tasks/ner",
-        page,
-        other_scores=[
-            ("Entity macro F1", f"{data.scores.macro_f1:.2f}"),
-            ("Entity F1, weighted by type", f"{data.scores.weighted_f1:.2f}"),
-            ("Right tags, percent", f"{data.scores.accuracy:.2f}"),
-        ],
-        problems=dataset_problems((k, len(v)) for k, v in data.dataset.problems.items()),
-        types=data.scores.by_type,
-        kinds=_ERROR_LABELS,
-        errors=Counter(errors),
-        totals=Counter(kind for kind, _ in errors),
-    )
+    scores = [
+        Headline(_headline(t, data.scores, data.dataset.unit)),
+        Facts(
+            [
+                (t("Entity macro F1"), f"{data.scores.macro_f1:.2f}"),
+                (t("Entity F1, weighted by type"), f"{data.scores.weighted_f1:.2f}"),
+                (t("Right tags, percent"), f"{data.scores.accuracy:.2f}"),
+            ]
+        ),
+        Items(dataset_problems(t, ((k, len(v)) for k, v in data.dataset.problems.items()))),
+        _type_table(t, data.scores),
+        _error_table(t, list(data.scores.by_type), errors),
+    ]
+    sections = [
+        Section("scores", t("Scores"), scores),
+        *curve_sections(t, data.curves(_CURVES, fractions=("accuracy",))),
+        data.run_section([(name, t(label)) for name, label in _SCORE_NAMES.items()]),
+        Section("sentences", t("Sentences"), [_listing(t, sentences, list(data.scores.by_type))]),
+    ]
+    return render_task_page("tasks/ner", Page(data.title, sections, values), t)
+
+
+def _type_table(t: Texts, scores: Scores) -> Table:
+    names = ("Type", "Precision", "Recall", "F1", "Entities", "Predicted", "Right")
+    rows: list[Row] = [
+        (
+            type,
+            *numbers([score.precision, score.recall, score.f1]),
+            *numbers([score.support, score.predicted, score.correct], ",d"),
+        )
+        for type, score in scores.by_type.items()
+    ]
+    return Table(t("Types, in percent"), [t(name) for name in names], rows)
+
+
+def _error_table(t: Texts, types: Sequence[str], errors: Sequence[tuple[ErrorKind, str]]) -> Table:
+    found, totals = Counter(errors), Counter(kind for kind, _ in errors)
+    rows: list[Row] = [
+        (type, *(count(found[kind, type], filter=kind, type=type) for kind in _ERROR_LABELS))
+        for type in types
+    ]
+    footer: Row = (t("All"), *(count(totals[kind], filter=kind) for kind in _ERROR_LABELS))
+    caption = t("Errors by type of the gold entity, of spurious ones by their own")
+    return Table(caption, [t("Type"), *map(t, _ERROR_LABELS.values())], rows, [footer])
 
 
 def report_values(data: ReportData) -> dict[str, Any]:
@@ -113,33 +144,39 @@ def report_values(data: ReportData) -> dict[str, Any]:
                 ],
             }
         )
-    return {"kinds": _ERROR_LABELS, "sentences": sentences}
+    kinds = {kind: data.t(label) for kind, label in _ERROR_LABELS.items()}
+    return {"kinds": kinds, "sentences": sentences}
 
 
-def _headline(scores: Scores, unit: str) -> list[tuple[str, str, str]]:
-    entity_note = f"precision {scores.precision:.2f}, recall {scores.recall:.2f}"
+def _headline(t: Texts, scores: Scores, unit: str) -> list[tuple[str, str, str]]:
+    parts = {"precision": f"{scores.precision:.2f}", "recall": f"{scores.recall:.2f}"}
+    units = t(f"{{count}} {unit}s", count=f"{scores.num_units:,}")
+    entity_note = t("precision {precision}, recall {recall}", **parts)
+    char_f1, entity_f1 = scores.klue_char_macro_f1, scores.klue_entity_macro_f1
     return [
-        ("Entity F1", f"{scores.f1:.2f}", entity_note),
-        ("KLUE's character macro F1", f"{scores.klue_char_macro_f1:.2f}", "mean over the tags"),
-        ("KLUE's entity macro F1", f"{scores.klue_entity_macro_f1:.2f}", "mean over the types"),
-        ("Sentences", f"{scores.num_sentences:,}", f"{scores.num_units:,} {unit}s"),
+        (t("Entity F1"), f"{scores.f1:.2f}", entity_note),
+        (t("KLUE's character macro F1"), f"{char_f1:.2f}", t("mean over the tags")),
+        (t("KLUE's entity macro F1"), f"{entity_f1:.2f}", t("mean over the types")),
+        (t("Sentences"), f"{scores.num_sentences:,}", units),
     ]
 
 
-def _listing(sentences: Sequence[Mapping[str, Any]], types: Sequence[str]) -> Listing:
+def _listing(t: Texts, sentences: Sequence[Mapping[str, Any]], types: Sequence[str]) -> Listing:
     total = len(sentences)
     kinds = Counter(
         kind for sentence in sentences for kind in {error["kind"] for error in sentence["errors"]}
     )
     wrong = sum(bool(sentence["errors"]) for sentence in sentences)
     filters = [
-        counted_choice("all", "All", total),
-        counted_choice("right", "Right", total - wrong),
-        counted_choice("wrong", "With errors", wrong),
-        *(counted_choice(kind, label, kinds[kind]) for kind, label in _ERROR_LABELS.items()),
+        counted_choice("all", t("All"), total),
+        counted_choice("right", t("Right"), total - wrong),
+        counted_choice("wrong", t("With errors"), wrong),
+        *(counted_choice(kind, t(label), kinds[kind]) for kind, label in _ERROR_LABELS.items()),
     ]
-    menu = Menu("type", "Type", [Choice("", "Any"), *(Choice(type, type) for type in types)])
-    return Listing("sentences", filters, _ORDERS, [menu])
+    menu = Menu("type", t("Type"), [Choice("", t("Any")), *(Choice(type, type) for type in types)])
+    orders = [Choice(name, t(label)) for name, label in _ORDERS.items()]
+    note = t("The type stands behind each entity.")
+    return Listing(filters, orders, [menu], legend="entity", note=note)
 
 
 class Error(NamedTuple):

@@ -12,7 +12,7 @@ from bert_ko import files
 from bert_ko.display import shown_list
 from bert_ko.messages import warn
 from bert_ko.modeling.heads import TAG_CRF, TagHead
-from bert_ko.tasks.fine_tuning import Report, file_identity, reporter
+from bert_ko.tasks.fine_tuning import Report, file_identity
 from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
 from bert_ko.tasks.ner.bio import OUTSIDE, label_list
 from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence, read_dataset, read_texts
@@ -160,10 +160,11 @@ class NerTask(LabelTask):
     ) -> Report:
         """See LabelTask."""
         print(format_types(scores))
-        shared["facts"].append(("CRF", "yes" if self.config.use_crf else "no"))
+        t = shared["t"]
+        shared["facts"].append(("CRF", t("yes") if self.config.use_crf else t("no")))
         predictions = [tagged.tags for tagged in found]
         data = ReportData(**shared, dataset=texts.dataset, predictions=predictions, scores=scores)
-        return reporter(data, render_report, self.noun)
+        return self.reporter(data, render_report, self.noun)
 
     def answer(self, labeller: Tagger, text: str) -> str:
         """See LabelTask."""

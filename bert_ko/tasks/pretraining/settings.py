@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from bert_ko.data.settings import MAX_LENGTH
 from bert_ko.flags import Flags, flag
+from bert_ko.page_flags import LANGUAGE_HELP, Language
 from bert_ko.training.settings import TrainFlags
 
 
@@ -115,6 +116,7 @@ class PretrainingFlags(MaskingFlags, TrainFlags):
         help="Sequences that are shuffled together; 0 keeps the order of the shards.",
         at_least=0,
     )
+    report_language: Language = flag("en", help=LANGUAGE_HELP, affects_output=False)
 
     unroll_steps: int | None = flag(
         None,

@@ -2,6 +2,8 @@
 const data = readData("data");
 const AROUND = 80; // characters of the context on both sides of an answer
 
+const EFFECTS = { better: t("better"), worse: t("worse"), same: t("same") };
+
 const contextCharacters = new Map();
 
 function charactersOf(question) {
@@ -17,14 +19,14 @@ function textAt(question, [start, end]) {
 
 // An answer is a span of the context, or the text of a gold that is not in it.
 function makeAnswer(question, answer) {
-  if (answer === null) return make("em", {}, "no prediction");
+  if (answer === null) return make("em", {}, t("no prediction"));
   const text = typeof answer === "string" ? answer : textAt(question, answer);
-  return text ? korean(text) : make("em", {}, "no answer");
+  return text ? korean(text) : make("em", {}, t("no answer"));
 }
 
 function makeGolds(question) {
   if (!question.golds.length) {
-    return [make("em", {}, question.outcome === "unscored" ? "unknown" : "no answer")];
+    return [make("em", {}, question.outcome === "unscored" ? t("unknown") : t("no answer"))];
   }
   return question.golds.flatMap((gold, i) => [i ? " / " : "", makeAnswer(question, gold)]);
 }
@@ -42,28 +44,31 @@ function makeQuestionAbout(question) {
 
 function makeAnswers(question) {
   const rows = [
-    make("dt", {}, "Gold"), make("dd", {}, ...makeGolds(question)),
-    make("dt", {}, "Answer"), make("dd", {}, makeAnswer(question, question.answer)),
+    make("dt", {}, t("Gold")), make("dd", {}, ...makeGolds(question)),
+    make("dt", {}, t("Answer")), make("dd", {}, makeAnswer(question, question.answer)),
   ];
   if (question.change) {
     const { before, em, f1, effect } = question.change;
-    const score = ` (EM ${em ? 1 : 0}, F1 ${percent(f1)}; stripping: ${effect})`;
-    rows.push(make("dt", {}, "Not stripped"), make("dd", {}, makeAnswer(question, before), score));
+    const values = { em: em ? 1 : 0, f1: percent(f1), effect: EFFECTS[effect] };
+    const score = t(" (EM {em}, F1 {f1}; stripping: {effect})", values);
+    rows.push(make("dt", {}, t("Not stripped")), make("dd", {}, makeAnswer(question, before), score));
   }
   return make("dl", { class: "answers" }, ...rows);
 }
 
 function makeCandidates(question) {
-  const head = ["rank", "answer", "probability", "characters"].map((name) =>
-    make("th", { scope: "col", class: name === "probability" ? "number" : "" }, name));
+  const names = [t("rank"), t("answer"), t("probability"), t("characters")];
+  const head = names.map((name, i) =>
+    make("th", { scope: "col", class: i === 2 ? "number" : "" }, name));
+  const cell = (i, ...content) => make("td", { "data-header": names[i] }, ...content);
   const rows = question.candidates.map(([start, end, probability], i) =>
     make("tr", {},
       make("th", { scope: "row" }, String(i + 1)),
-      make("td", {}, makeAnswer(question, [start, end])),
-      make("td", {}, make("data", {}, probability === null ? "–" : `${percent(probability)} %`)),
-      make("td", {}, end > start ? `${start}–${end}` : ""),
+      cell(1, makeAnswer(question, [start, end])),
+      cell(2, make("data", {}, probability === null ? "–" : `${percent(probability)} %`)),
+      cell(3, end > start ? `${start}–${end}` : ""),
     ));
-  const label = "Candidates";
+  const label = t("Candidates");
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
     make("table", {},
       make("thead", {}, make("tr", {}, ...head)),
@@ -87,9 +92,12 @@ function makeQuestion(question) {
     makeQuestionAbout(question),
     makeAnswers(question),
     context(markExcerpt(chars, spans, AROUND)),
-    makeDetails("Whole context", () => context(markSpans(chars, spans, 0, chars.length))),
+    makeDetails(t("Whole context"), () => context(markSpans(chars, spans, 0, chars.length))),
     ...(question.candidates.length
-      ? [makeDetails(`${question.candidates.length} candidates`, () => makeCandidates(question))]
+      ? [makeDetails(
+        t("{count} candidates", { count: question.candidates.length }),
+        () => makeCandidates(question),
+      )]
       : []),
   );
 }

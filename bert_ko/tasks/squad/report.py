@@ -8,17 +8,32 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bert_ko.display import shown
-from bert_ko.report.curves import metric_curves
-from bert_ko.report.page import (
+from bert_ko.report.blocks import (
+    Block,
     Choice,
+    Folded,
+    Headline,
+    Items,
     Listing,
+    Note,
+    Row,
+    Section,
+    Table,
+    number,
+    numbers,
+    text,
+)
+from bert_ko.report.languages import Texts
+from bert_ko.report.page import (
     Page,
     counted_choice,
+    curve_sections,
     dataset_problems,
-    finite,
     render_task_page,
 )
-from bert_ko.tasks.squad.comparison import JosaReport
+from bert_ko.report.rendering import finite
+from bert_ko.tasks import fine_tuning
+from bert_ko.tasks.squad.comparison import Effect, JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
 from bert_ko.tasks.squad.klue import klue_rows, klue_values
 from bert_ko.tasks.squad.predictions import Prediction
@@ -33,16 +48,16 @@ _OUTCOME_LABELS: dict[Outcome, str] = {
     "wrong": "Wrong",
     "unscored": "Without a score",
 }
-_EFFECT_LABELS = {
+_EFFECT_LABELS: dict[Effect, str] = {
     "better": "Better by stripping",
     "worse": "Worse by stripping",
     "same": "Stripped, same score",
 }
-_ORDERS = (
-    Choice("file", "As in the file"),
-    Choice("lowest", "Lowest F1 first"),
-    Choice("highest", "Highest F1 first"),
-)
+_ORDERS = {
+    "file": "As in the file",
+    "lowest": "Lowest F1 first",
+    "highest": "Highest F1 first",
+}
 _MAX_ENDINGS = 10  # that are seen at once
 _CURVES = {
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
@@ -52,45 +67,55 @@ _CURVES = {
 
 
 @dataclass(frozen=True)
-class ReportData:
+class ReportData(fine_tuning.ReportData):
     """What a report shows."""
 
-    title: str
-    facts: Sequence[tuple[str, str]]  # of the run, in order: name and value
     dataset: Dataset
     predictions: Sequence[Prediction]  # in the order of the dataset
     josa: JosaReport
     answers: Mapping[str, Span]  # question id to final answer
     scores: Scores  # of the final answers
-    metrics: Sequence[Mapping[str, Any]]  # records of metrics.jsonl
-    seeds: Sequence[tuple[int, Mapping[str, float]]]  # scores of other seeds, in percent
 
 
 def render_report(data: ReportData) -> str:
     """The report as HTML."""
-    values = report_values(data)
-    page = Page(
-        data.title,
-        _headline(data),
-        data.facts,
-        data.seeds,
-        _SCORE_NAMES,
-        metric_curves(data.metrics, _CURVES),
-        Listing("questions", _filters(values["questions"]), _ORDERS),
-        values,
-    )
-    # What the scores leave out, and what was wrong with the dataset.
-    problems = [
-        (len(data.scores.missing), "questions have no prediction and score 0"),
-        *dataset_problems(data.dataset.problem_counts().items()),
+    t, values = data.t, report_values(data)
+    score_names = [(name, t(label)) for name, label in _SCORE_NAMES.items()]
+    scores = [
+        Headline(_headline(data)),
+        Items(_problems(data)),
+        *_klue_tables(t, klue_rows(klue_values(data.dataset, data.scores))),
+        *_josa_blocks(t, data.josa),
     ]
-    return render_task_page(
-        "tasks/squad",
-        page,
-        problems=problems,
-        klue=klue_rows(klue_values(data.dataset, data.scores)),
-        josa=_josa_values(data.josa),
-    )
+    filters = _filters(t, values["questions"])
+    orders = [Choice(name, t(label)) for name, label in _ORDERS.items()]
+    sections = [
+        Section("scores", t("Scores"), scores),
+        *curve_sections(t, data.curves(_CURVES)),
+        data.run_section(score_names),
+        Section("questions", t("Questions"), [Listing(filters, orders, legend="answer")]),
+    ]
+    return render_task_page("tasks/squad", Page(data.title, sections, values), t)
+
+
+def _problems(data: ReportData) -> list[str]:
+    """What the scores leave out, and what was wrong with the dataset."""
+    t, missing = data.t, len(data.scores.missing)
+    said = t("{count} questions have no prediction and score 0", count=f"{missing:,}")
+    return [
+        *([said] if missing else []),
+        *dataset_problems(t, data.dataset.problem_counts().items()),
+    ]
+
+
+def _klue_tables(t: Texts, rows: Sequence[tuple[str, float, float, int]]) -> list[Table]:
+    if not rows:
+        return []
+    headers = [t("Questions"), t("Exact match"), "ROUGE-W", t("Number")]
+    cells: list[Row] = [
+        (t(name), *numbers(scores), number(count, ",d")) for name, *scores, count in rows
+    ]
+    return [Table("KLUE-MRC", headers, cells)]
 
 
 def report_values(data: ReportData) -> dict[str, Any]:
@@ -158,43 +183,65 @@ def _golds(question: Question) -> list[list[int] | str]:
 
 
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:
+    t = data.t
     figures = [
-        (label, f"{data.scores.means[name]:.2f}", f"{before:.2f} without stripping")
+        (
+            t(label),
+            f"{data.scores.means[name]:.2f}",
+            t("{score} without stripping", score=f"{before:.2f}"),
+        )
         for (name, label), before in zip(
             _SCORE_NAMES.items(), data.josa.before.means.values(), strict=True
         )
     ]
     total = sum(len(paragraph.questions) for paragraph in data.dataset.paragraphs)
-    contexts = f"{len(data.dataset.paragraphs):,} contexts"
-    return [*figures, ("Questions", f"{total:,}", contexts)]
+    contexts = t("{count} contexts", count=f"{len(data.dataset.paragraphs):,}")
+    return [*figures, (t("Questions"), f"{total:,}", contexts)]
 
 
-def _josa_values(josa: JosaReport) -> dict[str, Any]:
+def _josa_blocks(t: Texts, josa: JosaReport) -> list[Block]:
+    """What stripping josa has changed."""
     before, after = josa.before.means, josa.after.means
-    endings = [
-        (shown(row.ending), row.rule, row.answers, row.better, row.worse) for row in josa.endings()
+    headers = [t("Percent"), t("Not stripped"), t("Stripped"), t("Difference")]
+    rows: list[Row] = [
+        (
+            t(_SCORE_NAMES[name]),
+            *numbers([before[name], after[name]]),
+            number(after[name] - before[name], "+,.2f"),
+        )
+        for name in before
     ]
-    return {
-        "scores": [(_SCORE_NAMES[name], before[name], after[name]) for name in before],
-        "changes": len(josa.changes),
-        "effects": josa.effects,
-        "endings": endings[:_MAX_ENDINGS],
-        "other_endings": endings[_MAX_ENDINGS:],
-    }
+    effects = ", ".join(f"{count:,} {t(effect)}" for effect, count in josa.effects.items())
+    changes = t("{count} answers shortened", count=f"{len(josa.changes):,}")
+    blocks: list[Block] = [
+        Table(t("Stripping of josa and endings"), headers, rows),
+        Note(f"{changes}: {effects}"),
+    ]
+    endings: list[Row] = [
+        (text(shown(one.ending)), t(one.rule), *numbers(one[2:], ",d")) for one in josa.endings()
+    ]
+    first, others = endings[:_MAX_ENDINGS], endings[_MAX_ENDINGS:]
+    headers = [t("Ending"), t("Rule"), t("Answers"), t("Better"), t("Worse")]
+    if first:
+        blocks.append(Table(t("Endings cut off"), headers, first))
+    if others:
+        more = Table(t("Other endings cut off"), headers, others)
+        blocks.append(Folded(t("{count} others", count=f"{len(others):,}"), [more]))
+    return blocks
 
 
-def _filters(questions: Sequence[Mapping[str, Any]]) -> list[Choice]:
+def _filters(t: Texts, questions: Sequence[Mapping[str, Any]]) -> list[Choice]:
     outcomes = Counter(question["outcome"] for question in questions)
     effects = Counter(question["change"]["effect"] for question in questions if question["change"])
     return [
-        counted_choice("all", "All", len(questions)),
+        counted_choice("all", t("All"), len(questions)),
         *(
-            counted_choice(value, label, outcomes[value])
+            counted_choice(value, t(label), outcomes[value])
             for value, label in _OUTCOME_LABELS.items()
             if value != "unscored" or outcomes[value]
         ),
         *(
-            counted_choice(value, label, effects[value])
+            counted_choice(value, t(label), effects[value])
             for value, label in _EFFECT_LABELS.items()
             if effects
         ),

@@ -16,7 +16,6 @@ from bert_ko.tasks.fine_tuning import (
     TrainingData,
     file_identities,
     file_identity,
-    reporter,
 )
 from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset
@@ -35,7 +34,6 @@ from bert_ko.tasks.squad.report import ReportData, render_report
 from bert_ko.tasks.squad.scores import mean_scores
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tasks.squad.trial import answer_file, converse
-from bert_ko.training.metrics import METRICS_NAME, read_metrics
 from bert_ko.training.model_files import ModelFiles
 from bert_ko.training.results import Results
 from bert_ko.training.task import Trained
@@ -168,23 +166,21 @@ class SquadTask(FineTuneTask):
         if klue := klue_values(asked.dataset, scores):
             print(f"\n{format_klue(klue)}\n")
         print(f"{len(reading.predictions):,} questions answered in {seconds:.1f} s")
+        shared = self.shared_report("questions", asked.path, "answers", folder, step, seconds)
+        t, windows = shared["t"], {"length": config.max_seq_length, "stride": config.doc_stride}
+        shared["facts"] += [
+            (t("windows"), t("{length} pieces, {stride} apart", **windows)),
+            ("strip_josa", config.strip_josa),
+        ]
         data = ReportData(
-            title=f"{os.path.basename(asked.path)}: answers of {os.path.abspath(folder)}",
-            facts=[
-                ("questions", asked.path),
-                *self.run_facts(step, seconds),
-                ("windows", f"{config.max_seq_length} pieces, {config.doc_stride} apart"),
-                ("strip_josa", config.strip_josa),
-            ],
+            **shared,
             dataset=asked.dataset,
             predictions=reading.predictions,
             josa=report,
             answers=reading.answers,
             scores=scores,
-            metrics=read_metrics(os.path.join(folder, METRICS_NAME)),
-            seeds=(),
         )
-        return Results(values, reporter(data, render_report, "answers"))
+        return Results(values, self.reporter(data, render_report, "answers"))
 
 
 def result_values(report: JosaReport, dataset: Dataset) -> dict[str, float]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bert_ko.page_flags import Language
+from bert_ko.report.languages import Texts
 from bert_ko.tasks.classifier.examples import Example
 from bert_ko.tasks.classifier.report import (
     ReportData,
@@ -15,6 +17,7 @@ from bert_ko.tasks.classifier.report import (
     report_values,
 )
 from bert_ko.tasks.classifier.scores import score_classes, score_values
+from tests.pages import check_page
 
 Parse = Callable[[str], Any]
 
@@ -40,6 +43,9 @@ PROBABILITIES = np.array(
 )
 
 
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
+
+
 def make_data(**more: Any) -> ReportData:
     data = ReportData(
         title="분류 <1>",
@@ -49,10 +55,14 @@ def make_data(**more: Any) -> ReportData:
         golds=GOLDS,
         predictions=PROBABILITIES,
         scores=score_classes(GOLDS, PROBABILITIES.argmax(axis=1), LABELS),
-        metrics=[
-            {"step": 1, "loss": 3.0, "accuracy": 0.25, "learning_rate": 1e-5},
-            {"step": 2, "eval_loss": 2.5, "eval_accuracy": 50.0, "eval_macro_f1": 40.0},
+        flags=[("--learning_rate", "<1e-5>")],
+        runs=[
+            [
+                {"step": 1, "loss": 3.0, "accuracy": 0.25, "learning_rate": 1e-5},
+                {"step": 2, "eval_loss": 2.5, "eval_accuracy": 50.0, "eval_macro_f1": 40.0},
+            ]
         ],
+        t=Texts("en"),
         seeds=[
             (1, {"accuracy": 60.0, "macro_f1": 50.0, "weighted_f1": 55.0, "mcc": 40.0}),
             (2, {"accuracy": 62.0, "macro_f1": 54.0, "weighted_f1": 56.0, "mcc": 44.0}),
@@ -73,7 +83,9 @@ def make_regression(predictions: Sequence[float] = (3.0, 0.5, 4.25)) -> ReportDa
         golds=golds,
         predictions=found,
         scores=score_values(golds, finite),
-        metrics=[{"step": 1, "loss": 2.0}, {"step": 2, "eval_pearson": 80.0, "eval_mse": 0.5}],
+        flags=[],
+        runs=[[{"step": 1, "loss": 2.0}, {"step": 2, "eval_pearson": 80.0, "eval_mse": 0.5}]],
+        t=Texts("en"),
         seeds=[(1, {"pearson": 80.0, "spearman": 70.0, "mse": 1.0, "mae": 1.0})],
     )
 
@@ -164,6 +176,7 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
             ["Mean", "61.00", "52.00", "55.50", "42.00"],
             ["Standard deviation", "1.41", "2.83", "0.71", "2.83"],
         ],
+        "Flags that are not at their defaults": [["Flag", "Value"], ["--learning_rate", "<1e-5>"]],
     }
     drawings = [svg.attributes["aria-label"] for svg in main.all("svg") if "role" in svg.attributes]
     assert drawings == [
@@ -173,7 +186,7 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
     ]  # fmt: skip
     curves = [item.text for item in main.all("li")]
     assert " training: first 25, last 25, lowest 25, highest 25" in curves  # in percent
-    assert root.all("noscript")[0].text == "The list of examples needs JavaScript."
+    assert root.all("noscript")[0].text == "The list needs JavaScript."
 
 
 def test_render_report_links_choose_gold_and_predicted(parse: Parse) -> None:
@@ -215,14 +228,14 @@ def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -
     assert values["examples"][1]["texts"] == [INJECTED]
     assert values["examples"][2]["texts"][0] == "강가에서 \ufffd 불꽃놀이를 한다."
     assert root.all("img") == root.all("b") == []
-    assert len(root.all("script")) == 2
+    assert len(root.all("script")) == 3
     assert root.all("h1")[0].text == "분류 <1>"
 
 
 def test_render_report_without_mistakes_and_metrics(parse: Parse) -> None:
     right = np.eye(4, dtype=np.float32)[GOLDS]
     data = make_data(
-        predictions=right, scores=score_classes(GOLDS, GOLDS, LABELS), metrics=[], seeds=[]
+        predictions=right, scores=score_classes(GOLDS, GOLDS, LABELS), runs=[[]], seeds=[], flags=[]
     )
     root = parse(render_report(data))
     assert list(tables(root)) == ["Labels, in percent"]
@@ -353,3 +366,8 @@ def test_browser_regression_shows_differences(browser: Any) -> None:
         "Gold4Predicted4.25Difference+0.25",
         "Gold3Predicted3Difference0",
     ]
+
+
+def test_page_is_readable_everywhere_and_korean_has_no_english(browser: Any) -> None:
+    page, korean = (render_report(make_data(t=Texts(language))) for language in LANGUAGES)
+    check_page(browser, page, korean, [INJECTED, "</script><img sr", "model", "base & large"])

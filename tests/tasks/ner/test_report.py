@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bert_ko.page_flags import Language
+from bert_ko.report.languages import Texts
 from bert_ko.tasks.ner.bio import Entity
 from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence
 from bert_ko.tasks.ner.report import (
@@ -15,6 +17,7 @@ from bert_ko.tasks.ner.report import (
     report_values,
 )
 from bert_ko.tasks.ner.scores import score, score_values
+from tests.pages import check_page
 from tests.small_data import from_entities
 
 Parse = Callable[[str], Any]
@@ -55,6 +58,9 @@ def make_dataset() -> Dataset:
     return Dataset("klue.tsv", "character", sentences, {})
 
 
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
+
+
 def make_data(**more: Any) -> ReportData:
     dataset = make_dataset()
     predictions = [tags_of(text, predicted) for text, _, predicted in SENTENCES.values()]
@@ -65,10 +71,19 @@ def make_data(**more: Any) -> ReportData:
         dataset=dataset,
         predictions=predictions,
         scores=scores,
-        metrics=[
-            {"step": 1, "loss": 3.0, "accuracy": 0.25, "learning_rate": 1e-5},
-            {"step": 2, "eval_f1": 50.0, "eval_macro_f1": 40.0, "eval_klue_char_macro_f1": 70.0},
+        flags=[("--learning_rate", "<1e-5>")],
+        runs=[
+            [
+                {"step": 1, "loss": 3.0, "accuracy": 0.25, "learning_rate": 1e-5},
+                {
+                    "step": 2,
+                    "eval_f1": 50.0,
+                    "eval_macro_f1": 40.0,
+                    "eval_klue_char_macro_f1": 70.0,
+                },
+            ]
         ],
+        t=Texts("en"),
         seeds=[(1, score_values(scores))],
     )
     return replace(data, **more)
@@ -144,7 +159,7 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
     ]  # fmt: skip
     curves = [item.text for item in main.all("li")]
     assert " training: first 25, last 25, lowest 25, highest 25" in curves  # in percent
-    assert root.all("noscript")[0].text == "The list of sentences needs JavaScript."
+    assert root.all("noscript")[0].text == "The list needs JavaScript."
 
 
 def test_render_report_menus_count_the_sentences(parse: Parse) -> None:
@@ -176,7 +191,7 @@ def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -
     values = json.loads(root.by_id("data").text)
     assert values["sentences"][4]["text"] == SENTENCES["spurious"][0].replace("\ud800", "\ufffd")
     assert root.all("img") == root.all("b") == []
-    assert len(root.all("script")) == 2
+    assert len(root.all("script")) == 3
     assert root.all("h1")[0].text == "개체명 <1>"
 
 
@@ -192,7 +207,7 @@ def test_render_report_no_entities_and_metrics_is_a_page(parse: Parse) -> None:
         dataset=Dataset("x", "character", (sentence,), {}),
         predictions=[("O",)],
         scores=score([("O",)], [("O",)], ("O",)),
-        metrics=[],
+        runs=[[]],
         seeds=[],
     )
     root = parse(render_report(data))
@@ -283,3 +298,13 @@ def test_browser_ten_thousand_sentences_are_listed(browser: Any) -> None:
     root = browser.show(render_report(data), "filter=missed&type=LC&q=강릉&page=50")
     assert root.by_id("count").text == "981–1000 of 1,000 (10,000 in all)"
     assert root.by_id("items").all("a")[-1].text == "9990"
+
+
+def test_page_is_readable_everywhere_and_korean_has_no_english(browser: Any) -> None:
+    page, korean = (render_report(make_data(t=Texts(language))) for language in LANGUAGES)
+    check_page(
+        browser,
+        page,
+        korean,
+        [*INJECTED.split("굵게"), BAD_TYPE, *SENTENCES, "model", "base & large"],
+    )

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from bert_ko.page_flags import Language
+from bert_ko.report.languages import Texts
 from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Paragraph, Problem, Question, Span
 from bert_ko.tasks.squad.josa_rules import Stripped
 from bert_ko.tasks.squad.predictions import Candidate, Prediction
 from bert_ko.tasks.squad.report import ReportData, outcome, render_report, report_values
 from bert_ko.tasks.squad.scores import AnswerScore, score_predictions
+from tests.pages import check_page
 
 Parse = Callable[[str], Any]
 
@@ -49,12 +52,15 @@ def spans(dataset: Dataset, texts: dict[str, str]) -> dict[str, Span]:
     return places
 
 
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
+
+
 def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
     answers = spans(dataset, AFTER)
     shortened = {
-        qas_id: Stripped(answers[qas_id], "에", "josa")
-        for qas_id in AFTER
-        if AFTER[qas_id] != BEFORE[qas_id]
+        qas_id: Stripped(answer, "에", "josa")
+        for qas_id, answer in answers.items()
+        if answer.text != BEFORE[qas_id]
     }
     josa = JosaReport.of(score_predictions(dataset.golds(), BEFORE), shortened)
     predictions = []
@@ -71,11 +77,15 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         josa=josa,
         answers=answers,
         scores=josa.after,
-        metrics=[
-            {"step": 1, "loss": 3.0, "learning_rate": 1e-5},
-            {"step": 2, "loss": 2.0, "learning_rate": 2e-5},
-            {"step": 2, "eval_exact_match": 50.0, "eval_f1": 75.0, "eval_loss": 2.5},
+        flags=[("--learning_rate", "<1e-5>")],
+        runs=[
+            [
+                {"step": 1, "loss": 3.0, "learning_rate": 1e-5},
+                {"step": 2, "loss": 2.0, "learning_rate": 2e-5},
+                {"step": 2, "eval_exact_match": 50.0, "eval_f1": 75.0, "eval_loss": 2.5},
+            ]
         ],
+        t=Texts("en"),
         seeds=[(1, {"exact_match": 60.0, "f1": 80.0}), (2, {"exact_match": 62.0, "f1": 84.0})],
     )
     return replace(data, **more)
@@ -147,6 +157,7 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
             ["Mean", "61.00", "82.00"],
             ["Standard deviation", "1.41", "2.83"],
         ],
+        "Flags that are not at their defaults": [["Flag", "Value"], ["--learning_rate", "<1e-5>"]],
     }
     drawings = [svg for svg in main.all("svg") if "role" in svg.attributes]
     assert [svg.attributes["aria-label"] for svg in drawings] == [
@@ -177,7 +188,7 @@ def test_render_report_data_come_back_and_text_makes_no_elements(parse: Parse) -
     context = json.loads(root.by_id("data").text)["contexts"][1]
     assert context == {"title": INJECTED, "text": NASTY.replace("\ud800", "\ufffd")}
     assert root.all("img") == root.all("b") == []
-    assert len(root.all("script")) == 2
+    assert len(root.all("script")) == 3
     assert root.all("h1")[0].text == "질의응답 <1>"
 
 
@@ -192,7 +203,16 @@ def test_render_report_many_endings_are_folded(parse: Parse) -> None:
 
 def test_render_report_empty_dataset_is_a_page(parse: Parse) -> None:
     josa = JosaReport.of(score_predictions({}, {}), {})
-    empty = ReportData("빈 글", [], Dataset("", (), ()), [], josa, {}, josa.after, [], [])
+    empty = make_data(
+        Dataset("", (), ()),
+        predictions=[],
+        josa=josa,
+        answers={},
+        scores=josa.after,
+        runs=[[]],
+        seeds=[],
+        flags=[],
+    )
     root = parse(render_report(empty))
     assert [dd.text for dd in root.all("dd", "figure")] == ["0.00", "0.00", "0"]
     assert root.all("h2")[-1].text == "Questions"
@@ -318,5 +338,17 @@ def test_render_report_klue_mrc_has_a_table_of_its_scores() -> None:
     dataset = Dataset("klue-mrc-v1.1", (Paragraph("마을", EMOJI, asked), INJECTING), ())
     page = re.sub(r"\s+", " ", render_report(make_data(dataset)))
     assert "ROUGE-W" in page
-    assert re.search(r'<th scope="row">type 1</th> <td><data value="50.0">', page)
+    assert re.search(
+        r'<th scope="row">type 1</th> <td data-header="Exact match"><data value="50.0">', page
+    )
     assert "ROUGE-W" not in render_report(make_data())
+
+
+def test_page_is_readable_everywhere_and_korean_has_no_english(browser: Any) -> None:
+    page, korean = (render_report(make_data(t=Texts(language))) for language in LANGUAGES)
+    check_page(
+        browser,
+        page,
+        korean,
+        [INJECTED, "exact", "partly", "wrong", "null", "nasty", "model", "base & large"],
+    )

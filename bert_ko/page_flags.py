@@ -1,0 +1,20 @@
+"""The flag of every command that writes report.html."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bert_ko.flags import Flags, flag
+
+Language = Literal["en", "ko"]
+LANGUAGE_HELP = "Language of report.html: English or Korean."
+
+
+@dataclass(frozen=True)
+class PageFlags(Flags):
+    """How report.html is written."""
+
+    group = "Report"
+
+    report_language: Language = flag("en", help=LANGUAGE_HELP, affects_output=False)
