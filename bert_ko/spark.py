@@ -12,7 +12,10 @@ import contextlib
 import hashlib
 import itertools
 import os
+import re
+import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -41,6 +44,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _JOBS = 8  # in flight; together they have two tasks for each core
+_PATIENCE = 10.0  # seconds for a master to answer
 _PACKAGE = Path(__file__).parent
 _VOCABULARY_FILES = (".dic", ".json", ".model", ".txt")
 _prepared: set[str] = set()  # sessions that have bert_ko
@@ -212,6 +216,9 @@ def _start(master: str | None, settings: dict[str, str]) -> Any:
             "--engine=spark needs a cluster: give --spark_master, or start the command with "
             "spark-submit."
         )
+    if not is_submitted:  # else Java runs already, and knows its cluster
+        _require_java()
+        _require_master(master or settings["spark.master"])
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # of executors
     conf = SparkConf()
     conf.setIfMissing("spark.ui.showConsoleProgress", "false")  # the command shows its own
@@ -236,6 +243,43 @@ def _start(master: str | None, settings: dict[str, str]) -> Any:
     finally:
         if is_main:
             signal.signal(signal.SIGINT, before)  # the command ends in its own way
+
+
+def _require_java() -> None:
+    """Looks where Spark's scripts do; they say it on several lines, of which none says what to do.
+
+    Raises:
+        ValueError: there is no Java.
+    """
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java" if not home else os.path.join(home, "bin", "java")) is None:
+        found = "no java in PATH" if not home else f"no bin/java in JAVA_HOME={home}"
+        raise ValueError(
+            f"--engine=spark needs Java 17 or 21, and there is {found}; install it, and set "
+            "JAVA_HOME to its folder."
+        )
+
+
+def _require_master(master: str) -> None:
+    """Connects to a standalone master; Spark would try for a minute, with a page of Java each time.
+
+    Raises:
+        ValueError: none of the addresses answers.
+    """
+    addresses = re.fullmatch(r"spark://(.+)", master)
+    problems = []
+    for address in addresses[1].split(",") if addresses else ():
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+            return
+        except (OSError, ValueError, OverflowError) as error:  # the last two: no port
+            problems.append(f"{address}: {getattr(error, 'strerror', None) or error}")
+    if problems:
+        raise ValueError(
+            f"no master of Spark answers at {master} ({'; '.join(problems)}); start it "
+            "(docs/scaling.md), or correct --spark_master=spark://HOST:PORT."
+        )
 
 
 def _pack(folder: str) -> str:

@@ -1,5 +1,7 @@
 """Commands on some virtual CPUs, one after the other: DEVICES and a JSON list of command lines.
 
+KERAS_BACKEND is jax, tensorflow, or numpy for the backend of the tests.
+
 In a process of its own, as devices must be asked for before the first use.
 """
 
@@ -10,6 +12,14 @@ import sys
 
 
 def make_cpus(count: int) -> None:
+    if os.environ["KERAS_BACKEND"] == "numpy":
+        import pytest
+
+        from tests.fakes import install_backend
+
+        os.environ["KERAS_BACKEND"] = "jax"  # which is not imported
+        install_backend(pytest.MonkeyPatch())
+        return
     if os.environ["KERAS_BACKEND"] == "jax":
         import jax
 

@@ -30,6 +30,8 @@ pytestmark = [
 ]
 REPOSITORY = Path(__file__).parents[1]
 WORK = ".create_pretraining_data"
+# Starts sooner: five Javas run at once here, none of them for long.
+JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SECONDS = 600  # that anything may take, on a busy machine
 SMALL = ("--max_seq_length=32", "--max_predictions_per_seq=5", "--dupe_factor=2")
 # Chunks and buckets so small that a small corpus has many of both.
@@ -47,10 +49,10 @@ COMMAND = START + "sys.exit(create_pretraining_data.main())\n"
 SESSION = (
     START
     + """
-from pyspark import SparkConf, SparkContext
+from bert_ko import spark
 
-settings, *commands = json.load(sys.stdin)
-SparkContext(conf=SparkConf().setAll(settings.items()))
+master, settings, *commands = json.load(sys.stdin)
+spark._start(master, settings)
 for sys.argv in commands:
     print("status", globals()[sys.argv[0]].main(), flush=True)
 """
@@ -62,7 +64,7 @@ def cluster(
     tmp_path_factory: pytest.TempPathFactory, object_store: Mapping[str, str]
 ) -> Iterator[Cluster]:
     """Two workers, whose executors find the object store."""
-    with start_cluster(tmp_path_factory.mktemp("cluster")) as found:
+    with start_cluster(tmp_path_factory.mktemp("cluster"), java_options=JAVA) as found:
         environment = {**found.environment, **object_store, "PYSPARK_PYTHON": sys.executable}
         settings = {f"spark.executorEnv.{name}": value for name, value in object_store.items()}
         yield found._replace(environment=environment, settings={**found.settings, **settings})
@@ -123,6 +125,62 @@ def local(
     return shards(folder)
 
 
+class Killed(NamedTuple):
+    folder: Path
+    spills: Mapping[str, int]  # that are complete, and when each was written
+    here: Mapping[str, bytes]  # the shards, of this process
+
+
+@pytest.fixture(scope="module")
+def killed(
+    cluster: Cluster, corpus: Path, vocab_folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> Killed:
+    """A run on one executor, by spark-submit, whose driver was killed.
+
+    It was finished here, and put back to where it was then.
+    """
+    top = tmp_path_factory.mktemp("killed")
+    folder, program = top / "run", top / "create.py"
+    program.write_text(COMMAND)
+    submit = [f"{cluster.environment['SPARK_HOME']}/bin/spark-submit", "--master", cluster.master]
+    for name, value in {**cluster.settings, "spark.cores.max": "1"}.items():
+        submit += ["--conf", f"{name}={value}"]
+    arguments = [*flags(corpus, folder / "a@2", vocab_folder), "--engine=spark"]
+    command = [*submit, str(program), *arguments]
+    with subprocess.Popen(command, env=cluster.environment, stdin=subprocess.DEVNULL) as process:
+        wait_for(process, lambda: len(spills(folder)) >= 3)
+        kill_all(process.pid)
+    assert not {"tokenized.json", "manifest.json"} & {path.name for path in folder.rglob("*")}
+    complete = spills(folder)
+    shutil.copytree(folder, top / "begun")
+    create_here(*flags(corpus, folder / "a@2", vocab_folder))
+    here = shards(folder)
+    shutil.rmtree(folder)
+    (top / "begun").rename(folder)
+    return Killed(folder, complete, here)
+
+
+def spills(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / WORK).glob("spill-*.bin")}
+
+
+def kill_all(pid: int) -> None:
+    """Kills a process with all that it has started."""
+    for child in children(pid):
+        kill_all(child)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(process: "subprocess.Popen[Any]", is_reached: Callable[[], bool]) -> None:
+    for _ in range(SECONDS * 200):
+        if is_reached():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    pytest.fail("the run hangs")
+
+
 class Finished(NamedTuple):
     folder: Path
     bucket: str
@@ -131,9 +189,16 @@ class Finished(NamedTuple):
 
 @pytest.fixture(scope="module")
 def session(
-    cluster: Cluster, corpus: Path, vocab_folder: str, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    corpus: Path,
+    killed: Killed,
+    vocab_folder: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Finished:
-    """Several commands in one session of two executors, which copy each task that takes long."""
+    """Several commands in one session of two executors, which copy each task that takes long.
+
+    During the last one an executor goes with its worker.
+    """
     folder = tmp_path_factory.mktemp("session")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cluster.environment.items():
@@ -143,7 +208,7 @@ def session(
             files.write_atomic(f"{bucket}/in/{path.name}", path.read_bytes())
     begin_here(folder / "begun", corpus, vocab_folder)
     settings = {
-        **cluster.settings, "spark.master": cluster.master, "spark.speculation": "true",
+        **cluster.settings, "spark.speculation": "true",
         "spark.speculation.task.duration.threshold": "100ms", "spark.speculation.interval": "20ms",
     }  # fmt: skip
     spark = "--engine=spark"
@@ -159,13 +224,26 @@ def session(
          *flags(corpus, folder / "none/a@2", vocab_folder, spark, "--text_field=글")],
         ["build_vocab", f"--input_file={corpus}", f"--output_dir={folder}/x", spark,
          "--spark_master=local[1]"],
+        ["create_pretraining_data", *flags(corpus, killed.folder / "a@2", vocab_folder, spark)],
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", SESSION], input=json.dumps([settings, *commands]), text=True,
-        env=cluster.environment, capture_output=True, timeout=SECONDS, check=False, cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return Finished(folder, bucket, done.stdout + done.stderr)
+    with (
+        (folder / "log").open("w+") as log,
+        subprocess.Popen(
+            [sys.executable, "-c", SESSION], stdin=subprocess.PIPE, text=True, stdout=log,
+            stderr=log, env=cluster.environment, cwd=folder,
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdin is not None
+        with process.stdin as stream:
+            json.dump([cluster.master, settings, *commands], stream)
+        wait_for(process, (killed.folder / WORK / "tokenized.json").exists)
+        assert killed.spills.items() <= spills(killed.folder).items()  # none is written again
+        kill_all(next(worker.pid for worker in cluster.workers if children(worker.pid)))
+        status = process.wait(SECONDS)
+        log.seek(0)
+        output = log.read()
+    assert status == 0, output
+    return Finished(folder, bucket, output)
 
 
 def begin_here(folder: Path, corpus: Path, vocab: str) -> None:
@@ -190,7 +268,7 @@ def begin_here(folder: Path, corpus: Path, vocab: str) -> None:
 
 def test_session_commands_end_as_they_should(session: Finished) -> None:
     statuses = re.findall(r"^status (\d+)$", session.output, re.M)
-    assert statuses == ["0", "0", "0", "0", "0", "1", "1"], session.output
+    assert statuses == ["0", "0", "0", "0", "0", "1", "1", "0"], session.output
     for stage in ("planning", "tokenizing", "counting"):
         # Compressed files are counted four times before they are read.
         assert re.search(rf"^{stage}: .* B \(\d+ %\), .* B/s, .* elapsed$", session.output, re.M)
@@ -244,57 +322,10 @@ def test_error_of_a_task_is_the_line_that_it_is_locally(session: Finished, corpu
     )
 
 
-def start(
-    command: Sequence[str], arguments: Sequence[str], cluster: Cluster
-) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [*command, *arguments], env=cluster.environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def wait_for(process: "subprocess.Popen[str]", is_reached: Callable[[], bool]) -> None:
-    for _ in range(SECONDS * 200):
-        if is_reached():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-    pytest.fail("the run hangs")
-
-
-def test_driver_is_killed_and_the_run_goes_on_here_or_there_without_a_worker(
-    cluster: Cluster, corpus: Path, vocab_folder: str, tmp_path: Path, local: Mapping[str, bytes]
+def test_driver_that_was_killed_is_followed_here_or_there_without_a_worker(
+    killed: Killed, session: Finished, local: Mapping[str, bytes]
 ) -> None:
-    folder, program = tmp_path / "run", str(tmp_path / "create.py")
-    Path(program).write_text(COMMAND)
-    arguments = flags(corpus, folder / "a@2", vocab_folder)
-    work = folder / WORK
-    settings = {**cluster.settings, "spark.cores.max": "1"}  # one executor
-    spark = ["--engine=spark", f"--spark_master={cluster.master}"]
-    spark += [f"--spark_conf={key}={value}" for key, value in settings.items()]
-    with start([sys.executable, program], [*arguments, *spark], cluster) as process:
-        wait_for(process, lambda: len(list(work.glob("spill-*.bin"))) >= 3)
-        process.kill()
-        process.communicate()
-    assert not {"tokenized.json", "manifest.json"} & {path.name for path in folder.rglob("*")}
-    before = {path: path.stat().st_mtime_ns for path in work.glob("spill-*.bin")}
-    shutil.copytree(folder, tmp_path / "begun")
-    create_here(*arguments)
-    assert shards(folder) == local
-    # Once more, by spark-submit with two executors, one of which goes with its worker.
-    shutil.rmtree(folder)
-    (tmp_path / "begun").rename(folder)
-    submit = [f"{cluster.environment['SPARK_HOME']}/bin/spark-submit", "--master", cluster.master]
-    submit += [text for pair in cluster.settings.items() for text in ("--conf", "=".join(pair))]
-    with start([*submit, program], [*arguments, "--engine=spark"], cluster) as process:
-        wait_for(process, (work / "tokenized.json").exists)
-        assert {path: path.stat().st_mtime_ns for path in before} == before
-        worker = next(worker.pid for worker in cluster.workers if children(worker.pid))
-        lost = [*children(worker), worker]
-        assert process.poll() is None
-        for pid in lost:
-            os.kill(pid, signal.SIGKILL)
-        output = "".join(process.communicate(timeout=SECONDS))  # spark-submit joins the two
-    assert process.returncode == 0, output
-    assert "resuming where an earlier run was stopped" in output
-    assert shards(folder) == local
+    last = session.output.rpartition("status 1")[2]
+    assert "resuming where an earlier run was stopped" in last
+    assert killed.here == local
+    assert shards(killed.folder) == local
