@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from bert_ko.version import VERSION
+
 if TYPE_CHECKING:
     from bert_ko.tasks.classifier.classifier import Classification, Classifier, Score
     from bert_ko.tasks.features.featurizer import Featurizer, TextFeatures
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from bert_ko.tokenization.tokenizer import Encoding, Tokenizer
     from bert_ko.tokenization.vocabulary import Piece
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Answer", "Candidate", "Classification", "Classifier", "Encoding", "Featurizer", "Mask",
     "MaskedLm", "Piece", "Reader", "Score", "TaggedEntity", "Tagger", "TextFeatures", "Tokenizer",

@@ -7,10 +7,10 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from bert_ko import __version__
 from bert_ko.commands import COMMANDS, TOOLS, UMBRELLA, typed
 from bert_ko.messages import say_error
 from bert_ko.streams import prepare_streams
+from bert_ko.version import VERSION
 
 _HELP = ("-h", "--help", "--helpfull", "help")
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name in ("--version", "version"):
-        print(f"{UMBRELLA} {__version__}")
+        print(f"{UMBRELLA} {VERSION}")
         return 0
     if name not in {*COMMANDS, *TOOLS}:
         say_error(f"{UMBRELLA}: error: {_unknown(name)}")
@@ -36,7 +36,7 @@ def overview() -> str:
     """The commands, a line each."""
     blocks = [
         f"usage: {UMBRELLA} COMMAND [flags]    ({UMBRELLA} COMMAND --help)",
-        f"Korean BERT from the command line, version {__version__}, in the order of work:",
+        f"Korean BERT from the command line, version {VERSION}, in the order of work:",
         _table(COMMANDS),
         _table(TOOLS),
         f"Begin with: {typed('tokenize')} --vocab_file=ko-mecab-32k '책을 읽었다.'",

@@ -23,7 +23,7 @@ from bert_ko.data.words import (
 )
 from bert_ko.engines import EngineFlags, open_engine
 from bert_ko.flags import changed_flags, flag, run_command, run_module
-from bert_ko.messages import warn
+from bert_ko.messages import say, show_scores, warn
 from bert_ko.progress import format_table
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
@@ -139,7 +139,7 @@ def run(config: BuildVocabConfig) -> None:
     if not config.check_only:
         train = _train_model if config.tokenizer_type == "sentencepiece" else _train_pieces
         train(config)
-        print(f"wrote {config.output_dir}")
+        say(f"wrote {config.output_dir}")
     _print_report(config)
 
 
@@ -159,18 +159,18 @@ def _run_words(config: BuildVocabConfig) -> None:
         vocabulary = make_word_vocabulary(counts, splitter, config.vocab_size, config.min_frequency)
         coverage = vocabulary.measure(counts)
         write_word_vocabulary(config.output_dir, vocabulary, coverage, config.min_frequency)
-        print(f"wrote {config.output_dir}")
+        say(f"wrote {config.output_dir}")
     if checks_other:
         checked = replace(config, input_file=config.check_file or config.input_file)
         coverage = vocabulary.measure(_count_whole_words(checked, vocabulary.splitter()))
-    print(f"\n{os.path.join(config.output_dir, '')} fingerprint {vocabulary.fingerprint}")
+    show_scores(f"\n{os.path.join(config.output_dir, '')} fingerprint {vocabulary.fingerprint}")
     rows = [
         ("words in the vocabulary", f"{len(vocabulary.words):,}"),
         (f"{vocabulary.unit}s", f"{coverage.words:,}"),
         ("distinct", f"{coverage.distinct_words:,}"),
         (f"{UNKNOWN} among them all", f"{coverage.unknown_share:.4%}"),
     ]
-    print(format_table(rows, ("on this text", "")))
+    show_scores(format_table(rows, ("on this text", "")))
     warn_of_unknown_words(coverage.unknown_words, coverage.words, "this text")
 
 
@@ -204,7 +204,7 @@ def _train_pieces(config: BuildVocabConfig) -> None:
     write_folder(
         config.output_dir, pieces, settings, user_dictionaries=settings.mecab_user_dictionary
     )
-    print(f"{counts.total():,} words, {len(counts):,} distinct; {len(pieces):,} pieces")
+    say(f"{counts.total():,} words, {len(counts):,} distinct; {len(pieces):,} pieces")
 
 
 def _train_model(config: BuildVocabConfig) -> None:
@@ -219,7 +219,7 @@ def _train_model(config: BuildVocabConfig) -> None:
     _warn_of(notes)
     pieces = SentencePieceModel(model).pieces
     write_folder(config.output_dir, pieces, config.tokenizer_config, model)
-    print(f"{len(pieces):,} pieces")
+    say(f"{len(pieces):,} pieces")
 
 
 def _warn_of(notes: Notes) -> None:
@@ -259,9 +259,9 @@ def _print_report(config: BuildVocabConfig) -> None:
             partial(load_tokenizer, config.output_dir),
             engine,
         )
-    print(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
+    show_scores(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
     unreachable = unreachable_pieces(tokenizer)
-    print(format_table(_report_rows(report, tokenizer, unreachable), ("on this text", "")))
+    show_scores(format_table(_report_rows(report, tokenizer, unreachable), ("on this text", "")))
     warn_of_unknown(report.unknown, report.pieces, "this text")
 
 

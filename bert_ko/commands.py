@@ -41,9 +41,10 @@ def typed(command: str) -> str:
     path = sys.argv[0]
     folder, name = os.path.split(path)
     stem, extension = os.path.splitext(name)
-    if name == "__main__.py":  # python -m bert_ko
+    is_module = os.path.basename(folder) == UMBRELLA and extension == ".py"  # python -m
+    if is_module and stem == "__main__":
         return f"python -m {UMBRELLA} {command}"
-    if extension == ".py" and stem in {*COMMANDS, *TOOLS}:
+    if is_module and stem in {*COMMANDS, *TOOLS}:
         return f"python -m {UMBRELLA}.{command}"
     if name not in {*COMMANDS, UMBRELLA}:
         return f"{UMBRELLA} {command}"

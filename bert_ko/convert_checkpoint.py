@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bert_ko.flags import flag, run_command, run_module
-from bert_ko.messages import warn
+from bert_ko.messages import say, warn
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import TAG_TRANSITIONS, WORD_WEIGHTS
 from bert_ko.tasks.bilm.conversion import open_word_model, write_word_model
@@ -182,7 +182,7 @@ def run(config: ConvertCheckpointConfig) -> None:
                 export, after, config.export_form, config.to,
                 quantize=config.quantize, compares=config.compare,
             )  # fmt: skip
-            print("\n".join(lines))
+            say("\n".join(lines))
             return
         check = partial(_compare, config, before, after) if config.compare else None
         write(after, form, config.to, slots, check)
@@ -211,11 +211,11 @@ def _convert_words(config: ConvertCheckpointConfig, source: Source) -> None:
             raise ValueError(f"--{name} has no effect with a model of words; leave it out.")
     model = open_word_model(source, config.vocab_file)
     millions = sum(array.size for array in model.arrays.values()) / 1e6
-    print(f"{source.path} ({source.kind}) → {config.to} ({form})")
-    print(f"{len(model.arrays)} variables, {millions:.1f} million parameters")
+    say(f"{source.path} ({source.kind}) → {config.to} ({form})")
+    say(f"{len(model.arrays)} variables, {millions:.1f} million parameters")
     if form == "bilm" and WORD_WEIGHTS in model.arrays:
-        print("bilm-tf's form has no softmax: that of the model is left out")
-    print(write_word_model(model, form, config.to, compares=config.compare))
+        say("bilm-tf's form has no softmax: that of the model is left out")
+    say(write_word_model(model, form, config.to, compares=config.compare))
 
 
 def _open(config: ConvertCheckpointConfig, source: Source) -> Conversion:
@@ -244,7 +244,7 @@ def _with_vocabulary(
         )
         for message in addition.warnings:
             warn(message)
-        print("\n".join(addition.lines))
+        say("\n".join(addition.lines))
         conversion = addition.conversion
     if config.vocab_size is not None:
         conversion = set_vocab_size(conversion, config.vocab_size)
@@ -253,22 +253,22 @@ def _with_vocabulary(
 
 def _describe(config: ConvertCheckpointConfig, before: Conversion, after: Conversion) -> None:
     millions = sum(array.size for array in after.arrays.values()) / 1e6
-    print(f"{before.source.path} ({before.source.kind}) → {config.to} ({config.form})")
-    print(f"{len(after.arrays)} variables, {millions:.1f} million parameters")
+    say(f"{before.source.path} ({before.source.kind}) → {config.to} ({config.form})")
+    say(f"{len(after.arrays)} variables, {millions:.1f} million parameters")
     unknown = sorted(before.source.arrays.keys() - before.arrays.keys())
     if unknown:
-        print(f"not carried (unknown): {some_of(unknown)}")
+        say(f"not carried (unknown): {some_of(unknown)}")
     if after.new_pieces:
         known = sum(bool(piece.parts) for piece in after.new_pieces)
-        print(
+        say(
             f"{len(after.new_pieces):,} new pieces, {known:,} of them from their old pieces, the "
             "others from the mean of all"
         )
     if after.config.vocab_size != before.config.vocab_size:
-        print(f"vocab_size {before.config.vocab_size:,} → {after.config.vocab_size:,}")
+        say(f"vocab_size {before.config.vocab_size:,} → {after.config.vocab_size:,}")
     spare = after.config.vocab_size - len(after.tokenizer.vocab)
     if spare:
-        print(f"{spare:,} rows of the embeddings belong to no piece")
+        say(f"{spare:,} rows of the embeddings belong to no piece")
 
 
 def _compare(
@@ -304,9 +304,9 @@ def _compare(
     kept = [i for i in range(len(before.tokenizer.vocab)) if i not in new]
     differences = comparison.largest_difference(one, other, batch["input_mask"], kept)
     shown = comparison.shown(differences)
-    print(f"largest difference, {of_one} before and {of_other} after: {shown}")
+    say(f"largest difference, {of_one} before and {of_other} after: {shown}")
     if config.form == "huggingface" and of_other != "transformers":
-        print("transformers and torch are not installed: their outputs were not compared")
+        say("transformers and torch are not installed: their outputs were not compared")
     comparison.refuse_difference(differences, before.source.path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +42,7 @@ from bert_ko.data.totals import table_rows, totals
 from bert_ko.engines import Engine, open_engine
 from bert_ko.flags import changed_flags, output_flags, run_command, run_module, values_before
 from bert_ko.json_files import write_json
-from bert_ko.messages import warn
+from bert_ko.messages import say, show_scores, warn
 from bert_ko.progress import format_table
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
@@ -101,7 +100,7 @@ def run(config: CreatePretrainingDataConfig) -> None:
         config = dataclasses.replace(config, overflow=_overflow(config, (manifest, run_file)))
         wanted = dataclasses.replace(wanted, flags=_recorded_flags(config))
         if _is_complete(manifest, wanted, shards):
-            print(f"{manifest}: already complete; --overwrite makes it again.")
+            say(f"{manifest}: already complete; --overwrite makes it again.")
             remove_work_files(work_dir)
             return
         _start_or_resume(run_file, wanted)
@@ -150,7 +149,7 @@ def _open_shared(
 
 def _report(counts: Mapping[str, int], totals: Mapping[str, Any], manifest: str) -> None:
     """Prints the table, and warns of text that the vocabulary does not know."""
-    print(format_table(table_rows(totals), (manifest, "")))
+    show_scores(format_table(table_rows(totals), (manifest, "")))
     if "record_words" in counts:
         warn_of_unknown_words(counts["unknown_words"], counts["record_words"], "the corpus")
     else:
@@ -246,7 +245,7 @@ def _is_complete(manifest: str, wanted: Manifest, paths: list[str]) -> bool:
     damaged = [path for shard, path in listed if not shard._replace(path=path).is_intact]
     if damaged:
         names = ", ".join(damaged)
-        print(f"making again: {names} (missing, or its size has changed)", file=sys.stderr)
+        say(f"making again: {names} (missing, or its size has changed)")
     return not damaged
 
 
@@ -258,7 +257,7 @@ def _start_or_resume(path: str, wanted: Manifest) -> None:
         write_json(path, wanted.to_dict())
     else:
         compare_runs(path, Manifest.from_json(values, path), wanted, _BEFORE)
-        print("resuming where an earlier run was stopped", file=sys.stderr)
+        say("resuming where an earlier run was stopped")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.flags import flag, run_command, run_module
-from bert_ko.messages import warn
+from bert_ko.messages import say, warn
 from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.progress import Progress
 from bert_ko.tasks.features.extraction import (
@@ -175,7 +174,7 @@ def run(config: ExtractFeaturesConfig) -> None:
         warn(f"{config.input_file} has no lines.")
     counts = f"{lines.num_lines:,} sentences, {num_pieces:,} {noun}"
     # Features may go to standard output.
-    print(f"{config.output_file}: {config.format}, {counts}", file=sys.stderr)
+    say(f"{config.output_file}: {config.format}, {counts}")
 
 
 def _load(
@@ -202,7 +201,7 @@ def _extract(
     settings = config.settings(model)
     with files.atomic_writer(config.output_file) as stream:
         extractor, encoded, computed_with = _load(config, model, settings, lines)
-        print(computed_with, file=sys.stderr, flush=True)
+        say(computed_with)
         whole = None
         if config.format in WHOLE_FORMATS:
             parts = list(encoded)

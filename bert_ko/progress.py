@@ -15,6 +15,7 @@ from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, TextIO
 
+from bert_ko.messages import is_quiet, record
 from bert_ko.streams import print_error
 
 if TYPE_CHECKING:
@@ -94,8 +95,13 @@ class Progress:
 
     def _show(self, now: float) -> None:
         facts, times = self._facts_and_times(now)
+        line = f"{self.label}: {facts}, {times}"
+        if self._is_closed or not self._is_terminal:
+            record(line)
+        if is_quiet() and self.stream is None:
+            return
         if not self._is_terminal:
-            print_error(f"{self.label}: {facts}, {times}", self._stream)
+            print_error(line, self._stream)
             return
         self._live = self._live or _start_live(self._stream)
         self._live.update(self._drawing(facts, times, self._live.console.width))

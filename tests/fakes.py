@@ -41,6 +41,7 @@ from bert_ko.modeling.heads import (
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.metrics import read_metrics
+from bert_ko.training.runs import LOG_NAME
 
 REPOSITORY = Path(__file__).parents[1]
 TIMES = ("tokens_per_second", "seconds")
@@ -303,8 +304,8 @@ class Ended(NamedTuple):
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What stands on the lines of JSON."""
-        return [json.loads(line) for line in self.out.splitlines() if line.startswith("{")]
+        """The lines of JSON that standard output has, and nothing else."""
+        return [json.loads(line) for line in self.out.splitlines()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -471,14 +472,18 @@ def weights(folder: Path) -> bytes:
 
 
 def written(folder: Path) -> list[str]:
-    """What is in the folder, without what is only kept to be quick the next time."""
-    return sorted(name for name in os.listdir(folder) if not name.startswith("features-"))
+    """What is in the folder, without the log, and what is only kept to be quick the next time."""
+    return sorted(name for name in os.listdir(folder) if not _is_left_out(name))
+
+
+def _is_left_out(name: str) -> bool:
+    return name.startswith("features-") or name == LOG_NAME  # which has times
 
 
 def contents(folder: Path, without: Iterable[str] = ()) -> dict[str, bytes]:
-    """All files but ``features-``, and the pages for people, which say how long something took."""
+    """All files but ``features-``, the log and the pages for people, which say how long it took."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    paths = [p for p in found if p.suffix != ".html" and not p.name.startswith("features-")]
+    paths = [p for p in found if p.suffix != ".html" and not _is_left_out(p.name)]
     read = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
     return {name: content for name, content in read.items() if name not in without}
 

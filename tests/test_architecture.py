@@ -27,7 +27,7 @@ BELOW = {
     "commands": {
         *("ground", "tokenization", "data", "modeling", "training", "report", "tasks", "serving")
     },
-    "api": {"tasks", "tokenization"},
+    "api": {"ground", "tasks", "tokenization"},
 }
 FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
 # Floors and modules that import one; modeling knows keras.ops alone, when it is first used.

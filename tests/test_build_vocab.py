@@ -299,5 +299,5 @@ def test_build_vocab_check_only_without_vocabulary_raises(
 def test_build_vocab_launcher_runs(tmp_path: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "bin" / "build_vocab"), *given(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert f"wrote {tmp_path}" in done.stdout
+    assert f"wrote {tmp_path}" in done.stderr
     assert len(pieces(tmp_path)) == 1500

@@ -174,7 +174,7 @@ def test_run_list_over_folders_is_complete_afterwards(
     for _ in range(2):  # the second time the input folder holds the output
         assert make(".", "a/1.tfrecord,b/2.tfrecord") == 0
     captured = capsys.readouterr()
-    assert "already complete" in captured.out
+    assert "already complete" in captured.err
     assert "making again" not in captured.err
     about = manifest(tmp_path / "a")
     assert [shard["path"] for shard in about["shards"]] == ["1.tfrecord", "../b/2.tfrecord"]
@@ -311,7 +311,7 @@ def test_rerun_of_a_run_from_before_the_flag_is_complete(
     before_overflow(tmp_path / "out/manifest.json")
     for flags in ([], ["--overflow=cut"]):
         assert make(corpus, out, dynamic, *flags) == 0
-        assert "already complete" in capsys.readouterr().out
+        assert "already complete" in capsys.readouterr().err
     assert make(corpus, out, dynamic, "--overflow=carry") == 1
     assert "--overflow was cut, now carry. Write to" in error_of(capsys)
     assert make(corpus, out, "--next_sentence=none") == 1
@@ -511,7 +511,7 @@ def test_run_remote_input_and_output_equal_local_and_are_complete_afterwards(
     assert about["num_buckets"] > 2  # parts are joined
     capsys.readouterr()
     assert make(*remote) == 0
-    assert "already complete" in capsys.readouterr().out
+    assert "already complete" in capsys.readouterr().err
     for place in (folder or f"{bucket}/out", f"{bucket}/out"):
         assert files.list_folder(files.join(place, WORK)) == {}
     assert list((tmp_path / "work").iterdir()) == []
@@ -623,7 +623,7 @@ def test_rerun_after_completion_says_so_and_writes_nothing(
     before = state()
     capsys.readouterr()
     assert make(corpus, f"{out}/a@2") == 0
-    assert capsys.readouterr().out == (
+    assert capsys.readouterr().err == (
         f"{out}/manifest.json: already complete; --overwrite makes it again.\n"
     )
     assert state() == before
@@ -1310,7 +1310,7 @@ def test_command_file_too_large_for_the_disk_is_one_line_and_can_be_resumed(
 
 def test_command_help_answers_without_tensorflow() -> None:
     command = (
-        "import sys; sys.argv = ['x', '--help']; "
+        "import sys; sys.argv = ['x', '--helpfull']; "
         "from bert_ko.create_pretraining_data import main; code = main(); "
         "assert not {'tensorflow', 'keras'} & set(sys.modules); sys.exit(code)"
     )

@@ -122,8 +122,8 @@ def test_run_prints_what_is_written(
     ended = command.succeed(**classifier.train, **classifier.ask)
     path = classifier.train["train_file"]
     assert ended.warnings == []
-    assert ended.out.startswith(f"{path}: 24 examples\n" * 3 + "1 x numpy, float32; 0.0 million")
-    assert f"24 texts predicted: {tmp_path}/run/test_results.tsv\n" in ended.out
+    assert ended.err.startswith(f"{path}: 24 examples\n" * 3 + "1 x numpy, float32; 0.0 million")
+    assert f"24 texts predicted: {tmp_path}/run/test_results.tsv\n" in ended.err
     assert re.search(r"label +precision +recall +F1 +support +predicted\n", ended.out)
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "data.tsv: labels of" in page and "시인은 시를 쓴다" in page
@@ -167,7 +167,7 @@ def test_run_nsmc_files_are_found_in_the_folder(command: Command, tmp_path: Path
     write_table(tmp_path / "ratings_train.txt", rows, "id", "document", "label")
     write_table(tmp_path / "ratings_test.txt", rows[:6], "id", "document", "label")
     nsmc = command.having(task_name="nsmc", data_dir=tmp_path)
-    printed = nsmc.succeed(do_train=True, do_eval=True, do_predict=True).out
+    printed = nsmc.succeed(do_train=True, do_eval=True, do_predict=True).err
     assert printed.startswith(
         f"{tmp_path}/ratings_train.txt: 24 examples\n"
         f"{tmp_path}/ratings_test.txt: 6 examples\n{tmp_path}/ratings_test.txt: 6 examples\n"
@@ -263,7 +263,7 @@ def test_run_class_weights_reach_the_batches(
         ("음식=2.5, 책=0.5", "날씨 1, 음식 2.5, 책 0.5", [1, 2.5, 0.5]),
     ):
         flags = {"output_dir": tmp_path / value, "class_weights": value}
-        printed = command.succeed(**trains_and(path), **flags).out
+        printed = command.succeed(**trains_and(path), **flags).err
         line = f"class weights: {shown}\n"
         assert line in printed if shown else "class weights" not in printed
         for batch in backend.programs[-1].batches:
@@ -278,13 +278,13 @@ def test_run_max_train_examples_are_the_same_for_every_seed(
     seen = []
     for name, seed in (("a", 1), ("b", 2)):
         ended = train.succeed(output_dir=tmp_path / name, max_train_examples=8, random_seed=seed)
-        assert "trained on 8 of them (--max_train_examples)\n" in ended.out
+        assert "trained on 8 of them (--max_train_examples)\n" in ended.err
         program = backend.programs[-1]
         seen.append({key for batch in program.batches for key in row_keys(batch)})
         assert len(seen[-1]) == 8 and len(program.batches) == 6
     assert seen[0] == seen[1]
     assert read_json(tmp_path / "a" / "labels.json") == {"labels": list(CLASSES)}
-    assert "of them" not in train.succeed(max_train_examples=99).out
+    assert "of them" not in train.succeed(max_train_examples=99).err
 
 
 def test_run_empty_texts_are_not_trained_on_but_evaluated(
@@ -345,7 +345,7 @@ def test_run_training_with_other_labels_begins_the_head_anew(
     new = tmp_path / "new"
     # The texts are shorter than --max_seq_length; the rest of the positions would be repeated ones.
     flags = {**trains_and(path), "untrained_positions": "keep"}
-    printed = command.succeed(output_dir=new, init_checkpoint=folder, **flags).out
+    printed = command.succeed(output_dir=new, init_checkpoint=folder, **flags).err
     assert "  new: output_weights, output_bias\n" in printed
     trained = load_checkpoint(str(last(folder))).parameters
     anew = initial_parameters(model_specs(CONFIG, ClassHead(len(names))), 0.02, 12345)
@@ -441,8 +441,7 @@ def test_run_input_file_goes_with_prediction(
 
 def test_run_interactive_answers_what_is_typed(trained: Command) -> None:
     typed = f"{EXAMPLES[1][0]}\n \n둘\t셋\n{EXAMPLES[0][0]}"
-    assert trained.succeed(interactive=True, stdin=typed).out.splitlines()[1:] == [
-        "type a text; Ctrl-D ends",
+    assert trained.succeed(interactive=True, stdin=typed).out.splitlines() == [
         "→ 음식 0.800, 날씨 0.100, 책 0.100",
         "expected a text",
         "→ 날씨 0.800, 음식 0.100, 책 0.100",

@@ -215,7 +215,7 @@ def forget_after(folder: Path, step: int) -> None:
 def test_run_packed_takes_every_kind_of_shards_and_says_how_full_rows_are(
     kind: str, train: Command, shards: Shards, tmp_path: Path
 ) -> None:
-    printed = train.succeed(pack=True, input_file=getattr(shards, kind)).out
+    printed = train.succeed(pack=True, input_file=getattr(shards, kind)).err
     (line,) = [line for line in printed.splitlines() if line.startswith("packed: ")]
     assert re.fullmatch(
         r"packed: \d\.\d\d sequences in a row of 32 pieces, \d\d?\.\d% padding instead of "
@@ -230,7 +230,7 @@ def test_run_packed_shards_without_manifest_are_packed_by_the_default_share(
     train: Command, shards: Shards, tmp_path: Path
 ) -> None:
     path = shutil.copy(f"{shards.static}/a-00000-of-00002", tmp_path / "a")
-    assert "packed: " in train.succeed(pack=True, input_file=path).out
+    assert "packed: " in train.succeed(pack=True, input_file=path).err
 
 
 def test_run_packed_resumes_to_the_same_run(train: Command, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_run_init_checkpoint_lands_in_the_model_and_says_what_is_not_used(
     pretraining: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
     arrays = save_weights(tmp_path / "first", pretraining.head, num_hidden_layers=2)
-    lines = train.succeed(init_checkpoint=tmp_path / "first").out.splitlines()
+    lines = train.succeed(init_checkpoint=tmp_path / "first").err.splitlines()
     given = backend.programs[0].given[0]
     assert given.keys() == model_specs(CONFIG, pretraining.head).keys()
     assert all(np.array_equal(array, arrays[name]) for name, array in given.items())
@@ -358,7 +358,7 @@ def test_run_phases_begin_where_the_ones_before_ended(
         before = load_checkpoint(str(last(tmp_path / str(number - 1)))).parameters
         flags = {**flags, "init_checkpoint": tmp_path / str(number - 1)}
         ended = command.succeed(output_dir=tmp_path / str(number), **flags)
-        found = re.search(said, ended.out)
+        found = re.search(said, ended.err)
         assert (found and found.groups()) == wanted and ended.warnings == []
         given = dict(backend.programs[-1].given[0])
         table, trained = given.pop(POSITION_EMBEDDINGS), before.pop(POSITION_EMBEDDINGS)
@@ -376,7 +376,7 @@ def test_run_larger_model_with_untrained_positions_kept_has_random_ones(
     config = write_config(tmp_path / "larger.json", max_position_embeddings=100)
     flags = {"init_checkpoint": tmp_path / "run", "output_dir": tmp_path / "larger"}
     ended = train.succeed(bert_config_file=config, untrained_positions="keep", **flags)
-    assert "stay as they are, and those from 64 on are new and random\n" in ended.out
+    assert "stay as they are, and those from 64 on are new and random\n" in ended.err
     table = backend.programs[1].given[0][POSITION_EMBEDDINGS]
     trained = load_checkpoint(str(last(tmp_path / "run"))).parameters[POSITION_EMBEDDINGS]
     assert table[:64].tobytes() == trained.tobytes()
@@ -485,7 +485,7 @@ def test_command_both_backends_have_the_same_losses(
         do_train=True, bert_config_file=write_config(tmp_path / "a.json", **still),
         num_train_steps=10, init_checkpoint=learnt, learning_rate=1e-3,
     )  # fmt: skip
-    printed = command.succeed(output_dir=tmp_path / "tensorflow").out
+    printed = command.succeed(output_dir=tmp_path / "tensorflow").err
     count = len(model_specs(BertConfig(**read_json(learnt / "bert_config.json")))) + 9
     assert re.search(rf"step 90\): {count} variables loaded, 0 new, 0 not used\n", printed)
     command.finish(output_dir=tmp_path / "jax", backend="jax")

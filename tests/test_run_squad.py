@@ -196,7 +196,7 @@ def test_run_without_golds_answers_and_scores_nothing(
 ) -> None:
     path = write_questions(tmp_path / "test.json", **NO_GOLDS)
     (folder / "eval_results.txt").unlink()
-    printed = command.succeed(do_predict=True, predict_file=path).out
+    printed = command.succeed(do_predict=True, predict_file=path).err
     assert f"{path} has no gold answers: nothing is scored" in printed
     assert answers(folder) == GOLDS
     assert not (folder / "eval_results.txt").exists()

@@ -134,6 +134,12 @@ def test_run_writes_what_later_commands_need(
     trained = [record for record in metrics(tmp_path) if "loss" in record]
     assert [record["step"] for record in trained] == list(range(1, steps + 1))
     assert trained[0]["learning_rate"] == 0 < trained[-1]["learning_rate"] < 5e-5
+    header, command, *said = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert re.match(r"# \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S+ bert_ko \d", header)
+    assert f" --output_dir={tmp_path} " in f"{command} "
+    assert any(line.endswith(f" all {steps} steps are done") for line in said)
+    train.succeed(output_dir=tmp_path, **trainable.ask)
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8").count("\n# ") == 3  # appended to
 
 
 def test_run_begins_with_new_weights_by_the_seed(
@@ -168,7 +174,7 @@ def test_run_model_of_another_config_in_the_folder_stays(
 def test_run_hours_over_stop_it_and_more_hours_resume_it(
     train: Command, finished: Path, tmp_path: Path
 ) -> None:
-    printed = train.succeed(output_dir=tmp_path, max_hours=1e-9).out
+    printed = train.succeed(output_dir=tmp_path, max_hours=1e-9).err
     assert re.search(r"--max_hours reached at step \d+; raise it to resume\n", printed)
     train.succeed(output_dir=tmp_path, max_hours=1)
     assert weights(tmp_path) == weights(finished)
@@ -190,7 +196,7 @@ def test_run_resumes_from_the_last_checkpoint(
     # Neither what a kill has left, nor what is not the run's, is in the way.
     (folder / "checkpoint-00000099").mkdir()
     (folder / "논문.txt").write_text("내 논문")
-    printed = train.succeed(output_dir=folder, **trainable.ask).out
+    printed = train.succeed(output_dir=folder, **trainable.ask).err
     assert f"resuming from step {kept}\n" in printed
     (program,) = backend.programs
     assert len(program.restored[0]) == 2 * len(model_specs(CONFIG, trainable.head))
@@ -205,7 +211,7 @@ def test_run_resumes_from_the_last_checkpoint(
 def test_run_packed_has_the_updates_of_the_unpacked_one(
     trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
-    printed = train.succeed(output_dir=tmp_path / "packed", pack=True, **trainable.ask).out
+    printed = train.succeed(output_dir=tmp_path / "packed", pack=True, **trainable.ask).err
     assert re.search(r"^packed: \d+\.\d% padding in place of \d+\.\d%$", printed, re.MULTILINE)
     train.succeed(output_dir=tmp_path / "alone", length_buckets=False, **trainable.ask)
     packed, alone = (program.batches for program in backend.programs)
@@ -368,7 +374,7 @@ def test_run_that_is_done_does_only_what_is_asked(
     trainable: Trainable, train: Command, backend: FakeBackend, folder: Path
 ) -> None:
     before, steps = contents(folder), step_of(folder)
-    printed = train.succeed(output_dir=folder).out
+    printed = train.succeed(output_dir=folder).err
     assert printed.splitlines()[-1] == f"all {steps} steps are done; nothing else is asked for"
     assert backend.configs == [] and contents(folder) == before
     for name in ("eval_results.txt", *trainable.written):
@@ -465,8 +471,8 @@ def test_run_seeds_are_runs_of_their_own(
 ) -> None:
     backend.is_good = lambda steps, seed: seed != 6
     run, metric = tmp_path / "run", trainable.metric
-    printed = train.succeed(output_dir=run, random_seed=5, num_seeds=2, **trainable.ask).out
-    assert "\nseed 5\n" in printed and "\nseed 6\n" in printed and "2 seeds" in printed
+    ended = train.succeed(output_dir=run, random_seed=5, num_seeds=2, **trainable.ask)
+    assert "\nseed 5\n" in ended.err and "\nseed 6\n" in ended.err and "2 seeds" in ended.out
     (program,) = backend.programs  # compiled once
     assert program.seeds == [5, 6]
     assert written(run) == [
@@ -579,7 +585,7 @@ def test_run_asked_alone_of_an_init_checkpoint(
     source = f"{folder}{place.format(last=last(folder).name)}"
     ended = ask.succeed(output_dir=tmp_path / "new", init_checkpoint=source)
     count = len(model_specs(CONFIG, trainable.head))
-    assert f"{count} variables loaded, 0 new, 0 not used" in ended.out
+    assert f"{count} variables loaded, 0 new, 0 not used" in ended.err
     assert results(tmp_path / "new") == {**results(folder), "global_step": 0}
     for name in trainable.written:
         assert (tmp_path / "new" / name).read_bytes() == (folder / name).read_bytes(), name
@@ -595,7 +601,7 @@ def test_run_training_begins_with_an_init_checkpoint(
     second = train.having(
         output_dir=tmp_path / "second", init_checkpoint=folder, untrained_positions="keep"
     )
-    assert "variables loaded, 0 new, 0 not used" in second.succeed().out
+    assert "variables loaded, 0 new, 0 not used" in second.succeed().err
     trained = load_checkpoint(str(last(folder))).parameters
     given = backend.programs[0].given[0]
     assert all(np.array_equal(given[name], array) for name, array in trained.items())
@@ -604,7 +610,7 @@ def test_run_training_begins_with_an_init_checkpoint(
     # It is not read again.
     shutil.rmtree(last(tmp_path / "second"))
     shutil.move(folder, tmp_path / "gone")
-    assert "variables loaded" not in second.succeed().out
+    assert "variables loaded" not in second.succeed().err
 
 
 def test_run_init_checkpoint_of_another_model_is_refused(
@@ -643,7 +649,7 @@ def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
     message = ask(output_dir=tmp_path / "run", init_checkpoint=tmp_path / "other").error
     assert message.startswith(f"--init_checkpoint: {tmp_path}/other/checkpoint-00000007 lacks ")
     assert message.endswith("; it was not trained for this task. Give --do_train.")
-    printed = train.succeed(output_dir=tmp_path / "run", init_checkpoint=tmp_path / "other").out
+    printed = train.succeed(output_dir=tmp_path / "run", init_checkpoint=tmp_path / "other").err
     assert re.search(r" [1-9]\d* new, ", printed)
 
 
@@ -737,7 +743,7 @@ def test_run_batch_that_devices_can_not_share_is_refused(
 def test_help_answers_without_a_framework(name: str) -> None:
     command = f"run_{name}"
     code = (
-        f"import sys; sys.argv = ['x', '--help']\nfrom bert_ko.{command} import main\nmain()\n"
+        f"import sys; sys.argv = ['x', '--helpfull']\nfrom bert_ko.{command} import main\nmain()\n"
         "print(*sys.modules, sep='\\n')"
     )
     before = os.times()
@@ -847,7 +853,8 @@ def test_notice_that_nobody_takes_changes_nothing(
     ended = train.succeed(output_dir=tmp_path, notify_url=f"http://127.0.0.1:1/{SECRET}")
     assert weights(tmp_path) == weights(finished)
     assert "the webhook did not accept the notification: Connection" in ended.warnings[0]
-    assert SECRET not in ended.err + ended.out
+    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert SECRET not in ended.err + ended.out + log and " --notify_url=..." in log
 
 
 # With TensorFlow and JAX, in processes of their own

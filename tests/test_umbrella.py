@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import runpy
 import shutil
@@ -28,6 +29,12 @@ def test_overview_lists_every_command_in_a_line(capsys: pytest.CaptureFixture[st
     assert max(map(len, lines)) <= 100
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == overview()
+
+
+def test_version_is_that_of_setup_cfg() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert setup["metadata"]["version"] == __version__
 
 
 def test_main_version_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,13 +19,20 @@ from bert_ko.flags.declaration import Flags, flag
 from bert_ko.flags.errors import FlagError, error_message
 from bert_ko.flags.help import help_text
 from bert_ko.flags.parsing import parse
-from bert_ko.flags.records import changed_flags, output_flags, secret_flags, values_before
+from bert_ko.flags.records import (
+    changed_flags,
+    command_arguments,
+    output_flags,
+    secret_flags,
+    values_before,
+)
 from bert_ko.flags.running import run_command, run_module
 
 __all__ = [
     "FlagError",
     "Flags",
     "changed_flags",
+    "command_arguments",
     "error_message",
     "flag",
     "help_text",

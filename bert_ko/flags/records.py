@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from bert_ko.flags.declaration import flag_specs
+from bert_ko.flags.declaration import FlagSpec, flag_specs
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -43,3 +43,26 @@ def values_before(config_class: type[DataclassInstance]) -> dict[str, Any]:
 def secret_flags(config_class: type[DataclassInstance]) -> frozenset[str]:
     """Returns the fields whose values must never be written."""
     return frozenset(spec.field for spec in flag_specs(config_class) if spec.secret)
+
+
+def command_arguments(config: DataclassInstance) -> list[str]:
+    """Returns the arguments that make a Config; those that are secret have no value."""
+    arguments, rest = [], []
+    for spec in flag_specs(type(config)):
+        value = getattr(config, spec.field)
+        if spec.positional:
+            rest = list(value)
+        elif value != spec.default:
+            arguments += _arguments(spec, value)
+    return [*arguments, *(["--"] if any(item.startswith("-") for item in rest) else []), *rest]
+
+
+def _arguments(spec: FlagSpec, value: Any) -> list[str]:
+    if spec.secret:
+        return [f"--{spec.name}=..."]
+    if spec.kind.name == "bool":
+        return [f"--{spec.name}" if value else f"--no{spec.name}"]
+    if spec.repeatable:
+        return [f"--{spec.name}={item}" for item in value]
+    text = ",".join(value) if isinstance(value, tuple) else value
+    return [f"--{spec.name}={text}"]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 import os
 import select
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from bert_ko.commands import typed
 from bert_ko.flags.errors import error_message
 from bert_ko.flags.help import asks_for_help, describe, help_text
 from bert_ko.flags.parsing import parse_command
+from bert_ko.flags.records import command_arguments
 from bert_ko.interrupts import INTERRUPTED, interruptible
-from bert_ko.messages import program_name, quiet, running_as, say_error
+from bert_ko.messages import program_name, quiet, recorded, running_as, say_error
 from bert_ko.streams import prepare_streams, silence
 
 if TYPE_CHECKING:
@@ -48,7 +51,8 @@ def run_command(
                 print(help_text(config_class, program, describe(config_class), full=full), end="")
             else:
                 config, common = parse_command(config_class, arguments)
-                with quiet(common.quiet):
+                line = f"{typed(program)} {shlex.join(command_arguments(config))}"
+                with quiet(common.quiet), recorded(line):
                     run(config)
             sys.stdout.flush()
         except KeyboardInterrupt:

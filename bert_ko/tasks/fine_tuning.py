@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
 from bert_ko.data.share import Share
+from bert_ko.messages import say
 from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.report.blocks import Section
 from bert_ko.report.curves import Figure, metric_curves
@@ -137,7 +138,7 @@ class FineTuneTask(Task):
         plan = dataclasses.replace(plan, lengths=(config.max_seq_length,))
         packed = PackedBatches(examples, plan, describe, position, share)
         padding = 1 - float(examples.lengths.mean()) / config.max_seq_length
-        print(f"packed: {packed.padding:.1%} padding in place of {padding:.1%}", flush=True)
+        say(f"packed: {packed.padding:.1%} padding in place of {padding:.1%}")
         return packed
 
     def shared_report(

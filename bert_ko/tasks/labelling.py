@@ -14,7 +14,7 @@ from bert_ko import files
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.display import shown_list
 from bert_ko.json_files import format_json
-from bert_ko.messages import warn
+from bert_ko.messages import say, show, warn
 from bert_ko.modeling.heads import Head, Metrics, WordNetwork
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.fine_tuning import FineTuneTask, Report, TrainingData, file_identities
@@ -274,19 +274,19 @@ class LabelTask(FineTuneTask):
             found = self._compute(labeller, texts, "predicting", config.predict_batch_size)
             records = labeller.records(texts.features.texts, found)
             path = self.write(folder, "test", records, found)
-            print(f"{len(found):,} {self.noun} predicted: {path}")
+            say(f"{len(found):,} {self.noun} predicted: {path}")
         results = None
         if config.do_eval:
             results = self._report(labeller, folder, step, self._learnt(model))
         if config.input_file is not None:
             plain = self.read_texts(config.input_file)
             for record in labeller.records(plain, labeller.compute(labeller.cut(plain))):
-                print(format_json(record))
+                show(format_json(record))
         if config.interactive:
-            print(f"type {self.prompt}; Ctrl-D ends", flush=True)
+            say(f"type {self.prompt}; Ctrl-D ends")
             for line in sys.stdin:
                 if line.strip():
-                    print(self.answer(labeller, line.rstrip("\r\n")), flush=True)
+                    show(self.answer(labeller, line.rstrip("\r\n")))
         return results
 
     def write(self, folder: str, split: str, records: Sequence[Any], found: Any) -> str:
@@ -314,7 +314,7 @@ class LabelTask(FineTuneTask):
         shared = self.shared_report(self.noun, path, self.found, folder, step, seconds)
         shared["facts"] += [(name, f"{value:.3f}") for name, value in learnt.items()]
         report = self.report(texts, found, scores, folder, shared)
-        print(f"{len(found):,} {self.noun} in {seconds:.1f} s")
+        say(f"{len(found):,} {self.noun} in {seconds:.1f} s")
         return Results({**values, **learnt}, report)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from bert_ko.data.prefetch import Prefetcher
+from bert_ko.messages import say
 from bert_ko.modeling.flops import update_flops
 from bert_ko.modeling.heads import Head, HostBatch, Metrics
 from bert_ko.notification import at_step
@@ -186,14 +187,14 @@ class TrainingLoop(Generic[BatchType]):
         """Says why training ended; after a signal the command ends too."""
         step = self._progression.step
         if self._stop_signal:
-            print(f"stopped at step {step:,}; run the same command to resume", flush=True)
+            say(f"stopped at step {step:,}; run the same command to resume")
             stop = SystemExit(128 + self._stop_signal)
             stop.add_note(at_step(step, self._num_steps))
             raise stop
         if step >= self._num_steps:
-            print(f"all {step:,} steps are done", flush=True)
+            say(f"all {step:,} steps are done")
         else:
-            print(f"--max_hours reached at step {step:,}; raise it to resume", flush=True)
+            say(f"--max_hours reached at step {step:,}; raise it to resume")
         return self._progression
 
     def _step(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from bert_ko.characters import Characters
 from bert_ko.flags import flag
 from bert_ko.json_files import read_json
-from bert_ko.messages import warn
+from bert_ko.messages import say, warn
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.encoder import config_from_hugging_face, encoder_of
@@ -315,8 +314,8 @@ class TrainedModel(NamedTuple):
         source, line = fit_positions(
             self.source, self.config, {}, max_seq_length, untrained_positions
         )
-        if line:  # results may go to standard output
-            print(line, file=sys.stderr, flush=True)
+        if line:
+            say(line)
         return self._replace(source=source)
 
     def arrays(self, specs: Specs) -> Arrays:

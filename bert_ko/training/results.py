@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from bert_ko import files
 from bert_ko.json_files import write_json
+from bert_ko.messages import show_scores
 from bert_ko.progress import format_table
 
 RESULTS_NAME = "eval_results.txt"
@@ -35,7 +36,7 @@ def write_results(folder: str, results: dict[str, Any]) -> None:
     """Writes and prints eval_results.txt, its lines sorted, as Google's."""
     text = "".join(f"{name} = {results[name]}\n" for name in sorted(results))
     files.write_atomic(os.path.join(folder, RESULTS_NAME), text)
-    print(text, end="")
+    show_scores(text.rstrip("\n"))
 
 
 def write_report(folder: str, results: Results, seeds: SeedScores) -> None:
@@ -60,6 +61,8 @@ def summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> di
         rows.append([name, mean, deviation, min(numbers), max(numbers)])
     write_json(os.path.join(folder, SEEDS_NAME), {"seeds": list(seeds), "results": results})
     write_report(folder, found[0], list(zip(seeds, results, strict=True)))
-    print(f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n")
+    show_scores(
+        f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n"
+    )
     write_results(folder, values)
     return values

@@ -5,6 +5,7 @@ bert_config.json     of the model
 vocab.txt …          of the tokenizer
 checkpoint-00001000  see checkpoints
 metrics.jsonl        see metrics
+log.txt              what was said, at every start; in --output_dir alone
 eval_results.txt     of the last evaluation
 """
 
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
-from bert_ko.messages import warn
+from bert_ko.messages import say, warn
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, TAG_CRF
@@ -48,6 +49,7 @@ from bert_ko.training.positions import fit_positions
 from bert_ko.training.settings import LoopFlags, TrainFlags
 
 RUN_NAME = "run.json"
+LOG_NAME = "log.txt"
 FORMAT = 1
 # Keys of bert_config that decide nothing when a trained model is used.
 _FOR_TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
@@ -275,7 +277,7 @@ def new_parameters(
     if is_training:
         kept = without_other_labels(source, specs, labels)
         if len(kept.arrays) < len(source.arrays):
-            print(f"{source.path} was trained for other labels: the head is reinitialised")
+            say(f"{source.path} was trained for other labels: the head is reinitialised")
         source, line = fit_positions(
             kept, run.model_config, new, config.max_seq_length, config.untrained_positions
         )
@@ -285,7 +287,7 @@ def new_parameters(
             f"--init_checkpoint: {source.path} lacks {', '.join(found.new[:3])}; it was not "
             "trained for this task. Give --do_train."
         )
-    print("\n".join(filter(None, (describe(found, source), line))), flush=True)
+    say("\n".join(filter(None, (describe(found, source), line))))
     _refuse_other_tokenizer(f"--init_checkpoint: {source.path}", source.fingerprint, run)
     if not is_training:
         _refuse_unused_head(source.path, source.arrays, specs)

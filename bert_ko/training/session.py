@@ -22,7 +22,7 @@ from bert_ko import files
 from bert_ko.data.position import PositionError
 from bert_ko.data.share import Share
 from bert_ko.flags import output_flags, secret_flags, values_before
-from bert_ko.messages import warn
+from bert_ko.messages import answers_on_stdout, open_log, say, warn
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Metrics, carried_shapes, model_specs
 from bert_ko.modeling.parameters import Arrays, count_parameters
@@ -55,6 +55,7 @@ from bert_ko.training.model_files import (
 from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.results import Results, summarize, write_report, write_results
 from bert_ko.training.runs import (
+    LOG_NAME,
     Beginning,
     Run,
     check_batch_size,
@@ -96,7 +97,10 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
                 trained_config = config.with_dropout(model.config)
                 with hosts.first_before_others():  # what it has prepared they find
                     task = read_task(config, model)
-                with opened_trackers(config.report_to, config.output_dir) as tracker:
+                with (
+                    answers_on_stdout(config.is_trial),
+                    opened_trackers(config.report_to, config.output_dir) as tracker,
+                ):
                     return _Session(config, model, trained_config, task, tracker, hosts).run()
 
         notified(run)(_of_host(config, hosts))
@@ -197,7 +201,7 @@ class _Session:
         found: list[Results] = []
         for seed in config.seeds:
             if len(config.seeds) > 1:
-                print(f"\nseed {seed}", flush=True)
+                say(f"\nseed {seed}")
             results = self._run_seed(seed)
             if results is not None:
                 found.append(results)
@@ -220,7 +224,7 @@ class _Session:
         checkpoint = self._find_checkpoint(run)
         step = checkpoint.state["step"] if checkpoint else 0
         if config.do_train and not task.is_asked and step >= self._num_train_steps:
-            print(f"all {step:,} steps are done; nothing else is asked for", flush=True)
+            say(f"all {step:,} steps are done; nothing else is asked for")
             self._step = step
             self._runs.start(seed, step)
             self._runs.finish(seed, {}, step)
@@ -229,6 +233,8 @@ class _Session:
         beginning = self._weights(run, seed, checkpoint)
         backend = self._backend
         self._require_same(run, step, beginning)
+        if is_first:
+            open_log(os.path.join(config.output_dir, LOG_NAME))
         if config.do_train and is_first:
             self._write_beginnings(run)
         if is_first:
@@ -318,17 +324,15 @@ class _Session:
             )
         for name in self._task.batch_sizes:
             check_batch_size(name, getattr(config, name), backend.num_local_devices)
-        print(
+        say(
             f"{backend.description}, {backend.precision}; "
-            f"{count_parameters(self._specs) / 1e6:.1f} million parameters",
-            flush=True,
+            f"{count_parameters(self._specs) / 1e6:.1f} million parameters"
         )
         rate = getattr(self._trained_config, "attention_probs_dropout_prob", 0.0)
         if config.do_train and backend.fused_attention and rate:
-            print(
+            say(
                 f"attention dropout {rate} trains without the fused attention kernel; "
-                "--attention_probs_dropout_prob=0 trains with it",
-                flush=True,
+                "--attention_probs_dropout_prob=0 trains with it"
             )
         return backend
 
@@ -439,7 +443,7 @@ def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progressi
         return Progression()
     names = {field.name for field in dataclasses.fields(Progression)} & checkpoint.state.keys()
     progression = Progression(**{name: checkpoint.state[name] for name in names})
-    print(f"resuming from step {progression.step:,}", flush=True)
+    say(f"resuming from step {progression.step:,}")
     before = checkpoint.state.get("computed_with", computed_with)
     if before != computed_with:
         warn(

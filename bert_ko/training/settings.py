@@ -344,6 +344,11 @@ class TrainFlags(
         """Whether the weights of the best evaluation are kept, and used at the end."""
         return False
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether a model is tried on texts without labels, and its answers are printed."""
+        return False
+
     @abstractmethod
     def num_updates(self, steps_per_epoch: int) -> tuple[int, int]:
         """Updates of a run, and how many of them have a rising learning rate.

@@ -528,7 +528,7 @@ def test_run_again_when_all_is_done_touches_nothing(
     capsys.readouterr()
     program = NumpyProgram()
     assert train(tmp_path, reader, program).step == 30 and program.steps == []
-    assert capsys.readouterr().out == "all 30 steps are done\n"
+    assert capsys.readouterr().err == "all 30 steps are done\n"
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
@@ -541,7 +541,7 @@ def test_run_time_over_saves_and_resumes_with_more(
     stopped = train(tmp_path, reader, slow, max_hours=0.1 / 3600, **flags)
     assert 0 < stopped.step < 15
     assert last(tmp_path).state["step"] == stopped.step
-    assert f"--max_hours reached at step {stopped.step}; raise it" in capsys.readouterr().out
+    assert f"--max_hours reached at step {stopped.step}; raise it" in capsys.readouterr().err
     # The time of earlier runs counts.
     program = NumpyProgram()
     again = train(tmp_path, reader, program, max_hours=0.1 / 3600, **flags)
@@ -565,7 +565,7 @@ def test_run_signal_saves_and_exits_and_the_next_run_resumes(
         train(tmp_path, reader, NumpyProgram(interrupt), log_every_steps=7, eval_every_steps=5)
     assert stopped.value.code == 128 + number
     assert last(tmp_path).state["step"] == 6
-    assert "stopped at step 6; run the same command to resume" in capsys.readouterr().out
+    assert "stopped at step 6; run the same command to resume" in capsys.readouterr().err
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
     train(tmp_path, reader, log_every_steps=7, eval_every_steps=5)
     assert_same_run(tmp_path, undisturbed(7))

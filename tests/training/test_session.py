@@ -325,7 +325,7 @@ def test_run_session_trains_all_steps_and_saves(
     records = read_metrics(str(found / "metrics.jsonl"))
     assert [(r["step"], r["epoch"], r["loss"]) for r in records] == [(5, 0, 10.0), (10, 1, 10.0)]
     assert endings == [Ending({}, 10, 10)]
-    assert "2 fakes, float32; 0.0 million parameters\n" in capsys.readouterr().out
+    assert "2 fakes, float32; 0.0 million parameters\n" in capsys.readouterr().err
 
 
 def test_run_session_says_how_to_see_the_curves_or_writes_none(
@@ -333,14 +333,14 @@ def test_run_session_says_how_to_see_the_curves_or_writes_none(
 ) -> None:
     found = run(folder)
     assert (
-        capsys.readouterr().out.splitlines()[-1].startswith(f"curves: tensorboard --logdir={found}")
+        capsys.readouterr().err.splitlines()[-1].startswith(f"curves: tensorboard --logdir={found}")
     )
     (events,) = (found / "tensorboard").iterdir()
     kept = events.read_bytes()
     run(folder, num_train_epochs=2.0)  # nothing is left to do
     assert list((found / "tensorboard").iterdir()) == [events] and events.read_bytes() == kept
     other = run(folder, output_dir=f"{folder}/other", report_to=())
-    assert "curves: " not in capsys.readouterr().out
+    assert "curves: " not in capsys.readouterr().err
     assert not (other / "tensorboard").exists() and read_metrics(str(other / "metrics.jsonl"))
 
 
@@ -411,7 +411,7 @@ def test_run_session_dropout_is_the_runs_and_not_the_models(
     assert (
         "attention dropout 0.25 trains without the fused attention kernel; "
         "--attention_probs_dropout_prob=0 trains with it\n"
-    ) in capsys.readouterr().out
+    ) in capsys.readouterr().err
     assert "--hidden_dropout_prob was 0.0, now None" in refusal(folder, **{**flags, **NO_HIDDEN})
     run(folder, **flags)
     assert backend.steps[-1] == 9
@@ -423,7 +423,7 @@ def test_run_session_attention_that_is_as_wished_is_not_spoken_of(
 ) -> None:
     backend.fused_attention = is_fused
     run(folder, attention_probs_dropout_prob=rate)
-    assert "fused" not in capsys.readouterr().out
+    assert "fused" not in capsys.readouterr().err
 
 
 def test_run_session_wsd_without_room_is_refused_before_anything_is_written(folder: Path) -> None:
@@ -450,7 +450,7 @@ def test_run_session_killed_resumes_with_weights_slots_and_data(
         *(("step", number, (1, 4, 3), number) for number in range(4, 10)),
     ]  # fmt: skip
     printed = capsys.readouterr()
-    assert "resuming from step 4\n" in printed.out and "warning" not in printed.err
+    assert "resuming from step 4\n" in printed.err and "warning" not in printed.err
     assert not (found / ".best-00000007.tmp").exists()
 
 
@@ -473,7 +473,7 @@ def test_run_session_all_done_and_nothing_asked_ends_at_once(
     backend.log.clear()
     capsys.readouterr()
     assert contents(run(folder)) == before
-    assert capsys.readouterr().out == "all 10 steps are done; nothing else is asked for\n"
+    assert capsys.readouterr().err == "all 10 steps are done; nothing else is asked for\n"
     assert backend.log == [] and endings[-1] == Ending({}, 10, 10)
 
 
@@ -519,9 +519,9 @@ def test_run_session_reached_positions_are_of_all_phases_and_survive_a_kill(
     found = kill_at(7, folder, monkeypatch, **flags)
     assert positions(found) == {"checkpoint-00000004": 5}
     said = "positions 5 to 19 were never trained: their embeddings begin as those of the first 5 "
-    assert said in capsys.readouterr().out
+    assert said in capsys.readouterr().err
     run(folder, **flags)
-    assert set(positions(found).values()) == {5} and said not in capsys.readouterr().out
+    assert set(positions(found).values()) == {5} and said not in capsys.readouterr().err
     repeated = rows(first / "checkpoint-00000010")[np.arange(20) % 5]
     assert rows(found / "checkpoint-00000010").tobytes() == repeated.tobytes()
 
@@ -534,7 +534,7 @@ def test_run_session_positions_stay_as_they_are(flags: Any, folder: Path, capsys
         rows(first / "checkpoint-00000010").tobytes()
     )
     is_said = (
-        "positions 2 to 19 were never trained: their embeddings stay" in capsys.readouterr().out
+        "positions 2 to 19 were never trained: their embeddings stay" in capsys.readouterr().err
     )
     assert is_said == ("untrained_positions" in flags)
 
@@ -683,8 +683,8 @@ def test_run_session_seeds_are_trained_alike_and_summarized(
         "num_seeds = 2\n"
     )
     assert endings == [Ending({"f1": 15.0}, 2, 2)]
-    out = capsys.readouterr().out
-    assert "\nseed 5\n" in out and "\nseed 6\n" in out
+    out, err = capsys.readouterr()
+    assert "\nseed 5\n" in err and "\nseed 6\n" in err
     table = [line.split() for line in out[out.index("2 seeds") :].splitlines()]
     assert table[0] == ["2", "seeds", "mean", "stdev", "min", "max"]
     assert ["f1", "15.00", "7.07", "10.00", "20.00"] in table

@@ -14,7 +14,7 @@ from bert_ko import files
 from bert_ko.data.bilm_reader import BiLmReader, BiLmReaderConfig, WordBatch
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.share import Share
-from bert_ko.messages import warn
+from bert_ko.messages import say, show_scores, warn
 from bert_ko.modeling.elmo import DIRECTIONS, ElmoConfig
 from bert_ko.modeling.heads import BiLmHead, Head, HostBatch, Metrics, carried_shapes
 from bert_ko.progress import format_table
@@ -79,10 +79,9 @@ class BiLmTask(ShardTask):
             "softmax_samples": self._num_negatives,
         }
         softmax = f"{self._num_negatives:,} drawn words" if self._num_negatives else "all words"
-        print(
+        say(
             f"{len(known[0].paths):,} shards; windows of {self._num_steps} words; training's "
-            f"softmax over {softmax} of {size:,}",
-            flush=True,
+            f"softmax over {softmax} of {size:,}"
         )
         for warning in dict.fromkeys(w for shards in known for w in shards.warnings):
             warn(warning)
@@ -119,12 +118,11 @@ class BiLmTask(ShardTask):
             [name.rstrip("_") or "mean", found[f"{name}loss"], found[f"{name}perplexity"]]
             for name in (*(f"{direction}_" for direction in DIRECTIONS), "")
         ]
-        print(format_table(rows, ["direction", "loss", "perplexity"]))
-        print(
+        show_scores(format_table(rows, ["direction", "loss", "perplexity"]))
+        show_scores(
             f"{found['num_words']:,} words, {found['unknown_share']:.2%} of them not in the "
             f"vocabulary of {found['vocab_size']:,} words, {found['cut_share']:.2%} cut at "
-            f"{self._model_config.places - 2} characters",
-            flush=True,
+            f"{self._model_config.places - 2} characters"
         )
         return Results(found)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.display import shown_list
-from bert_ko.messages import warn
+from bert_ko.messages import say, show_scores, warn
 from bert_ko.modeling.heads import ClassHead, ScoreHead
 from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.classifier.classifier import Classifier, format_said
@@ -71,7 +71,7 @@ class ClassifierTask(LabelTask):
         dataset = read_dataset(
             path, form, needs_labels=split != "test", encoding=self.config.input_encoding
         )
-        print(f"{path}: {len(dataset.examples):,} examples", flush=True)
+        say(f"{path}: {len(dataset.examples):,} examples")
         warn_of_problems(dataset)
         if split == "test":
             unknown = [example._replace(label=None, score=None) for example in dataset.examples]
@@ -140,7 +140,7 @@ class ClassifierTask(LabelTask):
             warn(f"{train.path}: {missing:,} examples without a text are not trained on")
         chosen = draw_examples(self.config, len(examples))
         if len(chosen) < len(examples):
-            print(f"trained on {len(chosen):,} of them (--max_train_examples)", flush=True)
+            say(f"trained on {len(chosen):,} of them (--max_train_examples)")
         if not len(chosen):
             raise ValueError(f"{train.path} has no example to train on.")
         return tuple(examples[i] for i in chosen)
@@ -153,7 +153,7 @@ class ClassifierTask(LabelTask):
         counts = Counter(example.label for example in examples)
         weights = class_weights(mode, labels, [counts[label] for label in labels])
         shown = ", ".join(f"{a} {w:.3g}" for a, w in zip(labels, weights, strict=True))
-        print(f"class weights: {shown}", flush=True)
+        say(f"class weights: {shown}")
         return list(map(float, weights))
 
     def score(
@@ -194,7 +194,7 @@ class ClassifierTask(LabelTask):
         if isinstance(scores, ClassScores):
             picture = confusion_svg(scores.confusion, self.labels)
             files.write_atomic(os.path.join(folder, "confusion_matrix.svg"), picture)
-            print(format_classes(scores))
+            show_scores(format_classes(scores))
         shared["facts"].insert(0, (shared["t"]("task"), self.config.task_name))
         data = ReportData(
             **shared,

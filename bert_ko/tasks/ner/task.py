@@ -10,7 +10,7 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.display import shown_list
-from bert_ko.messages import warn
+from bert_ko.messages import say, show_scores, warn
 from bert_ko.modeling.heads import TAG_CRF, TagHead
 from bert_ko.tasks.fine_tuning import Report, file_identity
 from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
@@ -69,10 +69,9 @@ class NerTask(LabelTask):
             (old, new), *_ = dataset.conversions
             number = sum(dataset.conversions.values())
             converted = f"; tags are {dataset.scheme}: {number:,} rewritten, such as {old} as {new}"
-        print(
+        say(
             f"{path}: {len(dataset.sentences):,} sentences, {count:,} entities, "
-            f"a tag a {dataset.unit}{converted}",
-            flush=True,
+            f"a tag a {dataset.unit}{converted}"
         )
         warn_of_problems(dataset)
         if split == "test":
@@ -100,7 +99,7 @@ class NerTask(LabelTask):
             sentences += other.sentences
         chosen = draw_examples(self.config, len(sentences))
         if len(chosen) < len(sentences):
-            print(f"trained on {len(chosen):,} of {len(sentences):,} (--max_train_examples)")
+            say(f"trained on {len(chosen):,} of {len(sentences):,} (--max_train_examples)")
         return replace(first, sentences=tuple(sentences[i] for i in chosen), problems={})
 
     def read_texts(self, path: str) -> Sequence[Sentence]:
@@ -159,7 +158,7 @@ class NerTask(LabelTask):
         shared: dict[str, Any],
     ) -> Report:
         """See LabelTask."""
-        print(format_types(scores))
+        show_scores(format_types(scores))
         t = shared["t"]
         shared["facts"].append(("CRF", t("yes") if self.config.use_crf else t("no")))
         predictions = [tagged.tags for tagged in found]

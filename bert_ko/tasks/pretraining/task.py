@@ -11,7 +11,7 @@ from bert_ko.data.packed_window import row_limits
 from bert_ko.data.packing import RowLimits
 from bert_ko.data.reader import InstanceReader, ReaderConfig
 from bert_ko.data.share import Share
-from bert_ko.messages import warn
+from bert_ko.messages import say, warn
 from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.modeling.heads import Metrics, PretrainingHead
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
@@ -69,7 +69,7 @@ class PretrainingTask(ShardTask):
         trained = self._training.sources if self._training is not None else ()
         names = [[os.path.basename(shard.path), files.size(shard.path)] for shard in trained]
         self.identity = {"input_file": names}
-        print(f"{len(known[0].sources):,} shards", flush=True)
+        say(f"{len(known[0].sources):,} shards")
         for warning in dict.fromkeys(w for shards in known for w in shards.warnings):
             warn(warning)
 
@@ -79,7 +79,7 @@ class PretrainingTask(ShardTask):
         """See Task."""
         assert self._training is not None
         config = dataclasses.replace(self._reader_config(self._training, True), share=share)
-        return InstanceReader(config, position, announce=lambda line: print(line, flush=True))
+        return InstanceReader(config, position, announce=say)
 
     def evaluate(self, model: Trained) -> Metrics:
         """See Task."""

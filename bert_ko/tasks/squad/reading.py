@@ -13,7 +13,7 @@ import numpy as np
 from bert_ko import files
 from bert_ko.display import shown
 from bert_ko.json_files import format_json, read_json
-from bert_ko.messages import warn
+from bert_ko.messages import say, show_scores, warn
 from bert_ko.progress import format_table
 from bert_ko.tasks.batches import Ints
 from bert_ko.tasks.squad.examples import Dataset
@@ -82,10 +82,9 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
     if not any(True for _ in dataset.questions()):
         raise ValueError(f"{path} has no question.")
     features = cached_features(dataset, tokenizer, config.window_config, config.output_dir)
-    print(
+    say(
         f"{path}: {len(features.question_contexts):,} questions on "
-        f"{len(dataset.paragraphs):,} contexts, {len(features.window_counts):,} windows",
-        flush=True,
+        f"{len(dataset.paragraphs):,} contexts, {len(features.window_counts):,} windows"
     )
     for line, problems in dataset.describe_problems():
         warn(f"{path}: {line}")
@@ -205,6 +204,6 @@ def report_oracle(config: SquadFlags, tokenizer: Tokenizer) -> None:
     records = unreachable_records(scores)
     lines = "".join(format_json(record) + "\n" for record in records)
     files.write_atomic(os.path.join(config.output_dir, UNREACHABLE_NAME), lines)
-    print(format_oracle(scores, records))
+    show_scores(format_oracle(scores, records))
     if klue := klue_values(questions.dataset, scores):
-        print(f"\n{format_klue(klue)}")
+        show_scores(f"\n{format_klue(klue)}")

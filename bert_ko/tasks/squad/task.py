@@ -10,6 +10,7 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.json_files import format_json, write_json
+from bert_ko.messages import say, show_scores
 from bert_ko.modeling.heads import Metrics, SpanHead
 from bert_ko.tasks.fine_tuning import (
     FineTuneTask,
@@ -152,7 +153,7 @@ class SquadTask(FineTuneTask):
         write_predictions(folder, reading, config.version_2_with_negative)
         golds = asked.dataset.golds()
         if not golds:
-            print(f"{asked.path} has no gold answers: nothing is scored")
+            say(f"{asked.path} has no gold answers: nothing is scored")
             return None
         report = reading.report(golds)
         scores, values = report.after, result_values(report, asked.dataset)
@@ -160,12 +161,12 @@ class SquadTask(FineTuneTask):
             stripper = JosaStripper(self.tokenizer.user_dictionaries)
             shortened = strip_answers(asked.dataset, reading.chosen, stripper)
             report = JosaReport.of(scores, shortened)
-            print("what --strip_josa=always would do:")
+            show_scores("what --strip_josa=always would do:")
         _write_lines(folder, CHANGES_NAME, report.records())
-        print(report.format())
+        show_scores(report.format())
         if klue := klue_values(asked.dataset, scores):
-            print(f"\n{format_klue(klue)}\n")
-        print(f"{len(reading.predictions):,} questions answered in {seconds:.1f} s")
+            show_scores(f"\n{format_klue(klue)}\n")
+        say(f"{len(reading.predictions):,} questions answered in {seconds:.1f} s")
         shared = self.shared_report("questions", asked.path, "answers", folder, step, seconds)
         t, windows = shared["t"], {"length": config.max_seq_length, "stride": config.doc_stride}
         shared["facts"] += [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from bert_ko.json_files import format_json, kind_of
+from bert_ko.messages import say, show
 from bert_ko.tasks.squad.examples import find_id
 from bert_ko.tasks.squad.reader import Reader
 from bert_ko.text_lines import read_lines, source_name
@@ -89,12 +90,12 @@ def answer_file(reader: Reader, path: str, encoding: str | None = None) -> None:
                 for other in answer.candidates[1:4]
             ],
         }
-        print(format_json(record))
+        show(format_json(record))
 
 
 def converse(reader: Reader, lines: Iterable[str]) -> None:
     """Prints answers to what is typed: a context, its questions, an empty line, and so on."""
-    print("a context, then questions on it; an empty line before the next context", flush=True)
+    say("a context, then questions on it; an empty line before the next context")
     context = ""
     for line in lines:
         text = line.rstrip("\r\n")
@@ -106,4 +107,4 @@ def converse(reader: Reader, lines: Iterable[str]) -> None:
             answer = reader.answer(text, context)
             others = ", ".join(f"{c.text} {c.probability:.2f}" for c in answer.candidates[1:4])
             about = f"{answer.probability:.2f}, characters {answer.start}:{answer.end}"
-            print(f"→ {answer.text or '(no answer)'}  ({about}; else {others})", flush=True)
+            show(f"→ {answer.text or '(no answer)'}  ({about}; else {others})")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from bert_ko.messages import say
 from bert_ko.training.tracking.remote import Remote
 from bert_ko.training.tracking.tensorboard import TensorBoard
 from bert_ko.training.tracking.tracker import Status, Tracker, Trackers
@@ -60,7 +61,7 @@ def opened_trackers(names: Sequence[str], output_dir: str) -> Iterator[Tracker]:
         raise
     finally:
         for line in trackers.close(status, time.monotonic() + _PATIENCE):
-            print(line, flush=True)
+            say(line)
 
 
 def _status(error: BaseException) -> Status:

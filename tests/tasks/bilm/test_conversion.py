@@ -42,7 +42,7 @@ def data_sets(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_conversion_there_and_back_changes_nothing(theirs: Path, tmp_path: Path) -> None:
-    printed = convert.succeed(from_=theirs, to=tmp_path / "ours", to_format="bert_ko").out
+    printed = convert.succeed(from_=theirs, to=tmp_path / "ours", to_format="bert_ko").err
     assert "largest difference between the layers before and after: 0.0e+00" in printed
     source = read_source(str(tmp_path / "ours"))
     assert isinstance(source.config, ElmoConfig) and source.config.vocab_size == 50
@@ -67,7 +67,7 @@ def test_trained_model_loses_its_softmax_alone(tmp_path: Path) -> None:
     state = {"step": 7, "tokenizer_fingerprint": None}
     save_checkpoint(str(tmp_path), 7, Checkpoint(arrays, {}, state), config, keep=0)
     ended = convert.succeed(from_=tmp_path, to=tmp_path / "theirs", to_format="bilm")
-    assert "bilm-tf's form has no softmax: that of the model is left out" in ended.out
+    assert "bilm-tf's form has no softmax: that of the model is left out" in ended.err
     assert read_source(str(tmp_path / "theirs")).arrays.keys() == elmo_specs(config).keys()
 
 

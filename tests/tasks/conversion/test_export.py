@@ -106,7 +106,7 @@ def exports(models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("exports")
     for name, (ours, flags, _) in CASES.items():
         ended = convert(models[ours], folder / name, *flags)
-        assert float(ended.out.split("largest difference: ")[1].split()[1].strip(",")) <= LIMIT
+        assert float(ended.err.split("largest difference: ")[1].split()[1].strip(",")) <= LIMIT
     return {name: folder / name for name in CASES}
 
 
@@ -191,7 +191,7 @@ def test_export_quantized_is_small_and_close(
 ) -> None:
     for name in ("reader", "masked_lm"):
         ended = convert(models[CASES[name][0]], tmp_path / name, "--quantize")
-        assert "largest difference of int8: " in ended.out
+        assert "largest difference of int8: " in ended.err
         sizes = [os.path.getsize(folder / name / "model.onnx") for folder in (
             tmp_path, exports["reader"].parent
         )]  # fmt: skip
@@ -211,7 +211,7 @@ def test_export_of_large_model_has_its_weights_beside_it(
     data = tmp_path / "large" / "model.onnx.data"
     assert data.stat().st_size > 10_000
     total = data.stat().st_size + (tmp_path / "large" / "model.onnx").stat().st_size
-    assert f"features, {total / 1e6:.1f} MB: see {tmp_path}/large/example.py" in ended.out
+    assert f"features, {total / 1e6:.1f} MB: see {tmp_path}/large/example.py" in ended.err
 
 
 def test_export_that_computes_something_else_is_not_written(

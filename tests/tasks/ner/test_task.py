@@ -74,7 +74,7 @@ def test_ner_task_reads_what_is_needed_and_nothing_else(
     assert task.labels == ("O", "B-LC", "I-LC", "B-PS", "I-PS")
     assert task.head == TagHead(task.labels, use_crf=False)
     assert tag_ids(task) == [0, 3, 0, 0, 0, 1, 0, 0]
-    read = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    read = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
     assert read == [f"{tmp_path}/{split}.tsv" for split in splits]
 
 
@@ -97,7 +97,7 @@ def test_ner_task_format_of_the_files_may_be_said(tmp_path: Path, capsys: Captur
     path = write(tmp_path / "a.txt", "민수는\tB-PS\n")  # a sentence of one word, or a token
     for form in ("naver", "conll"):
         make_task(tmp_path, do_train=True, train_file=path, file_format=form)
-        assert capsys.readouterr().out == f"{path}: 1 sentences, 1 entities, a tag a word\n"
+        assert capsys.readouterr().err == f"{path}: 1 sentences, 1 entities, a tag a word\n"
     with pytest.raises(ValueError) as error:
         make_task(tmp_path, do_train=True, train_file=path, file_format="klue")
     assert str(error.value) == (

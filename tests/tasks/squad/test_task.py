@@ -72,7 +72,7 @@ def test_squad_task_reads_what_is_needed_and_nothing_else(
     assert not (tmp_path / "josa_endings.json").exists()  # checks come before
     task.begin(str(tmp_path))
     assert (tmp_path / "josa_endings.json").exists() == is_stripped
-    printed = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    printed = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
     wanted = [tmp_path / "train.json"] * is_trained_on + [tmp_path / "dev.json"] * is_asked
     assert printed == [str(path) for path in wanted]
 

@@ -187,7 +187,8 @@ def test_converse_empty_line_begins_a_new_context(capsys: pytest.CaptureFixture[
         (" 무엇이 뜨는가? ", f"  {RIVER} "),
         ("누구인가?", RIVER),
     ]
-    first, *answers = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    first, answers = said.err.rstrip("\n"), said.out.splitlines()
     assert first == "a context, then questions on it; an empty line before the next context"
     assert answers[0] == "→ 도서관은  (0.50, characters 0:4; else 가 0.50, 나 0.50, 다 0.50)"
     assert len(answers) == 4
