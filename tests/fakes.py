@@ -11,7 +11,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -42,6 +41,7 @@ from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.metrics import read_metrics
 from bert_ko.training.runs import LOG_NAME
+from tests.fork_server import ForkedProcess, start_forked
 
 REPOSITORY = Path(__file__).parents[1]
 TIMES = ("tokens_per_second", "seconds")
@@ -365,7 +365,7 @@ class Command:
 
     def start(
         self, *, backend: str = "tensorflow", stdin: str = os.devnull, **flags: Any
-    ) -> subprocess.Popen[str]:
+    ) -> ForkedProcess:
         """Begins it in a process of its own; what it prints is appended to OUTPUT_DIR.log.
 
         Args:
@@ -381,10 +381,7 @@ class Command:
         if backend == "jax":
             program = ["-c", _JAX_ALONE.format(name=self.name)]
         with open(log_of(flags["output_dir"]), "a") as log, open(stdin) as source:
-            return subprocess.Popen(
-                [sys.executable, *program, *self.arguments(**flags)], stdin=source, stdout=log,
-                stderr=log, text=True, env=environment, cwd=REPOSITORY,
-            )  # fmt: skip
+            return start_forked([*program, *self.arguments(**flags)], source, log, environment)
 
     def finish(self, **flags: Any) -> str:
         """Runs it to the end in a process of its own; returns all that runs into the folder have
@@ -419,7 +416,7 @@ def log_of(output_dir: Any) -> Path:
 
 
 def stop_when(
-    process: subprocess.Popen[str], is_reached: Callable[[], bool], number: signal.Signals
+    process: ForkedProcess, is_reached: Callable[[], bool], number: signal.Signals
 ) -> int:
     """Sends a signal to a process that has come so far; returns its exit status."""
     deadline = time.monotonic() + _SECONDS

@@ -746,19 +746,14 @@ def test_help_answers_without_a_framework(name: str) -> None:
         f"import sys; sys.argv = ['x', '--helpfull']\nfrom bert_ko.{command} import main\nmain()\n"
         "print(*sys.modules, sep='\\n')"
     )
-    before = os.times()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True
     )
-    after = os.times()
     lines = done.stdout.splitlines()
     assert f"bert_ko.{command}" in lines
     assert not {"tensorflow", "keras", "jax", "torch", "transformers"} & set(lines)
     for flag in ("bert_config_file", "init_checkpoint", "precision", "eval_every_steps"):
         assert any(line.startswith((f"  --{flag} (", f"  --{flag}, ")) for line in lines)
-    # Of the processor's time, which other programs do not change; TensorFlow alone takes 3 s.
-    used = after.children_user - before.children_user + after.children_system
-    assert used - before.children_system < 1.5
 
 
 # The notice of its end
