@@ -11,20 +11,27 @@ from functools import partial
 from typing import Any
 
 from bert_ko import files
-from bert_ko.data.corpus import CorpusFlags, find_files, read_chunks
+from bert_ko.data.corpus import CHUNK_BYTES, CorpusFlags, find_files, read_chunks
 from bert_ko.data.documents import Notes
 from bert_ko.data.words import (
+    SyllableReport,
     VocabularyReport,
     count_whole_words,
     count_words,
+    covered_syllables,
+    find_texts,
     measure_vocabulary,
-    missing_syllables,
     read_sentences,
 )
 from bert_ko.engines import EngineFlags, open_engine
 from bert_ko.flags import changed_flags, flag, run_command, run_module
 from bert_ko.messages import say, show_scores, warn
+from bert_ko.page_flags import PageFlags
+from bert_ko.pages.vocabulary import Run, render_pieces, render_words, unknown_words
 from bert_ko.progress import format_table
+from bert_ko.report.facts import base_name, byte_size, given_flags
+from bert_ko.report.languages import Texts
+from bert_ko.report.writing import write_page
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
@@ -54,8 +61,10 @@ _OF_PIECES = (
 
 
 @dataclass(frozen=True)
-class BuildVocabConfig(VocabularyFlags, EngineFlags, CorpusFlags):
+class BuildVocabConfig(VocabularyFlags, PageFlags, EngineFlags, CorpusFlags):
     """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json.
+
+    And report.html, which shows what it covers.
 
     With --words it counts whole words instead: words.txt, words.json.
     """
@@ -155,14 +164,15 @@ def _run_words(config: BuildVocabConfig) -> None:
         checks_other = True
     else:
         splitter = WordSplitter(config.bilm_unit or "morpheme", config.mecab_user_dictionary)
-        counts = _count_whole_words(config, splitter)
+        checked, counts = config, _count_whole_words(config, splitter)
         vocabulary = make_word_vocabulary(counts, splitter, config.vocab_size, config.min_frequency)
         coverage = vocabulary.measure(counts)
         write_word_vocabulary(config.output_dir, vocabulary, coverage, config.min_frequency)
         say(f"wrote {config.output_dir}")
     if checks_other:
         checked = replace(config, input_file=config.check_file or config.input_file)
-        coverage = vocabulary.measure(_count_whole_words(checked, vocabulary.splitter()))
+        counts = _count_whole_words(checked, vocabulary.splitter())
+        coverage = vocabulary.measure(counts)
     show_scores(f"\n{os.path.join(config.output_dir, '')} fingerprint {vocabulary.fingerprint}")
     rows = [
         ("words in the vocabulary", f"{len(vocabulary.words):,}"),
@@ -172,6 +182,25 @@ def _run_words(config: BuildVocabConfig) -> None:
     ]
     show_scores(format_table(rows, ("on this text", "")))
     warn_of_unknown_words(coverage.unknown_words, coverage.words, "this text")
+    write_page(
+        config.output_dir,
+        lambda: render_words(
+            _page_run(config), vocabulary, coverage, counts,
+            find_texts(find_files(checked), checked, unknown_words(vocabulary, counts)),
+        ),
+    )  # fmt: skip
+
+
+def _page_run(config: BuildVocabConfig) -> Run:
+    """What the page says of the run."""
+    t = Texts(config.report_language)
+    facts = [(t("corpus"), ", ".join(map(base_name, config.input_file)))]
+    if config.check_file:
+        facts.append((t("this text"), ", ".join(map(base_name, config.check_file))))
+    elif not config.words:
+        size = byte_size(_REPORT_CHUNKS * CHUNK_BYTES)
+        facts.append((t("this text"), t("the corpus, its first {size} at most", size=size)))
+    return Run(config.output_dir, facts, given_flags(config), t)
 
 
 def _count_whole_words(config: BuildVocabConfig, splitter: WordSplitter) -> Counter[str]:
@@ -260,15 +289,22 @@ def _print_report(config: BuildVocabConfig) -> None:
             engine,
         )
     show_scores(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")
-    unreachable = unreachable_pieces(tokenizer)
-    show_scores(format_table(_report_rows(report, tokenizer, unreachable), ("on this text", "")))
+    unreachable, syllables = unreachable_pieces(tokenizer), covered_syllables(tokenizer)
+    rows = _report_rows(report, tokenizer, unreachable, syllables)
+    show_scores(format_table(rows, ("on this text", "")))
     warn_of_unknown(report.unknown, report.pieces, "this text")
+    write_page(
+        config.output_dir,
+        lambda: render_pieces(_page_run(config), tokenizer, report, syllables, unreachable),
+    )
 
 
 def _report_rows(
-    report: VocabularyReport, tokenizer: Tokenizer, unreachable: Sequence[str]
+    report: VocabularyReport,
+    tokenizer: Tokenizer,
+    unreachable: Sequence[str],
+    syllables: SyllableReport,
 ) -> list[tuple[str, str]]:
-    syllables = missing_syllables(tokenizer)
     common = "".join(syllables.missing_common[:20])
     morphemes, eojeols = max(1, report.morphemes), max(1, report.eojeols)
     rows = [

@@ -1,4 +1,4 @@
-"""The flag of every command that writes report.html."""
+"""The flag of every command that writes report.html, and the name of the page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 from bert_ko.flags import Flags, flag
 
 Language = Literal["en", "ko"]
+REPORT_NAME = "report.html"
 LANGUAGE_HELP = "Language of report.html: English or Korean."
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from bert_ko.page_flags import REPORT_NAME
+
 
 def sentences(rng: random.Random, count: int) -> list[str]:
     who = ["이장님은", "우체부는", "막내 고양이는", "솔내마을 아이들은", "옆집 할머니께서는"]
@@ -21,9 +23,9 @@ def text_corpus(documents: int = 60, seed: int = 1) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too."""
+    """Every file of a folder, hidden ones too, but for pages, which have a date."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != REPORT_NAME
     }

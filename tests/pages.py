@@ -301,7 +301,9 @@ class Browser:
 
 
 # What is called so in Korean, too; and what is typed.
-NAMES = re.compile("KLUE|MRC|ROUGE|Pearson|Spearman|MCC|CRF|JavaScript|bert_ko|--[a-z_]+|id:")
+NAMES = re.compile(
+    "KLUE|MRC|ROUGE|Pearson|Spearman|MCC|CRF|JavaScript|bert_ko|--[a-z_]+|id:|[0-9a-f]{12,}"
+)
 
 
 def check_page(browser: Browser, page: str, korean: str, data: Iterable[str]) -> None:

@@ -22,10 +22,12 @@ BELOW = {
     "modeling": {"ground"},
     "training": {"ground", "tokenization", "data", "modeling"},
     "report": {"ground"},
+    "pages": {"ground", "tokenization", "data", "report"},
     "tasks": {"ground", "tokenization", "data", "modeling", "training", "report"},
     "serving": {"ground", "report", "tasks"},
     "commands": {
-        *("ground", "tokenization", "data", "modeling", "training", "report", "tasks", "serving")
+        *("ground", "tokenization", "data", "modeling", "training", "report", "pages", "tasks"),
+        "serving",
     },
     "api": {"ground", "tasks", "tokenization"},
 }

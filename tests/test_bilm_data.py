@@ -17,6 +17,7 @@ from bert_ko.data.corpus import CHUNK_BYTES
 from bert_ko.data.records import read_records
 from bert_ko.data.word_records import MAX_RECORD_WORDS, WordRecord, decode_word_record
 from bert_ko.flags import run_command
+from bert_ko.page_flags import REPORT_NAME
 from bert_ko.tokenization.word_vocabulary import load_word_vocabulary
 
 TEXT = """봄이 오면  BERT를 읽는다.
@@ -57,7 +58,9 @@ def error_of(capsys: Captured) -> Callable[[], str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """What a folder has but for its page, which has a date."""
+    paths = sorted(path for path in folder.iterdir() if path.name != REPORT_NAME)
+    return {path.name: path.read_bytes() for path in paths}
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -293,7 +296,7 @@ def test_build_words_no_text_is_an_error(tmp_path: Path, error_of: Callable[[], 
     assert not list((tmp_path / "v").iterdir())
 
 
-def test_build_words_check_only_reports_and_writes_nothing(
+def test_build_words_check_only_reports_and_writes_its_page_alone(
     corpus: Path, tmp_path: Path, word_folder: str, capsys: Captured, error_of: Callable[[], str]
 ) -> None:
     before = contents(Path(word_folder))
@@ -304,6 +307,8 @@ def test_build_words_check_only_reports_and_writes_nothing(
     assert "wrote" not in printed.out and "words in the vocabulary  500" in printed.out
     assert "of the words of this text are <UNK>" in printed.err
     assert contents(Path(word_folder)) == before
+    page = (Path(word_folder) / REPORT_NAME).read_text(encoding="utf-8")
+    assert "뷁" in page and "other.txt:1" in page
     assert build(corpus, word_folder, "--check_only", "--bilm_unit=eojeol") == 1
     assert "whose words are morphemes; leave it out" in error_of()
 

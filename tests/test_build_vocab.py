@@ -12,6 +12,7 @@ import pytest
 from bert_ko import flags
 from bert_ko.build_vocab import BuildVocabConfig, run
 from bert_ko.data.corpus import CHUNK_BYTES, read_chunks
+from bert_ko.page_flags import REPORT_NAME
 from bert_ko.tokenization.config import CONFIG_NAME
 from bert_ko.tokenization.folder import MODEL_NAME, VOCAB_NAME, load_tokenizer
 from bert_ko.tokenization.reachability import unreachable_pieces
@@ -50,7 +51,10 @@ def pieces(folder: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """What a folder has but for its page, which has a date."""
+    assert (folder / REPORT_NAME).is_file()
+    paths = sorted(path for path in folder.iterdir() if path.name != REPORT_NAME)
+    return {path.name: path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -166,12 +170,13 @@ def test_build_vocab_user_dictionary_is_copied_and_used(
     assert load_tokenizer(str(tmp_path / "vocab")).tokenize("솔내글방은") == ["솔내글방", "##은"]
 
 
-def test_build_vocab_check_only_reports_and_writes_nothing(
+def test_build_vocab_check_only_reports_and_writes_its_page_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(tmp_path)
     before = contents(tmp_path)
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    stamps = {name: (tmp_path / name).stat().st_mtime_ns for name in before}
+    (tmp_path / REPORT_NAME).unlink()
     capsys.readouterr()
     check = tmp_path.parent / "check.txt"
     check.write_text("뷁궳 책\n", encoding="utf-8")
@@ -185,7 +190,8 @@ def test_build_vocab_check_only_reports_and_writes_nothing(
     assert rows["pieces that no text can reach"] == "0"
     assert rows["[UNK] among pieces"] in ("50.0000%", "66.6667%")
     assert contents(tmp_path) == before
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == stamps
+    assert "check.txt:1 · 1 times" in (tmp_path / REPORT_NAME).read_text(encoding="utf-8")
 
 
 def test_build_vocab_check_only_counts_pieces_that_no_text_can_reach(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from bert_ko.data.corpus import Chunk, CorpusFlags, estimated_sizes
+from bert_ko import files
+from bert_ko.data.corpus import Chunk, CorpusFlags, estimated_sizes, read_chunks
 from bert_ko.data.documents import Cleaner, Notes, read_documents
 from bert_ko.data.plans import corpus_chunks
 from bert_ko.engines import Engine
@@ -21,16 +26,37 @@ from bert_ko.tokenization.vocabulary_training import Word
 from bert_ko.tokenization.word_splitting import WordSplitter
 
 T = TypeVar("T")
+Place = tuple[str, int | None]  # file, and line from 1; None for the rows of a table
+
+MOST_PIECES = 8  # of a word that are told apart
+_MOST_TEXTS, _MOST_LINES = 100, 200  # that are looked at for what is [UNK]
+_AROUND = 30  # characters
+_MOST_CHUNKS = 16  # of a corpus in which texts are looked for
+
+
+class UnknownText(NamedTuple):
+    """What became [UNK], and where it was first seen."""
+
+    times: int  # in the lines that were looked at
+    file: str
+    line: int | None  # as of a Place; None, too, if the text does not stand there as it was read
+    before: str
+    after: str
 
 
 class VocabularyReport(NamedTuple):
-    """How a vocabulary cuts a text into pieces."""
+    """How a vocabulary of V pieces cuts a text into pieces."""
 
-    pieces: int = 0
-    unknown: int = 0  # [UNK] among them
-    morphemes: int = 0  # words before WordPiece (eojeols with sentencepiece)
-    eojeols: int = 0  # words between white space
-    whole_morphemes: int = 0  # morphemes that are one known piece
+    pieces: int
+    unknown: int  # [UNK] among them
+    morphemes: int  # words before WordPiece (eojeols with sentencepiece)
+    eojeols: int  # words between white space
+    whole_morphemes: int  # morphemes that are one known piece
+    piece_counts: npt.NDArray[np.int64]  # [V], how often each piece occurs; [1], 0, without text
+    # [MOST_PIECES], words of 1, 2 … pieces; the last number counts longer ones, too.
+    morpheme_pieces: npt.NDArray[np.int64]
+    eojeol_pieces: npt.NDArray[np.int64]
+    unknown_texts: dict[str, UnknownText]  # the first ones
 
 
 class _Worker:
@@ -145,39 +171,133 @@ def measure_vocabulary(
 ) -> VocabularyReport:
     """Tokenizes a corpus and counts."""
     with engine.pool(partial(_Worker, make_tokenizer, config)) as pool:
-        return VocabularyReport(*map(sum, zip(*pool.run(_measure_chunk, chunks), strict=True)))
+        found = pool.run(_measure_chunk, chunks)
+        nothing, none = np.zeros(MOST_PIECES, np.int64), np.zeros(1, np.int64)
+        return functools.reduce(
+            _add, found, VocabularyReport(0, 0, 0, 0, 0, none, nothing, nothing, {})
+        )
+
+
+def _add(one: VocabularyReport, other: VocabularyReport) -> VocabularyReport:
+    texts = dict(one.unknown_texts)
+    for text, found in other.unknown_texts.items():
+        if text in texts:
+            texts[text] = texts[text]._replace(times=texts[text].times + found.times)
+        elif len(texts) < _MOST_TEXTS:
+            texts[text] = found
+    return VocabularyReport(
+        one.pieces + other.pieces,
+        one.unknown + other.unknown,
+        one.morphemes + other.morphemes,
+        one.eojeols + other.eojeols,
+        one.whole_morphemes + other.whole_morphemes,
+        one.piece_counts + other.piece_counts,
+        one.morpheme_pieces + other.morpheme_pieces,
+        one.eojeol_pieces + other.eojeol_pieces,
+        texts,
+    )
 
 
 def _measure_chunk(worker: _Worker, chunk: Chunk) -> VocabularyReport:
-    encoded = worker.encoder.encode(list(worker.lines(chunk, Notes())))
-    packed = encoded.pieces
+    lines, vocab = list(worker.lines(chunk, Notes())), worker.tokenizer.vocab
+    packed, lengths = worker.encoder.encode(lines)
     starts = np.flatnonzero(packed & np.uint32(MORPHEME_START))
-    known = (packed & np.uint32(ID_MASK)) != worker.tokenizer.vocab.unk_id
-    alone = np.diff(starts, append=len(packed)) == 1
+    ids = packed & np.uint32(ID_MASK)
+    known = ids != vocab.unk_id
+    sizes = np.diff(starts, append=len(packed))
+    eojeol_starts = np.flatnonzero(packed & np.uint32(EOJEOL_START))
+    owners = np.repeat(np.arange(len(lines)), lengths)
     return VocabularyReport(
         pieces=len(packed),
         unknown=int(np.count_nonzero(~known)),
         morphemes=len(starts),
-        eojeols=int(np.count_nonzero(packed & np.uint32(EOJEOL_START))),
-        whole_morphemes=int(np.count_nonzero(alone & known[starts])),
+        eojeols=len(eojeol_starts),
+        whole_morphemes=int(np.count_nonzero((sizes == 1) & known[starts])),
+        piece_counts=np.bincount(ids, minlength=len(vocab)),
+        morpheme_pieces=_size_counts(sizes),
+        eojeol_pieces=_size_counts(np.diff(eojeol_starts, append=len(packed))),
+        unknown_texts=_unknown_texts(
+            worker.tokenizer, chunk, [lines[i] for i in np.unique(owners[~known])[:_MOST_LINES]]
+        ),
     )
 
 
-class SyllableReport(NamedTuple):
-    """Hangul syllables without a piece of their own."""
+def _size_counts(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.bincount(np.minimum(sizes, MOST_PIECES) - 1, minlength=MOST_PIECES)
 
-    missing_modern: int  # of all 11,172
+
+def _unknown_texts(
+    tokenizer: Tokenizer, chunk: Chunk, lines: Sequence[str]
+) -> dict[str, UnknownText]:
+    """What is [UNK] in lines of a chunk."""
+    found: dict[str, UnknownText] = {}
+    for line in lines:
+        encoding = tokenizer.encode(line)
+        for id, start, end in zip(encoding.ids, encoding.starts, encoding.ends, strict=True):
+            text = line[start:end]
+            if id != tokenizer.vocab.unk_id:
+                continue
+            if text in found:
+                found[text] = found[text]._replace(times=found[text].times + 1)
+            elif len(found) < _MOST_TEXTS:
+                around = line[max(0, start - _AROUND) : start], line[end : end + _AROUND]
+                place = _find_text(chunk, text) or (next(chunk.parts()).path, None)
+                found[text] = UnknownText(1, *place, *around)
+    return found
+
+
+def _find_text(chunk: Chunk, text: str) -> Place | None:
+    """Returns where a chunk has a text first."""
+    wanted = text.encode("utf-8", "surrogatepass")
+    for part in chunk.parts():
+        place = part.data.find(wanted)
+        if place >= 0 and part.format in ("text", "doc", "jsonl"):
+            return part.path, part.first_line + part.data.count(b"\n", 0, place)
+        if place >= 0:  # of a table rows are counted
+            return part.path, None
+    return None
+
+
+def find_texts(paths: Sequence[str], config: CorpusFlags, texts: Iterable[str]) -> dict[str, Place]:
+    """Finds where texts stand first, in the beginning of a corpus.
+
+    A pipe, which is read only once, is not read again.
+    """
+    found: dict[str, Place] = {}
+    left = list(texts)
+    if not all(files.is_remote(path) or os.path.isfile(path) for path in paths):
+        return found
+    for chunk in itertools.islice(read_chunks(paths, config), _MOST_CHUNKS):
+        for text in [text for text in left if text not in found]:
+            if place := _find_text(chunk, text):
+                found[text] = place
+    return found
+
+
+class SyllableReport(NamedTuple):
+    """Which of the 11,172 Hangul syllables have a piece of their own."""
+
+    # int8 [11172], in the order of Unicode: 0 none, 1 at the start of a word or inside one alone, 2
+    # both.
+    pieces: npt.NDArray[np.int8]
     missing_common: list[str]  # of the 2,350 of KS X 1001
 
+    @property
+    def missing_modern(self) -> int:
+        """Syllables without any."""
+        return int(np.count_nonzero(self.pieces == 0))
 
-def missing_syllables(tokenizer: Tokenizer) -> SyllableReport:
-    """Syllables that a vocabulary cannot spell, at the start of a word or inside one."""
-    vocab = tokenizer.vocab
-    missing = [
-        syllable
-        for syllable in map(chr, range(0xAC00, 0xD7A4))
-        if not (syllable in vocab or f"##{syllable}" in vocab or f"\u2581{syllable}" in vocab)
-    ]
+
+def covered_syllables(tokenizer: Tokenizer) -> SyllableReport:
+    """Syllables that a vocabulary can spell, at the start of a word and inside one."""
+    vocab, modern = tokenizer.vocab, list(map(chr, range(0xAC00, 0xD7A4)))
+    # A SentencePiece model has the same piece for a start behind a blank of its own.
+    forms = ("\u2581{}", "{}") if tokenizer.model is not None else ("{}", "##{}")
+    pieces = np.array([[form.format(s) in vocab for form in forms] for s in modern], np.int8)
+    if tokenizer.model is not None:
+        pieces[:, 0] |= pieces[:, 1]
+    found = pieces.sum(axis=1, dtype=np.int8)
+    missing = [syllable for syllable, count in zip(modern, found, strict=True) if not count]
     # Only the common ones have two bytes in EUC-KR.
     common = [syllable for syllable in missing if len(syllable.encode("euc_kr", "ignore")) == 2]
-    return SyllableReport(len(missing), common)
+    return SyllableReport(found, common)

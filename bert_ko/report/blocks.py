@@ -183,12 +183,36 @@ class Listing(Block):
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of a page with a heading, which the page's menu leads to."""
+class Bars(Block):
+    """A bar for each row: (label, share of the longest in [0, 1], text)."""
 
-    id: str
-    title: str
-    blocks: Sequence[Block]
+    template = f"{_FOLDER}/bars.html"
+    caption: str
+    rows: Sequence[tuple[str, float, str]]
+
+
+def bars(caption: str, counts: Mapping[str, int]) -> Bars:
+    """Returns bars of counts, with their share of all."""
+    total, most = max(1, sum(counts.values())), max([1, *counts.values()])
+    return Bars(
+        caption,
+        [(name, n / most, f"{n:,} ({100 * n / total:.1f} %)") for name, n in counts.items()],
+    )
+
+
+@dataclass(frozen=True)
+class Map(Block):
+    """A map of squares in several parts, each with a class that the legend explains.
+
+    Attributes:
+        parts: (name, width, height, class to the path of its squares).
+        legend: class to what it says.
+    """
+
+    template = f"{_FOLDER}/map.html"
+    caption: str
+    parts: Sequence[tuple[str, int, int, Mapping[str, str]]]
+    legend: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -202,3 +226,12 @@ class MarkedTexts(Block):
     template = f"{_FOLDER}/texts.html"
     rows: Sequence[tuple[Sequence[tuple[str, str]], str]]
     legend: Mapping[str, str] = field(default_factory=dict)  # class of a mark to what it says
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page with a heading, which the page's menu leads to."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]

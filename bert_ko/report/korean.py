@@ -254,6 +254,69 @@ _NER = {
     "{count} errors": "오류 {count}개",
 }
 
+_VOCABULARY = {
+    "{folder}: the vocabulary": "{folder}: 어휘",
+    "Coverage": "범위",
+    "Hangul syllables": "한글 음절",
+    "Pieces of words": "단어의 토큰 수",
+    "Pieces": "토큰",
+    "fingerprint": "지문",
+    "corpus": "말뭉치",
+    "this text": "이 텍스트",
+    "on this text": "이 텍스트에서",
+    "the corpus, its first {size} at most": "말뭉치의 처음 {size}까지",
+    "Pieces in the vocabulary": "어휘의 토큰",
+    "[UNK] among pieces": "토큰 중 [UNK]",
+    "Pieces per eojeol": "어절당 토큰",
+    "Pieces per morpheme": "형태소당 토큰",
+    "Morphemes that are one piece": "토큰 하나인 형태소",
+    "pieces at the start of a word and inside one: {count}": "단어 처음과 안쪽 모두: {count}자",
+    "only one of them: {count}": "둘 중 하나만: {count}자",
+    "none: {count}": "없음: {count}자",
+    "The 11,172 syllables by initial consonant: a row for each vowel, a column for each final": (
+        "초성별 11,172자: 행은 중성, 열은 종성"
+    ),
+    "All 2,350 syllables of KS X 1001 have a piece.": "KS X 1001의 2,350자가 모두 토큰에 있습니다.",
+    "{count} of the 2,350 syllables of KS X 1001 have none: {syllables}": (
+        "KS X 1001의 2,350자 중 {count}자가 없습니다: {syllables}"
+    ),
+    "{syllable} has no piece": "{syllable}: 토큰 없음",
+    "{syllable} has a piece at the start of a word or inside one alone": (
+        "{syllable}: 단어 처음이나 안쪽 중 하나에만 토큰이 있음"
+    ),
+    "{syllable} has pieces at the start of a word and inside one": (
+        "{syllable}: 단어 처음과 안쪽 모두 토큰이 있음"
+    ),
+    "Pieces of a morpheme": "형태소의 토큰 수",
+    "Pieces of an eojeol": "어절의 토큰 수",
+    "Nothing of this text is [UNK].": "이 텍스트에는 [UNK]가 없습니다.",
+    "{count} times": "{count}번",
+    "What was [UNK] most often in the lines that were looked at, and where it came first": (
+        "살펴본 줄에서 가장 자주 [UNK]가 된 것과 처음 나온 곳"
+    ),
+    "{count} pieces do not occur in this text.": "토큰 {count}개는 이 텍스트에 나오지 않습니다.",
+    "{count} pieces can occur in no text: {pieces}": (
+        "토큰 {count}개는 어떤 텍스트에도 나올 수 없습니다: {pieces}"
+    ),
+    "Longest pieces": "가장 긴 토큰",
+    "Rarest pieces of this text": "이 텍스트에서 가장 드문 토큰",
+    "Piece": "토큰",
+    "Characters": "글자 수",
+    "Uses": "횟수",
+    "Words in the vocabulary": "어휘의 단어",
+    "morphemes": "형태소",
+    "eojeols": "어절",
+    "{mark} among words": "단어 중 {mark}",
+    "Words": "단어",
+    "Distinct": "서로 다른 단어",
+    "First words of the vocabulary": "어휘의 첫 단어",
+    "Last words of the vocabulary": "어휘의 끝 단어",
+    "Most frequent unknown words": "가장 잦은 모르는 단어",
+    "Word": "단어",
+    "Where": "위치",
+    "Every word is known.": "모두 아는 단어입니다.",
+}
+
 KOREAN: dict[str, str] = {
-    **_COMMON, **_RUN, **_CURVES, **_PROBLEMS, **_SQUAD, **_CLASSIFIER, **_NER,
+    **_COMMON, **_RUN, **_CURVES, **_PROBLEMS, **_SQUAD, **_CLASSIFIER, **_NER, **_VOCABULARY,
 }  # fmt: skip

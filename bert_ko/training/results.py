@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from bert_ko import files
 from bert_ko.json_files import write_json
 from bert_ko.messages import show_scores
+from bert_ko.page_flags import REPORT_NAME
 from bert_ko.progress import format_table
 
 RESULTS_NAME = "eval_results.txt"
-REPORT_NAME = "report.html"
 SEEDS_NAME = "seeds.json"
 
 SeedScores = Sequence[tuple[int, Mapping[str, float]]]

@@ -10,7 +10,7 @@ function readData(name) {
   return JSON.parse(document.getElementById(name)?.textContent ?? "{}");
 }
 
-const TEXTS = readData("words"); // by their English; none on an English page
+const TEXTS = readData("language"); // by their English; none on an English page
 
 // A text in the page's language, with values for the names in braces.
 function t(text, values = {}) {

@@ -10,11 +10,12 @@ from typing import Any
 
 from bert_ko.flags import secret_flags
 from bert_ko.modeling.config import ModelConfig
+from bert_ko.page_flags import REPORT_NAME
 from bert_ko.tokenization.config import CONFIG_NAME as TOKENIZER_CONFIG_NAME
 from bert_ko.training.checkpoints import CONFIG_NAME
 from bert_ko.training.labels import LABELS_NAME
 from bert_ko.training.metrics import METRICS_NAME, read_metrics
-from bert_ko.training.results import REPORT_NAME, RESULTS_NAME, SEEDS_NAME
+from bert_ko.training.results import RESULTS_NAME, SEEDS_NAME
 from bert_ko.training.runs import RUN_NAME
 from bert_ko.training.settings import TrainFlags
 from bert_ko.training.tracking.tracker import TrackedRun, Tracker

@@ -1,0 +1,20 @@
+"""Writes report.html; a page is never the reason that a run fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bert_ko import files
+from bert_ko.messages import say, warn
+from bert_ko.page_flags import REPORT_NAME
+
+
+def write_page(folder: str, make: Callable[[], str]) -> None:
+    """Makes a page and writes it to a local or remote folder; a failure is a warning."""
+    path = files.join(folder or ".", REPORT_NAME)
+    try:
+        files.write_atomic(path, make())
+    except Exception as error:  # whatever it is, what was made is whole without its page
+        warn(f"{path} was not written ({type(error).__name__}: {error}); the rest is whole.")
+        return
+    say(f"report: {path}")
