@@ -138,7 +138,7 @@ class BuildVocabConfig(VocabularyFlags, PageFlags, EngineFlags, CorpusFlags):
 
 def run(config: BuildVocabConfig) -> None:
     """Trains unless --check_only, then reports."""
-    if config.check_only and not os.path.isdir(config.output_dir):
+    if config.check_only and not files.exists(config.output_dir):
         raise FileNotFoundError(f"--output_dir: no such folder: {config.output_dir}.")
     if not config.check_only:
         files.require_writable_folder(config.output_dir)
@@ -285,7 +285,7 @@ def _print_report(config: BuildVocabConfig) -> None:
         report = measure_vocabulary(
             chunks if config.check_file else itertools.islice(chunks, _REPORT_CHUNKS),
             config,
-            partial(load_tokenizer, config.output_dir),
+            partial(load_tokenizer, tokenizer.source),  # a copy on this machine
             engine,
         )
     show_scores(f"\n{os.path.join(config.output_dir, '')} fingerprint {tokenizer.fingerprint}")

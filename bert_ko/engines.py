@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
+from bert_ko.copies import local_vocabulary
 from bert_ko.flags import Flags, flag
 from bert_ko.workers import Pool, WorkerPool, num_processors
 
@@ -69,7 +70,7 @@ class Engine(Protocol):
         ...
 
     def share(self, paths: Sequence[str]) -> Callable[[], list[str]]:
-        """Lets workers read local files, and folders of vocabularies.
+        """Lets workers read small files, and folders of vocabularies, local or remote.
 
         Returns:
             A picklable function that gives the paths to use, in a worker.
@@ -91,7 +92,7 @@ class LocalEngine:
 
     def share(self, paths: Sequence[str]) -> Callable[[], list[str]]:
         """See Engine."""
-        return partial(list, tuple(paths))
+        return partial(list, tuple(map(local_vocabulary, paths)))
 
 
 @contextlib.contextmanager

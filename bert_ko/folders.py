@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 
+from bert_ko import copies, files
 from bert_ko.temporary import temporary_folder
 
 
@@ -13,12 +15,12 @@ from bert_ko.temporary import temporary_folder
 def folder_writer(path: str, last: str) -> Iterator[str]:
     """Gives a folder all its new files when the block ends without an error, and none before.
 
-    A folder that is missing or empty appears by a rename. In one that holds files, those of the
-    same names are replaced and all others stay; as that takes several steps, the file `last` is
-    removed first and comes last.
+    A local folder that is missing or empty appears by a rename. In one that holds files, and on
+    remote file systems, those of the same names are replaced and all others stay; as that takes
+    several steps, the file `last` is removed first and comes last.
 
     Args:
-        path: Local; the folders above it are made.
+        path: Local or remote; the folders above it are made.
         last: The file without which nothing reads the folder ("config.json").
 
     Yields:
@@ -27,6 +29,11 @@ def folder_writer(path: str, last: str) -> Iterator[str]:
     Raises:
         ValueError: The path is a file.
     """
+    if files.is_remote(path):
+        with tempfile.TemporaryDirectory() as temporary:
+            yield temporary
+            _upload(temporary, path, last)
+        return
     path = os.path.abspath(path)
     if os.path.lexists(path) and not os.path.isdir(path):
         raise ValueError(f"{path} must be a folder, but it is a file.")
@@ -37,6 +44,18 @@ def folder_writer(path: str, last: str) -> Iterator[str]:
         if not _rename(temporary, path):
             _merge(temporary, path, last)
     _sync_entry(os.path.dirname(path))
+
+
+def _upload(source: str, target: str, last: str) -> None:
+    names = [
+        os.path.relpath(os.path.join(root, name), source)
+        for root, _, found in os.walk(source)
+        for name in found
+    ]
+    files.remove([files.join(target, last)])
+    for name in sorted(names, key=lambda name: (name == last, name)):
+        copies.upload(os.path.join(source, name), files.join(target, name))
+    copies.forget(target)
 
 
 def _temporary(path: str) -> contextlib.AbstractContextManager[str]:

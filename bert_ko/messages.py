@@ -5,7 +5,7 @@ warn         what the user should look at
 show         a result
 show_scores  a result that is no answer for another program
 
-All but answers is kept for the log.txt of a run.
+All but answers is kept for the log.txt of a run. Remote folders are named, not their copies here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
+from bert_ko.copies import named
 from bert_ko.streams import print_error
 from bert_ko.version import VERSION
 
@@ -62,6 +63,7 @@ def program_name() -> str:
 
 def say(message: str) -> None:
     """Says how the work goes."""
+    message = named(message)
     record(message)
     if not _is_quiet:
         print_error(message)
@@ -74,17 +76,19 @@ def warn(message: str) -> None:
 
 def say_error(message: str) -> None:
     """Says why a command ends, or what the user should look at."""
+    message = named(message)
     record(message)
     print_error(message)
 
 
 def show(text: str) -> None:
     """Shows a result, or a part of it, at once."""
-    print(text, flush=True)
+    print(named(text), flush=True)
 
 
 def show_scores(text: str) -> None:
     """Shows a result; on standard error where standard output has answers for other programs."""
+    text = named(text)
     record(text)
     if _has_answers:
         print_error(text)

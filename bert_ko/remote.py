@@ -95,6 +95,18 @@ def list_folder(folder: str) -> dict[str, int]:
     return dict(sorted(found))
 
 
+def list_tree(folder: str) -> dict[str, int]:
+    """Returns the files at any depth below a folder, as paths from it, and their sizes in bytes."""
+    file_system, bare_path = _find_fresh(folder)
+    prefix = f"{bare_path.rstrip('/')}/"
+    found = file_system.find(bare_path, detail=True)
+    return {
+        path.removeprefix(prefix): int(entry["size"] or 0)
+        for path, entry in sorted(found.items())
+        if path.startswith(prefix)
+    }
+
+
 def temporaries(folder: str) -> list[str]:
     """Returns the names in a folder among which those of `writer` may be; none on object stores."""
     return list(list_folder(folder)) if _renames(folder) else []

@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bert_ko.copies import VOCABULARY_FILES, local_vocabulary
 from bert_ko.messages import program_name
 from bert_ko.workers import results_of
 
@@ -46,7 +47,6 @@ Result = TypeVar("Result")
 _JOBS = 8  # in flight; together they have two tasks for each core
 _PATIENCE = 10.0  # seconds for a master to answer
 _PACKAGE = Path(__file__).parent
-_VOCABULARY_FILES = (".dic", ".json", ".model", ".txt")
 _prepared: set[str] = set()  # sessions that have bert_ko
 _states: dict[str, Any] = {}  # of this process of an executor: that of the pool at work
 
@@ -71,13 +71,13 @@ class SparkEngine:
         """See engines.Engine; of the folder that a path is or is in, files of vocabularies go."""
         contents: dict[str, bytes] = {}
         names = []
-        for number, path in enumerate(paths):
+        for number, path in enumerate(map(local_vocabulary, paths)):
             folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
             names.append(f"{number}" if path == folder else f"{number}/{os.path.basename(path)}")
             is_alone = path.endswith(".dic")
             for name in [os.path.basename(path)] if is_alone else sorted(os.listdir(folder)):
                 source = os.path.join(folder, name)
-                if name.endswith(_VOCABULARY_FILES) and os.path.isfile(source):
+                if name.endswith(VOCABULARY_FILES) and os.path.isfile(source):
                     contents[f"{number}/{name}"] = Path(source).read_bytes()
         return _Shared(contents, names)
 

@@ -17,10 +17,11 @@ from bert_ko.modeling.heads import BiLmHead, model_specs
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tokenization.word_vocabulary import load_word_vocabulary
 from bert_ko.training.backend import DeviceConfig
-from bert_ko.training.checkpoints import read_model_config
+from bert_ko.training.checkpoints import load_checkpoint, read_model_config
 from bert_ko.training.devices import load_backend
 from bert_ko.training.optimization import OptimizerConfig, hyperparameters
 from tests.fakes import Command, checkpoints, last, metrics, results
+from tests.hosts import on_two_hosts
 
 # Importing TensorFlow and compiling take seconds.
 pytestmark = pytest.mark.slow
@@ -70,6 +71,22 @@ def short(train: Command, folder: Path) -> Path:
     """Six updates."""
     train.finish(output_dir=folder / "short")
     return folder / "short"
+
+
+def test_two_hosts_train_a_bilm_as_one_does(train: Command, short: Path, folder: Path) -> None:
+    """Under JAX, with states that are carried from batch to batch, and words that are drawn."""
+    output = folder / "two"
+    with on_two_hosts(train, output, "jax", "two-hosts") as group:
+        assert group.wait() == [0, 0], group.printed()
+    pairs = list(zip(metrics(output), metrics(short), strict=True))
+    assert len(pairs) == 6
+    for found, wanted in pairs:
+        assert found["loss"] == pytest.approx(wanted["loss"], abs=1e-5)
+    found, wanted = (load_checkpoint(str(last(path))) for path in (output, short))
+    assert found.state["position"] == wanted.state["position"]
+    assert found.slots.keys() == wanted.slots.keys()
+    for name, array in wanted.slots.items():  # what is carried is among them
+        np.testing.assert_allclose(found.slots[name], array, atol=1e-4, err_msg=name)
 
 
 def test_small_language_is_learnt(train: Command, folder: Path) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
-from bert_ko import create_pretraining_data, files
+from bert_ko import build_vocab, create_pretraining_data, files
+from bert_ko.build_vocab import BuildVocabConfig
 from bert_ko.create_pretraining_data import CreatePretrainingDataConfig, run
 from bert_ko.data import pipeline
 from bert_ko.flags import run_command
 from tests.corpora import contents, text_corpus
+from tests.small_data import SAMPLE_CORPUS
 
 pytestmark = pytest.mark.slow  # the server takes some seconds to start
 MEBIBYTE = bytes(1 << 20)
@@ -61,6 +63,26 @@ def test_files_on_an_object_store_are_as_others_left_them(bucket: str) -> None:
     assert found == [paths[2], *(f"{bucket}/folder/deep/{number}" for number in range(3))]
 
 
+@pytest.mark.parametrize("more", [[], ["--words"]])
+def test_build_vocab_on_an_object_store_has_the_files_of_a_disk(
+    more: list[str], bucket: str, tmp_path: Path
+) -> None:
+    flags = [f"--input_file={SAMPLE_CORPUS}", "--vocab_size=1500", "--num_workers=1", *more]
+    url = f"{bucket}/made/vocab"
+    files.write_atomic(f"{url}/vocab.txt", "old")
+    files.write_atomic(f"{url}/notes.md", "kept")
+    for folder in (str(tmp_path / "vocab"), url):
+        argv = [f"--output_dir={folder}", *flags]
+        assert run_command(BuildVocabConfig, build_vocab.run, argv) == 0
+    found = {name: files.read_limited(f"{url}/{name}") for name in files.list_folder(url)}
+    assert found.pop("notes.md") == b"kept"
+    if more:
+        assert found.pop("vocab.txt") == b"old"
+    assert found.pop("report.html").startswith(b"<!doctype html>")
+    assert found == contents(tmp_path / "vocab")
+    assert run_command(BuildVocabConfig, build_vocab.run, [*argv, "--check_only"]) == 0
+
+
 def test_create_pretraining_data_on_an_object_store_has_the_bytes_of_a_disk(
     bucket: str, tmp_path: Path, vocab_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,9 +93,12 @@ def test_create_pretraining_data_on_an_object_store_has_the_bytes_of_a_disk(
         files.require_writable_folder(folder)
         files.write_atomic(f"{folder}/a.txt", text)
         files.write_atomic(f"{folder}/b.txt.gz", gzip.compress(text, mtime=0))
-    flags = (f"--vocab_file={vocab_folder}", "--num_workers=1", "--max_seq_length=32")
-    for place in (str(tmp_path), bucket):
-        argv = (f"--input_file={place}/in", f"--output_file={place}/out/a.gz@2", *flags)
+    for path in Path(vocab_folder).iterdir():
+        files.write_atomic(f"{bucket}/vocab/{path.name}", path.read_bytes())
+    flags = ("--num_workers=1", "--max_seq_length=32")
+    for place, vocab in ((str(tmp_path), vocab_folder), (bucket, f"{bucket}/vocab")):
+        argv = (f"--input_file={place}/in", f"--output_file={place}/out/a.gz@2", *flags,
+                f"--vocab_file={vocab}")  # fmt: skip
         assert run_command(CreatePretrainingDataConfig, run, argv) == 0
     local = contents(tmp_path / "out")
     assert sorted(files.list_folder(f"{bucket}/out")) == sorted(local)

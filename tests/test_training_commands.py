@@ -669,8 +669,6 @@ def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
          "--eval_every_steps must be above 0, got 0."),
         ({"num_devices": 0}, "--num_devices must be at least 1, got 0."),
         ({"random_seed": 1 << 31}, "--random_seed must be in [0, 2**31), got 2147483648."),
-        ({"output_dir": "gs://bucket/run"},
-         "--output_dir must be a local folder, got gs://bucket/run; copy it afterwards."),
         ({"output_dir": None}, "--output_dir: this must be given, got nothing; see --help."),
         ({"train_batch_sise": 8}, "unknown flag --train_batch_sise; did you mean "
          "--train_batch_size?"),

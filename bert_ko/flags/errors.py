@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import BrokenExecutor
 
+from bert_ko.copies import named
+
 
 class FlagError(ValueError):
     """The command line is wrong; the message is one line that says how."""
@@ -11,6 +13,10 @@ class FlagError(ValueError):
 
 def error_message(error: Exception) -> str:
     """Returns the line that a command prints after an error of the user's or the machine's."""
+    return named(_message(error))
+
+
+def _message(error: Exception) -> str:
     if isinstance(error, BrokenExecutor):
         return (
             "a worker process ended abruptly, most likely because memory ran out; use fewer "

@@ -232,7 +232,7 @@ class LabelTask(FineTuneTask):
             return
         store = LayerStore(
             model.program.predictor(self.network.reading),
-            self.config.output_dir,
+            self.config.local_dir,
             np.float16 if model.precision == "bfloat16" else np.float32,
         )
 

@@ -127,7 +127,7 @@ class FineTuneFlags(EncodingFlags, TrainFlags):
 
     def folder(self, seed: int) -> str:
         """Where the run of a seed is stored."""
-        return _run_folder(self.output_dir, seed, self.num_seeds)
+        return _run_folder(self.local_dir, seed, self.num_seeds)
 
     @property
     def keeps_best(self) -> bool:

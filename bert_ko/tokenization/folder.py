@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_ko import files
+from bert_ko.copies import local_vocabulary
 from bert_ko.folders import folder_writer
 from bert_ko.json_files import read_json
 from bert_ko.messages import warn
@@ -46,14 +47,14 @@ def load_tokenizer(vocab_file: str, flags: TokenizerSettings | None = None) -> T
 
     Args:
         vocab_file: vocab.txt, a .model, a folder that has one, also one of Hugging Face
-            transformers, or the name of a vocabulary that comes with bert_ko.
+            transformers, local or remote, or the name of a vocabulary that comes with bert_ko.
         flags: settings given by the user; None fields are not given.
 
     Raises:
         FileNotFoundError: no vocabulary found.
         ValueError: a bad vocabulary or config, or a flag that contradicts the config.
     """
-    vocab_file = find_shipped(vocab_file)
+    vocab_file = local_vocabulary(find_shipped(vocab_file))
     _refuse_words(vocab_file)
     if os.path.basename(vocab_file) == TOKENIZER_JSON and os.path.isfile(vocab_file):
         vocab_file = os.path.dirname(vocab_file) or "."

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
+from bert_ko.copies import local_vocabulary
 from bert_ko.folders import folder_writer
 from bert_ko.json_files import member, read_json
 from bert_ko.tokenization.config import WordUnit, to_json
@@ -149,6 +150,7 @@ def load_word_vocabulary(vocab_file: str, flag: str = "--vocab_file") -> WordVoc
         ValueError: there is no word vocabulary, it is damaged, or another MeCab dictionary is
             installed.
     """
+    vocab_file = local_vocabulary(vocab_file)
     if not os.path.exists(vocab_file):
         raise FileNotFoundError(f"{flag}: no such file: {vocab_file}; make it with {_BUILD}.")
     is_folder = os.path.isdir(vocab_file)

@@ -17,7 +17,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import google_crc32c
@@ -38,7 +38,7 @@ STATE_NAME = "state.json"
 _NAME = re.compile(r"(checkpoint|best)-(\d+)")
 _TEMPORARY = re.compile(r"\.(checkpoint|best)-\d+\.tmp")
 # The state comes last when a checkpoint is written, and goes first.
-_FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
+CHECKPOINT_FILES = (MODEL_NAME, OPTIMIZER_NAME, CONFIG_NAME, STATE_NAME)
 
 _POSITIONS = "trained_positions"
 _CHECKSUM = "crc32c"  # of everything else in a state
@@ -61,35 +61,37 @@ def list_checkpoints(folder: str, kind: Kind = "checkpoint") -> list[str]:
     """Paths of the complete checkpoints in a run's folder, the oldest first."""
     if not os.path.isdir(folder):
         return []
-    found = [
-        (int(match[2]), name)
-        for name in os.listdir(folder)
-        if (match := _NAME.fullmatch(name))
-        and match[1] == kind
-        and os.path.isfile(os.path.join(folder, name, STATE_NAME))
-    ]
-    return [os.path.join(folder, name) for _, name in sorted(found)]
+    names = os.listdir(folder)
+    states = (os.path.join(name, STATE_NAME) for name in names if _NAME.fullmatch(name))
+    found = [state for state in states if os.path.isfile(os.path.join(folder, state))]
+    return [os.path.join(folder, name) for name in whole_checkpoints(found, kind)]
+
+
+def whole_checkpoints(paths: Iterable[str], kind: Kind = "checkpoint") -> list[str]:
+    """The folders of checkpoints whose state, which is written last, is among paths of files.
+
+    >>> whole_checkpoints(["run/checkpoint-00000003/state.json", "checkpoint-00000006/optimizer"])
+    ['run/checkpoint-00000003']
+    """
+    folders = (os.path.split(path) for path in paths)
+    found = [folder for folder, name in folders if name == STATE_NAME]
+    steps = {folder: split_checkpoint(os.path.basename(folder)) for folder in found}
+    return sorted(
+        (folder for folder, known in steps.items() if known is not None and known[0] == kind),
+        key=lambda folder: (os.path.dirname(folder), steps[folder]),
+    )
+
+
+def split_checkpoint(name: str) -> tuple[str, int] | None:
+    """The kind and the step of which the name of a checkpoint's folder is made; None for others."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else (match[1], int(match[2]))
 
 
 def find_weights(folder: str) -> str | None:
     """The checkpoint that a run's folder predicts with, if any: its best, else its last."""
     found = list_checkpoints(folder, "best") or list_checkpoints(folder)
     return found[-1] if found else None
-
-
-def folders_beside(path: str) -> list[str]:
-    """Where files that belong to weights may be, the nearest first; see ``read_source``."""
-    if path.endswith(".safetensors"):
-        path = os.path.dirname(path) or "."
-    if not os.path.isdir(path):  # the prefix of a TF1 checkpoint
-        return [os.path.dirname(path) or "."]
-    found = [path]
-    weights = find_weights(path)
-    if weights is not None:
-        found.append(weights)
-    elif os.path.isfile(os.path.join(path, STATE_NAME)):  # a checkpoint in the folder of a run
-        found.append(os.path.dirname(os.path.abspath(path)))
-    return found
 
 
 def save_checkpoint(
@@ -149,7 +151,7 @@ def _publish(temporary: str, path: str) -> None:
     if not os.path.isdir(path):
         os.rename(temporary, path)
         return
-    for name in _FILES:  # the user keeps something in the folder
+    for name in CHECKPOINT_FILES:  # the user keeps something in the folder
         with contextlib.suppress(FileNotFoundError):  # no slots
             os.replace(os.path.join(temporary, name), os.path.join(path, name))
     _remove(temporary)
@@ -299,7 +301,7 @@ def remove_unfinished(folder: str) -> None:
 def _remove(path: str) -> None:
     """Removes a checkpoint's own files, and its folder if nothing else is in it."""
     # The state first: what a kill leaves must not look like a checkpoint.
-    for name in reversed(_FILES):
+    for name in reversed(CHECKPOINT_FILES):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(path, name))
     with contextlib.suppress(OSError):  # it is not there, or the user keeps something in it

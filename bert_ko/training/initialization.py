@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from bert_ko import files
+from bert_ko.copies import named
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import LABEL_VARIABLES, OUTPUT_BIAS
@@ -29,6 +29,7 @@ from bert_ko.training.google import read_tensorflow
 from bert_ko.training.hugging_face_folder import find_parts, read_weights
 from bert_ko.training.labels import Labels, read_labels
 from bert_ko.training.other_formats import refuse_other_format
+from bert_ko.training.places import local_weights
 
 HUGGING_FACE = "Hugging Face folder"
 BILM = "bilm-tf's form"
@@ -69,15 +70,16 @@ def read_source(path: str) -> Source:
     """Reads weights, whose encoder is whole.
 
     Args:
-        path: a folder of run_pretraining or one of its checkpoints; the prefix of a TF1 checkpoint
-            (bert_model.ckpt); a Hugging Face folder with safetensors; or a folder of bilm-tf.
+        path: local or remote: a folder of run_pretraining or one of its checkpoints; the prefix of
+            a TF1 checkpoint (bert_model.ckpt); a Hugging Face folder with safetensors; or a folder
+            of bilm-tf.
 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: another format, another model, damaged, or a part is missing.
     """
     try:
-        source = _read(path)
+        source = _read(local_weights(path))
         refuse_not_finite(source.arrays, source.path)
         if source.config is not None:
             specs = encoder_of(source.config).specs(source.config)
@@ -96,8 +98,6 @@ def _read(path: str) -> Source:
     for prefix in (path, part[1] if part else path):
         if os.path.isfile(f"{prefix}.index"):
             return _read_tensorflow(prefix)
-    if files.is_remote(path):
-        raise ValueError(f"{_FLAG} must be local, got {path}; copy it here first.")
     folder, name = os.path.split(path)
     if os.path.isfile(path):
         refuse_other_format(path)
@@ -294,7 +294,7 @@ def without_other_labels(
 def describe(initialization: Initialization, source: Source) -> str:
     """What was loaded and what was not, as it is printed."""
     lines = [
-        f"{source.path} ({source.kind}): {len(initialization.loaded)} variables loaded, "
+        f"{named(source.path)} ({source.kind}): {len(initialization.loaded)} variables loaded, "
         f"{len(initialization.new)} new, {len(initialization.unused)} not used"
     ]
     if initialization.new:

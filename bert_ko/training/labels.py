@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 from bert_ko.json_files import read_json, write_json
-from bert_ko.training.checkpoints import folders_beside
+from bert_ko.training.places import folders_beside
 
 LABELS_NAME = "labels.json"
 

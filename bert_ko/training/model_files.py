@@ -24,7 +24,6 @@ from bert_ko.training.checkpoints import (
     CONFIG_NAME,
     STATE_NAME,
     find_weights,
-    folders_beside,
     read_checkpoint_config,
     read_model_config,
 )
@@ -35,6 +34,7 @@ from bert_ko.training.initialization import (
     refuse_missing,
     refuse_surplus,
 )
+from bert_ko.training.places import folders_beside
 from bert_ko.training.positions import UntrainedPositions, fit_positions
 from bert_ko.training.runs import refuse_other_model
 from bert_ko.training.settings import DeviceFlags, TrainFlags

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bert_ko import files
+from bert_ko.copies import local_path, named
 from bert_ko.data.position import PositionError
 from bert_ko.data.share import Share
 from bert_ko.flags import output_flags, secret_flags, values_before
@@ -53,6 +54,7 @@ from bert_ko.training.model_files import (
     remembered_flags,
 )
 from bert_ko.training.optimization import OptimizerConfig
+from bert_ko.training.publishing import Publisher, published
 from bert_ko.training.results import Results, summarize, write_report, write_results
 from bert_ko.training.runs import (
     LOG_NAME,
@@ -91,19 +93,31 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
     with connected(place) as hosts:
 
         def run(config: Flags) -> Ending:
-            require_services(config.report_to)
-            _refuse_no_weights(config)
-            with opened(config, hosts) as model:
-                trained_config = config.with_dropout(model.config)
-                with hosts.first_before_others():  # what it has prepared they find
-                    task = read_task(config, model)
-                with (
-                    answers_on_stdout(config.is_trial),
-                    opened_trackers(config.report_to, config.output_dir) as tracker,
-                ):
-                    return _Session(config, model, trained_config, task, tracker, hosts).run()
+            require_services(config.report_to, config.output_dir)
+            with published(config, writes=hosts.is_first) as publisher:
+                _refuse_no_weights(config)
+                with opened(config, hosts) as model:
+                    trained_config = config.with_dropout(model.config)
+                    with _first_before_others(hosts, publisher):
+                        task = read_task(config, model)
+                    with (
+                        answers_on_stdout(config.is_trial),
+                        opened_trackers(config.report_to, config.output_dir) as tracker,
+                    ):
+                        return _Session(config, model, trained_config, task, tracker, hosts).run()
 
         notified(run)(_of_host(config, hosts))
+
+
+@contextmanager
+def _first_before_others(hosts: Hosts, publisher: Publisher | None) -> Iterator[None]:
+    """A block in which the others find what the first one has prepared in its folder."""
+    with hosts.first_before_others():
+        if publisher is not None and not hosts.is_first:
+            publisher.fetch()
+        yield
+        if publisher is not None and hosts.is_first and hosts.count > 1:
+            publisher.share()
 
 
 def _of_host(config: Flags, hosts: Hosts) -> Flags:
@@ -134,7 +148,7 @@ def opened(config: TrainFlags, hosts: Hosts = ALONE) -> Iterator[ModelFiles]:
     if not hosts.is_first:
         yield model
         return
-    folder, is_new = config.output_dir, not os.path.exists(config.output_dir)
+    folder, is_new = config.local_dir, not os.path.exists(config.local_dir)
     files.require_writable_folder(folder)
     try:
         with files.lock(os.path.join(folder, _LOCK_NAME)):
@@ -163,8 +177,8 @@ def _refuse_other_weights(folder: str, init_checkpoint: str | None) -> None:
     if own is None or init_checkpoint is None:
         return
     begun = remembered_flags(own).get("init_checkpoint")
-    same = {os.path.realpath(path) for path in (folder, own, begun) if path}
-    if os.path.realpath(init_checkpoint) not in same:
+    same = {os.path.realpath(local_path(path)) for path in (folder, own, begun) if path}
+    if os.path.realpath(local_path(init_checkpoint)) not in same:
         raise ValueError(
             f"--init_checkpoint={init_checkpoint}, but {folder} has weights of its own ({own}) "
             "to predict with; leave the flag out, or choose another --output_dir."
@@ -206,7 +220,7 @@ class _Session:
             if results is not None:
                 found.append(results)
         if len(found) > 1:
-            values = summarize(config.output_dir, config.seeds, found)
+            values = summarize(config.local_dir, config.seeds, found)
             self._runs.summarize(values, self._step)
         scores = [results.values[metric] for results in found]
         if not scores and metric in self._metrics:
@@ -234,7 +248,7 @@ class _Session:
         backend = self._backend
         self._require_same(run, step, beginning)
         if is_first:
-            open_log(os.path.join(config.output_dir, LOG_NAME))
+            open_log(os.path.join(config.local_dir, LOG_NAME))
         if config.do_train and is_first:
             self._write_beginnings(run)
         if is_first:
@@ -276,8 +290,9 @@ class _Session:
     def _find_checkpoint(self, run: Run) -> Checkpoint | None:
         """The run's own, to train on or to predict with."""
         if self._config.do_train:
-            path = self._hosts.decide(_last_path(run.folder) if self._hosts.is_first else None)
-            return load_checkpoint(path) if path is not None else None
+            last = _last_path(run.folder) if self._hosts.is_first else None
+            path = self._hosts.decide(None if last is None else named(last))
+            return load_checkpoint(local_path(path)) if path is not None else None
         _refuse_other_weights(run.folder, self._config.init_checkpoint)
         return last_checkpoint(run.folder, "best") or last_checkpoint(run.folder)
 

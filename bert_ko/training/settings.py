@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bert_ko import files
+from bert_ko.copies import local_path
 from bert_ko.flags import Flags, flag
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.notification import require_notify_url
@@ -285,8 +285,8 @@ class TrainFlags(
         affects_output=False,
     )
     output_dir: str = flag(
-        help="Local folder for checkpoints, metrics.jsonl, TensorBoard events, results and the "
-        "report; a run that is found there is resumed.",
+        help="Folder for checkpoints, metrics.jsonl, TensorBoard events, results and the report, "
+        "local or remote (s3://BUCKET/RUN); a run that is found there is resumed.",
         affects_output=False,
     )
     init_checkpoint: str | None = flag(
@@ -325,10 +325,11 @@ class TrainFlags(
                 f"--train_batch_size={self.train_batch_size} must be a multiple of "
                 f"--gradient_accumulation_steps={self.gradient_accumulation_steps}."
             )
-        if files.is_remote(self.output_dir):
-            raise ValueError(
-                f"--output_dir must be a local folder, got {self.output_dir}; copy it afterwards."
-            )
+
+    @property
+    def local_dir(self) -> str:
+        """--output_dir; the folder of this machine that stands for a remote one."""
+        return local_path(self.output_dir)
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -336,8 +337,8 @@ class TrainFlags(
         return [self.random_seed]
 
     def folder(self, seed: int) -> str:
-        """The folder of a seed's run."""
-        return self.output_dir
+        """The folder of a seed's run, on this machine."""
+        return self.local_dir
 
     @property
     def keeps_best(self) -> bool:

@@ -249,8 +249,6 @@ def test_read_source_nothing_there_is_an_error(tmp_path: Path) -> None:
         read_source(f"{tmp_path}/notes.txt")
     with pytest.raises(FileNotFoundError, match=f"no weights in the folder {tmp_path}"):
         read_source(str(tmp_path))
-    with pytest.raises(ValueError, match=r"must be local, got gs://bucket/bert_model\.ckpt; copy"):
-        read_source("gs://bucket/bert_model.ckpt")
 
 
 def test_read_source_folder_of_tf1_checkpoints_asks_which(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
         )
     if not any(True for _ in dataset.questions()):
         raise ValueError(f"{path} has no question.")
-    features = cached_features(dataset, tokenizer, config.window_config, config.output_dir)
+    features = cached_features(dataset, tokenizer, config.window_config, config.local_dir)
     say(
         f"{path}: {len(features.question_contexts):,} questions on "
         f"{len(dataset.paragraphs):,} contexts, {len(features.window_counts):,} windows"
@@ -123,11 +123,11 @@ def choose_stripper(
     """
     if config.strip_josa == "auto" and learnt is not None:
         return JosaStripper(tokenizer.user_dictionaries).only(learnt)
-    found = stored_stripper(config.strip_josa, tokenizer, config.output_dir)
+    found = stored_stripper(config.strip_josa, tokenizer, config.local_dir)
     if config.strip_josa == "auto" and found is None:
         warn(
             "--strip_josa=auto strips nothing: what helps is learnt from --train_file, and "
-            f"{os.path.join(config.output_dir, ENDINGS_NAME)} does not exist."
+            f"{os.path.join(config.local_dir, ENDINGS_NAME)} does not exist."
         )
     return found
 
@@ -203,7 +203,7 @@ def report_oracle(config: SquadFlags, tokenizer: Tokenizer) -> None:
     scores = consult_oracle(questions.dataset, questions.features)
     records = unreachable_records(scores)
     lines = "".join(format_json(record) + "\n" for record in records)
-    files.write_atomic(os.path.join(config.output_dir, UNREACHABLE_NAME), lines)
+    files.write_atomic(os.path.join(config.local_dir, UNREACHABLE_NAME), lines)
     show_scores(format_oracle(scores, records))
     if klue := klue_values(questions.dataset, scores):
         show_scores(f"\n{format_klue(klue)}")

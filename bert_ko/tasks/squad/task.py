@@ -89,10 +89,10 @@ class SquadTask(FineTuneTask):
 
     def begin(self, folder: str) -> None:
         """See Task."""
-        write_problems(self.config.output_dir, self._parts.values())
+        write_problems(self.config.local_dir, self._parts.values())
         if self._endings is not None and self.config.train_file is not None:
             learnt = {"file": file_identity(self.config.train_file), "endings": self._endings}
-            for place in {self.config.output_dir, folder}:
+            for place in {self.config.local_dir, folder}:
                 write_json(os.path.join(place, ENDINGS_NAME), learnt)
 
     def _read(self, path: str | None, is_needed: bool) -> Questions | None:

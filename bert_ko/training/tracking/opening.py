@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from bert_ko import files
+from bert_ko.copies import local_path
 from bert_ko.messages import say
 from bert_ko.training.tracking.remote import Remote
 from bert_ko.training.tracking.tensorboard import TensorBoard
@@ -16,17 +18,22 @@ from bert_ko.training.tracking.tracker import Status, Tracker, Trackers
 _PATIENCE = 15.0  # seconds that a session waits for all services together
 
 
-def require_services(names: Sequence[str]) -> None:
+def require_services(names: Sequence[str], output_dir: str) -> None:
     """Checks --report_to without importing a service's package.
 
     Raises:
-        ValueError: a package is missing.
+        ValueError: a package is missing, or a service's own store can't be in --output_dir.
     """
     for name in names:
         if name == "tensorboard":  # written without it
             continue
         # Of MLflow's own stores, that in a file needs more than its client.
         is_local = name == "mlflow" and not os.environ.get("MLFLOW_TRACKING_URI")
+        if is_local and files.is_remote(output_dir):
+            raise ValueError(
+                f"--report_to=mlflow has no server, and its own database can't be in {output_dir}; "
+                "set MLFLOW_TRACKING_URI."
+            )
         for package in (name, *(("sqlalchemy", "alembic") if is_local else ())):
             if not _is_installed(package):
                 raise ValueError(
@@ -49,7 +56,9 @@ def opened_trackers(names: Sequence[str], output_dir: str) -> Iterator[Tracker]:
     """
     trackers = Trackers(
         [
-            TensorBoard(output_dir) if name == "tensorboard" else Remote(name, output_dir)
+            TensorBoard(output_dir)
+            if name == "tensorboard"
+            else Remote(name, local_path(output_dir))
             for name in dict.fromkeys(names)
         ]
     )

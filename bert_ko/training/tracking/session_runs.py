@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bert_ko.copies import named
 from bert_ko.flags import secret_flags
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.page_flags import REPORT_NAME
@@ -32,7 +33,7 @@ class SessionRuns:
         self._tracker, self._config = tracker, config
         model = model_config.to_dict()
         self._parameters = _flags(config) | {f"model.{name}": model[name] for name in model}
-        self._folder = os.path.abspath(config.output_dir)
+        self._folder = os.path.abspath(config.local_dir)
         self._name = os.path.basename(self._folder)
 
     def start(self, seed: int, last_step: int | None = None) -> None:
@@ -42,7 +43,7 @@ class SessionRuns:
         if len(self._config.seeds) > 1:
             parent, name = self._folder, f"{name}/{os.path.basename(folder)}"
             self._start_parent()
-        parameters = {**parameters, "output_dir": folder, "random_seed": seed}
+        parameters = {**parameters, "output_dir": named(folder), "random_seed": seed}
         lines = read_metrics(os.path.join(folder, METRICS_NAME))
         if last_step is not None:
             lines = [line for line in lines if line["step"] <= last_step]

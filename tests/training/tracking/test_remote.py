@@ -153,7 +153,7 @@ def test_require_services_missing_package_has_the_line_that_installs_it(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(opening, "_is_installed", lambda package: package != missing)
     with pytest.raises(ValueError) as error:
-        require_services(["tensorboard", name])
+        require_services(["tensorboard", name], "runs")
     assert str(error.value) == (
         f"--report_to={name} needs the package {package}: pip install 'bert_ko[{name}]'"
     )
@@ -162,7 +162,7 @@ def test_require_services_missing_package_has_the_line_that_installs_it(
 def test_require_services_server_needs_the_client_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr(opening, "_is_installed", lambda package: package == "mlflow")
-    require_services(["mlflow", "tensorboard"])
+    require_services(["mlflow", "tensorboard"], "s3://bucket/run")
 
 
 def test_require_services_folder_of_that_name_is_no_package(
