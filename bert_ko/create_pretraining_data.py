@@ -43,7 +43,12 @@ from bert_ko.engines import Engine, open_engine
 from bert_ko.flags import changed_flags, output_flags, run_command, run_module, values_before
 from bert_ko.json_files import write_json
 from bert_ko.messages import say, show_scores, warn
+from bert_ko.page_flags import REPORT_NAME, PageFlags
+from bert_ko.pages.pretraining_data import Data, render_instances, render_records
 from bert_ko.progress import format_table
+from bert_ko.report.facts import given_flags
+from bert_ko.report.languages import Texts
+from bert_ko.report.writing import write_page
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
@@ -55,7 +60,7 @@ _WORK_DIR = ".create_pretraining_data"
 
 
 @dataclass(frozen=True)
-class CreatePretrainingDataConfig(TokenizerFlags, PipelineFlags):
+class CreatePretrainingDataConfig(TokenizerFlags, PageFlags, PipelineFlags):
     """Turns a corpus into TFRecord shards for pre-training.
 
     Run again after it was killed, the same command resumes where it stopped.
@@ -83,9 +88,10 @@ def run(config: CreatePretrainingDataConfig) -> None:
         config = dataclasses.replace(config, bilm_unit=maker.unit)
     shards = shard_paths(config.output_file, config.num_shards)
     manifest = manifest_path(shards)
-    # A folder that is both input and output holds the manifest of an earlier run.
-    own = os.path.realpath(manifest)
-    inputs = [path for path in find_files(config) if os.path.realpath(path) != own]
+    # A folder that is both input and output holds the manifest and the page of an earlier run.
+    folder = os.path.dirname(manifest)
+    own = {os.path.realpath(path) for path in (manifest, files.join(folder, REPORT_NAME))}
+    inputs = [path for path in find_files(config) if os.path.realpath(path) not in own]
     _refuse_own_input(inputs, shards)
     sizes = estimated_sizes(inputs)
     wanted = _wanted(config, maker, inputs, sum(sizes), shards)
@@ -102,6 +108,7 @@ def run(config: CreatePretrainingDataConfig) -> None:
         if _is_complete(manifest, wanted, shards):
             say(f"{manifest}: already complete; --overwrite makes it again.")
             remove_work_files(work_dir)
+            _write_page(config, manifest, shards)
             return
         _start_or_resume(run_file, wanted)
         # No more workers than there are chunks.
@@ -115,7 +122,24 @@ def run(config: CreatePretrainingDataConfig) -> None:
         complete = dataclasses.replace(wanted, totals=found, shards=listed)
         write_json(manifest, complete.to_dict())
         remove_work_files(work_dir)
+    _write_page(config, manifest, shards)
     _report(finished.counts, complete.totals, manifest)
+
+
+def _write_page(config: CreatePretrainingDataConfig, path: str, shards: list[str]) -> None:
+    """The page of what a manifest lists."""
+
+    def make() -> str:
+        manifest = Manifest.from_json(read_manifest(path) or {}, path)
+        given, t = given_flags(config), Texts(config.report_language)
+        # There may be more shards than instances.
+        filled = [name for name, s in zip(shards, manifest.shards, strict=True) if s.records]
+        data = Data(os.path.dirname(path), manifest, filled, given, t)
+        if config.objective == "bilm":
+            return render_records(data)
+        return render_instances(data, load_tokenizer(config.vocab_file, config))
+
+    write_page(os.path.dirname(path), make)
 
 
 def _open_maker(config: CreatePretrainingDataConfig) -> ShardMaker:

@@ -32,6 +32,7 @@ from bert_ko.data.features import instance_features
 from bert_ko.data.records import read_records
 from bert_ko.data.tfrecord import decode_example
 from bert_ko.flags import run_command
+from bert_ko.page_flags import REPORT_NAME
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.tokenizer import Tokenizer
 from tests.corpora import contents, sentences, text_corpus
@@ -610,22 +611,25 @@ def test_run_real_petitions_work_as_they_are(data_folder: Path, tmp_path: Path, 
 # Runs again
 
 
-def test_rerun_after_completion_says_so_and_writes_nothing(
+def test_rerun_after_completion_says_so_and_writes_its_page_alone(
     corpus: Path, tmp_path: Path, make: Make, capsys: Captured
 ) -> None:
     out = tmp_path / "out"
     assert make(corpus, f"{out}/a@2") == 0
 
     def state() -> dict[str, tuple[int, int]]:
-        paths = [out, *out.rglob("*")]
-        return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in paths if p != out}
+        paths = [path for path in out.rglob("*") if path.name != REPORT_NAME]
+        return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in paths}
 
     before = state()
+    (out / REPORT_NAME).unlink()
     capsys.readouterr()
     assert make(corpus, f"{out}/a@2") == 0
     assert capsys.readouterr().err == (
         f"{out}/manifest.json: already complete; --overwrite makes it again.\n"
+        f"report: {out}/report.html\n"
     )
+    assert (out / REPORT_NAME).is_file()
     assert state() == before
 
 
@@ -680,7 +684,7 @@ def test_rerun_with_overwrite_removes_only_shards_of_the_earlier_run(
     gone = {path for path in before if not os.path.lexists(path)}
     assert gone == set(shards)
     assert all(path.read_bytes() == before[path] for path in before.keys() - gone - {
-        out / "manifest.json"})  # fmt: skip
+        out / "manifest.json", out / REPORT_NAME})  # fmt: skip
     assert f"{out}/{named} stays: it is not the shard" in capsys.readouterr().err or os.path.isabs(
         named
     )

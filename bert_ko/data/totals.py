@@ -10,6 +10,20 @@ from bert_ko.data.documents import DROPPED, MENDED
 from bert_ko.data.pipeline import FinishedRun
 from bert_ko.data.settings import Objective
 
+# The table's names of sums and shares.
+COUNTS = {
+    name: name
+    for name in ("documents", "sentences", "morphemes", "pieces", "instances", "words", "records")
+}
+SHARES = {
+    "unknown_share": "not in the vocabulary",
+    "padding_share": "padding",
+    "unseen_share": "pieces never seen",
+    "masked_pieces_share": "pieces masked",
+    "masked_morphemes_share": "morphemes masked, in whole or part",
+    "masked_eojeols_share": "eojeols masked, in whole or part",
+    "positive_label_share": "next_sentence_labels of 1",
+}
 # What is dropped or mended with one objective alone.
 _HAPPENS_WITH = {"truncated_pieces": "masked_lm", "long_sentences_cut": "bilm"}
 
@@ -64,18 +78,9 @@ def _share(counts: Mapping[str, int], part: str, whole: str) -> float:
 
 def table_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The totals of a manifest as names and values, without what did not happen."""
-    names = ("documents", "sentences", "morphemes", "pieces", "instances", "words", "records")
-    rows = [(name, f"{values[name]:,}") for name in names if name in values]
+    rows = [(text, f"{values[name]:,}") for name, text in COUNTS.items() if name in values]
     unknown = "[UNK] among pieces" if "pieces" in values else "<UNK> among words"
-    shares = {
-        "unknown_share": unknown,
-        "padding_share": "padding",
-        "unseen_share": "pieces never seen",
-        "masked_pieces_share": "pieces masked",
-        "masked_morphemes_share": "morphemes masked, in whole or part",
-        "masked_eojeols_share": "eojeols masked, in whole or part",
-        "positive_label_share": "next_sentence_labels of 1",
-    }
+    shares = {**SHARES, "unknown_share": unknown}
     rows += [(text, f"{values[name]:.2%}") for name, text in shares.items() if name in values]
     for kind, texts in (("dropped", DROPPED), ("mended", MENDED)):
         for name, text in texts.items():

@@ -13,6 +13,7 @@ from bert_ko.data.manifest import MANIFEST_NAME, Manifest, ManifestShard, read_m
 from bert_ko.data.masking import MaskingConfig
 from bert_ko.data.reader import DynamicMasking, ShardSource
 from bert_ko.data.settings import Objective
+from bert_ko.page_flags import REPORT_NAME
 from bert_ko.tasks.pretraining.settings import MaskingFlags, PretrainingFlags
 from bert_ko.training.model_files import ModelFiles, compare_vocab_size
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # MeCab is loaded only for a run that names a vocabulary
 
 # Of the pieces of unmasked shards in an evaluation, as in BERT; see check_shards.
 EVALUATED_SHARE = 0.15
+_NO_SHARDS = (MANIFEST_NAME, REPORT_NAME)  # what else is in a folder of shards
 _RECORDS: Mapping[Objective, str] = {
     "masked_lm": "instances for a masked language model",
     "bilm": "words for a bidirectional language model",
@@ -46,9 +48,9 @@ class ShardSet(NamedTuple):
 
 
 def find_shards(patterns: Sequence[str]) -> list[str]:
-    """Files, globs and folders to paths of shards; manifests are left out."""
+    """Files, globs and folders to paths of shards; manifests and pages are left out."""
     paths = files.expand_inputs(patterns)
-    shards = [path for path in paths if path.rpartition("/")[2] != MANIFEST_NAME]
+    shards = [path for path in paths if path.rpartition("/")[2] not in _NO_SHARDS]
     if not shards:
         raise FileNotFoundError(f"no shard in {', '.join(patterns)}, only {MANIFEST_NAME}.")
     return shards
