@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 REPOSITORY = Path(__file__).parents[1]
-_PRELOADED = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "keras")}
+_PRELOADED = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "keras"), "numpy": ()}
 _MAX_REQUEST = 1 << 20
 _FILES = 4  # standard input, output and error; where the process's end is told
 
@@ -65,25 +65,40 @@ class ForkedProcess:
 
 
 def start_forked(
-    arguments: Sequence[str], stdin: IO[Any], stdout: IO[Any], environment: Mapping[str, str]
+    arguments: Sequence[str],
+    stdin: IO[Any],
+    stdout: IO[Any],
+    environment: Mapping[str, str],
+    folder: Path = REPOSITORY,
 ) -> ForkedProcess:
-    """Begins a program as `python ARGUMENTS` would, in the repository.
+    """Begins a program as `python ARGUMENTS` would.
 
     Args:
         arguments: a path or "-c" and code, then the program's own.
         stdin: a file of the process.
         stdout: the same; of errors, too.
-        environment: KERAS_BACKEND says what is imported already.
+        environment: KERAS_BACKEND says what is imported already; TensorFlow, if it is missing.
+        folder: where it runs.
     """
-    server = _server(environment["KERAS_BACKEND"])
+    server = _server(environment.get("KERAS_BACKEND", "tensorflow"))
     told, end = os.pipe()
-    request = json.dumps({"arguments": list(arguments), "environment": dict(environment)}).encode()
+    what = {"arguments": list(arguments), "environment": dict(environment), "folder": str(folder)}
+    request = json.dumps(what).encode()
     assert len(request) < _MAX_REQUEST
     files = [stdin.fileno(), stdout.fileno(), stdout.fileno(), end]
     socket.send_fds(server, [request], files)
     os.close(end)
     pid = int(os.read(told, 20))
     return ForkedProcess(pid, told)
+
+
+def run_forked(
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path = REPOSITORY
+) -> None:
+    """Runs such a program, which must not fail, to its end; what it prints is in a file."""
+    with open(os.devnull) as nothing, log.open("w") as out:
+        process = start_forked(arguments, nothing, out, environment, folder)
+    assert process.wait() == 0, log.read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -161,6 +176,7 @@ def _run(request: dict[str, Any], files: list[int]) -> None:
         os.close(file)
     os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(request["folder"])
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if cache and "jax" in sys.modules:  # it has read the environment
         sys.modules["jax"].config.update("jax_compilation_cache_dir", cache)
@@ -191,6 +207,7 @@ def _run_program(arguments: list[str]) -> None:
         exec(arguments[1], main.__dict__)
         return
     sys.path[0] = str(Path(arguments[0]).parent)
+    sys.path[1:1] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     runpy.run_path(arguments[0], run_name="__main__")
 
 

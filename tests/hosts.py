@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Any
 
 from bert_ko.training.hosts import free_port
 from tests.fakes import COMPILE_ONCE, REPOSITORY, Command, metrics
+from tests.fork_server import ForkedProcess, start_forked
 
 PROCESS = str(Path(__file__).with_name("host_process.py"))
 # Device counts of a host among two, and of one alone; TensorFlow's strategy knows one CPU a host.
@@ -25,7 +24,7 @@ DEVICES = {"jax": (2, 4), "tensorflow": (1, 1), "numpy": (1, 1)}
 class Group:
     """The processes of a run, in the order of the hosts; each prints into a file of its own."""
 
-    def __init__(self, processes: list[subprocess.Popen[str]], logs: list[Path]):
+    def __init__(self, processes: list[ForkedProcess], logs: list[Path]):
         self.processes, self.logs = processes, logs
 
     def wait(self, seconds: float = 600) -> list[int]:
@@ -55,18 +54,14 @@ def started(backend: str, devices: int, *hosts: list[list[str]], log: Path) -> I
     """Begins a process for each list of command lines."""
     environment = {
         **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", **COMPILE_ONCE,
-        "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
     processes, logs = [], []
     for index, lines in enumerate(hosts):
         logs.append(log.with_name(f"{log.name}.{index}.log"))
-        with logs[-1].open("w") as out:
-            process = subprocess.Popen(
-                [sys.executable, PROCESS, str(devices), json.dumps(lines)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, text=True, env=environment,
-                cwd=REPOSITORY,
-            )  # fmt: skip
-            processes.append(process)
+        arguments = [PROCESS, str(devices), json.dumps(lines)]
+        with logs[-1].open("w") as out, open(os.devnull) as nothing:
+            processes.append(start_forked(arguments, nothing, out, environment))
     try:
         yield Group(processes, logs)
     finally:

@@ -32,6 +32,7 @@ from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
 from tests import bilm_reference
 from tests.bilm_reference import write_published
+from tests.fork_server import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
@@ -75,7 +76,7 @@ def save_model(folder: Path, vocab_folder: str, head: Any) -> Path:
 # One process for all programs of a page, as importing TensorFlow and transformers takes seconds.
 _RUN = """
 import json, runpy, sys
-for first, *rest in json.load(sys.stdin):
+for first, *rest in json.loads(sys.argv[1]):
     sys.argv = [first, *rest]
     try:
         if first == "-c":
@@ -91,11 +92,7 @@ for first, *rest in json.load(sys.stdin):
 def run_programs(programs: Iterable[Sequence[str]], cwd: Path) -> None:
     """Runs launchers with their flags, and Python after "-c", one after the other, quietly."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(cwd / "modules")}
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN], input=json.dumps(list(programs)), cwd=cwd, env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    run_forked(["-c", _RUN, json.dumps(list(programs))], cwd / "log", environment, cwd)
 
 
 def link(folder: Path, *names: str) -> None:

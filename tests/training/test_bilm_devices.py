@@ -1,13 +1,12 @@
 """A biLM's updates are the same on two devices, with parts, dropout, drawn words and states."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import REPOSITORY, read_json
+from tests.fork_server import run_forked
 from tests.training import bilm_devices
 
 
@@ -16,11 +15,7 @@ def found(folder: Path, backend: str) -> dict[str, object]:
         **os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY),
         "CUDA_VISIBLE_DEVICES": "-1",
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, bilm_devices.__file__, str(folder)], env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_forked([bilm_devices.__file__, str(folder)], folder / "log", environment)
     values: dict[str, object] = read_json(folder / "found.json")
     return values
 
