@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,44 @@ def programs_of(page: str, *languages: str) -> list[list[str]]:
             words = re.findall(r'(?:[^\s"]|"[^"]*")+', line)
             found.append([word.replace('"', "") for word in words])
     return found
+
+
+def commands_of_table() -> list[list[str]]:
+    """What the README's table says to type, in its order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [
+        shlex.split(command) for command in re.findall(r"^\|[^|]*\| `(bin/.*?)` \|", text, re.M)
+    ]
+
+
+@pytest.mark.slow
+def test_commands_of_the_readmes_table_run_one_after_the_other(tmp_path: Path) -> None:
+    link(tmp_path)
+    samples = {
+        "corpus/a.txt": "corpus.txt", "train.json": "korquad.json", "dev.json": "korquad.json",
+        "reviews/train.tsv": "reviews.tsv", "reviews/dev.tsv": "reviews.tsv",
+        "names/train.tsv": "entities.tsv", "names/dev.tsv": "entities.tsv",
+        "sentences.txt": "corpus.txt",
+    }  # fmt: skip
+    for name, sample in samples.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(ROOT / "samples" / sample)
+    short = {
+        "bin/build_vocab": ("--vocab_size=1500",),
+        "bin/run_pretraining": ("--num_train_steps=1", "--train_batch_size=2"),
+        "bin/run_squad": ("--num_train_epochs=0.2", "--max_seq_length=128"),
+        "bin/run_classifier": ("--num_train_epochs=0.2", "--max_seq_length=32"),
+        "bin/run_ner": ("--num_train_epochs=0.2", "--max_seq_length=32"),
+    }
+    commands = commands_of_table()
+    names = {name.name for name in (ROOT / "bin").iterdir()} - {"bert_ko"}
+    assert {command[0].removeprefix("bin/") for command in commands} == names
+    # The page of a server is the one thing that does not end; tests/serving has it.
+    found = [[*c, *short.get(c[0], ())] for c in commands if c[0] != "bin/serve"]
+    run_programs(found, tmp_path)
+    for name in ("reader/report.html", "topics/report.html", "entities/report.html", "vectors.npz"):
+        assert (tmp_path / name).is_file()
+    assert (tmp_path / "my-korean-bert" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow
@@ -227,7 +266,8 @@ def known_flags(name: str) -> set[str]:
 
 @pytest.mark.parametrize("page", DOCUMENTS)
 def test_commands_of_pages_have_flags_that_exist(page: str) -> None:
-    text = "\n".join(code for language, code in blocks(page) if language == "bash")
+    codes = [code for language, code in blocks(page) if language == "bash"]
+    text = "\n".join([*codes, *(shlex.join(c) for c in commands_of_table() if page == "README.md")])
     for line in text.replace("\\\n", " ").splitlines():
         for name, arguments in re.findall(r"(?:^|\s)bin/(\w+)([^|]*)", line):
             if name != "run_topics":  # the one of docs/new_task.md
