@@ -2,7 +2,7 @@
 
 A path below a remote folder that was copied stands for one below its copy, and the other way round:
 
-    s3://bucket/run/vocab.txt    /tmp/bert_ko-1a2b3c/run/vocab.txt
+    s3://bucket/run/vocab.txt    /tmp/.bert_ko-copy.1a2b3c4d.tmp/run/vocab.txt
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
 from bert_ko import files
+from bert_ko.temporary import temporary_folder
 
 VOCABULARY_FILES = (".dic", ".json", ".model", ".txt")  # how the names of all of one end
 _PART = 16 << 20  # bytes that are copied at once
 _copies: dict[str, str] = {}  # remote folder to its copy
+_places = contextlib.ExitStack()
+atexit.register(_places.close)
 
 
 def local_path(path: str) -> str:
@@ -64,8 +67,10 @@ def fetch(folder: str, names: Iterable[str]) -> str:
     """
     folder = folder.rstrip("/")
     if folder not in _copies:
-        place = tempfile.mkdtemp(prefix="bert_ko-")
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        # What a killed process has left is removed with it.
+        place = _places.enter_context(
+            temporary_folder(os.path.join(tempfile.gettempdir(), "bert_ko-copy"))
+        )
         # Names of runs and of vocabularies are those of their folders.
         _copies[folder] = os.path.join(place, os.path.basename(folder) or "folder")
     copy = _copies[folder]

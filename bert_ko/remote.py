@@ -99,7 +99,10 @@ def list_tree(folder: str) -> dict[str, int]:
     """Returns the files at any depth below a folder, as paths from it, and their sizes in bytes."""
     file_system, bare_path = _find_fresh(folder)
     prefix = f"{bare_path.rstrip('/')}/"
-    found = file_system.find(bare_path, detail=True)
+    try:
+        found = file_system.find(bare_path, detail=True)
+    except FileNotFoundError:  # no bucket of the name
+        return {}
     return {
         path.removeprefix(prefix): int(entry["size"] or 0)
         for path, entry in sorted(found.items())

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import bert_ko
 from bert_ko import copies, files, remote
 from bert_ko.flags.errors import error_message
 from bert_ko.training import publishing
@@ -276,10 +277,13 @@ def test_weights_vocabulary_and_configuration_are_read_from_an_object_store(
     assert state["identity"]["init_checkpoint"] == model
     source = read_source(f"{model}/checkpoint-00000009")
     assert (source.step, os.path.basename(source.folder)) == (9, "model")
-    for path in (f"{model}/nothing", f"{bucket}/nothing/at/all"):
+    for path in (f"{model}/nothing", f"{bucket}/nothing/at/all", "s3://no-such-bucket-here/model"):
         with pytest.raises(FileNotFoundError) as caught:
             read_source(path)
         assert error_message(caught.value).startswith(f"--init_checkpoint: nothing at {path}: ")
+        with pytest.raises(FileNotFoundError, match=f"^nothing at {path}: "):
+            bert_ko.load(path)
+    assert bert_ko.load(model, kind="tokenizer").fingerprint == source.fingerprint
     config_file = f"{model}/bert_config.json"
     for vocab_file in (model, f"{model}/vocab.txt"):
         output = tmp_path / os.path.basename(vocab_file)

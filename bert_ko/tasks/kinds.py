@@ -24,6 +24,7 @@ from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.training.checkpoints import list_checkpoints
 from bert_ko.training.model_files import vocabulary_beside
+from bert_ko.training.places import local_weights
 
 Kind = Literal["reader", "classifier", "tagger", "masked_lm", "features", "tokenizer"]
 # A model of several kinds is loaded as the first of them.
@@ -35,7 +36,7 @@ _WEIGHTS = re.compile(r".+\.(safetensors|index|bin|pt|pth|pkl|ckpt)")
 
 def load(path: str, kind: Kind | None, settings: Mapping[str, Any]) -> Loadable | Tokenizer:
     """See ``bert_ko.load``."""
-    path = find_shipped(path)
+    path = local_weights(find_shipped(path))
     with plain_messages():
         if kind is not None:
             require_choice("kind", kind, (*_BY_KIND, _TOKENIZER))

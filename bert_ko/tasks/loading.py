@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, get_args
 
+from bert_ko.copies import named
 from bert_ko.modeling.heads import PredictingHead, model_specs
 from bert_ko.tasks.batches import BatchPlan, batch_lengths
 from bert_ko.training.backend import AttentionName, Precision, Predict
@@ -141,5 +142,5 @@ def plain_messages() -> Iterator[None]:
         kind = type(error)
         if kind not in (FileNotFoundError, ValueError) or len(error.args) != 1:
             raise  # of the system or of another library
-        message = str(error).removeprefix("--init_checkpoint: ")
+        message = named(str(error)).removeprefix("--init_checkpoint: ")
         raise kind(_FLAG.sub("", message)) from None
