@@ -101,7 +101,7 @@ def test_create_pretraining_data_on_an_object_store_has_the_bytes_of_a_disk(
                 f"--vocab_file={vocab}")  # fmt: skip
         assert run_command(CreatePretrainingDataConfig, run, argv) == 0
     local = contents(tmp_path / "out")
-    assert sorted(files.list_folder(f"{bucket}/out")) == sorted(local)
+    assert sorted(files.list_folder(f"{bucket}/out")) == sorted([*local, "report.html"])
     assert files.list_folder(f"{bucket}/out/.create_pretraining_data") == {}
     for name, data in local.items():
         found = files.open_stored(f"{bucket}/out/{name}").read()

@@ -295,7 +295,7 @@ def test_shards_on_an_object_store_are_those_of_a_disk(
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     out = f"{session.bucket}/out"
-    assert sorted(files.list_folder(out)) == sorted([*local, "manifest.json"])
+    assert sorted(files.list_folder(out)) == sorted([*local, "manifest.json", "report.html"])
     assert {name: files.open_stored(f"{out}/{name}").read() for name in local} == local
     assert files.list_folder(f"{out}/{WORK}") == {}
 
