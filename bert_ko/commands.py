@@ -49,8 +49,14 @@ def typed(command: str) -> str:
     if name not in {*COMMANDS, UMBRELLA}:
         return f"{UMBRELLA} {command}"
     # What is found by its name alone is typed so.
-    is_found = os.path.realpath(shutil.which(name) or "") == os.path.realpath(path)
-    folder = "" if is_found else folder
+    folder = "" if _is_same(shutil.which(name), path) else folder
     if name == UMBRELLA:
         return f"{shlex.quote(os.path.join(folder, name))} {command}"
     return shlex.quote(os.path.join(folder, command))
+
+
+def _is_same(found: str | None, path: str) -> bool:
+    try:
+        return found is not None and os.path.samefile(found, path)
+    except OSError:  # the folder that we are in has gone
+        return False

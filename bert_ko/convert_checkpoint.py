@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bert_ko.closing import close, command_line
 from bert_ko.flags import flag, run_command, run_module
 from bert_ko.messages import say, warn
 from bert_ko.modeling.encoder import encoder_of
@@ -183,9 +184,12 @@ def run(config: ConvertCheckpointConfig) -> None:
                 quantize=config.quantize, compares=config.compare,
             )  # fmt: skip
             say("\n".join(lines))
+            close(f"exported to {config.export_form}", [os.path.join(config.to, "")])
             return
         check = partial(_compare, config, before, after) if config.compare else None
         write(after, form, config.to, slots, check)
+    place = config.to if form == "tf1" else os.path.join(config.to, "")
+    close(f"converted to {form}", [place], next_command=command_line("serve", config.to))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from bert_ko import files
+from bert_ko.closing import close, command_line
 from bert_ko.data.buckets import choose_num_buckets
 from bert_ko.data.corpus import CHUNK_BYTES, estimated_sizes, find_files
 from bert_ko.data.makers import InstanceMaker, ShardMaker, WordMaker
@@ -24,6 +25,7 @@ from bert_ko.data.manifest import (
     read_manifest,
     shard_paths,
 )
+from bert_ko.data.outlook import sample
 from bert_ko.data.pipeline import (
     Recipe,
     clear_work_folder,
@@ -43,6 +45,7 @@ from bert_ko.engines import Engine, open_engine
 from bert_ko.flags import changed_flags, output_flags, run_command, run_module, values_before
 from bert_ko.json_files import write_json
 from bert_ko.messages import say, show_scores, warn
+from bert_ko.outlook import DryRunFlags, format_bytes, show_outlook
 from bert_ko.page_flags import REPORT_NAME, PageFlags
 from bert_ko.pages.pretraining_data import Data, render_instances, render_records
 from bert_ko.progress import format_table
@@ -60,7 +63,7 @@ _WORK_DIR = ".create_pretraining_data"
 
 
 @dataclass(frozen=True)
-class CreatePretrainingDataConfig(TokenizerFlags, PageFlags, PipelineFlags):
+class CreatePretrainingDataConfig(TokenizerFlags, PageFlags, PipelineFlags, DryRunFlags):
     """Turns a corpus into TFRecord shards for pre-training.
 
     Run again after it was killed, the same command resumes where it stopped.
@@ -97,6 +100,9 @@ def run(config: CreatePretrainingDataConfig) -> None:
     wanted = _wanted(config, maker, inputs, sum(sizes), shards)
     work_dir = _work_dir(config, manifest)
     run_file = files.join(work_dir, "run.json")
+    if config.dry_run:
+        _rehearse(config, maker, inputs, wanted, (manifest, run_file))
+        return
     folders = [os.path.dirname(path) or "." for path in (*shards, manifest)]
     for folder in dict.fromkeys([*folders, work_dir]):
         files.require_writable_folder(folder)
@@ -124,6 +130,43 @@ def run(config: CreatePretrainingDataConfig) -> None:
         remove_work_files(work_dir)
     _write_page(config, manifest, shards)
     _report(finished.counts, complete.totals, manifest)
+    _close(config, manifest)
+
+
+def _rehearse(
+    config: CreatePretrainingDataConfig,
+    maker: ShardMaker,
+    inputs: list[str],
+    wanted: Manifest,
+    earlier: tuple[str, str],
+) -> None:
+    """Says what would be made, by the beginning of the corpus; compares with earlier runs."""
+    shards = shard_paths(config.output_file, config.num_shards)
+    state = "new"
+    if not config.overwrite:
+        config = dataclasses.replace(config, overflow=_overflow(config, earlier))
+        wanted = dataclasses.replace(wanted, flags=_recorded_flags(config))
+        manifest, run_file = earlier
+        if _is_complete(manifest, wanted, shards):
+            state = "complete already: nothing would be done"
+        elif (values := read_manifest(run_file)) is not None:
+            compare_runs(run_file, Manifest.from_json(values, run_file), wanted, _BEFORE)
+            state = "begun: the run would be resumed"
+    found = sample(inputs, config, maker.encode)
+    unit, copies = "pieces", config.copies
+    pieces = len(found.found.pieces) / found.share
+    # Making instances takes about a thirtieth of the time of tokenizing, for each copy.
+    rows = found.rows(config, factor=1.1 + copies / 30)
+    if config.objective == "bilm":
+        unit, pieces = "words", found.found.notes.counts["words"] / found.share
+    else:
+        length, masked = config.max_seq_length, config.max_predictions_per_seq
+        instances = pieces * copies / (length - 3)
+        size = instances * (4 * length + (0 if config.masking == "dynamic" else 7 * masked) + 150)
+        rows.insert(2, ("instances", f"about {instances:,.0f}, {format_bytes(size)}"))
+    rows.insert(2, (unit, f"about {pieces:,.0f}"))
+    rows += [("shards", f"{len(shards):,}: {shards[0]} …"), ("output", state)]
+    show_outlook(rows)
 
 
 def _write_page(config: CreatePretrainingDataConfig, path: str, shards: list[str]) -> None:
@@ -178,6 +221,23 @@ def _report(counts: Mapping[str, int], totals: Mapping[str, Any], manifest: str)
         warn_of_unknown_words(counts["unknown_words"], counts["record_words"], "the corpus")
     else:
         warn_of_unknown(counts["unknown_pieces"], counts["pieces"], "the corpus")
+
+
+def _close(config: CreatePretrainingDataConfig, manifest: str) -> None:
+    """Says what was made, and how a model is trained on it."""
+    folder = os.path.dirname(manifest) or "."
+    beside = files.join(config.vocab_file, "bert_config.json")
+    model = files.join(os.path.dirname(os.path.normpath(folder)), "model")
+    arguments = ["--do_train", f"--input_file={folder}", f"--vocab_file={config.vocab_file}",
+                 f"--bert_config_file={beside if os.path.exists(beside) else 'bert_config.json'}",
+                 f"--output_dir={model}"]  # fmt: skip
+    if config.objective == "masked_lm":
+        arguments.append(f"--max_seq_length={config.max_seq_length}")
+    close(
+        f"made {len(shard_paths(config.output_file, config.num_shards)):,} shards",
+        [files.join(folder, ""), manifest],
+        next_command=command_line("run_pretraining", *arguments),
+    )
 
 
 def _recorded_flags(config: CreatePretrainingDataConfig) -> dict[str, Any]:

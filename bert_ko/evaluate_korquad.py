@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bert_ko import files
+from bert_ko.closing import advise, command_line
 from bert_ko.content import HEAD_SIZE, encoding_of
 from bert_ko.display import shown_list
 from bert_ko.flags import flag, run_command, run_module
@@ -99,6 +100,8 @@ def run(config: EvaluateKorquadConfig) -> None:
         print(format_json({**scores.means, **klue, "details": details}, indent=2))
     else:
         print("\n\n".join(blocks))
+    if not (config.strip_josa or config.baseline):
+        advise(command_line("evaluate_korquad", *config.file, "--strip_josa"))
 
 
 def _read_predictions(path: str, encoding: str | None) -> PredictionFile:

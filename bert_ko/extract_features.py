@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bert_ko import files
+from bert_ko.closing import close
 from bert_ko.compression import COMPRESSIONS
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.flags import flag, run_command, run_module
@@ -174,7 +175,7 @@ def run(config: ExtractFeaturesConfig) -> None:
         warn(f"{config.input_file} has no lines.")
     counts = f"{lines.num_lines:,} sentences, {num_pieces:,} {noun}"
     # Features may go to standard output.
-    say(f"{config.output_file}: {config.format}, {counts}")
+    close(f"{config.format}: {counts}", [config.output_file])
 
 
 def _load(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bert_ko.closing import advise, command_line
 from bert_ko.flags import flag, run_command, run_module
 from bert_ko.modeling.heads import MaskedLmHead, model_specs
 from bert_ko.progress import format_table
@@ -66,6 +67,7 @@ def run(config: FillMaskConfig) -> None:
         filled = masked_lm.fill(prepared, config.top_k)
         for text, masks in zip(prepared, filled, strict=True):
             _show(text, masks, config.output_format == "json")
+    advise(command_line("serve", config.init_checkpoint))
 
 
 def _texts(config: FillMaskConfig) -> Iterator[tuple[str, str]]:

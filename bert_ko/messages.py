@@ -1,6 +1,7 @@
 """What a command says: how the work goes on standard error, results on standard output.
 
 say          how the work goes, which --quiet leaves out
+hint         what may be wrong, and what to try
 warn         what the user should look at
 show         a result
 show_scores  a result that is no answer for another program
@@ -67,6 +68,11 @@ def say(message: str) -> None:
     record(message)
     if not _is_quiet:
         print_error(message)
+
+
+def hint(message: str) -> None:
+    """Says what may be wrong, and what to try."""
+    say(f"hint: {message}")
 
 
 def warn(message: str) -> None:

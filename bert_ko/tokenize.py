@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bert_ko.closing import advise, command_line
 from bert_ko.flags import flag, run_command, run_module
 from bert_ko.progress import format_table
 from bert_ko.text_lines import STANDARD_INPUT, EncodingFlags, open_lines
@@ -45,6 +46,12 @@ def run(config: TokenizeConfig) -> None:
         if number and config.output_format == "table":
             print()
         show(text, encoding, tokenizer)
+    corpus = f"--input_file={config.input_file or 'text.txt'}"
+    shards, vocabulary = (
+        "--output_file=shards/text.tfrecord@16",
+        f"--vocab_file={config.vocab_file}",
+    )
+    advise(command_line("create_pretraining_data", corpus, vocabulary, shards))
 
 
 def _texts(config: TokenizeConfig) -> Iterator[str]:

@@ -72,6 +72,9 @@ class FakeBackend:
     fused_attention, peak_flops = False, None
     remembered: ClassVar[dict[Any, Any]] = {}  # by all backends of this process
 
+    def peak_memory(self) -> int | None:
+        return None
+
     def __init__(self) -> None:
         self.num_devices = 1
         self.is_good: Callable[[int, int], bool] = lambda steps, seed: True

@@ -1,6 +1,7 @@
 """build_vocab from end to end."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -300,6 +301,39 @@ def test_build_vocab_check_only_without_vocabulary_raises(
 ) -> None:
     message = f"or {MODEL_NAME} in {tmp_path}, which has nothing"
     assert message in error_of(tmp_path, "--check_only")
+
+
+@pytest.mark.parametrize("flags", [[], ["--words"], ["--tokenizer_type=sentencepiece"]])
+def test_build_vocab_dry_run_writes_nothing(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(tmp_path / "new", "--dry_run", *flags)
+    assert list(tmp_path.iterdir()) == []
+    printed = capsys.readouterr().out
+    assert re.search(r"^text +27\.4 kB in 1 file$", printed, re.M)
+    assert re.search(
+        r"^words +about \d,\d{3}, \d,\d{3} distinct in what was looked at$", printed, re.M
+    )
+    assert re.search(r"^vocabulary +1,500 at most, into .*/new$", printed, re.M)
+    for name in ("workers", "memory", "time"):
+        assert re.search(rf"^{name} +\S", printed, re.M)
+
+
+def test_build_vocab_ends_with_what_was_made_and_what_to_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(tmp_path / "my vocab")
+    box = capsys.readouterr().err.splitlines()[-7:]
+    assert box[0].startswith("── made a vocabulary ─") and box[1] == f"made    {tmp_path}/my vocab/"
+    assert re.fullmatch(
+        r"scores  pieces per eojeol \d\.\d\d, \[UNK\] per 100 pieces \d\.\d\d", box[2]
+    )
+    assert box[3] == f"report  {tmp_path}/my vocab/report.html"
+    assert box[5] == (
+        f"  bert_ko create_pretraining_data --input_file={SAMPLE_CORPUS} "
+        f"'--vocab_file={tmp_path}/my vocab' --output_file={tmp_path}/shards/text.tfrecord@16 "
+        "--do_whole_word_mask"
+    )
 
 
 def test_build_vocab_launcher_runs(tmp_path: Path) -> None:

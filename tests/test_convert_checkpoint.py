@@ -231,15 +231,19 @@ def test_convert_trained_positions_stay_in_our_form_alone(tmp_path: Path, conver
 
 def test_convert_prints_a_summary(model: str, tmp_path: Path, convert: Convert) -> None:
     convert(tmp_path / "ours", flag_of("bert_ko"))
-    assert convert.ended.err.splitlines() == [
+    *summary, title, made, _, command, _ = convert.ended.err.splitlines()
+    assert title.startswith("── converted to bert_ko ─") and made == f"made    {tmp_path}/ours/"
+    assert command == f"  bert_ko serve {tmp_path}/ours"
+    assert summary == [
         f"{model}/checkpoint-00000300 (checkpoint of step 300) → {tmp_path}/ours (bert_ko)",
         f"{len(arrays_of('pretraining'))} variables, 0.0 million parameters",
         "largest difference, bert_ko before and bert_ko after: masked_lm_logits 0.0e+00, "
         "next_sentence_logits 0.0e+00, sequence_output 0.0e+00",
     ]
     convert(tmp_path / "theirs", flag_of("huggingface"))
-    assert convert.ended.err.splitlines()[-1] == (
-        "transformers and torch are not installed: their outputs were not compared"
+    assert (
+        "\ntransformers and torch are not installed: their outputs were not compared\n"
+        in convert.ended.err
     )
 
 

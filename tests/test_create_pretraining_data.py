@@ -1030,8 +1030,9 @@ def test_run_text_that_the_vocabulary_does_not_know_is_a_warning_at_the_end(
     path = tmp_path / "a.txt"
     path.write_text("漢字 文章\n第二 文章\n" * 9, encoding="utf-8")
     assert make(path, tmp_path / "out/a") == 0
-    *_, last = capsys.readouterr().err.splitlines()
-    assert re.match(r"create_pretraining_data: warning: \d+% of the pieces of the corpus are", last)
+    said = capsys.readouterr().err
+    warning = r"^create_pretraining_data: warning: \d+% of the pieces of the corpus are .*\n── made"
+    assert re.search(warning, said, re.M)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -1310,6 +1311,30 @@ def test_command_file_too_large_for_the_disk_is_one_line_and_can_be_resumed(
     assert not (tmp_path / "out" / name).exists()
     assert execute(*args).returncode == 0
     assert len(tfrecords(tmp_path / "out")[name]) > 90_000
+
+
+def test_run_dry_run_says_sizes_and_compares_and_writes_nothing(
+    corpus: Path, tmp_path: Path, make: Make, capsys: Captured
+) -> None:
+    out = tmp_path / "out"
+    assert make(corpus, out / "a@2", "--dry_run") == 0
+    assert not out.exists()
+    printed = capsys.readouterr().out
+    assert re.search(r"^pieces +about [\d,]+$", printed, re.M)
+    assert re.search(r"^output +new$", printed, re.M)
+    about = re.search(r"^instances +about ([\d,]+), [\d.]+ [kM]B$", printed, re.M)
+    assert about is not None
+    assert make(corpus, out / "a@2") == 0
+    box = capsys.readouterr().err.splitlines()[-5:]
+    assert box[0].startswith("── made 2 shards ─") and box[1].startswith(f"made    {out}/, ")
+    assert box[3].startswith("  bert_ko run_pretraining --do_train --input_file=")
+    made, before = manifest(out)["totals"]["instances"], contents(out)
+    assert made / 2 < int(about[1].replace(",", "")) < made * 2
+    assert make(corpus, out / "a@2", "--dry_run") == 0
+    assert "complete already: nothing would be done" in capsys.readouterr().out
+    assert make(corpus, out / "a@2", "--dry_run", "--dupe_factor=7") == 1
+    assert "dupe_factor" in capsys.readouterr().err
+    assert contents(out) == before
 
 
 def test_command_help_answers_without_tensorflow() -> None:

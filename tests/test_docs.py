@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert_ko.commands import COMMANDS, UMBRELLA
 from bert_ko.flags import Flags
 from bert_ko.modeling import encoder
 from bert_ko.modeling.bert import BertConfig
@@ -155,6 +156,17 @@ def test_commands_of_the_readmes_table_run_one_after_the_other(tmp_path: Path) -
     assert (tmp_path / "my-korean-bert" / "model.safetensors").is_file()
 
 
+def test_terminal_page_runs_as_it_stands(tmp_path: Path) -> None:
+    link(tmp_path, "bin", "samples", "bert_ko", "vocab")
+    programs = [words[: words.index("#")] if "#" in words else words
+                for words in programs_of("terminal")]  # fmt: skip
+    assert ["bin/bert_ko", "devices"] in programs  # see test_umbrella.py
+    quick = [words for words in programs if words[-1] != "devices" and "run_squad" not in words[0]]
+    assert len(quick) == 4
+    run_programs(quick, tmp_path)
+    assert not (tmp_path / "my_vocab").exists()
+
+
 @pytest.mark.slow
 def test_google_page_runs_as_it_stands(model: Path, tmp_path: Path) -> None:
     link(tmp_path)
@@ -255,13 +267,16 @@ def test_python_of_pages_imports_what_is_there(page: str) -> None:
 
 def known_flags(name: str) -> set[str]:
     """Flags of a command as they are written, without dashes."""
+    if name == UMBRELLA:  # its commands have them
+        return set().union(*map(known_flags, COMMANDS))
     module = importlib.import_module(f"bert_ko.{name}")
     found = (v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Flags))
     (config,) = (v for v in found if v.__module__ == module.__name__)
     fields = {field.name.rstrip("_") for field in dataclasses.fields(config)}
     others = {field.metadata["other_name"] for field in dataclasses.fields(config)} - {None}
     fields |= others
-    return fields | {f"no{name}" for name in fields}
+    of_all = {"config", "flagfile", "help", "helpfull", "quiet"}
+    return fields | {f"no{name}" for name in fields} | of_all
 
 
 @pytest.mark.parametrize("page", DOCUMENTS)

@@ -357,7 +357,7 @@ def test_run_long_lines_are_cut_and_counted(command: Extract) -> None:
     assert command.ended.warnings == [
         "2 of 3 lines have more than --max_seq_length=5 pieces and were cut."
     ]
-    assert command.ended.err.endswith("out.npz: npz, 3 sentences, 13 pieces\n")
+    assert "── npz: 3 sentences, 13 pieces ──" in command.ended.err
 
 
 def test_run_damaged_lines_are_counted(command: Extract) -> None:

@@ -142,6 +142,18 @@ def test_run_writes_what_later_commands_need(
     assert (tmp_path / "log.txt").read_text(encoding="utf-8").count("\n# ") == 3  # appended to
 
 
+def test_run_is_repeated_from_its_run_json(
+    trainable: Trainable, train: Command, tmp_path: Path
+) -> None:
+    train.succeed(output_dir=tmp_path / "first")
+    again = Command(trainable.command.name).having(config=tmp_path / "first" / "run.json")
+    again.succeed(output_dir=tmp_path / "second")
+    assert weights(tmp_path / "second") == weights(tmp_path / "first")
+    flags = [read_json(tmp_path / name / "run.json")["flags"] for name in ("first", "second")]
+    changed = {name for name, value in flags[0].items() if value != flags[1][name]}
+    assert changed == {"output_dir"}
+
+
 def test_run_begins_with_new_weights_by_the_seed(
     trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
@@ -375,7 +387,7 @@ def test_run_that_is_done_does_only_what_is_asked(
 ) -> None:
     before, steps = contents(folder), step_of(folder)
     printed = train.succeed(output_dir=folder).err
-    assert printed.splitlines()[-1] == f"all {steps} steps are done; nothing else is asked for"
+    assert f"all {steps} steps are done; nothing else is asked for" in printed.splitlines()
     assert backend.configs == [] and contents(folder) == before
     for name in ("eval_results.txt", *trainable.written):
         (folder / name).unlink()

@@ -108,6 +108,14 @@ def test_typed_what_is_on_the_path_has_no_folder(
         assert typed("run_ner") == text
 
 
+def test_typed_in_a_folder_that_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "argv", ["../bin/tokenize"])
+    assert typed("run_ner") == "../bin/run_ner"
+
+
 COMPLETE = """
 source {script}
 compopt() {{ :; }}

@@ -100,6 +100,15 @@ def count_whole_words(
     return _sum_counts(paths, config, make_worker, _count_whole_words, engine, notes)
 
 
+def count_chunk(
+    chunk: Chunk, config: CorpusFlags, splitter: Tokenizer | WordSplitter
+) -> Counter[Any]:
+    """Counts the words of one chunk: those that pieces are learnt from, or whole ones."""
+    if isinstance(splitter, WordSplitter):
+        return _count_whole_words(_WholeWordWorker(lambda: splitter, config), chunk)[1]
+    return _count_chunk(_Worker(lambda: splitter, config), chunk)[1]
+
+
 def _sum_counts(
     paths: Sequence[str],
     config: CorpusFlags,

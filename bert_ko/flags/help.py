@@ -121,10 +121,9 @@ def _described(spec: FlagSpec) -> str:
 
 
 def _in_a_line(spec: FlagSpec) -> str:
-    """What fits on a line after the flag's title, or on one of its own."""
-    sentence = first_sentence(spec.help)
-    room = _WIDTH - len(_INDENT)
-    return f"{_title(spec)}\n{_INDENT}{textwrap.shorten(sentence, room, placeholder=' …')}"
+    """The flag, and what fits beside it of its help."""
+    text = f"{_title(spec)}  {first_sentence(spec.help)}"
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 2].rsplit(" ", 1)[0] + " …"
 
 
 def _title(spec: FlagSpec) -> str:

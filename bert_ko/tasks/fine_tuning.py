@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from bert_ko import files
+from bert_ko.closing import command_line
 from bert_ko.data.share import Share
 from bert_ko.messages import say
 from bert_ko.modeling.encoder import refuse_packing
@@ -86,6 +87,7 @@ class FineTuneTask(Task):
     """
 
     tokenized = "the texts are cut with"
+    command: str  # by which the task is run
     training: TrainingData | None = None
 
     def __init__(self, config: FineTuneFlags, model: ModelFiles):
@@ -106,6 +108,15 @@ class FineTuneTask(Task):
         """See Task; those of predictions, to which a subclass adds its own."""
         config = self.config
         return ["predict_batch_size"] if config.do_predict or config.is_trial else []
+
+    def next_command(self) -> str | None:
+        """See Task: to try the model, unless that was just done."""
+        if self.config.interactive:
+            return None
+        folder = self.config.output_dir
+        if self.config.num_seeds > 1:
+            folder = files.join(folder, f"seed-{self.config.random_seed}")
+        return command_line(self.command, "--interactive", f"--output_dir={folder}")
 
     @property
     def is_asked(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
@@ -16,6 +15,7 @@ from bert_ko.display import shown_list
 from bert_ko.json_files import format_json
 from bert_ko.messages import say, show, warn
 from bert_ko.modeling.heads import Head, Metrics, WordNetwork
+from bert_ko.prompts import typed_lines
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.fine_tuning import FineTuneTask, Report, TrainingData, file_identities
 from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
@@ -226,9 +226,14 @@ class LabelTask(FineTuneTask):
             train = self.read_training()
         return labels_of(train)
 
-    def prepare(self, model: Trained) -> None:
+    @property
+    def needs_preparation(self) -> bool:
         """See Task: the layers of a biLM that stays as it is."""
-        if self.network is None or self.network.tunes:
+        return self.network is not None and not self.network.tunes
+
+    def prepare(self, model: Trained) -> None:
+        """See Task."""
+        if self.network is None or not self.needs_preparation:
             return
         store = LayerStore(
             model.program.predictor(self.network.reading),
@@ -284,7 +289,7 @@ class LabelTask(FineTuneTask):
                 show(format_json(record))
         if config.interactive:
             say(f"type {self.prompt}; Ctrl-D ends")
-            for line in sys.stdin:
+            for line in typed_lines(lambda: "text"):
                 if line.strip():
                     show(self.answer(labeller, line.rstrip("\r\n")))
         return results

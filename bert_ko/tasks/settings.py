@@ -85,7 +85,6 @@ class FineTuneFlags(EncodingFlags, TrainFlags):
     )
     eval_every_steps: int | None = flag(
         None,
-        main=True,
         help="Evaluate every this many updates, and at the end; the best weights are kept and "
         "used.",
         above=0,
@@ -184,7 +183,6 @@ class LabelFlags(ElmoFlags, FineTuneFlags):
     )
     predict_file: str | None = flag(
         None,
-        main=True,
         help="To predict for. Default: the test file found in --data_dir.",
         affects_output=False,
     )

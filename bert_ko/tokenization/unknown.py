@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bert_ko.messages import warn
+from bert_ko.messages import hint, warn
 from bert_ko.tokenization.tokenizer import Tokenizer
 
-_MOST = 0.2  # of Korean, a vocabulary leaves less than a hundredth
+_SOME = 0.05  # of Korean, a vocabulary leaves less than a hundredth
+_MOST = 0.2
 
 
 def warn_of_unknown_ids(ids: npt.NDArray[np.int32], tokenizer: Tokenizer, text: str) -> None:
@@ -17,7 +18,7 @@ def warn_of_unknown_ids(ids: npt.NDArray[np.int32], tokenizer: Tokenizer, text: 
 
 
 def warn_of_unknown(unknown: int, pieces: int, text: str) -> None:
-    """Warns if more than a fifth of the pieces of a text are [UNK].
+    """Warns if more than a fifth of the pieces of a text are [UNK]; a twentieth earns a hint.
 
     Args:
         unknown: how many.
@@ -28,6 +29,11 @@ def warn_of_unknown(unknown: int, pieces: int, text: str) -> None:
         warn(
             f"{unknown / pieces:.0%} of the pieces of {text} are [UNK], of which a model learns "
             "nothing: the vocabulary is of other text, or the text is not read as what it is."
+        )
+    elif unknown > _SOME * pieces:
+        hint(
+            f"{unknown / pieces:.1%} of the pieces of {text} are [UNK], of which a model learns "
+            "nothing: look at what they are with bin/tokenize, and take a vocabulary of such text."
         )
 
 

@@ -92,6 +92,10 @@ class Backend(ABC):
         """Places variables on the devices and compiles a function of them, once for each length."""
         return self._program(config, None, None, arrays, 0).predictor(outputs)
 
+    def peak_memory(self) -> int | None:
+        """Bytes of the first device that were used at most; None if it is not known."""
+        return None
+
     @abstractmethod
     def visible_devices(self) -> list[str]:
         """What each device of this host that the framework sees calls itself, used or not."""

@@ -70,6 +70,11 @@ class JaxBackend(Backend):
         self.device_kind = devices[0].device_kind
         self.description = f"{self.num_devices} x {self.device_kind}, JAX {jax.__version__}"
 
+    def peak_memory(self) -> int | None:
+        """See Backend."""
+        found = jax.local_devices()[0].memory_stats() or {}
+        return found.get("peak_bytes_in_use")
+
     def visible_devices(self) -> list[str]:
         """See Backend."""
         return [_kind(device) for device in jax.local_devices()]

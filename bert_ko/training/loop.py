@@ -206,16 +206,8 @@ class TrainingLoop(Generic[BatchType]):
 
     def _train_on(self, batch: BatchType) -> None:
         step, config = self._step(), self._config
-        features = {
-            name: value.reshape(config.gradient_accumulation_steps, -1, *value.shape[1:])
-            for name, value in batch.features.items()
-        }
-        result = self._program.train_step(
-            step,
-            features,
-            self._head.denominators(batch.features),
-            hyperparameters(self._optimizer, step),
-        )
+        parts = config.gradient_accumulation_steps
+        result = train_on(self._program, self._head, self._optimizer, parts, batch, step)
         self._pending.append(_Pending(step, batch, result))
         done = step + 1
         if done % config.log_every_steps == 0 or done == self._num_steps:
@@ -378,6 +370,22 @@ class TrainingLoop(Generic[BatchType]):
         finally:
             for number in numbers:
                 signal.signal(number, before[number])
+
+
+def train_on(
+    program: TrainProgram,
+    head: Head,
+    optimizer: OptimizerConfig,
+    parts: int,
+    batch: Batch,
+    step: int,
+) -> Callable[[], dict[str, float]]:
+    """Begins an update on a batch, in parts; see TrainProgram.train_step."""
+    features = {
+        name: value.reshape(parts, -1, *value.shape[1:]) for name, value in batch.features.items()
+    }
+    denominators = head.denominators(batch.features)
+    return program.train_step(step, features, denominators, hyperparameters(optimizer, step))
 
 
 def evaluate(

@@ -12,7 +12,7 @@ import functools
 import os
 import statistics
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Metrics, carried_shapes, model_specs
 from bert_ko.modeling.parameters import Arrays, count_parameters
 from bert_ko.notification import Ending, notified
+from bert_ko.outlook import show_outlook
 from bert_ko.tokenization.beside import copy_vocabulary, copy_word_vocabulary
 from bert_ko.training.backend import Backend
 from bert_ko.training.best_weights import best_keeper
@@ -42,6 +43,7 @@ from bert_ko.training.checkpoints import (
     remove_unfinished,
     trained_positions,
 )
+from bert_ko.training.closing import Evaluations, close_session
 from bert_ko.training.devices import load_backend
 from bert_ko.training.host_group import connected
 from bert_ko.training.host_places import find_place
@@ -54,6 +56,7 @@ from bert_ko.training.model_files import (
     remembered_flags,
 )
 from bert_ko.training.optimization import OptimizerConfig
+from bert_ko.training.outlook import measure_updates, measured_rows, training_rows
 from bert_ko.training.publishing import Publisher, published
 from bert_ko.training.results import Results, summarize, write_report, write_results
 from bert_ko.training.runs import (
@@ -89,6 +92,9 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
         FileNotFoundError: a file is missing.
         ValueError: files and flags contradict each other; training diverged.
     """
+    if config.dry_run:
+        _rehearse(config, read_task)
+        return
     place = find_place(config.coordinator_address, config.num_processes, config.process_id)
     with connected(place) as hosts:
 
@@ -104,7 +110,10 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
                         answers_on_stdout(config.is_trial),
                         opened_trackers(config.report_to, config.output_dir) as tracker,
                     ):
-                        return _Session(config, model, trained_config, task, tracker, hosts).run()
+                        session = _Session(config, model, trained_config, task, tracker, hosts)
+                        ending = session.run()
+                    session.close()
+            return ending
 
         notified(run)(_of_host(config, hosts))
 
@@ -118,6 +127,19 @@ def _first_before_others(hosts: Hosts, publisher: Publisher | None) -> Iterator[
         yield
         if publisher is not None and hosts.is_first and hosts.count > 1:
             publisher.share()
+
+
+def _rehearse(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -> None:
+    """Says what a command would do, and writes nothing."""
+    if config.coordinator_address is not None:
+        raise ValueError("--dry_run looks at one host; leave out --coordinator_address.")
+    require_services(config.report_to, config.output_dir)
+    with published(config, writes=False):
+        _refuse_no_weights(config)
+        model = open_model_files(config)
+        task = read_task(config, model)
+        trained_config = config.with_dropout(model.config)
+        _Session(config, model, trained_config, task, Tracker(), ALONE).rehearse()
 
 
 def _of_host(config: Flags, hosts: Hosts) -> Flags:
@@ -209,6 +231,8 @@ class _Session:
         # Of the last run.
         self._metrics: Metrics = {}
         self._step = 0
+        self._values: Mapping[str, float] = {}
+        self._weights_step = 0  # updates that the weights have seen, the best ones if they are kept
 
     def run(self) -> Ending:
         config, metric = self._config, self._task.main_metric
@@ -220,13 +244,49 @@ class _Session:
             if results is not None:
                 found.append(results)
         if len(found) > 1:
-            values = summarize(config.local_dir, config.seeds, found)
-            self._runs.summarize(values, self._step)
+            self._values = summarize(config.local_dir, config.seeds, found)
+            self._runs.summarize(self._values, self._step)
+        else:
+            self._values = found[0].values if found else self._metrics
         scores = [results.values[metric] for results in found]
         if not scores and metric in self._metrics:
             scores = [self._metrics[metric]]
         means = {metric: statistics.mean(scores)} if scores else {}
         return Ending(means, self._step, self._num_train_steps if config.do_train else 0)
+
+    def close(self) -> None:
+        """Says what was done, when all else is said."""
+        if self._hosts.is_first:
+            close_session(self._config, self._task, self._weights_step, self._values)
+
+    def rehearse(self) -> None:
+        """All that comes before anything is written, and a few updates, which are forgotten."""
+        config, task, seed = self._config, self._task, self._config.seeds[0]
+        run, total = self._describe_run(seed), self._num_train_steps
+        refuse_other_run(run, config.do_train)
+        checkpoint = self._find_checkpoint(run)
+        step = checkpoint.state["step"] if checkpoint else 0
+        beginning = self._weights(run, seed, checkpoint)
+        backend, count = self._backend, count_parameters(self._specs)
+        rows = [
+            ("model", f"{count / 1e6:.1f} million parameters"),
+            ("devices", f"{backend.description}, {backend.precision}"),
+        ]
+        if config.do_train:
+            rows += training_rows(config, count, (step, total), task.steps_per_epoch)
+        if config.do_train and task.needs_preparation:
+            rows.append(("time", "not measured: layers of the biLM are computed and kept first"))
+        elif config.do_train and step < total:
+            assert self._optimizer is not None
+            model = self._place(backend, beginning.arrays, seed, checkpoint)
+            source = self._read_from(seed, _progression(checkpoint, None), checkpoint)
+            parts = config.gradient_accumulation_steps
+            measured = measure_updates(
+                model.program, task.head, self._optimizer, parts, source.batches(), step
+            )
+            left = total - step + total * (len(config.seeds) - 1)
+            rows += measured_rows(measured, backend, left)
+        show_outlook(rows)
 
     def _run_seed(self, seed: int) -> Results | None:
         config, task = self._config, self._task
@@ -239,7 +299,7 @@ class _Session:
         step = checkpoint.state["step"] if checkpoint else 0
         if config.do_train and not task.is_asked and step >= self._num_train_steps:
             say(f"all {step:,} steps are done; nothing else is asked for")
-            self._step = step
+            self._step = self._weights_step = step
             self._runs.start(seed, step)
             self._runs.finish(seed, {}, step)
             return None
@@ -259,6 +319,7 @@ class _Session:
             step = self._train(model, run, seed, checkpoint, beginning.trained_positions)
         if not is_first:
             return None
+        self._weights_step = step
         results = task.finish(model, run.folder, step) if task.is_asked else None
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
@@ -370,7 +431,7 @@ class _Session:
             program = backend.train_program(self._trained_config, head, optimizer, arrays, seed)
             devices = backend.num_local_devices
             self._model = Trained(program, head, devices, backend.precision)
-            if self._config.do_train:
+            if self._config.do_train and not self._config.dry_run:
                 self._task.prepare(self._model)
         else:
             self._model.program.restart(arrays, seed)
@@ -420,8 +481,11 @@ class _Session:
             else None
         )
 
+        evaluations = Evaluations(run.folder, self._task, progression.step)
+
         def evaluate_and_keep(step: int) -> Metrics:
             self._metrics = self._task.evaluate(model)
+            evaluations.add(step, self._metrics)
             if keep is not None:
                 keep(step, self._metrics, progression.trained_positions)
             return self._metrics
@@ -440,6 +504,9 @@ class _Session:
         )
         source = self._read_from(seed, progression, checkpoint)
         self._step = loop.run(source, progression).step
+        if self._hosts.is_first:
+            evaluations.name_best(is_kept=keep is not None)
+            evaluations.hint_of_loss()
         best = last_checkpoint(run.folder, "best") if keep is not None else None
         if best is None:
             return self._step
@@ -452,15 +519,15 @@ def _last_path(folder: str) -> str | None:
     return paths[-1] if paths else None
 
 
-def _progression(checkpoint: Checkpoint | None, computed_with: str) -> Progression:
-    """What training begins with."""
+def _progression(checkpoint: Checkpoint | None, computed_with: str | None) -> Progression:
+    """What training begins with; None leaves out what is said of devices."""
     if checkpoint is None:
         return Progression()
     names = {field.name for field in dataclasses.fields(Progression)} & checkpoint.state.keys()
     progression = Progression(**{name: checkpoint.state[name] for name in names})
     say(f"resuming from step {progression.step:,}")
     before = checkpoint.state.get("computed_with", computed_with)
-    if before != computed_with:
+    if computed_with is not None and before != computed_with:
         warn(
             f"the run was computed with {before}, now with {computed_with}: it resumes, but not "
             "bit-exactly."

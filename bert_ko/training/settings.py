@@ -14,6 +14,7 @@ from bert_ko.copies import local_path
 from bert_ko.flags import Flags, flag
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.notification import require_notify_url
+from bert_ko.outlook import DryRunFlags
 from bert_ko.tokenization.settings import TokenizerSettings
 from bert_ko.training.backend import AttentionName, DeviceConfig, Precision
 from bert_ko.training.optimization import (
@@ -263,7 +264,7 @@ class LoopFlags(Flags):
 
 @dataclass(frozen=True)
 class TrainFlags(
-    TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, HostFlags, LoopFlags
+    DryRunFlags, TokenizerSettings, OptimizerFlags, DropoutFlags, DeviceFlags, HostFlags, LoopFlags
 ):
     """Flags of every command that trains, whatever the task."""
 

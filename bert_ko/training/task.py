@@ -35,7 +35,8 @@ class Task(ABC):
     """What a model is trained for; reads its data in its constructor."""
 
     head: Head
-    main_metric: str  # of ``evaluate`` and ``finish``; larger is better
+    main_metric: str  # of ``evaluate`` and ``finish``
+    larger_is_better: bool = True  # the main metric
     fingerprint: str | None  # of the tokenizer that made the data; None if unknown
     tokenized: str  # what the tokenizer was applied to, for messages: "the texts are cut with"
     labels: Labels | None = None  # of the head
@@ -49,6 +50,15 @@ class Task(ABC):
         return 0
 
     @property
+    def main_scores(self) -> Sequence[str]:
+        """What is shown of ``evaluate`` and ``finish``, the main metric first."""
+        return [self.main_metric]
+
+    def next_command(self) -> str | None:
+        """What can be done with the model, as it is typed."""
+        return None
+
+    @property
     @abstractmethod
     def batch_sizes(self) -> Sequence[str]:
         """Flags of the batches that are evaluated or predicted."""
@@ -60,6 +70,11 @@ class Task(ABC):
 
     def begin(self, folder: str) -> None:  # noqa: B027 (most tasks have nothing to write)
         """Writes what was learnt from the data to a run's folder, once all checks are passed."""
+
+    @property
+    def needs_preparation(self) -> bool:
+        """Whether no update can be done before ``prepare``, which writes."""
+        return False
 
     def prepare(self, model: Trained) -> None:  # noqa: B027 (most tasks have nothing to compute)
         """Computes what no update changes, once the model is on its devices to be trained."""

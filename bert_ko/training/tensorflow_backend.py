@@ -91,6 +91,12 @@ class TensorFlowBackend(Backend):
         self.device_kind = gpu_name() if kind == "GPU" else kind
         self.description = f"{self.num_devices} x {kind}, TensorFlow {tf.__version__}"
 
+    def peak_memory(self) -> int | None:
+        """See Backend."""
+        if not tf.config.list_logical_devices("GPU"):
+            return None
+        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+
     def visible_devices(self) -> list[str]:
         """See Backend."""
         return visible_devices()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -129,6 +130,9 @@ class FakeBackend:
         self.optimizers: list[OptimizerConfig | None] = []
         self.model_configs: list[Any] = []
 
+    def peak_memory(self) -> int | None:
+        return 3_000_000
+
     def train_program(
         self, config: Any, head: Any, optimizer: Any, arrays: Arrays, seed: int
     ) -> FakeProgram:
@@ -193,7 +197,8 @@ class FakeTask(Task):
         self.steps_per_epoch, self.is_asked = 5 * config.do_train, config.do_predict
 
     def train_batches(self, seed: int, position: dict[str, Any] | None, share: Share) -> Source:
-        self.found[:] = sorted(os.listdir(self.config.folder(seed)))
+        if not self.config.dry_run:
+            self.found[:] = sorted(os.listdir(self.config.folder(seed)))
         return Source(position)
 
     def evaluate(self, model: Any) -> dict[str, float]:
@@ -332,9 +337,9 @@ def test_run_session_says_how_to_see_the_curves_or_writes_none(
     folder: Path, capsys: Captured
 ) -> None:
     found = run(folder)
-    assert (
-        capsys.readouterr().err.splitlines()[-1].startswith(f"curves: tensorboard --logdir={found}")
-    )
+    said = capsys.readouterr().err
+    assert f"\ncurves: tensorboard --logdir={found}" in said
+    assert said.index("\ncurves: ") < said.index("\n── trained 10 steps ─")  # which is the end
     (events,) = (found / "tensorboard").iterdir()
     kept = events.read_bytes()
     run(folder, num_train_epochs=2.0)  # nothing is left to do
@@ -398,7 +403,10 @@ def test_run_session_without_weights_for_one_seed_is_refused(folder: Path) -> No
 
 
 def test_run_session_dropout_is_the_runs_and_not_the_models(
-    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    folder: Path,
+    backend: FakeBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     backend.fused_attention = True
     flags = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.25}
@@ -419,7 +427,11 @@ def test_run_session_dropout_is_the_runs_and_not_the_models(
 
 @pytest.mark.parametrize(("is_fused", "rate"), [(False, 0.1), (True, 0.0)], ids=["plain", "fused"])
 def test_run_session_attention_that_is_as_wished_is_not_spoken_of(
-    is_fused: bool, rate: float, folder: Path, backend: FakeBackend, capsys: Captured
+    is_fused: bool,
+    rate: float,
+    folder: Path,
+    backend: FakeBackend,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     backend.fused_attention = is_fused
     run(folder, attention_probs_dropout_prob=rate)
@@ -439,7 +451,10 @@ def test_run_session_wsd_without_room_is_refused_before_anything_is_written(fold
 
 
 def test_run_session_killed_resumes_with_weights_slots_and_data(
-    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    folder: Path,
+    backend: FakeBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = kill_at(7, folder, monkeypatch)
     (found / ".best-00000007.tmp").mkdir()
@@ -455,7 +470,10 @@ def test_run_session_killed_resumes_with_weights_slots_and_data(
 
 
 def test_run_session_other_devices_warn(
-    folder: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    folder: Path,
+    backend: FakeBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     kill_at(7, folder, monkeypatch)
     backend.description, backend.num_devices = "4 others", 4
@@ -473,8 +491,55 @@ def test_run_session_all_done_and_nothing_asked_ends_at_once(
     backend.log.clear()
     capsys.readouterr()
     assert contents(run(folder)) == before
-    assert capsys.readouterr().err == "all 10 steps are done; nothing else is asked for\n"
+    first, *box = capsys.readouterr().err.splitlines()
+    assert first == "all 10 steps are done; nothing else is asked for"
+    assert box[0].startswith("── trained 10 steps ") and box[1].startswith("made ")
     assert backend.log == [] and endings[-1] == Ending({}, 10, 10)
+
+
+# Rehearsals
+
+
+def test_run_session_dry_run_says_what_is_to_be_expected_and_writes_nothing(
+    folder: Path, backend: FakeBackend, capsys: Captured
+) -> None:
+    before = contents(folder)
+    assert not run(folder, dry_run=True, num_seeds=2).exists()
+    assert contents(folder) == before
+    captured = capsys.readouterr()
+    assert captured.out.startswith("dry run: nothing is written")
+    for line in (
+        r"devices +2 fakes, float32",
+        r"steps +10 of 4 examples, 5 a pass over the data, for each of 2 seeds",
+        r"checkpoints +\S+ \w+ each, 3 kept: \S+ \w+",
+        r"memory +3\.0 MB of a device at its peak",
+        r"time +about 0:00 \(5 updates of \S+ s here, without evaluations\)",
+    ):
+        assert re.search(f"^{line}$", captured.out, re.M), captured.out
+    assert "resuming" not in captured.err and "────" not in captured.err
+
+
+def test_run_session_dry_run_of_a_begun_run_leaves_it_as_it_is(
+    folder: Path,
+    backend: FakeBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = kill_at(7, folder, monkeypatch)
+    before = contents(found)
+    run(folder, dry_run=True)
+    assert contents(found) == before
+    assert "a pass over the data; 4 of them are done" in capsys.readouterr().out
+    assert "belongs to a different run" in refusal(folder, dry_run=True, learning_rate=0.25)
+    assert contents(found) == before
+    # What was tried is forgotten.
+    run(folder)
+    assert load_checkpoint(list_checkpoints(str(found))[-1]).state["step"] == 10
+
+
+def test_run_session_dry_run_is_of_one_host(folder: Path, backend: FakeBackend) -> None:
+    message = refusal(folder, dry_run=True, coordinator_address="127.0.0.1:1")
+    assert message.startswith("--dry_run looks at one host; leave out --coordinator_address")
 
 
 # Positions

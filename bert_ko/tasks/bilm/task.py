@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bert_ko import files
+from bert_ko.closing import command_line
 from bert_ko.data.bilm_reader import BiLmReader, BiLmReaderConfig, WordBatch
 from bert_ko.data.prefetch import Prefetcher
 from bert_ko.data.share import Share
@@ -35,7 +36,8 @@ _NUM_NEGATIVES = 8192
 class BiLmTask(ShardTask):
     """Words on both sides; --num_train_steps decides how long it trains."""
 
-    main_metric = "perplexity"  # the smaller the better, but pre-training keeps no best weights
+    main_metric = "perplexity"
+    larger_is_better = False  # which keeps no best weights, as pre-training does not
     tokenized = "the shards were made with"
 
     def __init__(self, config: PretrainingFlags, model: ModelFiles):
@@ -110,6 +112,13 @@ class BiLmTask(ShardTask):
         return measure(
             model, self._model_config, reader.one_epoch(), size, self._config.max_eval_steps
         )
+
+    def next_command(self) -> str:
+        """See Task."""
+        folder = self._config.output_dir
+        where = [f"--init_checkpoint={folder}", "--input_file=-"]
+        output = f"--output_file={os.path.join(folder, 'vectors.jsonl')}"
+        return f"echo '책을 읽었다.' | {command_line('extract_features', *where, output)}"
 
     def finish(self, model: Trained, folder: str, step: int) -> Results:
         """See Task; prints a table."""

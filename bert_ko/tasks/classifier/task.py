@@ -12,7 +12,7 @@ import numpy as np
 
 from bert_ko import files
 from bert_ko.display import shown_list
-from bert_ko.messages import say, show_scores, warn
+from bert_ko.messages import hint, say, show_scores, warn
 from bert_ko.modeling.heads import ClassHead, ScoreHead
 from bert_ko.report.confusion import confusion_svg
 from bert_ko.tasks.classifier.classifier import Classifier, format_said
@@ -53,6 +53,8 @@ class ClassifierTask(LabelTask):
         in the order of the file, with the probabilities of the classes in the order of the labels.
         Differs: for a regression it has the score.
     """
+
+    command = "run_classifier"
 
     config: ClassifierFlags
     labeller = Classifier
@@ -156,6 +158,12 @@ class ClassifierTask(LabelTask):
         say(f"class weights: {shown}")
         return list(map(float, weights))
 
+    @property
+    def main_scores(self) -> Sequence[str]:
+        """See Task."""
+        second = "spearman" if self.config.is_regression else "accuracy"
+        return [self.main_metric, second]
+
     def score(
         self, texts: Texts, found: Floats
     ) -> tuple[ClassScores | RegressionScores, dict[str, float]]:
@@ -195,6 +203,13 @@ class ClassifierTask(LabelTask):
             picture = confusion_svg(scores.confusion, self.labels)
             files.write_atomic(os.path.join(folder, "confusion_matrix.svg"), picture)
             show_scores(format_classes(scores))
+            predicted = set(found.argmax(axis=1).tolist())
+            if len(predicted) == 1 and len(found) > 1 and len(self.labels) > 1:
+                hint(
+                    f"the model predicts {self.labels[predicted.pop()]} for every text: train it "
+                    "longer, with another --learning_rate, from a pre-trained --init_checkpoint, "
+                    "or with --class_weights=balanced."
+                )
         shared["facts"].insert(0, (shared["t"]("task"), self.config.task_name))
         data = ReportData(
             **shared,

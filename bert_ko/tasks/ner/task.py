@@ -10,7 +10,7 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.display import shown_list
-from bert_ko.messages import say, show_scores, warn
+from bert_ko.messages import hint, say, show_scores, warn
 from bert_ko.modeling.heads import TAG_CRF, TagHead
 from bert_ko.tasks.fine_tuning import Report, file_identity
 from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
@@ -35,6 +35,8 @@ class NerTask(LabelTask):
 
     config: NerFlags
     main_metric = "f1"
+    main_scores = ("f1", "klue_char_macro_f1")
+    command = "run_ner"
     tokenized = "the sentences are cut with"
     labeller = Tagger
     noun = "sentences"
@@ -159,6 +161,11 @@ class NerTask(LabelTask):
     ) -> Report:
         """See LabelTask."""
         show_scores(format_types(scores))
+        if not any(tag != OUTSIDE for tagged in found for tag in tagged.tags):
+            hint(
+                "the model finds no entity at all: train it longer, or with another "
+                "--learning_rate, or from a pre-trained --init_checkpoint."
+            )
         t = shared["t"]
         shared["facts"].append(("CRF", t("yes") if self.config.use_crf else t("no")))
         predictions = [tagged.tags for tagged in found]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from bert_ko import files
+from bert_ko.closing import command_line
 from bert_ko.data.packed_window import row_limits
 from bert_ko.data.packing import RowLimits
 from bert_ko.data.reader import InstanceReader, ReaderConfig
@@ -86,6 +88,16 @@ class PretrainingTask(ShardTask):
         assert self._evaluation is not None
         reader = InstanceReader(self._reader_config(self._evaluation, False))
         return model.measure(reader.one_epoch(), self._config.max_eval_steps)
+
+    @property
+    def main_scores(self) -> Sequence[str]:
+        """See Task."""
+        return [self.main_metric, "next_sentence_accuracy", "loss"]
+
+    def next_command(self) -> str:
+        """See Task."""
+        text = "마을 도서관에서 [MASK]을 읽었다."
+        return command_line("fill_mask", f"--init_checkpoint={self._config.output_dir}", text)
 
     def finish(self, model: Trained, folder: str, step: int) -> Results:
         """See Task."""

@@ -275,12 +275,14 @@ def max_context(features: Features) -> npt.NDArray[np.bool_]:
 
 
 def cached_features(
-    dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig, folder: str
+    dataset: Dataset, tokenizer: Tokenizer, config: WindowConfig, folder: str | None
 ) -> Features:
-    """The features of a dataset, from a cache in the folder unless something changed.
+    """The features of a dataset, from a cache in the folder, if any, unless something changed.
 
     What was read from the file counts, not its name or form, and the tokenizer's fingerprint.
     """
+    if folder is None:
+        return build_features(dataset, tokenizer, config)
     digest = hashlib.sha256()
     for paragraph in dataset.paragraphs:  # a piped file can't be read again
         asked = [

@@ -81,7 +81,8 @@ def read_questions(config: SquadFlags, path: str, tokenizer: Tokenizer) -> Quest
         )
     if not any(True for _ in dataset.questions()):
         raise ValueError(f"{path} has no question.")
-    features = cached_features(dataset, tokenizer, config.window_config, config.local_dir)
+    cache = None if config.dry_run else config.local_dir
+    features = cached_features(dataset, tokenizer, config.window_config, cache)
     say(
         f"{path}: {len(features.question_contexts):,} questions on "
         f"{len(dataset.paragraphs):,} contexts, {len(features.window_counts):,} windows"

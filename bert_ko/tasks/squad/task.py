@@ -10,7 +10,7 @@ from typing import Any
 
 from bert_ko import files
 from bert_ko.json_files import format_json, write_json
-from bert_ko.messages import say, show_scores
+from bert_ko.messages import hint, say, show_scores
 from bert_ko.modeling.heads import Metrics, SpanHead
 from bert_ko.tasks.fine_tuning import (
     FineTuneTask,
@@ -49,6 +49,8 @@ class SquadTask(FineTuneTask):
     config: SquadFlags
     head = SpanHead()
     main_metric = "f1"
+    main_scores = ("exact_match", "f1")
+    command = "run_squad"
     tokenized = "the questions are cut with"
 
     def __init__(self, config: SquadFlags, model: ModelFiles):
@@ -141,7 +143,7 @@ class SquadTask(FineTuneTask):
                 self._reader(model, None), self.config.input_file, self.config.input_encoding
             )
         if self.config.interactive:
-            converse(self._reader(model, None), sys.stdin)
+            converse(self._reader(model, None))
         return results
 
     def _answer(self, model: Trained, asked: Questions, folder: str, step: int) -> Results | None:
@@ -164,6 +166,11 @@ class SquadTask(FineTuneTask):
             show_scores("what --strip_josa=always would do:")
         _write_lines(folder, CHANGES_NAME, report.records())
         show_scores(report.format())
+        if not any(span.text for span in reading.chosen.values()):
+            hint(
+                "the model answers no question: train it longer, or with another --learning_rate, "
+                "or lower --null_score_diff_threshold."
+            )
         if klue := klue_values(asked.dataset, scores):
             show_scores(f"\n{format_klue(klue)}\n")
         say(f"{len(reading.predictions):,} questions answered in {seconds:.1f} s")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bert_ko.json_files import format_json, kind_of
 from bert_ko.messages import say, show
+from bert_ko.prompts import typed_lines
 from bert_ko.tasks.squad.examples import find_id
 from bert_ko.tasks.squad.reader import Reader
 from bert_ko.text_lines import read_lines, source_name
@@ -93,11 +94,15 @@ def answer_file(reader: Reader, path: str, encoding: str | None = None) -> None:
         show(format_json(record))
 
 
-def converse(reader: Reader, lines: Iterable[str]) -> None:
+def converse(reader: Reader, lines: Iterable[str] | None = None) -> None:
     """Prints answers to what is typed: a context, its questions, an empty line, and so on."""
-    say("a context, then questions on it; an empty line before the next context")
     context = ""
-    for line in lines:
+
+    def prompt() -> str:
+        return "question" if context else "context"
+
+    say("type a context, then questions on it; an empty line before the next context; Ctrl-D ends")
+    for line in typed_lines(prompt) if lines is None else lines:
         text = line.rstrip("\r\n")
         if not text.strip():
             context = ""

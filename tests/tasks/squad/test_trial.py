@@ -189,7 +189,9 @@ def test_converse_empty_line_begins_a_new_context(capsys: pytest.CaptureFixture[
     ]
     said = capsys.readouterr()
     first, answers = said.err.rstrip("\n"), said.out.splitlines()
-    assert first == "a context, then questions on it; an empty line before the next context"
+    assert first == (
+        "type a context, then questions on it; an empty line before the next context; Ctrl-D ends"
+    )
     assert answers[0] == "→ 도서관은  (0.50, characters 0:4; else 가 0.50, 나 0.50, 다 0.50)"
     assert len(answers) == 4
 
