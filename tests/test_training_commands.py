@@ -109,10 +109,9 @@ def test_run_writes_what_later_commands_need(
 ) -> None:
     printed = train.succeed(output_dir=tmp_path, **trainable.ask).out
     labels = ["labels.json"] if trainable.labels else []
-    report = [] if isinstance(trainable.head, PretrainingHead) else ["report.html"]
     assert {*written(tmp_path)} - {*checkpoints(tmp_path)} == {
         ".lock", "bert_config.json", "eval_results.txt", "metrics.jsonl", "run.json", "tensorboard",
-        "tokenizer_config.json", "vocab.txt", *trainable.written, *labels, *report,
+        "tokenizer_config.json", "vocab.txt", *trainable.written, *labels, "report.html",
     }  # fmt: skip
     steps = step_of(tmp_path)
     kept = sorted({*range(3, steps, 3), steps})[-5:]
@@ -601,9 +600,8 @@ def test_run_asked_alone_of_an_init_checkpoint(
     assert results(tmp_path / "new") == {**results(folder), "global_step": 0}
     for name in trainable.written:
         assert (tmp_path / "new" / name).read_bytes() == (folder / name).read_bytes(), name
-    report = [] if isinstance(trainable.head, PretrainingHead) else ["report.html"]
     assert written(tmp_path / "new") == sorted(
-        [".lock", "eval_results.txt", *report, *trainable.written]
+        [".lock", "eval_results.txt", "report.html", *trainable.written]
     )
 
 

@@ -387,7 +387,37 @@ _PRETRAINING_DATA = {
     "the segments are swapped": "세그먼트가 뒤바뀜",
 }
 
+_PRETRAINING = {
+    "{folder}: pre-training": "{folder}: 사전학습",
+    "layers × hidden size": "층 × 은닉 크기",
+    "words in the vocabulary": "어휘의 단어",
+    "Masked-LM accuracy, percent": "마스크 정확도(퍼센트)",
+    "Next-sentence accuracy, percent": "다음 문장 정확도(퍼센트)",
+    "Perplexity": "퍼플렉시티",
+    "Tokens per second": "초당 토큰",
+    "Loss, held-out": "평가 손실",
+    "Masked-LM accuracy": "마스크 정확도",
+    "Masked-LM accuracy, held-out": "평가 마스크 정확도",
+    "Perplexity, held-out": "평가 퍼플렉시티",
+    "at step {step}": "{step}단계",
+    "Step": "단계",
+    "Guess {number}": "{number}순위",
+    "Guesses": "추측",
+    "The likeliest pieces for [MASK] in sentences that stay the same, by evaluation.": (
+        "평가마다 같은 문장의 [MASK]에 가장 그럴듯한 토큰입니다."
+    ),
+    "Neighbours": "이웃",
+    "Nearest": "가까운 토큰",
+    "Pieces whose input embeddings are closest, by cosine": "입력 임베딩의 코사인이 가장 큰 토큰",
+    "Positions": "위치",
+    "Similarity": "유사도",
+    "Cosines of the embeddings of positions 1 to {last}, a row and a column for each": (
+        "위치 1부터 {last}까지 임베딩의 코사인(행과 열이 위치)"
+    ),
+}
+
 KOREAN: dict[str, str] = {
     **_COMMON, **_RUN, **_CURVES, **_PROBLEMS, **_SQUAD, **_CLASSIFIER, **_NER, **_VOCABULARY,
     **_PRETRAINING_DATA,
+    **_PRETRAINING,
 }  # fmt: skip

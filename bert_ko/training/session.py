@@ -324,6 +324,7 @@ class _Session:
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
             write_report(run.folder, results, ())
+        task.show(model, run.folder, step)
         if results is not None and not config.do_train:
             self._runs.start(seed)
         if results is not None or config.do_train:
@@ -486,6 +487,7 @@ class _Session:
         def evaluate_and_keep(step: int) -> Metrics:
             self._metrics = self._task.evaluate(model)
             evaluations.add(step, self._metrics)
+            self._task.observe(model, run.folder, step)
             if keep is not None:
                 keep(step, self._metrics, progression.trained_positions)
             return self._metrics

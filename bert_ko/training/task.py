@@ -92,6 +92,12 @@ class Task(ABC):
                 its pieces.
         """
 
+    def observe(self, model: Trained, folder: str, step: int) -> None:  # noqa: B027 (most do not)
+        """Notes something of a model after an evaluation in training, on the first host alone."""
+
+    def show(self, model: Trained, folder: str, step: int) -> None:  # noqa: B027 (most report scores)
+        """Writes a page of the run at its end, whatever was asked for, on the first host alone."""
+
     @abstractmethod
     def evaluate(self, model: Trained) -> Metrics:
         """Metrics on held-out data, while the model is trained; on the first host alone."""

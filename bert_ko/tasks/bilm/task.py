@@ -19,7 +19,9 @@ from bert_ko.messages import say, show_scores, warn
 from bert_ko.modeling.elmo import DIRECTIONS, ElmoConfig
 from bert_ko.modeling.heads import BiLmHead, Head, HostBatch, Metrics, carried_shapes
 from bert_ko.progress import format_table
+from bert_ko.report.writing import write_page
 from bert_ko.tasks.bilm.shard_checks import WordShards, check_word_shards, compare_words
+from bert_ko.tasks.pretraining.report import render_report
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import refuse_overlap
 from bert_ko.tasks.pretraining.shard_task import ShardTask
@@ -134,6 +136,12 @@ class BiLmTask(ShardTask):
             f"{self._model_config.places - 2} characters"
         )
         return Results(found)
+
+    def show(self, model: Trained, folder: str, step: int) -> None:
+        """See Task."""
+        shards = self._training.paths if self._training is not None else []
+        facts = [("words in the vocabulary", f"{self._model_config.vocab_size:,}")]
+        write_page(folder, lambda: render_report(self._config, shards, facts, step))
 
     def _reader_config(
         self, shards: WordShards, batch_size: int, num_groups: int, *, is_training: bool = True

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from bert_ko import files
 from bert_ko.closing import command_line
 from bert_ko.data.packed_window import row_limits
@@ -14,8 +16,11 @@ from bert_ko.data.packing import RowLimits
 from bert_ko.data.reader import InstanceReader, ReaderConfig
 from bert_ko.data.share import Share
 from bert_ko.messages import say, warn
-from bert_ko.modeling.encoder import refuse_packing
+from bert_ko.modeling.encoder import encoder_of, refuse_packing
 from bert_ko.modeling.heads import Metrics, PretrainingHead
+from bert_ko.report.writing import write_page
+from bert_ko.tasks.pretraining.guesses import Guesser
+from bert_ko.tasks.pretraining.report import Weights, render_report
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
 from bert_ko.tasks.pretraining.shard_checks import (
     ShardSet,
@@ -49,6 +54,7 @@ class PretrainingTask(ShardTask):
             refuse_packing(model.config)
         self._config, self._model = config, model
         self._training = self._evaluation = None
+        self._guesser: Guesser | None = None
         if config.do_train:
             self._training = check_shards(config.input_file, config, model)
         if config.evaluates:
@@ -102,6 +108,36 @@ class PretrainingTask(ShardTask):
     def finish(self, model: Trained, folder: str, step: int) -> Results:
         """See Task."""
         return Results(self.evaluate(model))
+
+    def observe(self, model: Trained, folder: str, step: int) -> None:
+        """See Task: what the model guesses in fixed sentences."""
+        if self._guesser is None and self._model.found_tokenizer is not None:
+            self._guesser = Guesser(self._model.found_tokenizer, self._config.max_seq_length)
+        if self._guesser is not None:
+            self._guesser.ask(model, folder, step)
+
+    def show(self, model: Trained, folder: str, step: int) -> None:
+        """See Task."""
+
+        def make() -> str:
+            shards = self._training.paths if self._training is not None else []
+            size = self._model.config
+            known = f"{size.num_hidden_layers} × {size.hidden_size}"
+            facts = [("layers × hidden size", known)]
+            return render_report(self._config, shards, facts, step, self._weights(model))
+
+        write_page(folder, make)
+
+    def _weights(self, model: Trained) -> Weights | None:
+        """What the page shows of the weights, if their vocabulary is known."""
+        if self._model.found_tokenizer is None:
+            return None
+        arrays, encoder = model.program.parameters(), encoder_of(self._model.config)
+        positions = arrays.get(f"{encoder.scope}/embeddings/position_embeddings")
+        if positions is None:
+            positions = np.zeros((0, 1), np.float32)
+        reached = positions[: self._config.max_seq_length]
+        return Weights(arrays[encoder.word_embeddings], reached, self._model.found_tokenizer)
 
     def _row_limits(self, shards: ShardSet) -> RowLimits:
         """Of packed rows; shards that are masked already may have masked more than their share."""
