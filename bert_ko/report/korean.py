@@ -177,6 +177,11 @@ _SQUAD = {
     "Whole context": "지문 전체",
     "{count} candidates": "후보 {count}개",
 }
+_GROUPS = {
+    "Scores by question word": "의문사별 점수",
+    "Question word": "의문사",
+    "Scores by length of the context": "지문 길이별 점수",
+}
 _CLASSIFIER = {
     "{file}: labels of {folder}": "{file}: {folder}의 레이블",
     "Accuracy": "정확도",
@@ -420,4 +425,5 @@ KOREAN: dict[str, str] = {
     **_COMMON, **_RUN, **_CURVES, **_PROBLEMS, **_SQUAD, **_CLASSIFIER, **_NER, **_VOCABULARY,
     **_PRETRAINING_DATA,
     **_PRETRAINING,
+    **_GROUPS,
 }  # fmt: skip

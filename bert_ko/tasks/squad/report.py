@@ -35,6 +35,14 @@ from bert_ko.report.rendering import finite
 from bert_ko.tasks import fine_tuning
 from bert_ko.tasks.squad.comparison import Effect, JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
+from bert_ko.tasks.squad.groups import (
+    LENGTH_NAMES,
+    OTHER,
+    QUESTION_WORDS,
+    context_length,
+    question_word,
+    score_groups,
+)
 from bert_ko.tasks.squad.klue import klue_rows, klue_values
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
@@ -85,6 +93,7 @@ def render_report(data: ReportData) -> str:
         Headline(_headline(data)),
         Items(_problems(data)),
         *_klue_tables(t, klue_rows(klue_values(data.dataset, data.scores))),
+        *_group_tables(t, data),
         *_josa_blocks(t, data.josa),
     ]
     filters = _filters(t, values["questions"])
@@ -106,6 +115,29 @@ def _problems(data: ReportData) -> list[str]:
         *([said] if missing else []),
         *dataset_problems(t, data.dataset.problem_counts().items()),
     ]
+
+
+def _group_tables(t: Texts, data: ReportData) -> list[Table]:
+    """Scores by question word and by the length of the context."""
+    tables = []
+    words = score_groups(
+        data.dataset, data.scores, lambda asked, _: question_word(asked), (*QUESTION_WORDS, OTHER)
+    )
+    lengths = score_groups(
+        data.dataset, data.scores, lambda _, context: context_length(context), LENGTH_NAMES
+    )
+    for caption, header, groups in (
+        ("Scores by question word", "Question word", words),
+        ("Scores by length of the context", "Characters", lengths),
+    ):
+        rows: list[Row] = [
+            (text(t(name)), *numbers([exact, f1]), number(total, ",d"))
+            for name, exact, f1, total in groups
+        ]
+        headers = [t(header), t("Exact match"), "F1", t("Questions")]
+        if rows:
+            tables.append(Table(t(caption), headers, rows))
+    return tables
 
 
 def _klue_tables(t: Texts, rows: Sequence[tuple[str, float, float, int]]) -> list[Table]:

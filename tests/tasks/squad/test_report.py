@@ -141,6 +141,15 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
     ]  # fmt: skip
     rows = {table.all("caption")[0].text: table_rows(table) for table in main.all("table")}
     assert rows == {
+        "Scores by question word": [
+            ["Question word", "Exact match", "F1", "Questions"],
+            ["어디", "50.00", "62.50", "4"],
+            ["others", "100.00", "100.00", "1"],
+        ],
+        "Scores by length of the context": [
+            ["Characters", "Exact match", "F1", "Questions"],
+            ["1–250", "60.00", "70.00", "5"],
+        ],
         "Stripping of josa and endings": [
             ["Percent", "Not stripped", "Stripped", "Difference"],
             ["Exact match", "20.00", "60.00", "+40.00"],
