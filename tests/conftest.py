@@ -1,7 +1,10 @@
 """What several tests share: real data where there is some, small vocabularies, gradients."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,16 @@ hypothesis.settings.load_profile("any_machine")
 
 # Half the time to compile, in all processes below too; tensors of the tests need no fast code.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# What JAX has compiled is kept for all processes of the tests.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.mkdtemp(prefix="bert_ko-tests-jax-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ.update(
+        JAX_COMPILATION_CACHE_DIR=_cache,
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+        JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+    )
 
 # Whoever starts the tests in the background may have Ctrl-C ignored, in all processes below.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -46,11 +46,6 @@ from tests.fork_server import ForkedProcess, start_forked
 REPOSITORY = Path(__file__).parents[1]
 TIMES = ("tokens_per_second", "seconds")
 _SECONDS = 600  # that a process may take, on a busy machine
-# Runs of one test have the same programs.
-COMPILE_ONCE = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 
 # A model of numpy
 
@@ -377,8 +372,7 @@ class Command:
             flags: see above.
         """
         environment = {
-            **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", **COMPILE_ONCE,
-            "JAX_COMPILATION_CACHE_DIR": str(Path(flags["output_dir"]).parent / "jax-cache"),
+            **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1",
         }  # fmt: skip
         program = [str(REPOSITORY / "bin" / self.name)]
         if backend == "jax":

@@ -177,9 +177,6 @@ def _run(request: dict[str, Any], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if cache and "jax" in sys.modules:  # it has read the environment
-        sys.modules["jax"].config.update("jax_compilation_cache_dir", cache)
     status = 1
     try:
         _run_program(request["arguments"])

@@ -9,16 +9,25 @@ import importlib
 import json
 import os
 import sys
+import time
+from typing import Any
 
 
 def make_cpus(count: int) -> None:
     if os.environ["KERAS_BACKEND"] == "numpy":
         import pytest
 
-        from tests.fakes import install_backend
+        from tests.fakes import FakeProgram, install_backend
 
         os.environ["KERAS_BACKEND"] = "jax"  # which is not imported
         install_backend(pytest.MonkeyPatch())
+        train_step = FakeProgram.train_step
+
+        def take_time(*args: Any) -> Any:
+            time.sleep(0.01)  # a signal finds an update under way
+            return train_step(*args)
+
+        FakeProgram.train_step = take_time  # type: ignore[method-assign]
         return
     if os.environ["KERAS_BACKEND"] == "jax":
         import jax

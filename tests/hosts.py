@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_ko.training.hosts import free_port
-from tests.fakes import COMPILE_ONCE, REPOSITORY, Command, metrics
+from tests.fakes import REPOSITORY, Command, metrics
 from tests.fork_server import ForkedProcess, start_forked
 
 PROCESS = str(Path(__file__).with_name("host_process.py"))
@@ -53,7 +53,7 @@ class Group:
 def started(backend: str, devices: int, *hosts: list[list[str]], log: Path) -> Iterator[Group]:
     """Begins a process for each list of command lines."""
     environment = {
-        **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", **COMPILE_ONCE,
+        **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
     processes, logs = [], []

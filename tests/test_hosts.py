@@ -82,7 +82,7 @@ def test_two_hosts_stop_together_and_train_several_seeds(
     )  # fmt: skip
     folder = tmp_path / "two"
     with on_two_hosts(command, folder, "numpy", "stopped") as group:
-        ended = group.kill(1, signal.SIGTERM, folder / "seed-12346", 20)
+        ended = group.kill(1, signal.SIGTERM, folder / "seed-12346", 1)
         assert ended == [143, 143], group.printed()
         assert "stopped at step" in group.printed()[0]
     assert len(metrics(folder / "seed-12346")) < 300
