@@ -302,7 +302,7 @@ class Browser:
 
 # What is called so in Korean, too; and what is typed.
 NAMES = re.compile(
-    "KLUE|MRC|ROUGE|Pearson|Spearman|MCC|CRF|JavaScript|bert_ko|--[a-z_]+|id:|[0-9a-f]{12,}"
+    "KLUE|MRC|ROUGE|UNK|ECE|Pearson|Spearman|MCC|CRF|JavaScript|bert_ko|--[a-z_]+|id:|[0-9a-f]{12,}"
 )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlencode
 
+from bert_ko.report.calibration import Reliability
 from bert_ko.report.confusion import Drawing
 from bert_ko.report.curves import Figure
 
@@ -145,6 +146,16 @@ class Confusion(Block):
 
     template = f"{_FOLDER}/matrix.html"
     drawing: Drawing
+
+
+@dataclass(frozen=True)
+class Calibration(Block):
+    """A reliability diagram of what the noun names."""
+
+    template = f"{_FOLDER}/reliability.html"
+    caption: str
+    noun: str
+    drawing: Reliability
 
 
 class Choice(NamedTuple):

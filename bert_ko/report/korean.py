@@ -181,6 +181,36 @@ _GROUPS = {
     "Scores by question word": "의문사별 점수",
     "Question word": "의문사",
     "Scores by length of the context": "지문 길이별 점수",
+    "Scores by where pieces are [UNK]": "[UNK]가 있는 곳별 점수",
+    "in the question": "질문에",
+    "in the gold answer": "정답에",
+    "in the context": "지문에",
+    "nowhere": "없음",
+    "Accuracy by length of the text": "글 길이별 정확도",
+    "Accuracy with [UNK] and without": "[UNK] 유무별 정확도",
+    "Error by length of the text": "글 길이별 오차",
+    "Error with [UNK] and without": "[UNK] 유무별 오차",
+    "Texts": "글",
+    "with [UNK]": "[UNK] 있음",
+    "without": "없음",
+    "Entities by length, in percent": "개체 길이별(퍼센트)",
+    "Entities of sentences with [UNK] and without, in percent": (
+        "[UNK] 유무에 따른 문장의 개체(퍼센트)"
+    ),
+}
+_CALIBRATION = {
+    "Calibration": "확률 보정",
+    "Expected calibration error, percent": "기대 보정 오차(ECE, 퍼센트)",
+    "Share of right predictions by their probability": "확률별로 맞은 예측의 비율",
+    "share that is right": "맞은 비율",
+    "mean probability: where the bars would end if it were always true": (
+        "평균 확률: 확률이 언제나 맞다면 막대가 끝날 곳"
+    ),
+    "number of predictions": "예측 수",
+    "The same as a table": "표로 보기",
+    "Probability": "확률",
+    "Mean, percent": "평균(퍼센트)",
+    "Right, percent": "맞음(퍼센트)",
 }
 _CLASSIFIER = {
     "{file}: labels of {folder}": "{file}: {folder}의 레이블",
@@ -426,4 +456,5 @@ KOREAN: dict[str, str] = {
     **_PRETRAINING_DATA,
     **_PRETRAINING,
     **_GROUPS,
+    **_CALIBRATION,
 }  # fmt: skip

@@ -12,15 +12,19 @@ from typing import Any
 
 from bert_ko.report.blocks import (
     Block,
+    Calibration,
     Cell,
     Choice,
     Facts,
     Figures,
-    Listing,
+    Folded,
+    Row,
     Section,
     Table,
+    number,
     numbers,
 )
+from bert_ko.report.calibration import calibrate, calibration_error, draw_reliability
 from bert_ko.report.curves import Figure
 from bert_ko.report.languages import ENGLISH, Texts
 from bert_ko.report.rendering import FOLDER, inline, read, render, script_json
@@ -110,9 +114,37 @@ def curve_sections(t: Texts, figures: Sequence[Figure]) -> list[Section]:
     return [Section("curves", t("Curves"), [Figures(figures)])] if figures else []
 
 
-def list_section(id: str, title: str, listing: Listing) -> Section:
-    """The section of the list that the page's script fills."""
-    return Section(id, title, [listing])
+def calibration_sections(
+    t: Texts, noun: str, confidences: Sequence[float], is_right: Sequence[bool]
+) -> list[Section]:
+    """The section that compares the probabilities of predictions with what is right, if any are.
+
+    Args:
+        t: the page's language.
+        noun: what is predicted, in English, with a capital.
+        confidences: of each prediction, in [0, 1].
+        is_right: whether each is right.
+    """
+    bins = calibrate(confidences, is_right)
+    if not bins:
+        return []
+    rows: list[Row] = [
+        (
+            f"{one.low:.1f}–{one.high:.1f}",
+            *numbers([100 * one.confidence, 100 * one.right]),
+            number(one.size, ",d"),
+        )
+        for one in bins
+    ]
+    headers = [t("Probability"), t("Mean, percent"), t("Right, percent"), t(noun)]
+    caption = t("Share of right predictions by their probability")
+    error = (t("Expected calibration error, percent"), f"{calibration_error(bins):.2f}")
+    blocks: list[Block] = [
+        Facts([error]),
+        Calibration(caption, t(noun), draw_reliability(bins)),
+        Folded(t("The same as a table"), [Table(caption, headers, rows)]),
+    ]
+    return [Section("calibration", t("Calibration"), blocks)]
 
 
 def counted_choice(value: str, label: str, count: int) -> Choice:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,25 @@ from bert_ko.tokenization.tokenizer import Tokenizer
 
 _SOME = 0.05  # of Korean, a vocabulary leaves less than a hundredth
 _MOST = 0.2
+
+
+def have_unknown(
+    ids: npt.NDArray[np.int32],
+    unk_id: int,
+    starts: npt.NDArray[np.integer[Any]],
+    ends: npt.NDArray[np.integer[Any]],
+) -> npt.NDArray[np.bool_]:
+    """Which parts of a row of pieces have [UNK].
+
+    Args:
+        ids: of the pieces, int32 [P].
+        unk_id: that of [UNK].
+        starts: first piece of each part, [N].
+        ends: the piece after its last, [N].
+    """
+    before = np.concatenate([[0], np.cumsum(ids == unk_id)])
+    found: npt.NDArray[np.bool_] = before[ends] > before[starts]
+    return found
 
 
 def warn_of_unknown_ids(ids: npt.NDArray[np.int32], tokenizer: Tokenizer, text: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bert_ko.report.blocks import (
     Block,
@@ -27,8 +28,15 @@ from bert_ko.report.blocks import (
     text,
 )
 from bert_ko.report.confusion import draw_confusion
+from bert_ko.report.groups import group_tables, length_name, length_names
 from bert_ko.report.languages import Texts
-from bert_ko.report.page import Page, counted_choice, curve_sections, render_task_page
+from bert_ko.report.page import (
+    Page,
+    calibration_sections,
+    counted_choice,
+    curve_sections,
+    render_task_page,
+)
 from bert_ko.report.rendering import finite
 from bert_ko.tasks import fine_tuning
 from bert_ko.tasks.classifier.examples import Example
@@ -36,6 +44,8 @@ from bert_ko.tasks.classifier.scores import ClassScores, Floats, Ints, Regressio
 
 _BEST = 3  # labels that are shown for each example
 _MAX_CONFUSIONS = 10
+_LENGTHS = (20, 40, 80, 160)  # characters of a text or of a pair
+_UNKNOWN = ("with [UNK]", "without")
 _CLASS_NAMES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
@@ -76,6 +86,7 @@ class ReportData(fine_tuning.ReportData):
         golds: [N], the number of the label, or the score.
         predictions: float32, probabilities [N, K], or scores [N].
         scores: of them.
+        unknown: bool [N], whether an example has [UNK]; None of a model of words.
     """
 
     examples: Sequence[Example]
@@ -83,6 +94,7 @@ class ReportData(fine_tuning.ReportData):
     golds: Ints | Floats
     predictions: Floats
     scores: ClassScores | RegressionScores
+    unknown: npt.NDArray[np.bool_] | None
 
 
 def render_report(data: ReportData) -> str:
@@ -93,7 +105,8 @@ def render_report(data: ReportData) -> str:
     listing = (_class_listing if is_classes else _regression_listing)(t, data, values["examples"])
     names = _CLASS_NAMES if is_classes else _REGRESSION_NAMES
     sections = [
-        Section("scores", t("Scores"), blocks),
+        Section("scores", t("Scores"), [*blocks, *_group_tables(t, data)]),
+        *(_calibration(data) if is_classes else []),
         *curve_sections(t, data.curves(_CURVES, fractions=("accuracy",))),
         data.run_section([(name, t(label)) for name, label in names.items()]),
         Section("examples", t("Examples"), [listing]),
@@ -181,6 +194,35 @@ def _confusion_tables(t: Texts, scores: ClassScores) -> list[Table]:
     names = ("Gold", "Predicted", "Examples", "Percent of the gold label")
     caption = t("Most frequent confusions")
     return [Table(caption, [t(name) for name in names], rows)] if rows else []
+
+
+def _group_tables(t: Texts, data: ReportData) -> list[Table]:
+    """How good the predictions are by the length of the text, and with [UNK] and without."""
+    if isinstance(data.scores, ClassScores):
+        scores = {"Accuracy": (100.0 * _is_right(data)).tolist()}
+        titles = ("Accuracy by length of the text", "Accuracy with [UNK] and without")
+    else:
+        scores = {"Mean absolute error": np.abs(data.predictions - data.golds).tolist()}
+        titles = ("Error by length of the text", "Error with [UNK] and without")
+    lengths = [[length_name(sum(map(len, one.texts)), _LENGTHS)] for one in data.examples]
+    by_length = (titles[0], "Characters", "Examples")
+    tables = group_tables(t, by_length, lengths, scores, length_names(_LENGTHS))
+    if data.unknown is not None:
+        groups = [[_UNKNOWN[not has]] for has in data.unknown.tolist()]
+        tables += group_tables(t, (titles[1], "Texts", "Examples"), groups, scores, _UNKNOWN)
+    return tables
+
+
+def _is_right(data: ReportData) -> npt.NDArray[np.bool_]:
+    """Bool [N], whether the class is the gold one."""
+    found: npt.NDArray[np.bool_] = data.predictions.argmax(axis=1) == data.golds
+    return found
+
+
+def _calibration(data: ReportData) -> list[Section]:
+    """The probability of the predicted class against whether it is the gold one."""
+    confidences = data.predictions.max(axis=1, initial=0.0).tolist()
+    return calibration_sections(data.t, "Examples", confidences, _is_right(data).tolist())
 
 
 def _regression_blocks(t: Texts, data: ReportData) -> list[Block]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bert_ko import files
 from bert_ko.display import shown_list
@@ -38,7 +39,7 @@ from bert_ko.tasks.classifier.settings import ClassifierFlags
 from bert_ko.tasks.fine_tuning import Report
 from bert_ko.tasks.labelling import LabelTask, Texts, find_file, warn_of_problems
 from bert_ko.tasks.settings import Split, draw_examples, stored_labels, weights_place
-from bert_ko.tokenization.unknown import warn_of_unknown_ids
+from bert_ko.tokenization.unknown import have_unknown, warn_of_unknown_ids
 from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles
 
@@ -218,8 +219,15 @@ class ClassifierTask(LabelTask):
             golds=texts.features.targets,
             predictions=found[:, 0] if self.config.is_regression else found,
             scores=scores,
+            unknown=None if self.network is not None else self._have_unknown(texts.features),
         )
         return self.reporter(data, render_report, self.noun)
+
+    def _have_unknown(self, features: ClassFeatures) -> npt.NDArray[np.bool_]:
+        """Bool [N], whether an example has [UNK]."""
+        sentences, offsets = features.sentences, features.sentences.sentence_offsets
+        unk_id = self.tokenizer.vocab.unk_id
+        return have_unknown(sentences.input_ids, unk_id, offsets[:-1], offsets[1:])
 
     def answer(self, labeller: Classifier, text: str) -> str:
         """See LabelTask."""

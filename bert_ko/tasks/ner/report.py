@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from bert_ko.report.blocks import (
     Choice,
     Facts,
@@ -20,18 +23,21 @@ from bert_ko.report.blocks import (
     count,
     numbers,
 )
+from bert_ko.report.groups import length_name, length_names
 from bert_ko.report.languages import Texts
 from bert_ko.report.page import (
     Page,
+    calibration_sections,
     counted_choice,
     curve_sections,
     dataset_problems,
     render_task_page,
 )
 from bert_ko.tasks import fine_tuning
-from bert_ko.tasks.ner.bio import Entity
+from bert_ko.tasks.ner.bio import Entity, entities
 from bert_ko.tasks.ner.examples import Dataset
-from bert_ko.tasks.ner.scores import Scores
+from bert_ko.tasks.ner.features import Tagged
+from bert_ko.tasks.ner.scores import Scores, TypeScore, score_groups
 
 ErrorKind = Literal["type", "boundary", "both", "missed", "spurious"]
 
@@ -48,6 +54,8 @@ _ERROR_LABELS: dict[ErrorKind, str] = {
     "missed": "Missed",
     "spurious": "Spurious",
 }
+_LENGTHS = (2, 4, 8)  # characters of an entity
+_UNKNOWN = ("with [UNK]", "without")
 _ORDERS = {"file": "As in the file", "errors": "Most errors first"}
 _CURVES = {
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
@@ -66,8 +74,9 @@ class ReportData(fine_tuning.ReportData):
     """What a report shows: sentences with gold tags, predicted tags of their units, and scores."""
 
     dataset: Dataset
-    predictions: Sequence[tuple[str, ...]]
+    predictions: Sequence[Tagged]
     scores: Scores
+    unknown: npt.NDArray[np.bool_] | None  # whether a sentence has [UNK]; None of a model of words
 
 
 def render_report(data: ReportData) -> str:
@@ -87,9 +96,11 @@ def render_report(data: ReportData) -> str:
         Items(dataset_problems(t, ((k, len(v)) for k, v in data.dataset.problems.items()))),
         _type_table(t, data.scores),
         _error_table(t, list(data.scores.by_type), errors),
+        *_group_tables(t, data),
     ]
     sections = [
         Section("scores", t("Scores"), scores),
+        *_calibration(data),
         *curve_sections(t, data.curves(_CURVES, fractions=("accuracy",))),
         data.run_section([(name, t(label)) for name, label in _SCORE_NAMES.items()]),
         Section("sentences", t("Sentences"), [_listing(t, sentences, list(data.scores.by_type))]),
@@ -99,15 +110,58 @@ def render_report(data: ReportData) -> str:
 
 def _type_table(t: Texts, scores: Scores) -> Table:
     names = ("Type", "Precision", "Recall", "F1", "Entities", "Predicted", "Right")
-    rows: list[Row] = [
-        (
-            type,
-            *numbers([score.precision, score.recall, score.f1]),
-            *numbers([score.support, score.predicted, score.correct], ",d"),
-        )
-        for type, score in scores.by_type.items()
-    ]
+    rows = [_score_row(type, score) for type, score in scores.by_type.items()]
     return Table(t("Types, in percent"), [t(name) for name in names], rows)
+
+
+def _score_row(name: str, score: TypeScore) -> Row:
+    return (
+        name,
+        *numbers([score.precision, score.recall, score.f1]),
+        *numbers([score.support, score.predicted, score.correct], ",d"),
+    )
+
+
+def _group_tables(t: Texts, data: ReportData) -> list[Table]:
+    """Scores by the length of the entities, and of sentences with [UNK] and without."""
+    sentences, unknown = data.dataset.sentences, data.unknown
+    golds = [one.spans(one.tags) for one in sentences]
+    found = [
+        one.spans(tagged.tags) for one, tagged in zip(sentences, data.predictions, strict=True)
+    ]
+
+    def length(_: int, entity: Entity) -> str:
+        return length_name(entity.end - entity.start, _LENGTHS)
+
+    names = ("Precision", "Recall", "F1", "Entities", "Predicted", "Right")
+    by_length = score_groups(golds, found, length)
+    kinds = [("Entities by length, in percent", "Characters", by_length, length_names(_LENGTHS))]
+    if unknown is not None:
+        groups = [_UNKNOWN[not has] for has in unknown.tolist()]
+        by_unknown = score_groups(golds, found, lambda number, _: groups[number])
+        caption = "Entities of sentences with [UNK] and without, in percent"
+        kinds.append((caption, "Sentences", by_unknown, _UNKNOWN))
+    return [
+        Table(
+            t(caption),
+            [t(header), *map(t, names)],
+            [_score_row(t(name), scores[name]) for name in order if name in scores],
+        )
+        for caption, header, scores, order in kinds
+        if scores
+    ]
+
+
+def _calibration(data: ReportData) -> list[Section]:
+    """The probability of predicted entities, the least of their units, against being right."""
+    confidences: list[float] = []
+    is_right: list[bool] = []
+    for sentence, tagged in zip(data.dataset.sentences, data.predictions, strict=True):
+        golds = set(entities(sentence.tags))
+        for entity in entities(tagged.tags):
+            confidences.append(float(tagged.confidences[entity.start : entity.end].min()))
+            is_right.append(entity in golds)
+    return calibration_sections(data.t, "Entities", confidences, is_right)
 
 
 def _error_table(t: Texts, types: Sequence[str], errors: Sequence[tuple[ErrorKind, str]]) -> Table:
@@ -129,8 +183,8 @@ def report_values(data: ReportData) -> dict[str, Any]:
         end] in characters of the text, an error its kind, type, gold and predicted entity or None.
     """
     sentences = []
-    for sentence, tags in zip(data.dataset.sentences, data.predictions, strict=True):
-        golds, predicted = sentence.spans(sentence.tags), sentence.spans(tags)
+    for sentence, tagged in zip(data.dataset.sentences, data.predictions, strict=True):
+        golds, predicted = sentence.spans(sentence.tags), sentence.spans(tagged.tags)
         errors = find_errors(golds, predicted)
         sentences.append(
             {

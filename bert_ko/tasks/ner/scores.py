@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from bert_ko.progress import format_table
-from bert_ko.tasks.ner.bio import entities
+from bert_ko.tasks.ner.bio import Entity, entities
 
 Tags = Sequence[Sequence[str]]
 _NAMES = (
@@ -127,6 +127,29 @@ def score_values(scores: Scores) -> dict[str, float]:
     return {name: getattr(scores, name) for name in _NAMES}
 
 
+def score_groups(
+    golds: Sequence[Sequence[Entity]],
+    predictions: Sequence[Sequence[Entity]],
+    name_of: Callable[[int, Entity], str],
+) -> dict[str, TypeScore]:
+    """Returns the scores of groups of entities, as of types.
+
+    Args:
+        golds: the entities of each sentence.
+        predictions: the same, predicted.
+        name_of: the number of a sentence and one of its entities to the name of their group.
+    """
+    support, predicted, correct = Counter[str](), Counter[str](), Counter[str]()
+    for number, (wanted, found) in enumerate(zip(golds, predictions, strict=True)):
+        support.update(name_of(number, entity) for entity in wanted)
+        predicted.update(name_of(number, entity) for entity in found)
+        correct.update(name_of(number, entity) for entity in set(wanted) & set(found))
+    return {
+        name: _type_score(support[name], predicted[name], correct[name])
+        for name in sorted({*support, *predicted})
+    }
+
+
 def format_types(scores: Scores) -> str:
     """Returns a table of the scores of the types, in percent, and numbers of entities."""
     rows: list[list[object]] = [[kind, *found[:5]] for kind, found in scores.by_type.items()]
@@ -134,16 +157,8 @@ def format_types(scores: Scores) -> str:
 
 
 def _score_types(golds: Tags, predictions: Tags, strict: bool) -> dict[str, TypeScore]:
-    support, predicted, correct = Counter[str](), Counter[str](), Counter[str]()
-    for gold, prediction in zip(golds, predictions, strict=True):
-        wanted, found = entities(gold, strict), entities(prediction, strict)
-        support.update(entity.type for entity in wanted)
-        predicted.update(entity.type for entity in found)
-        correct.update(entity.type for entity in set(wanted) & set(found))
-    return {
-        kind: _type_score(support[kind], predicted[kind], correct[kind])
-        for kind in sorted({*support, *predicted})
-    }
+    wanted, found = ([entities(tags, strict) for tags in side] for side in (golds, predictions))
+    return score_groups(wanted, found, lambda _, entity: entity.type)
 
 
 def _type_score(support: int, predicted: int, correct: int) -> TypeScore:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bert_ko import files
 from bert_ko.display import shown_list
 from bert_ko.messages import hint, say, show_scores, warn
@@ -22,7 +25,7 @@ from bert_ko.tasks.ner.scores import Scores, format_types, score, score_values
 from bert_ko.tasks.ner.settings import NerFlags
 from bert_ko.tasks.ner.tagger import Tagger, tagged_lines
 from bert_ko.tasks.settings import Split, draw_examples, weights_place
-from bert_ko.tokenization.unknown import warn_of_unknown_ids
+from bert_ko.tokenization.unknown import have_unknown, warn_of_unknown_ids
 from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles, remembered_flags
 
@@ -168,9 +171,21 @@ class NerTask(LabelTask):
             )
         t = shared["t"]
         shared["facts"].append(("CRF", t("yes") if self.config.use_crf else t("no")))
-        predictions = [tagged.tags for tagged in found]
-        data = ReportData(**shared, dataset=texts.dataset, predictions=predictions, scores=scores)
+        data = ReportData(
+            **shared,
+            dataset=texts.dataset,
+            predictions=found,
+            scores=scores,
+            unknown=None if self.network is not None else self._have_unknown(texts.features),
+        )
         return self.reporter(data, render_report, self.noun)
+
+    def _have_unknown(self, features: TagFeatures) -> npt.NDArray[np.bool_]:
+        """Bool of each sentence, whether it has [UNK]."""
+        stretches, offsets = features.stretches, features.stretches.sentence_offsets
+        unk_id = self.tokenizer.vocab.unk_id
+        found = have_unknown(stretches.input_ids, unk_id, offsets[:-1], offsets[1:])
+        return np.isin(np.arange(len(features.texts)), features.owners[found])
 
     def answer(self, labeller: Tagger, text: str) -> str:
         """See LabelTask."""

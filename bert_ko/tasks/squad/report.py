@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,9 +23,11 @@ from bert_ko.report.blocks import (
     numbers,
     text,
 )
+from bert_ko.report.groups import group_tables, length_name, length_names
 from bert_ko.report.languages import Texts
 from bert_ko.report.page import (
     Page,
+    calibration_sections,
     counted_choice,
     curve_sections,
     dataset_problems,
@@ -35,14 +37,7 @@ from bert_ko.report.rendering import finite
 from bert_ko.tasks import fine_tuning
 from bert_ko.tasks.squad.comparison import Effect, JosaReport
 from bert_ko.tasks.squad.examples import Dataset, Gold, Question, Span
-from bert_ko.tasks.squad.groups import (
-    LENGTH_NAMES,
-    OTHER,
-    QUESTION_WORDS,
-    context_length,
-    question_word,
-    score_groups,
-)
+from bert_ko.tasks.squad.groups import OTHER, QUESTION_WORDS, UNKNOWN_PLACES, question_word
 from bert_ko.tasks.squad.klue import klue_rows, klue_values
 from bert_ko.tasks.squad.predictions import Prediction
 from bert_ko.tasks.squad.scores import AnswerScore, Scores
@@ -66,6 +61,7 @@ _ORDERS = {
     "lowest": "Lowest F1 first",
     "highest": "Highest F1 first",
 }
+_LENGTHS = (250, 500, 1000)  # characters of a context
 _MAX_ENDINGS = 10  # that are seen at once
 _CURVES = {
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
@@ -83,6 +79,8 @@ class ReportData(fine_tuning.ReportData):
     josa: JosaReport
     answers: Mapping[str, Span]  # question id to final answer
     scores: Scores  # of the final answers
+    confidences: Mapping[str, float]  # question id to the probability of the answer
+    unknown: Sequence[Collection[str]]  # of each question, where it has [UNK]
 
 
 def render_report(data: ReportData) -> str:
@@ -100,6 +98,7 @@ def render_report(data: ReportData) -> str:
     orders = [Choice(name, t(label)) for name, label in _ORDERS.items()]
     sections = [
         Section("scores", t("Scores"), scores),
+        *_calibration(data),
         *curve_sections(t, data.curves(_CURVES)),
         data.run_section(score_names),
         Section("questions", t("Questions"), [Listing(filters, orders, legend="answer")]),
@@ -118,26 +117,38 @@ def _problems(data: ReportData) -> list[str]:
 
 
 def _group_tables(t: Texts, data: ReportData) -> list[Table]:
-    """Scores by question word and by the length of the context."""
-    tables = []
-    words = score_groups(
-        data.dataset, data.scores, lambda asked, _: question_word(asked), (*QUESTION_WORDS, OTHER)
-    )
-    lengths = score_groups(
-        data.dataset, data.scores, lambda _, context: context_length(context), LENGTH_NAMES
-    )
-    for caption, header, groups in (
-        ("Scores by question word", "Question word", words),
-        ("Scores by length of the context", "Characters", lengths),
-    ):
-        rows: list[Row] = [
-            (text(t(name)), *numbers([exact, f1]), number(total, ",d"))
-            for name, exact, f1, total in groups
-        ]
-        headers = [t(header), t("Exact match"), "F1", t("Questions")]
-        if rows:
-            tables.append(Table(t(caption), headers, rows))
-    return tables
+    """Scores by question word, by the length of the context, and by where [UNK] is."""
+    scored = [
+        (asked.question, paragraph.context, unknown, score)
+        for (paragraph, asked), unknown in zip(data.dataset.questions(), data.unknown, strict=True)
+        if (score := data.scores.by_question.get(asked.qas_id))
+    ]
+    scores = {
+        "Exact match": [100.0 * score.exact_match for *_, score in scored],
+        "F1": [100.0 * score.f1 for *_, score in scored],
+    }
+    words = [[question_word(question)] for question, *_ in scored]
+    lengths = [[length_name(len(context), _LENGTHS)] for _, context, *_ in scored]
+    places = [unknown for *_, unknown, _ in scored]
+    by_word = ("Scores by question word", "Question word", "Questions")
+    by_length = ("Scores by length of the context", "Characters", "Questions")
+    by_place = ("Scores by where pieces are [UNK]", "[UNK]", "Questions")
+    return [
+        *group_tables(t, by_word, words, scores, (*QUESTION_WORDS, OTHER)),
+        *group_tables(t, by_length, lengths, scores, length_names(_LENGTHS)),
+        *group_tables(t, by_place, places, scores, UNKNOWN_PLACES),
+    ]
+
+
+def _calibration(data: ReportData) -> list[Section]:
+    """The probability of answers against exact match."""
+    found = [
+        (data.confidences[qas_id], score.exact_match)
+        for qas_id, score in data.scores.by_question.items()
+        if qas_id in data.confidences
+    ]
+    confidences, is_right = [one for one, _ in found], [right for _, right in found]
+    return calibration_sections(data.t, "Answers", confidences, is_right)
 
 
 def _klue_tables(t: Texts, rows: Sequence[tuple[str, float, float, int]]) -> list[Table]:

@@ -21,6 +21,7 @@ from bert_ko.tasks.fine_tuning import (
 from bert_ko.tasks.squad.comparison import JosaReport
 from bert_ko.tasks.squad.examples import Dataset
 from bert_ko.tasks.squad.features import Features
+from bert_ko.tasks.squad.groups import unknown_places
 from bert_ko.tasks.squad.josa import JosaStripper, strip_answers
 from bert_ko.tasks.squad.klue import format_klue, klue_values
 from bert_ko.tasks.squad.reader import Reader, Reading
@@ -187,6 +188,11 @@ class SquadTask(FineTuneTask):
             josa=report,
             answers=reading.answers,
             scores=scores,
+            confidences={
+                prediction.qas_id: prediction.best(config.prediction_config).probability
+                for prediction in reading.predictions
+            },
+            unknown=unknown_places(asked.features, self.tokenizer.vocab.unk_id),
         )
         return Results(values, self.reporter(data, render_report, "answers"))
 

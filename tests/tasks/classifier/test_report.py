@@ -67,6 +67,7 @@ def make_data(**more: Any) -> ReportData:
             (1, {"accuracy": 60.0, "macro_f1": 50.0, "weighted_f1": 55.0, "mcc": 40.0}),
             (2, {"accuracy": 62.0, "macro_f1": 54.0, "weighted_f1": 56.0, "mcc": 44.0}),
         ],
+        unknown=np.array([False, False, True, False, True]),
     )
     return replace(data, **more)
 
@@ -87,6 +88,7 @@ def make_regression(predictions: Sequence[float] = (3.0, 0.5, 4.25)) -> ReportDa
         runs=[[{"step": 1, "loss": 2.0}, {"step": 2, "eval_pearson": 80.0, "eval_mse": 0.5}]],
         t=Texts("en"),
         seeds=[(1, {"pearson": 80.0, "spearman": 70.0, "mse": 1.0, "mae": 1.0})],
+        unknown=np.array([False, True, False]),
     )
 
 
@@ -169,6 +171,24 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
             ["축제", "날씨", "1", "100.00"],
             ["책", "날씨", "1", "100.00"],
         ],
+        "Accuracy by length of the text": [
+            ["Characters", "Accuracy", "Examples"],
+            ["1–20", "66.67", "3"],
+            ["21–40", "0.00", "1"],
+            ["41–80", "0.00", "1"],
+        ],
+        "Accuracy with [UNK] and without": [
+            ["Texts", "Accuracy", "Examples"],
+            ["with [UNK]", "50.00", "2"],
+            ["without", "33.33", "3"],
+        ],
+        "Share of right predictions by their probability": [
+            ["Probability", "Mean, percent", "Right, percent", "Examples"],
+            ["0.5–0.6", "52.50", "0.00", "2"],
+            ["0.6–0.7", "60.00", "100.00", "1"],
+            ["0.8–0.9", "80.00", "0.00", "1"],
+            ["0.9–1.0", "90.00", "100.00", "1"],
+        ],
         "Runs that differ in their seed alone, in percent": [
             ["Seed", "Accuracy", "Macro F1", "Weighted F1", "MCC"],
             ["1", "60.00", "50.00", "55.00", "40.00"],
@@ -181,6 +201,7 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
     drawings = [svg.attributes["aria-label"] for svg in main.all("svg") if "role" in svg.attributes]
     assert drawings == [
         "Confusion matrix: rows are gold labels, columns predicted ones",
+        "Share of right predictions by their probability",
         "Loss by step", "Learning rate by step", "Accuracy in training, percent by step",
         "Evaluation, percent by step",
     ]  # fmt: skip
@@ -238,8 +259,10 @@ def test_render_report_without_mistakes_and_metrics(parse: Parse) -> None:
         predictions=right, scores=score_classes(GOLDS, GOLDS, LABELS), runs=[[]], seeds=[], flags=[]
     )
     root = parse(render_report(data))
-    assert list(tables(root)) == ["Labels, in percent"]
-    assert [heading.text for heading in root.all("h2")] == ["Scores", "Run", "Examples"]
+    assert "Most frequent confusions" not in tables(root)
+    assert [heading.text for heading in root.all("h2")] == [
+        "Scores", "Calibration", "Run", "Examples",
+    ]  # fmt: skip
 
 
 def test_render_report_no_more_than_ten_confusions(parse: Parse) -> None:
@@ -261,6 +284,7 @@ def test_render_report_no_examples_is_a_page(parse: Parse) -> None:
         golds=nothing,
         predictions=np.zeros((0, 4), np.float32),
         scores=score_classes(nothing, nothing, LABELS),
+        unknown=np.zeros(0, np.bool_),
     )
     root = parse(render_report(data))
     assert [dd.text for dd in root.all("dd", "figure")] == ["0.00"] * 4 + ["0"]
@@ -277,6 +301,11 @@ def test_render_report_of_a_regression(parse: Parse) -> None:
     assert [caption.text for caption in root.all("figcaption")] == [
         "Loss", "Evaluation, percent", "Evaluation, mean squared error",
     ]  # fmt: skip
+    assert tables(root)["Error with [UNK] and without"] == [
+        ["Texts", "Mean absolute error", "Examples"],
+        ["with [UNK]", "1.50", "1"],
+        ["without", "0.12", "2"],
+    ]
     assert root.all("svg", "confusion") == []
 
 

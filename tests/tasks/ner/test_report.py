@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bert_ko.page_flags import Language
 from bert_ko.report.languages import Texts
 from bert_ko.tasks.ner.bio import Entity
 from bert_ko.tasks.ner.examples import Dataset, Sentence, plain_sentence
+from bert_ko.tasks.ner.features import Tagged
 from bert_ko.tasks.ner.report import (
     ReportData,
     render_report,
@@ -50,6 +52,10 @@ def tags_of(text: str, spans: Spans) -> tuple[str, ...]:
     return from_entities(found, len(text))
 
 
+def tagged(tags: tuple[str, ...], confidence: float = 0.75) -> Tagged:
+    return Tagged(tags, np.full(len(tags), confidence, np.float32))
+
+
 def make_dataset() -> Dataset:
     sentences = tuple(
         replace(plain_sentence(text, line), sentence_id=name, tags=tags_of(text, golds))
@@ -63,14 +69,15 @@ LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 def make_data(**more: Any) -> ReportData:
     dataset = make_dataset()
-    predictions = [tags_of(text, predicted) for text, _, predicted in SENTENCES.values()]
-    scores = score([sentence.tags for sentence in dataset.sentences], predictions, dataset.labels)
+    tags = [tags_of(text, predicted) for text, _, predicted in SENTENCES.values()]
+    scores = score([sentence.tags for sentence in dataset.sentences], tags, dataset.labels)
     data = ReportData(
         title="개체명 <1>",
         facts=[("model", "base & large")],
         dataset=dataset,
-        predictions=predictions,
+        predictions=list(map(tagged, tags)),
         scores=scores,
+        unknown=np.array([name in ("type", "both") for name in SENTENCES]),
         flags=[("--learning_rate", "<1e-5>")],
         runs=[
             [
@@ -118,7 +125,9 @@ def test_report_values_words_are_spans_of_the_text() -> None:
     sentence = Sentence("1", "민수 씨는 왔다", (0, 3, 6), (2, 5, 8), ("B-PS", "I-PS", "O"))
     dataset = Dataset("x", "word", (sentence,), {})
     tags = ("O", "I-PS", "O")  # ill-formed
-    data = make_data(dataset=dataset, predictions=[tags], scores=score([sentence.tags], [tags], []))
+    data = make_data(
+        dataset=dataset, predictions=[tagged(tags)], scores=score([sentence.tags], [tags], [])
+    )
     (value,) = report_values(data)["sentences"]
     assert (value["golds"], value["predicted"]) == ([("PS", 0, 5)], [("PS", 3, 5)])
     assert value["errors"][0]["kind"] == "boundary"
@@ -148,12 +157,28 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
         ["PS", "0", "0", "0", "1", "0"],
         ["All", "1", "1", "1", "1", "1"],
     ]
+    assert tables["Entities by length, in percent"] == [
+        ["Characters", "Precision", "Recall", "F1", "Entities", "Predicted", "Right"],
+        ["1–2", "50.00", "66.67", "57.14", "3", "4", "2"],
+        ["3–4", "0.00", "0.00", "0.00", "1", "2", "0"],
+        ["5–8", "0.00", "0.00", "0.00", "2", "0", "0"],
+    ]
+    assert tables["Entities of sentences with [UNK] and without, in percent"] == [
+        ["Sentences", "Precision", "Recall", "F1", "Entities", "Predicted", "Right"],
+        ["with [UNK]", "0.00", "0.00", "0.00", "3", "2", "0"],
+        ["without", "50.00", "66.67", "57.14", "3", "4", "2"],
+    ]
+    assert tables["Share of right predictions by their probability"] == [
+        ["Probability", "Mean, percent", "Right, percent", "Entities"],
+        ["0.7–0.8", "75.00", "33.33", "6"],
+    ]
     assert tables["Runs that differ in their seed alone, in percent"][0] == [
         "Seed", "Entity F1", "Entity macro F1", "KLUE's entity macro F1",
         "KLUE's character macro F1",
     ]  # fmt: skip
     drawings = [svg.attributes["aria-label"] for svg in main.all("svg") if "role" in svg.attributes]
     assert drawings == [
+        "Share of right predictions by their probability",
         "Loss by step", "Learning rate by step", "Accuracy of tags in training, percent by step",
         "Evaluation, percent by step",
     ]  # fmt: skip
@@ -205,7 +230,8 @@ def test_render_report_no_entities_and_metrics_is_a_page(parse: Parse) -> None:
     sentence = Sentence("1", "비", (0,), (1,), ("O",))
     data = make_data(
         dataset=Dataset("x", "character", (sentence,), {}),
-        predictions=[("O",)],
+        predictions=[tagged(("O",))],
+        unknown=None,
         scores=score([("O",)], [("O",)], ("O",)),
         runs=[[]],
         seeds=[],
@@ -293,7 +319,10 @@ def test_browser_ten_thousand_sentences_are_listed(browser: Any) -> None:
     predictions = [outside if i % 10 == 0 else golds for i in range(10_000)]
     scores = score([golds] * 10_000, predictions, [])
     data = make_data(
-        dataset=Dataset("x", "character", sentences, {}), predictions=predictions, scores=scores
+        dataset=Dataset("x", "character", sentences, {}),
+        predictions=list(map(tagged, predictions)),
+        unknown=None,
+        scores=scores,
     )
     root = browser.show(render_report(data), "filter=missed&type=LC&q=강릉&page=50")
     assert root.by_id("count").text == "981–1000 of 1,000 (10,000 in all)"

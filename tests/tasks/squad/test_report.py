@@ -87,6 +87,8 @@ def make_data(dataset: Dataset = DATASET, **more: Any) -> ReportData:
         ],
         t=Texts("en"),
         seeds=[(1, {"exact_match": 60.0, "f1": 80.0}), (2, {"exact_match": 62.0, "f1": 84.0})],
+        confidences=dict.fromkeys(answers, 0.75),
+        unknown=[("in the context",), *[("nowhere",)] * (len(predictions) - 1)],
     )
     return replace(data, **more)
 
@@ -150,6 +152,15 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
             ["Characters", "Exact match", "F1", "Questions"],
             ["1–250", "60.00", "70.00", "5"],
         ],
+        "Scores by where pieces are [UNK]": [
+            ["[UNK]", "Exact match", "F1", "Questions"],
+            ["in the context", "100.00", "100.00", "1"],
+            ["nowhere", "50.00", "62.50", "4"],
+        ],
+        "Share of right predictions by their probability": [
+            ["Probability", "Mean, percent", "Right, percent", "Answers"],
+            ["0.7–0.8", "75.00", "60.00", "5"],
+        ],
         "Stripping of josa and endings": [
             ["Percent", "Not stripped", "Stripped", "Difference"],
             ["Exact match", "20.00", "60.00", "+40.00"],
@@ -170,9 +181,12 @@ def test_render_report_scores_and_tables_need_no_script(parse: Parse) -> None:
     }
     drawings = [svg for svg in main.all("svg") if "role" in svg.attributes]
     assert [svg.attributes["aria-label"] for svg in drawings] == [
+        "Share of right predictions by their probability",
         "Loss by step", "Learning rate by step", "Evaluation, percent by step",
     ]  # fmt: skip
-    assert main.all("dl", "facts")[0].text == "modelbase & large"
+    assert [facts.text for facts in main.all("dl", "facts")] == [
+        "Expected calibration error, percent15.00", "modelbase & large",
+    ]  # fmt: skip
 
 
 def table_rows(table: Any) -> list[list[str]]:
@@ -218,6 +232,7 @@ def test_render_report_empty_dataset_is_a_page(parse: Parse) -> None:
         josa=josa,
         answers={},
         scores=josa.after,
+        unknown=[],
         runs=[[]],
         seeds=[],
         flags=[],
@@ -317,7 +332,8 @@ def test_browser_address_chooses_questions(browser: Any, state: str, expected: l
 def test_browser_unknown_golds_and_no_prediction_say_so(browser: Any) -> None:
     asked = Question("unknown", "어디인가?", (), False)
     paragraphs = (*DATASET.paragraphs, Paragraph("마을", EMOJI, (asked,)))
-    page = render_report(replace(make_data(), dataset=Dataset("", paragraphs, ())))
+    dataset, unknown = Dataset("", paragraphs, ()), [("nowhere",)] * 6
+    page = render_report(replace(make_data(), dataset=dataset, unknown=unknown))
     root = browser.show(page, "q=unknown")
     (item,) = root.by_id("items").all("li")
     assert item.all("dl", "answers")[0].text == "GoldunknownAnswerno prediction"
@@ -333,6 +349,7 @@ def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any)
         dataset=Dataset("v2.0", (Paragraph("", context, asked),), ()),
         predictions=[],
         answers={"far": Span("", 0, 0), "none": Span("", 0, 0)},
+        unknown=[("nowhere",)] * 2,
     )
     far, none = browser.show(render_report(data)).by_id("items").all("li")
     assert marks(far) == [("gold", "70번")]
