@@ -30,12 +30,12 @@ from bert_ko.engines import EngineFlags, open_engine
 from bert_ko.flags import changed_flags, flag, run_command, run_module
 from bert_ko.messages import say, show_scores, warn
 from bert_ko.outlook import DryRunFlags, show_outlook
-from bert_ko.page_flags import REPORT_NAME, PageFlags
+from bert_ko.page_flags import PageFlags
+from bert_ko.page_writing import write_page
 from bert_ko.pages.vocabulary import Run, render_pieces, render_words, unknown_words
 from bert_ko.progress import format_table
 from bert_ko.report.facts import base_name, byte_size, given_flags
 from bert_ko.report.languages import Texts
-from bert_ko.report.writing import write_page
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
 from bert_ko.tokenization.reachability import unreachable_pieces
@@ -156,8 +156,7 @@ def run(config: BuildVocabConfig) -> None:
         train = _train_model if config.tokenizer_type == "sentencepiece" else _train_pieces
         train(config)
         say(f"wrote {config.output_dir}")
-    scores = _print_report(config)
-    _close(config, scores)
+    _close(config, *_print_report(config))
 
 
 def _rehearse(config: BuildVocabConfig) -> None:
@@ -206,14 +205,14 @@ def _run_words(config: BuildVocabConfig) -> None:
     ]
     show_scores(format_table(rows, ("on this text", "")))
     warn_of_unknown_words(coverage.unknown_words, coverage.words, "this text")
-    write_page(
+    page = write_page(
         config.output_dir,
         lambda: render_words(
             _page_run(config), vocabulary, coverage, counts,
             find_texts(find_files(checked), checked, unknown_words(vocabulary, counts)),
         ),
     )  # fmt: skip
-    _close(config, {f"{UNKNOWN} per 100 words": 100 * coverage.unknown_share})
+    _close(config, {f"{UNKNOWN} per 100 words": 100 * coverage.unknown_share}, page)
 
 
 def _page_run(config: BuildVocabConfig) -> Run:
@@ -228,7 +227,7 @@ def _page_run(config: BuildVocabConfig) -> Run:
     return Run(config.output_dir, facts, given_flags(config), t)
 
 
-def _close(config: BuildVocabConfig, scores: Mapping[str, float]) -> None:
+def _close(config: BuildVocabConfig, scores: Mapping[str, float], page: str | None) -> None:
     """Says what was made, and how shards are made with it."""
     folder = os.path.join(config.output_dir, "")
     shards = os.path.join(os.path.dirname(os.path.normpath(config.output_dir)), "shards")
@@ -239,7 +238,7 @@ def _close(config: BuildVocabConfig, scores: Mapping[str, float]) -> None:
         f"{'looked at' if config.check_only else 'made'} a vocabulary",
         [] if config.check_only else [folder],
         scores,
-        os.path.join(config.output_dir, REPORT_NAME),
+        page,
         command_line("create_pretraining_data", *arguments),
     )
 
@@ -315,8 +314,8 @@ def _untrained_tokenizer(config: BuildVocabConfig) -> Tokenizer:
     return Tokenizer(vocab, settings, user_dictionaries=settings.mecab_user_dictionary)
 
 
-def _print_report(config: BuildVocabConfig) -> dict[str, float]:
-    """Shows the report; returns its main numbers."""
+def _print_report(config: BuildVocabConfig) -> tuple[dict[str, float], str | None]:
+    """Shows the report; returns its main numbers, and where its page is."""
     tokenizer = load_tokenizer(config.output_dir)
     checked = replace(config, input_file=config.check_file or config.input_file)
     chunks = read_chunks(find_files(checked), checked)
@@ -335,14 +334,15 @@ def _print_report(config: BuildVocabConfig) -> dict[str, float]:
     rows = _report_rows(report, tokenizer, unreachable, syllables)
     show_scores(format_table(rows, ("on this text", "")))
     warn_of_unknown(report.unknown, report.pieces, "this text")
-    write_page(
+    page = write_page(
         config.output_dir,
         lambda: render_pieces(_page_run(config), tokenizer, report, syllables, unreachable),
     )
-    return {
+    scores = {
         "pieces per eojeol": report.pieces / max(1, report.eojeols),
         "[UNK] per 100 pieces": 100 * report.unknown / max(1, report.pieces),
     }
+    return scores, page
 
 
 def _report_rows(

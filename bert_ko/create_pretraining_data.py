@@ -47,11 +47,11 @@ from bert_ko.json_files import write_json
 from bert_ko.messages import say, show_scores, warn
 from bert_ko.outlook import DryRunFlags, format_bytes, show_outlook
 from bert_ko.page_flags import REPORT_NAME, PageFlags
+from bert_ko.page_writing import write_page
 from bert_ko.pages.pretraining_data import Data, render_instances, render_records
 from bert_ko.progress import format_table
 from bert_ko.report.facts import given_flags
 from bert_ko.report.languages import Texts
-from bert_ko.report.writing import write_page
 from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.folder import load_tokenizer
 from bert_ko.tokenization.settings import TokenizerFlags
@@ -114,7 +114,8 @@ def run(config: CreatePretrainingDataConfig) -> None:
         if _is_complete(manifest, wanted, shards):
             say(f"{manifest}: already complete; --overwrite makes it again.")
             remove_work_files(work_dir)
-            _write_page(config, manifest, shards)
+            if page := _write_page(config, manifest, shards):
+                say(f"report: {page}")
             return
         _start_or_resume(run_file, wanted)
         # No more workers than there are chunks.
@@ -128,9 +129,9 @@ def run(config: CreatePretrainingDataConfig) -> None:
         complete = dataclasses.replace(wanted, totals=found, shards=listed)
         write_json(manifest, complete.to_dict())
         remove_work_files(work_dir)
-    _write_page(config, manifest, shards)
+    page = _write_page(config, manifest, shards)
     _report(finished.counts, complete.totals, manifest)
-    _close(config, manifest)
+    _close(config, manifest, page)
 
 
 def _rehearse(
@@ -169,8 +170,8 @@ def _rehearse(
     show_outlook(rows)
 
 
-def _write_page(config: CreatePretrainingDataConfig, path: str, shards: list[str]) -> None:
-    """The page of what a manifest lists."""
+def _write_page(config: CreatePretrainingDataConfig, path: str, shards: list[str]) -> str | None:
+    """Writes the page of what a manifest lists; see ``write_page``."""
 
     def make() -> str:
         manifest = Manifest.from_json(read_manifest(path) or {}, path)
@@ -182,7 +183,7 @@ def _write_page(config: CreatePretrainingDataConfig, path: str, shards: list[str
             return render_records(data)
         return render_instances(data, load_tokenizer(config.vocab_file, config))
 
-    write_page(os.path.dirname(path), make)
+    return write_page(os.path.dirname(path), make)
 
 
 def _open_maker(config: CreatePretrainingDataConfig) -> ShardMaker:
@@ -223,7 +224,7 @@ def _report(counts: Mapping[str, int], totals: Mapping[str, Any], manifest: str)
         warn_of_unknown(counts["unknown_pieces"], counts["pieces"], "the corpus")
 
 
-def _close(config: CreatePretrainingDataConfig, manifest: str) -> None:
+def _close(config: CreatePretrainingDataConfig, manifest: str, page: str | None) -> None:
     """Says what was made, and how a model is trained on it."""
     folder = os.path.dirname(manifest) or "."
     beside = files.join(config.vocab_file, "bert_config.json")
@@ -236,6 +237,7 @@ def _close(config: CreatePretrainingDataConfig, manifest: str) -> None:
     close(
         f"made {len(shard_paths(config.output_file, config.num_shards)):,} shards",
         [files.join(folder, ""), manifest],
+        report=page,
         next_command=command_line("run_pretraining", *arguments),
     )
 

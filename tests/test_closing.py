@@ -16,7 +16,7 @@ from bert_ko.closing import advise, close, command_line
 from bert_ko.messages import quiet
 from bert_ko.prompts import typed_lines
 from bert_ko.tokenization.unknown import warn_of_unknown
-from bert_ko.training.closing import Evaluations, chosen_scores, loss_never_fell
+from bert_ko.training.closing import Evaluations, chosen_scores, close_session, loss_never_fell
 
 Captured = pytest.CaptureFixture[str]
 
@@ -97,6 +97,21 @@ def test_evaluations_smaller_may_be_better(tmp_path: Path, capsys: Captured) -> 
         "evaluation at step 3: perplexity 8.50",
         "best evaluation: step 2, perplexity 8.00",
     ]
+
+
+@pytest.mark.parametrize("has_page", [True, False])
+@pytest.mark.parametrize("values", [{"f1": 80.0}, {}])
+def test_close_session_names_the_page_once_if_it_was_written(
+    has_page: bool, values: dict[str, float], tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "report.html").write_text("of an earlier run", encoding="utf-8")
+    config: Any = SimpleNamespace(do_train=True, output_dir=str(tmp_path))
+    close_session(config, task(next_command=lambda: "next"), 3, values, has_page)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "report" in line] == (
+        [f"report  {tmp_path}/report.html"] if has_page else []
+    )
+    assert ("scores  f1 80.00" in lines) == bool(values)
 
 
 def test_chosen_scores_are_those_there_are_or_their_means() -> None:

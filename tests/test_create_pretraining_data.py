@@ -1325,9 +1325,13 @@ def test_run_dry_run_says_sizes_and_compares_and_writes_nothing(
     about = re.search(r"^instances +about ([\d,]+), [\d.]+ [kM]B$", printed, re.M)
     assert about is not None
     assert make(corpus, out / "a@2") == 0
-    box = capsys.readouterr().err.splitlines()[-5:]
+    lines = capsys.readouterr().err.splitlines()
+    box = lines[-6:]
     assert box[0].startswith("── made 2 shards ─") and box[1].startswith(f"made    {out}/, ")
-    assert box[3].startswith("  bert_ko run_pretraining --do_train --input_file=")
+    assert (
+        [line for line in lines if "report" in line] == [box[2]] == [f"report  {out}/report.html"]
+    )
+    assert box[4].startswith("  bert_ko run_pretraining --do_train --input_file=")
     made, before = manifest(out)["totals"]["instances"], contents(out)
     assert made / 2 < int(about[1].replace(",", "")) < made * 2
     assert make(corpus, out / "a@2", "--dry_run") == 0

@@ -77,7 +77,9 @@ def _shown(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
 
 
-def close_session(config: TrainFlags, task: Task, step: int, values: Mapping[str, float]) -> None:
+def close_session(
+    config: TrainFlags, task: Task, step: int, values: Mapping[str, float], has_page: bool
+) -> None:
     """Says what a session has done, and what can be done with it.
 
     Args:
@@ -85,8 +87,8 @@ def close_session(config: TrainFlags, task: Task, step: int, values: Mapping[str
         task: that was trained or asked.
         step: updates that the weights have seen.
         values: all scores.
+        has_page: whether report.html was written.
     """
-    has_page = bool(values) and os.path.exists(os.path.join(config.local_dir, REPORT_NAME))
     close(
         f"trained {step:,} steps" if config.do_train else f"asked the weights of step {step:,}",
         [files.join(config.output_dir, "")],

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from bert_ko import files
 from bert_ko.json_files import write_json
 from bert_ko.messages import show_scores
-from bert_ko.page_flags import REPORT_NAME
+from bert_ko.page_writing import write_page
 from bert_ko.progress import format_table
 
 RESULTS_NAME = "eval_results.txt"
@@ -39,19 +39,25 @@ def write_results(folder: str, results: dict[str, Any]) -> None:
     show_scores(text.rstrip("\n"))
 
 
-def write_report(folder: str, results: Results, seeds: SeedScores) -> None:
-    """Writes report.html, if the task has one; seeds are empty for a run of one."""
-    if results.report is not None:
-        files.write_atomic(os.path.join(folder, REPORT_NAME), results.report(seeds))
+def write_report(folder: str, results: Results, seeds: SeedScores = ()) -> bool:
+    """Writes report.html, if the task has one; says whether it did.
+
+    Args:
+        folder: to write to.
+        results: of the run, or of the first of several.
+        seeds: the scores of all of several runs.
+    """
+    make = results.report
+    return make is not None and write_page(folder, lambda: make(seeds)) is not None
 
 
-def summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> dict[str, float]:
-    """Writes mean and deviation over seeds, and a report of the first with the scores of all.
+def summarize(folder: str, seeds: SeedScores) -> dict[str, float]:
+    """Writes mean and deviation over seeds.
 
     Returns:
         What was written to eval_results.txt.
     """
-    results = [one.values for one in found]
+    results = [values for _, values in seeds]
     rows: list[list[object]] = []
     values: dict[str, Any] = {"num_seeds": len(results)}
     for name in (name for name in results[0] if not name.endswith("total")):
@@ -59,8 +65,9 @@ def summarize(folder: str, seeds: Sequence[int], found: Sequence[Results]) -> di
         mean, deviation = statistics.mean(numbers), statistics.stdev(numbers)
         values[f"{name}_mean"], values[f"{name}_stdev"] = mean, deviation
         rows.append([name, mean, deviation, min(numbers), max(numbers)])
-    write_json(os.path.join(folder, SEEDS_NAME), {"seeds": list(seeds), "results": results})
-    write_report(folder, found[0], list(zip(seeds, results, strict=True)))
+    write_json(
+        os.path.join(folder, SEEDS_NAME), {"seeds": [seed for seed, _ in seeds], "results": results}
+    )
     show_scores(
         f"\n{format_table(rows, [f'{len(results)} seeds', 'mean', 'stdev', 'min', 'max'])}\n"
     )

@@ -232,6 +232,7 @@ class _Session:
         self._metrics: Metrics = {}
         self._step = 0
         self._values: Mapping[str, float] = {}
+        self._has_page = False  # whether report.html of --output_dir was written
         self._weights_step = 0  # updates that the weights have seen, the best ones if they are kept
 
     def run(self) -> Ending:
@@ -244,7 +245,9 @@ class _Session:
             if results is not None:
                 found.append(results)
         if len(found) > 1:
-            self._values = summarize(config.local_dir, config.seeds, found)
+            seeds = [(s, one.values) for s, one in zip(config.seeds, found, strict=True)]
+            self._values = summarize(config.local_dir, seeds)
+            self._has_page = write_report(config.local_dir, found[0], seeds)
             self._runs.summarize(self._values, self._step)
         else:
             self._values = found[0].values if found else self._metrics
@@ -257,7 +260,9 @@ class _Session:
     def close(self) -> None:
         """Says what was done, when all else is said."""
         if self._hosts.is_first:
-            close_session(self._config, self._task, self._weights_step, self._values)
+            close_session(
+                self._config, self._task, self._weights_step, self._values, self._has_page
+            )
 
     def rehearse(self) -> None:
         """All that comes before anything is written, and a few updates, which are forgotten."""
@@ -323,8 +328,8 @@ class _Session:
         results = task.finish(model, run.folder, step) if task.is_asked else None
         if results is not None:
             write_results(run.folder, {"global_step": step, **results.values})
-            write_report(run.folder, results, ())
-        task.show(model, run.folder, step)
+            self._has_page = write_report(run.folder, results)
+        self._has_page |= task.show(model, run.folder, step)
         if results is not None and not config.do_train:
             self._runs.start(seed)
         if results is not None or config.do_train:

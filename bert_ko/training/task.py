@@ -95,8 +95,13 @@ class Task(ABC):
     def observe(self, model: Trained, folder: str, step: int) -> None:  # noqa: B027 (most do not)
         """Notes something of a model after an evaluation in training, on the first host alone."""
 
-    def show(self, model: Trained, folder: str, step: int) -> None:  # noqa: B027 (most report scores)
-        """Writes a page of the run at its end, whatever was asked for, on the first host alone."""
+    def show(self, model: Trained, folder: str, step: int) -> bool:
+        """Writes a page of the run at its end, whatever was asked for, on the first host alone.
+
+        Returns:
+            Whether it was written; most tasks have a page of scores instead, see ``Results``.
+        """
+        return False
 
     @abstractmethod
     def evaluate(self, model: Trained) -> Metrics:

@@ -14,9 +14,9 @@ from bert_ko.data.corpus import read_chunks
 from bert_ko.data.words import VocabularyReport, covered_syllables, find_texts, measure_vocabulary
 from bert_ko.engines import open_engine
 from bert_ko.page_flags import Language
+from bert_ko.page_writing import write_page
 from bert_ko.pages.vocabulary import Run, render_pieces, render_words, unknown_words
 from bert_ko.report.languages import Texts
-from bert_ko.report.writing import write_page
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.tokenizer import Tokenizer
 from bert_ko.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -151,10 +151,10 @@ def test_page_of_words_is_readable_everywhere_and_has_places(
 def test_write_page_that_fails_is_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_page(str(tmp_path), lambda: "<b>가")
+    assert write_page(str(tmp_path), lambda: "<b>가") == f"{tmp_path}/report.html"
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "<b>가"
     for folder, make in ((tmp_path, lambda: str(1 / 0)), (tmp_path / "none", lambda: "")):
-        write_page(str(folder), make)
+        assert write_page(str(folder), make) is None
         (line,) = capsys.readouterr().err.splitlines()[-1:]
         assert f"warning: {folder}/report.html was not written (" in line
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "<b>가"

@@ -20,6 +20,7 @@ from bert_ko.messages import program_name
 from bert_ko.modeling.bert import BertConfig
 from bert_ko.modeling.parameters import ParameterSpec
 from bert_ko.notification import Ending
+from bert_ko.page_writing import write_page
 from bert_ko.tasks.settings import FineTuneFlags
 from bert_ko.tokenization.config import TokenizerConfig
 from bert_ko.tokenization.folder import load_tokenizer, write_folder
@@ -719,6 +720,33 @@ def test_run_session_named_weights_beside_those_of_the_run_are_refused(folder: P
             f"--init_checkpoint={contradiction}, but {own} has weights of its own ({weights}) to "
             "predict with; leave the flag out, or choose another --output_dir."
         )
+
+
+def test_run_session_page_that_cannot_be_made_is_a_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    made = FakeTask.finish
+    monkeypatch.setattr(
+        FakeTask, "finish", lambda *args: made(*args)._replace(report=lambda seeds: str(1 / 0))
+    )
+    found = run(folder, num_train_epochs=0.4, do_predict=True)
+    err = capsys.readouterr().err
+    assert f"warning: {found}/report.html was not written (ZeroDivisionError: " in err
+    assert "\nreport " not in err
+    assert "f1 = 10.0" in (found / "eval_results.txt").read_text()
+
+
+def test_run_session_page_of_a_run_that_scores_nothing_is_named_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def show(task: Any, model: Any, folder: str, step: int) -> bool:
+        return write_page(folder, lambda: f"step {step}") is not None
+
+    monkeypatch.setattr(FakeTask, "show", show)
+    found = run(folder, num_train_epochs=0.4)
+    assert (found / "report.html").read_text() == "step 2"
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "report" in line] == [f"report  {found}/report.html"]
 
 
 # Seeds

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from bert_ko.data.share import Share
 from bert_ko.messages import say, show_scores, warn
 from bert_ko.modeling.elmo import DIRECTIONS, ElmoConfig
 from bert_ko.modeling.heads import BiLmHead, Head, HostBatch, Metrics, carried_shapes
+from bert_ko.page_writing import write_page
 from bert_ko.progress import format_table
-from bert_ko.report.writing import write_page
 from bert_ko.tasks.bilm.shard_checks import WordShards, check_word_shards, compare_words
 from bert_ko.tasks.pretraining.report import render_report
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
@@ -137,11 +138,12 @@ class BiLmTask(ShardTask):
         )
         return Results(found)
 
-    def show(self, model: Trained, folder: str, step: int) -> None:
+    def show(self, model: Trained, folder: str, step: int) -> bool:
         """See Task."""
         shards = self._training.paths if self._training is not None else []
         facts = [("words in the vocabulary", f"{self._model_config.vocab_size:,}")]
-        write_page(folder, lambda: render_report(self._config, shards, facts, step))
+        make = partial(render_report, self._config, shards, facts, step)
+        return write_page(folder, make) is not None
 
     def _reader_config(
         self, shards: WordShards, batch_size: int, num_groups: int, *, is_training: bool = True

@@ -18,7 +18,7 @@ from bert_ko.data.share import Share
 from bert_ko.messages import say, warn
 from bert_ko.modeling.encoder import encoder_of, refuse_packing
 from bert_ko.modeling.heads import Metrics, PretrainingHead
-from bert_ko.report.writing import write_page
+from bert_ko.page_writing import write_page
 from bert_ko.tasks.pretraining.guesses import Guesser
 from bert_ko.tasks.pretraining.report import Weights, render_report
 from bert_ko.tasks.pretraining.settings import PretrainingFlags
@@ -116,7 +116,7 @@ class PretrainingTask(ShardTask):
         if self._guesser is not None:
             self._guesser.ask(model, folder, step)
 
-    def show(self, model: Trained, folder: str, step: int) -> None:
+    def show(self, model: Trained, folder: str, step: int) -> bool:
         """See Task."""
 
         def make() -> str:
@@ -126,7 +126,7 @@ class PretrainingTask(ShardTask):
             facts = [("layers × hidden size", known)]
             return render_report(self._config, shards, facts, step, self._weights(model))
 
-        write_page(folder, make)
+        return write_page(folder, make) is not None
 
     def _weights(self, model: Trained) -> Weights | None:
         """What the page shows of the weights, if their vocabulary is known."""
