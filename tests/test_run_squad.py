@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bert_ko.run_squad import RunSquadConfig
+from bert_ko.tasks.squad.groups import UNKNOWN_PLACES
 from tests.fakes import (
     REPOSITORY,
     Command,
@@ -60,7 +61,7 @@ def answers(folder: Path) -> dict[str, str]:
 
 
 def test_run_answers_are_scored_before_and_after_stripping(
-    squad: Trainable, command: Command, tmp_path: Path
+    squad: Trainable, command: Command, tmp_path: Path, parse: Any
 ) -> None:
     command.succeed(strip_josa="auto", **squad.train, **squad.ask)
     folder = tmp_path / "run"
@@ -73,6 +74,13 @@ def test_run_answers_are_scored_before_and_after_stripping(
     assert read_json(folder / "run.json")["identity"]["train_file"][0] == "data.json"
     page = (folder / "report.html").read_text("utf-8")
     assert "data.json: answers of" in page and "언덕 위" in page
+    rows = [[cell.text for cell in row.children] for row in parse(page).all("tr")]
+    assert [row for row in rows if row[0] in UNKNOWN_PLACES] == [
+        ["in the question", "100.00", "100.00", "2"],
+        ["in the context", "100.00", "100.00", "3"],
+        ["nowhere", "100.00", "100.00", "2"],
+    ]
+    assert "Expected calibration error, percent" in page
 
 
 def test_run_nbest_are_slices_of_the_contexts(finished: Path) -> None:

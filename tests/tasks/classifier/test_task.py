@@ -238,7 +238,7 @@ def test_classifier_task_column_of_numbers_is_asked_about(run: Path, capsys: Cap
     )
 
 
-def test_finish_evaluated_texts_are_written_and_reported(run: Path) -> None:
+def test_finish_evaluated_texts_are_written_and_reported(run: Path, parse: Any) -> None:
     folder = run / "run"
     task = make_task(run, do_eval=True)
     results = task.finish(TRAINED, str(folder), 7)
@@ -250,6 +250,8 @@ def test_finish_evaluated_texts_are_written_and_reported(run: Path) -> None:
         "probabilities": {"10": 0.25, "9": 0.75},
     }  # fmt: skip
     assert "dev.tsv" in results.report([]) and "of the first seed" not in results.report([])
+    rows = [[cell.text for cell in row.children] for row in parse(results.report([])).all("tr")]
+    assert ["without", "75.00", "4"] in rows and ["0.7–0.8", "75.00", "75.00", "4"] in rows
     assert "of the first seed" in results.report([(5, results.values), (6, results.values)])
 
 

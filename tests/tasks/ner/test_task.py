@@ -145,6 +145,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_finish_page_compares_probabilities_and_sentences_with_unknown_pieces(
+    folder: Path, parse: Any
+) -> None:
+    """The model finds all of 민수, two of them in a sentence with [UNK], one without a gold tag."""
+    unknown = PERSON + " \tO\n숲\tO\n \tO\n민\tO\n수\tO\n"
+    path = write(folder / "dev.tsv", PERSON, PLACE, unknown)
+    results = make_task(folder, do_eval=True, eval_file=path).finish(TRAINED, str(folder), 0)
+    assert results is not None and results.report is not None
+    rows = [[cell.text for cell in row.children] for row in parse(results.report([])).all("tr")]
+    assert ["with [UNK]", "50.00", "100.00", "66.67", "1", "2", "1"] in rows
+    assert ["without", "100.00", "50.00", "66.67", "2", "1", "1"] in rows
+    assert ["0.5–0.6", "50.00", "66.67", "3"] in rows
+
+
 def test_finish_long_line_is_tagged_to_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
