@@ -9,7 +9,8 @@ from bert_ko.flags import run_command, run_module
 from bert_ko.tasks.squad.reading import report_oracle
 from bert_ko.tasks.squad.settings import SquadFlags
 from bert_ko.tasks.squad.task import SquadTask
-from bert_ko.training.session import opened, run_session
+from bert_ko.training.opening import opened
+from bert_ko.training.session import run_session
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bert_ko import files
 from bert_ko.copies import local_path, named
 from bert_ko.data.position import PositionError
 from bert_ko.data.share import Share
-from bert_ko.flags import output_flags, secret_flags, values_before
+from bert_ko.flags import output_flags, values_before
 from bert_ko.messages import answers_on_stdout, open_log, say, warn
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.heads import Metrics, carried_shapes, model_specs
@@ -36,7 +35,6 @@ from bert_ko.training.checkpoints import (
     STATE_NAME,
     Checkpoint,
     damaged,
-    find_weights,
     last_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -50,11 +48,8 @@ from bert_ko.training.host_places import find_place
 from bert_ko.training.hosts import ALONE, Hosts
 from bert_ko.training.labels import write_labels
 from bert_ko.training.loop import BatchSource, Progression, TrainingLoop
-from bert_ko.training.model_files import (
-    ModelFiles,
-    open_model_files,
-    remembered_flags,
-)
+from bert_ko.training.model_files import ModelFiles, open_model_files
+from bert_ko.training.opening import of_host, opened, refuse_no_weights, refuse_other_weights
 from bert_ko.training.optimization import OptimizerConfig
 from bert_ko.training.outlook import measure_updates, measured_rows, training_rows
 from bert_ko.training.publishing import Publisher, published
@@ -75,8 +70,6 @@ from bert_ko.training.task import Task, Trained
 from bert_ko.training.tracking.opening import opened_trackers, require_services
 from bert_ko.training.tracking.session_runs import SessionRuns
 from bert_ko.training.tracking.tracker import Tracker
-
-_LOCK_NAME = ".lock"
 
 Flags = TypeVar("Flags", bound=TrainFlags)
 
@@ -101,7 +94,7 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
         def run(config: Flags) -> Ending:
             require_services(config.report_to, config.output_dir)
             with published(config, writes=hosts.is_first) as publisher:
-                _refuse_no_weights(config)
+                refuse_no_weights(config)
                 with opened(config, hosts) as model:
                     trained_config = config.with_dropout(model.config)
                     with _first_before_others(hosts, publisher):
@@ -115,7 +108,7 @@ def run_session(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -
                     session.close()
             return ending
 
-        notified(run)(_of_host(config, hosts))
+        notified(run)(of_host(config, hosts))
 
 
 @contextmanager
@@ -135,76 +128,11 @@ def _rehearse(config: Flags, read_task: Callable[[Flags, ModelFiles], Task]) -> 
         raise ValueError("--dry_run looks at one host; leave out --coordinator_address.")
     require_services(config.report_to, config.output_dir)
     with published(config, writes=False):
-        _refuse_no_weights(config)
+        refuse_no_weights(config)
         model = open_model_files(config)
         task = read_task(config, model)
         trained_config = config.with_dropout(model.config)
         _Session(config, model, trained_config, task, Tracker(), ALONE).rehearse()
-
-
-def _of_host(config: Flags, hosts: Hosts) -> Flags:
-    """The command line of one of several hosts; the first alone tells others of the run.
-
-    Raises:
-        ValueError: the hosts have different ones, or train nothing.
-    """
-    if hosts.count == 1:
-        return config
-    if not config.do_train:
-        raise ValueError(
-            "several hosts train a model, and one predicts with it; give --do_train, or leave out "
-            "--coordinator_address."
-        )
-    flags = dataclasses.asdict(config)
-    own = {"process_id", "report_to", *secret_flags(type(config))}
-    hosts.require_same({f"--{name}": value for name, value in flags.items() if name not in own})
-    if hosts.is_first:
-        return config
-    return dataclasses.replace(config, notify_url=None, report_to=())
-
-
-@contextmanager
-def opened(config: TrainFlags, hosts: Hosts = ALONE) -> Iterator[ModelFiles]:
-    """Opens the files of a command's model, and locks --output_dir, for all hosts."""
-    model = open_model_files(config)
-    if not hosts.is_first:
-        yield model
-        return
-    folder, is_new = config.local_dir, not os.path.exists(config.local_dir)
-    files.require_writable_folder(folder)
-    try:
-        with files.lock(os.path.join(folder, _LOCK_NAME)):
-            yield model
-    finally:
-        if is_new and os.listdir(folder) == [_LOCK_NAME]:  # a mistake leaves no folder behind
-            os.remove(os.path.join(folder, _LOCK_NAME))
-            os.rmdir(folder)
-
-
-def _refuse_no_weights(config: TrainFlags) -> None:
-    """Before anything is read or written in vain."""
-    if config.do_train or config.init_checkpoint:
-        return
-    for folder in map(config.folder, config.seeds):
-        if find_weights(folder) is None:
-            raise ValueError(
-                f"no checkpoint in {folder}; give --do_train, or --init_checkpoint with a trained "
-                "model."
-            )
-
-
-def _refuse_other_weights(folder: str, init_checkpoint: str | None) -> None:
-    """A run that has weights predicts with them, never with others that a flag names."""
-    own = find_weights(folder)
-    if own is None or init_checkpoint is None:
-        return
-    begun = remembered_flags(own).get("init_checkpoint")
-    same = {os.path.realpath(local_path(path)) for path in (folder, own, begun) if path}
-    if os.path.realpath(local_path(init_checkpoint)) not in same:
-        raise ValueError(
-            f"--init_checkpoint={init_checkpoint}, but {folder} has weights of its own ({own}) "
-            "to predict with; leave the flag out, or choose another --output_dir."
-        )
 
 
 class _Session:
@@ -360,7 +288,7 @@ class _Session:
             last = _last_path(run.folder) if self._hosts.is_first else None
             path = self._hosts.decide(None if last is None else named(last))
             return load_checkpoint(local_path(path)) if path is not None else None
-        _refuse_other_weights(run.folder, self._config.init_checkpoint)
+        refuse_other_weights(run.folder, self._config.init_checkpoint)
         return last_checkpoint(run.folder, "best") or last_checkpoint(run.folder)
 
     def _weights(self, run: Run, seed: int, checkpoint: Checkpoint | None) -> Beginning:
