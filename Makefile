@@ -32,7 +32,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python bin/run_squad --do_train --do_predict \
 	    --train_file=samples/korquad.json --predict_file=samples/korquad.json \
 	    --init_checkpoint=$(QUICKSTART)/model --output_dir=$(QUICKSTART)/reader \
-	    --max_seq_length=256 --train_batch_size=8 --learning_rate=1e-3 --num_train_epochs=25
+	    --max_seq_length=256 --train_batch_size=8 --optimizer=adamw --learning_rate=1e-3 --num_train_epochs=40
 	@ls $(QUICKSTART)/model $(QUICKSTART)/reader
 
 test: $(INSTALLED_DEV)

@@ -108,7 +108,7 @@ def test_load_other_kind_is_refused(kind: Any, published: Path) -> None:
 @pytest.mark.slow
 def test_hdf5_is_bilm_tfs_and_equals_numpy(extract: Command, tmp_path: Path) -> None:
     ended = extract.succeed()
-    assert ended.err.endswith("out.hdf5: hdf5, 5 sentences, 17 words\n")
+    assert "hdf5: 5 sentences, 17 words" in ended.err
     assert ended.warnings == ["1 of 17 words have more than 10 characters and were cut."]
     with h5py.File(tmp_path / "out.hdf5", "r") as file:
         assert sorted(file) == ["0", "1", "2", "3", "4"]

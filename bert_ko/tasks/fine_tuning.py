@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from bert_ko import files
 from bert_ko.closing import command_line
 from bert_ko.data.share import Share
-from bert_ko.messages import say
+from bert_ko.messages import program_name, say
 from bert_ko.modeling.encoder import refuse_packing
 from bert_ko.report.blocks import Section
 from bert_ko.report.curves import Figure, metric_curves
@@ -87,7 +87,6 @@ class FineTuneTask(Task):
     """
 
     tokenized = "the texts are cut with"
-    command: str  # by which the task is run
     training: TrainingData | None = None
 
     def __init__(self, config: FineTuneFlags, model: ModelFiles):
@@ -116,7 +115,7 @@ class FineTuneTask(Task):
         folder = self.config.output_dir
         if self.config.num_seeds > 1:
             folder = files.join(folder, f"seed-{self.config.random_seed}")
-        return command_line(self.command, "--interactive", f"--output_dir={folder}")
+        return command_line(program_name(), "--interactive", f"--output_dir={folder}")
 
     @property
     def is_asked(self) -> bool:

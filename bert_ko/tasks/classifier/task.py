@@ -55,8 +55,6 @@ class ClassifierTask(LabelTask):
         Differs: for a regression it has the score.
     """
 
-    command = "run_classifier"
-
     config: ClassifierFlags
     labeller = Classifier
 

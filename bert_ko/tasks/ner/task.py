@@ -39,7 +39,6 @@ class NerTask(LabelTask):
     config: NerFlags
     main_metric = "f1"
     main_scores = ("f1", "klue_char_macro_f1")
-    command = "run_ner"
     tokenized = "the sentences are cut with"
     labeller = Tagger
     noun = "sentences"

@@ -51,7 +51,6 @@ class SquadTask(FineTuneTask):
     head = SpanHead()
     main_metric = "f1"
     main_scores = ("exact_match", "f1")
-    command = "run_squad"
     tokenized = "the questions are cut with"
 
     def __init__(self, config: SquadFlags, model: ModelFiles):

@@ -101,7 +101,7 @@ def test_mlflow_without_a_server_has_a_store_below_the_output(
     output = tmp_path / "내 모델"
     ended = train.succeed(output_dir="내 모델", notify_url=f"http://127.0.0.1:1/{SECRET}")
     uri = local_store(str(output))
-    assert ended.out.splitlines()[-1] == f"curves: mlflow ui --backend-store-uri='{uri}'"
+    assert f"curves: mlflow ui --backend-store-uri='{uri}'" in ended.err.splitlines()
     assert [path.name for path in tmp_path.iterdir()] == ["내 모델"]
     (run,) = runs(uri, "bert_ko")
     assert (run.info.run_name, run.info.status) == ("내 모델", "FINISHED")
@@ -130,7 +130,7 @@ def test_mlflow_server_has_a_run_for_each_seed_below_one_of_all(
     ended = train.succeed(output_dir=tmp_path / "topics", num_seeds=2)
     parent, *children = runs(uri, "seeds")
     page = f"curves: {uri}/#/experiments/{parent.info.experiment_id}"
-    assert ended.out.splitlines()[-1] == page and ended.warnings == []
+    assert page in ended.err.splitlines() and ended.warnings == []
     assert [run.info.run_name for run in children] == ["topics/seed-12345", "topics/seed-12346"]
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     for run, seed in zip(children, (12345, 12346), strict=True):
@@ -191,14 +191,16 @@ def test_mlflow_dead_server_costs_a_warning_and_gets_all_later(
     assert warning.startswith("--report_to=mlflow: ConnectionRefusedError: [Errno ")
     assert warning.endswith("or when the same command is run again.")
     lines = len((output / "metrics.jsonl").read_text().splitlines())
-    assert ended.out.splitlines()[-2:] == [
+    told = ended.err.splitlines()
+    place = told.index(f"curves: http://…@127.0.0.1:{dead}")
+    assert told[place : place + 2] == [
         f"curves: http://…@127.0.0.1:{dead}",
         f"mlflow: {lines + 1} items not sent; run the same command again to send them",
     ]
     with forwarding(dead, port):
         again = train.succeed(output_dir=output, do_eval=False, do_predict=False)
-    assert "all 18 steps are done; nothing else is asked for" in again.out
-    assert again.warnings == [] and "not sent" not in again.out
+    assert "all 18 steps are done; nothing else is asked for" in again.err
+    assert again.warnings == [] and "not sent" not in again.err
     uri = f"http://127.0.0.1:{port}"
     (run,) = runs(uri, "dead")
     assert_has_the_metrics(uri, run, output)
@@ -219,7 +221,7 @@ def test_mlflow_slow_server_costs_no_more_than_its_patience(
         assert time.monotonic() - begin < 10
     (warning,) = ended.warnings
     assert warning.startswith("--report_to=mlflow: it did not answer in time. ")
-    assert results(tmp_path / "run") and "curves: " not in ended.out
+    assert results(tmp_path / "run") and "curves: " not in ended.err
 
 
 @pytest.mark.slow
