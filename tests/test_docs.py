@@ -140,7 +140,11 @@ def test_commands_of_the_readmes_table_run_one_after_the_other(tmp_path: Path) -
         (tmp_path / name).symlink_to(ROOT / "samples" / sample)
     short = {
         "bin/build_vocab": ("--vocab_size=1500",),
-        "bin/run_pretraining": ("--num_train_steps=1", "--train_batch_size=2"),
+        "bin/run_pretraining": (
+            "--num_train_steps=1",
+            "--train_batch_size=2",
+            "--bert_config_file=ko-mecab-32k/bert_config_tiny.json",
+        ),
         "bin/run_squad": ("--num_train_epochs=0.2", "--max_seq_length=128"),
         "bin/run_classifier": ("--num_train_epochs=0.2", "--max_seq_length=32"),
         "bin/run_ner": ("--num_train_epochs=0.2", "--max_seq_length=32"),
