@@ -146,6 +146,7 @@ def test_commands_of_the_readmes_table_run_one_after_the_other(tmp_path: Path) -
             "--bert_config_file=ko-mecab-32k/bert_config_tiny.json",
         ),
         "bin/run_squad": ("--num_train_epochs=0.2", "--max_seq_length=128"),
+        "bin/extract_features": ("--layers=-1",),
         "bin/run_classifier": ("--num_train_epochs=0.2", "--max_seq_length=32"),
         "bin/run_ner": ("--num_train_epochs=0.2", "--max_seq_length=32"),
     }
