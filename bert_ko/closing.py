@@ -17,6 +17,11 @@ def command_line(command: str, *arguments: str) -> str:
     return " ".join([typed(command), shlex.join(arguments)])
 
 
+def format_scores(scores: Mapping[str, float]) -> str:
+    """Returns scores on one line, with two decimals."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+
+
 def close(
     title: str,
     made: Sequence[str] = (),
@@ -33,7 +38,7 @@ def close(
         report: path of the page.
         next_command: as it is typed.
     """
-    shown = ", ".join(f"{name} {value:.2f}" for name, value in (scores or {}).items())
+    shown = format_scores(scores or {})
     lines = [("made", ", ".join(made)), ("scores", shown), ("report", report)]
     rule = _rule()
     text = [f"{rule * 2} {title} {rule * max(2, _WIDTH - len(title) - 4)}"]

@@ -60,6 +60,7 @@ from bert_ko.tokenization.word_vocabulary import load_word_vocabulary
 
 _BUCKET_BYTES = 4 << 20
 _WORK_DIR = ".create_pretraining_data"
+_SMALL_CONFIG = "ko-mecab-32k/bert_config_mini.json"  # it fits smaller vocabularies, too
 
 
 @dataclass(frozen=True)
@@ -229,11 +230,13 @@ def _close(config: CreatePretrainingDataConfig, manifest: str, page: str | None)
     folder = os.path.dirname(manifest) or "."
     beside = files.join(config.vocab_file, "bert_config.json")
     model = files.join(os.path.dirname(os.path.normpath(folder)), "model")
-    arguments = ["--do_train", f"--input_file={folder}", f"--vocab_file={config.vocab_file}",
-                 f"--bert_config_file={beside if os.path.exists(beside) else 'bert_config.json'}",
-                 f"--output_dir={model}"]  # fmt: skip
+    arguments = ["--do_train", f"--input_file={folder}", f"--vocab_file={config.vocab_file}"]
     if config.objective == "masked_lm":
-        arguments.append(f"--max_seq_length={config.max_seq_length}")
+        found = beside if os.path.exists(beside) else _SMALL_CONFIG
+        arguments += [f"--bert_config_file={found}", f"--max_seq_length={config.max_seq_length}"]
+    else:  # of an ELMo, which the user writes
+        arguments.append("--config_file=elmo.json")
+    arguments.append(f"--output_dir={model}")
     close(
         f"made {len(shard_paths(config.output_file, config.num_shards)):,} shards",
         [files.join(folder, ""), manifest],

@@ -15,8 +15,11 @@ import pytest
 from bert_ko.closing import advise, close, command_line
 from bert_ko.messages import quiet
 from bert_ko.prompts import typed_lines
+from bert_ko.shipped import find_shipped
 from bert_ko.tokenization.unknown import warn_of_unknown
 from bert_ko.training.closing import Evaluations, chosen_scores, close_session, loss_never_fell
+from tests.conftest import SAMPLE_CORPUS
+from tests.fakes import Command
 
 Captured = pytest.CaptureFixture[str]
 
@@ -169,3 +172,15 @@ def test_typed_lines_of_a_pipe_have_no_prompt(
     monkeypatch.setattr(sys, "stdin", io.StringIO("가\n"))
     assert list(typed_lines(lambda: pytest.fail("asked"))) == ["가\n"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_next_command_of_shards_names_a_configuration_that_is_there(
+    vocab_folder: str, tmp_path: Path
+) -> None:
+    make = Command("create_pretraining_data", {
+        "input_file": SAMPLE_CORPUS, "vocab_file": vocab_folder, "num_workers": 1,
+        "output_file": tmp_path / "shards" / "s.tfrecord",
+    })  # fmt: skip
+    assert "--bert_config_file=ko-mecab-32k/bert_config_mini.json" in make.succeed().err
+    shipped = find_shipped("ko-mecab-32k/bert_config_mini.json")
+    assert Path(shipped).is_file() and not (Path(vocab_folder) / "bert_config.json").exists()

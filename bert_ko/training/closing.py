@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from bert_ko import files
-from bert_ko.closing import close
+from bert_ko.closing import close, format_scores
 from bert_ko.messages import hint, say
 from bert_ko.modeling.heads import Metrics
 from bert_ko.page_flags import REPORT_NAME
@@ -39,7 +39,8 @@ class Evaluations:
         is_best = all(self._sign * value > self._sign * other for other in self._values.values())
         self._values[step] = value
         mark = "  (the best so far)" if is_best else ""
-        say(f"evaluation at step {step:,}: {_shown(chosen_scores(self._names, metrics))}{mark}")
+        shown = format_scores(chosen_scores(self._names, metrics))
+        say(f"evaluation at step {step:,}: {shown}{mark}")
 
     def name_best(self, is_kept: bool) -> None:
         """Says which evaluation was the best; see also ``hint_of_loss``."""
@@ -71,10 +72,6 @@ def chosen_scores(names: Sequence[str], values: Mapping[str, float]) -> dict[str
     """The main scores, of those that there are; those of several seeds are their means."""
     found = {name: values.get(name, values.get(f"{name}_mean")) for name in names}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _shown(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
 
 
 def close_session(
