@@ -33,8 +33,8 @@ from bert_ko.outlook import DryRunFlags, show_outlook
 from bert_ko.page_flags import PageFlags
 from bert_ko.page_writing import write_page
 from bert_ko.pages.vocabulary import Run, render_pieces, render_words, unknown_words
-from bert_ko.progress import format_table
-from bert_ko.report.facts import base_name, byte_size, given_flags
+from bert_ko.progress import format_bytes, format_table
+from bert_ko.report.facts import base_name, given_flags
 from bert_ko.report.languages import Texts
 from bert_ko.tokenization.config import PrefixUnit, TokenizerConfig, TokenizerType, WordUnit
 from bert_ko.tokenization.folder import default_config, load_tokenizer, write_folder
@@ -222,7 +222,7 @@ def _page_run(config: BuildVocabConfig) -> Run:
     if config.check_file:
         facts.append((t("this text"), ", ".join(map(base_name, config.check_file))))
     elif not config.words:
-        size = byte_size(_REPORT_CHUNKS * CHUNK_BYTES)
+        size = format_bytes(_REPORT_CHUNKS * CHUNK_BYTES)
         facts.append((t("this text"), t("the corpus, its first {size} at most", size=size)))
     return Run(config.output_dir, facts, given_flags(config), t)
 

@@ -45,11 +45,11 @@ from bert_ko.engines import Engine, open_engine
 from bert_ko.flags import changed_flags, output_flags, run_command, run_module, values_before
 from bert_ko.json_files import write_json
 from bert_ko.messages import say, show_scores, warn
-from bert_ko.outlook import DryRunFlags, format_bytes, show_outlook
+from bert_ko.outlook import DryRunFlags, show_outlook
 from bert_ko.page_flags import REPORT_NAME, PageFlags
 from bert_ko.page_writing import write_page
 from bert_ko.pages.pretraining_data import Data, render_instances, render_records
-from bert_ko.progress import format_table
+from bert_ko.progress import format_bytes, format_table
 from bert_ko.report.facts import given_flags
 from bert_ko.report.languages import Texts
 from bert_ko.shipped import find_shipped

@@ -32,14 +32,6 @@ def show_outlook(rows: Outlook) -> None:
     show_scores(format_table(rows, ("dry run: nothing is written", "")))
 
 
-def format_bytes(count: float) -> str:
-    """Returns a size in a few characters: 1234567 -> "1.2 MB"."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} bytes"
-
-
 def format_about(seconds: float) -> str:
     """Returns an estimated time: "about 12:34"."""
     return f"about {format_seconds(seconds)}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 _TERMINAL_INTERVAL = 0.2  # seconds between two states of the bar on a terminal
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
 _MIN_BAR_WIDTH = 10  # columns
@@ -211,6 +212,14 @@ def format_rate(rate: float) -> str:
     if rate >= 999.5:
         return f"{rate / 1e3:.1f}k"
     return f"{rate:.0f}" if rate >= 9.95 else f"{rate:.1f}"
+
+
+def format_bytes(size: float) -> str:
+    """Returns a size with three digits, in a unit of which there are less than a thousand."""
+    unit = 0
+    while size >= 1000 and unit + 1 < len(_UNITS):
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {_UNITS[unit]}" if unit else f"{size:,.0f} B"
 
 
 def format_seconds(seconds: float) -> str:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from bert_ko.data.corpus import Chunk, CorpusFlags, estimated_sizes, read_chunks
 from bert_ko.engines import EngineFlags
-from bert_ko.outlook import format_about, format_bytes, peak_memory
+from bert_ko.outlook import format_about, peak_memory
+from bert_ko.progress import format_bytes
 from bert_ko.workers import num_processors
 
 

@@ -22,6 +22,7 @@ from bert_ko.pages.sample import (
     starts_word,
     surface,
 )
+from bert_ko.progress import format_bytes
 from bert_ko.report.blocks import (
     Block,
     Facts,
@@ -34,7 +35,7 @@ from bert_ko.report.blocks import (
     bars,
     number,
 )
-from bert_ko.report.facts import base_name, byte_size, described_files, made_facts
+from bert_ko.report.facts import base_name, described_files, made_facts
 from bert_ko.report.languages import Texts
 from bert_ko.report.page import Page, Pairs, render_page, run_section
 from bert_ko.report.rendering import read
@@ -127,7 +128,7 @@ def _dropped(t: Texts, totals: Mapping[str, Any]) -> list[Section]:
 
 def _run(data: Data) -> Section:
     t, manifest = data.t, data.manifest
-    size = byte_size(sum(shard.bytes for shard in manifest.shards))
+    size = format_bytes(sum(shard.bytes for shard in manifest.shards))
     facts = [
         (t("corpus"), described_files([file.path for file in manifest.inputs])),
         (t("shards"), t("{count} shards, {size}", count=f"{len(manifest.shards):,}", size=size)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-import re
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from bert_ko import files
 from bert_ko.flags import changed_flags, secret_flags
+from bert_ko.progress import format_bytes
 from bert_ko.report.languages import Texts
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 Facts = list[tuple[str, str]]
 
 
@@ -59,31 +58,19 @@ def made_facts(t: Texts) -> Facts:
 
 def source_commit(folder: Path) -> str | None:
     """Returns the commit of a checkout of git; None if there is none in this very folder."""
+    command = ["git", "-C", str(folder), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        place = folder / ".git"
-        if place.is_file():  # of a further work tree
-            place = folder / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-        head = (place / "HEAD").read_text(encoding="utf-8").strip()
-        if not head.startswith("ref:"):
-            return head if _COMMIT.fullmatch(head) else None
-        name = head.removeprefix("ref:").strip()
-        common = place / "commondir"
-        if common.is_file():
-            place = place / common.read_text(encoding="utf-8").strip()
-        if (place / name).is_file():
-            found = (place / name).read_text(encoding="utf-8").strip()
-            return found if _COMMIT.fullmatch(found) else None
-        lines = (place / "packed-refs").read_text(encoding="utf-8").splitlines()
-        found = next((line.split()[0] for line in lines if line.endswith(f" {name}")), "")
-        return found if _COMMIT.fullmatch(found) else None
-    except (OSError, UnicodeDecodeError):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        top, commit = done.stdout.splitlines()
+        return commit if os.path.samefile(top, folder) else None
+    except (OSError, ValueError, subprocess.SubprocessError):  # no git, or nothing committed
         return None
 
 
 def described_file(path: str) -> str:
     """Returns the name of a file of data and its size, if it has one."""
     try:
-        return f"{base_name(path)}, {byte_size(files.size(path))}"
+        return f"{base_name(path)}, {format_bytes(files.size(path))}"
     except (OSError, ValueError):
         return base_name(path)
 
@@ -94,7 +81,7 @@ def described_files(paths: Iterable[str]) -> str:
     if len(found) == 1:
         return described_file(found[0])
     try:
-        size = f", {byte_size(sum(files.sizes(found)))}"
+        size = f", {format_bytes(sum(files.sizes(found)))}"
     except (OSError, ValueError):
         size = ""
     if not found:
@@ -107,11 +94,3 @@ def base_name(path: str) -> str:
     if not files.is_remote(path):
         path = os.path.abspath(path)
     return path.rstrip("/").rpartition("/")[2] or path
-
-
-def byte_size(size: float) -> str:
-    """Returns a number of bytes in a unit of which there are less than a thousand."""
-    unit = 0
-    while size >= 1000 and unit + 1 < len(_UNITS):
-        size, unit = size / 1000, unit + 1
-    return f"{size:.3g} {_UNITS[unit]}" if unit else f"{size:,.0f} B"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from bert_ko.modeling.heads import Head
-from bert_ko.outlook import Outlook, format_about, format_bytes, peak_memory
+from bert_ko.outlook import Outlook, format_about, peak_memory
+from bert_ko.progress import format_bytes
 from bert_ko.training.backend import Backend, TrainProgram
 from bert_ko.training.loop import Batch, train_on
 from bert_ko.training.optimization import OptimizerConfig

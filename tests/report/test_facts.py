@@ -1,13 +1,14 @@
 """What a page says of how it was made."""
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bert_ko.flags import Flags, flag
+from bert_ko.progress import format_bytes
 from bert_ko.report.facts import (
-    byte_size,
     described_file,
     described_files,
     given_flags,
@@ -15,8 +16,6 @@ from bert_ko.report.facts import (
     source_commit,
 )
 from bert_ko.report.languages import ENGLISH
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @dataclass(frozen=True)
@@ -56,39 +55,28 @@ def test_described_files_are_names_and_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "expected"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (38_529_421, "38.5 MB")]
 )
-def test_byte_size_has_three_digits(size: int, expected: str) -> None:
-    assert byte_size(size) == expected
+def test_format_bytes_has_three_digits(size: int, expected: str) -> None:
+    assert format_bytes(size) == expected
 
 
 def test_source_commit_is_that_of_a_checkout_in_this_very_folder(tmp_path: Path) -> None:
-    assert source_commit(tmp_path) is None
-    git = tmp_path / ".git"
-    (git / "refs" / "heads").mkdir(parents=True)
-    (git / "HEAD").write_text("ref: refs/heads/main\n")
-    assert source_commit(tmp_path) is None  # nothing is committed
-    (git / "packed-refs").write_text(f"# pack-refs\n{COMMIT} refs/heads/main\n")
-    assert source_commit(tmp_path) == COMMIT
-    (git / "refs" / "heads" / "main").write_text(f"{COMMIT[::-1]}\n")
-    assert source_commit(tmp_path) == COMMIT[::-1]
-    (git / "HEAD").write_text(f"{COMMIT}\n")
-    assert source_commit(tmp_path) == COMMIT
-    (git / "HEAD").write_text("<b>\n")
-    assert source_commit(tmp_path) is None
-    (tmp_path / "inside").mkdir()
-    assert source_commit(tmp_path / "inside") is None
+    main, other = tmp_path / "main", tmp_path / "other"
+    main.mkdir()
+    assert source_commit(main) is None
 
+    def git(*arguments: str) -> str:
+        own = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+        command = ["git", "-C", str(main), *own, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-def test_source_commit_of_a_further_work_tree(tmp_path: Path) -> None:
-    own = tmp_path / "main" / ".git" / "worktrees" / "b"
-    heads = tmp_path / "main" / ".git" / "refs" / "heads"
-    (tmp_path / "b").mkdir()
-    own.mkdir(parents=True)
-    heads.mkdir(parents=True)
-    (tmp_path / "b" / ".git").write_text(f"gitdir: {own}\n")
-    (own / "HEAD").write_text("ref: refs/heads/b\n")
-    (own / "commondir").write_text("../..\n")
-    (heads / "b").write_text(f"{COMMIT}\n")
-    assert source_commit(tmp_path / "b") == COMMIT
+    git("init", "-q")
+    assert source_commit(main) is None  # nothing is committed
+    git("commit", "-q", "--allow-empty", "-m", "x")
+    assert source_commit(main) == git("rev-parse", "HEAD")
+    git("worktree", "add", "-q", "--detach", str(other))
+    assert source_commit(other) == git("rev-parse", "HEAD")
+    (main / "inside").mkdir()
+    assert source_commit(main / "inside") is None
 
 
 def test_made_facts_are_date_and_version() -> None:

@@ -513,7 +513,7 @@ def test_run_session_dry_run_says_what_is_to_be_expected_and_writes_nothing(
         r"devices +2 fakes, float32",
         r"steps +10 of 4 examples, 5 a pass over the data, for each of 2 seeds",
         r"checkpoints +\S+ \w+ each, 3 kept: \S+ \w+",
-        r"memory +3\.0 MB of a device at its peak",
+        r"memory +3 MB of a device at its peak",
         r"time +about 0:00 \(5 updates of \S+ s here, without evaluations\)",
     ):
         assert re.search(f"^{line}$", captured.out, re.M), captured.out
