@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +53,8 @@ def start_cluster(folder: Path, num_workers: int = 2, java_options: str = "") ->
     home = str(Path(pyspark.__file__).parent)
     environment = {
         **os.environ, "JAVA_HOME": str(folder / "java"), "PYTHONPATH": str(ROOT),
-        "SPARK_HOME": home, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "200m",
+        "PYSPARK_PYTHON": sys.executable, "SPARK_HOME": home, "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_DAEMON_MEMORY": "200m",
         "SPARK_WORKER_DIR": str(folder / "work"), "SPARK_LOCAL_DIRS": str(folder / "local"),
     }  # fmt: skip
     settings = {

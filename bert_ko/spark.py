@@ -176,7 +176,8 @@ def _reason(error: Exception) -> str:
         python = itertools.takewhile(
             lambda line: not line.startswith("\tat "), lines[max(starts) :]
         )
-        lines = [line for line in python if line.strip()][-1:]
+        texts = map(str.strip, python)  # below the error, Spark 4 writes its own code of it
+        lines = [text for text in texts if text and not text.startswith("SQLSTATE: ")][-1:]
     return " ".join(lines[0].split()).rstrip(".") if lines else type(error).__name__
 
 
