@@ -44,7 +44,8 @@ except ImportError:
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_JOBS = 8  # in flight; together they have two tasks for each core
+_JOBS = 8  # in flight; together they have two tasks for each core, or more
+_WAVE = 4  # tasks of a job at least: starting one costs the driver as much as a small task
 _PATIENCE = 10.0  # seconds for a master to answer
 _PACKAGE = Path(__file__).parent
 _prepared: set[str] = set()  # sessions that have bert_ko
@@ -136,7 +137,7 @@ class SparkPool:
         """Yields the tasks of each job; how many follows the cores that the executors have now."""
         upcoming = iter(tasks)
         while True:
-            size = max(1, 2 * self._context.defaultParallelism // _JOBS)
+            size = max(_WAVE, 2 * self._context.defaultParallelism // _JOBS)
             wave = list(itertools.islice(upcoming, size))
             if not wave:
                 return
