@@ -139,6 +139,8 @@ def print_latencies(reader: str, places: Mapping[str, str], rounds: int, calls: 
                 found[name] += connection.recv()
         for name, seconds in found.items():
             times[name].append(f"{1e3 * statistics.median(seconds):.1f}")
+    for connection in connections.values():
+        connection.send(None)
     for name, columns in times.items():
         print(f"{name}: {', '.join(columns)}")
 
