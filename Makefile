@@ -12,6 +12,9 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 QUICKSTART := build/quickstart
 
+# Tests start hundreds of programs; without bytecode each of them compiles the package again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: quickstart test check bench clean-venv
 
 quickstart: $(INSTALLED)
