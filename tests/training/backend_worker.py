@@ -252,11 +252,8 @@ class Experiments:
         return {"losses": self.train(self.plain, range(LONG))}
 
     def parts(self) -> dict[str, Any]:
-        values = {}
-        for parts in (2, 4):
-            self.reset(self.plain)
-            values[f"losses_{parts}_parts"] = self.train(self.plain, range(SHORT), parts)
-        return values
+        self.reset(self.plain)
+        return {"losses_2_parts": self.train(self.plain, range(SHORT), 2)}
 
     def devices(self) -> dict[str, Any]:
         values = {"losses_many": self.train(self.spread, range(SHORT))}

@@ -1,7 +1,6 @@
 """Scores of tags: literal cases, a slow reference, seqeval and sklearn."""
 
 import random
-import time
 from fractions import Fraction
 from typing import Any
 
@@ -184,11 +183,3 @@ def test_score_label_macro_f1_equals_sklearn(labels: tuple[str, ...]) -> None:
             theirs = metrics.f1_score(*flat, labels=list(labels), average="macro", zero_division=1)
             found = score(golds, predictions, labels)
             assert found.klue_char_macro_f1 == pytest.approx(100 * theirs), seed
-
-
-def test_score_many_sentences_takes_less_than_a_second() -> None:
-    rng = random.Random(1)
-    golds = [[rng.choice(LABELS) for _ in range(60)] for _ in range(800)]
-    start = time.process_time()
-    score(golds, golds[::-1], LABELS)
-    assert time.process_time() - start < 1.0
