@@ -94,6 +94,26 @@ def test_page_is_readable_everywhere_and_korean_has_no_english(
     check_page(browser, page, korean, ["MASK", "run"])
 
 
+def test_page_of_a_bilm_is_readable_everywhere_and_korean_has_no_english(
+    tmp_path: Path, browser: Any
+) -> None:
+    facts = [("words in the vocabulary", "1,200")]
+    pages = []
+    for language in LANGUAGES:
+        config = make_run(tmp_path / "run", language)
+        records = [
+            {"step": step, "loss": 7.0 - step, "learning_rate": 1e-3, "eval_loss": 6.5 - step,
+             "eval_perplexity": 600.0 / step}
+            for step in (1, 2)
+        ]  # fmt: skip
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (tmp_path / "run" / "metrics.jsonl").write_text(lines)
+        (tmp_path / "run" / GUESSES_NAME).unlink()
+        pages.append(render_report(config, ["a"], facts, 2))
+    assert "600" in pages[0] and "1,200" in pages[0]
+    check_page(browser, *pages, ["run"])
+
+
 def test_page_without_anything_is_a_page(tmp_path: Path, parse: Parse) -> None:
     config = PretrainingFlags(output_dir=str(tmp_path), input_file=("s",), do_eval=True)
     root = parse(render_report(config, [], [], 0))
