@@ -48,6 +48,10 @@ _JOBS = 8  # in flight; together they have two tasks for each core, or more
 _WAVE = 4  # tasks of a job at least: starting one costs the driver as much as a small task
 _PATIENCE = 10.0  # seconds for a master to answer
 _PACKAGE = Path(__file__).parent
+_NO_PACKAGE = (
+    "run the same command again when the executors have a Python with the packages of bert_ko, at "
+    "the path in PYSPARK_PYTHON (docs/scaling.md)."
+)
 _prepared: set[str] = set()  # sessions that have bert_ko
 _states: dict[str, Any] = {}  # of this process of an executor: that of the pool at work
 
@@ -127,9 +131,11 @@ class SparkPool:
                 with contextlib.suppress(Py4JError):
                     self._context.cancelJobGroup(group)
                 if isinstance(error, Py4JError):
+                    reason = _reason(error)
+                    lacks_package = reason.startswith("ModuleNotFoundError")
                     raise ChildProcessError(
-                        f"Spark gave up: {_reason(error)}. What is complete was kept: run the same "
-                        "command again."
+                        f"Spark gave up: {reason}. What is complete was kept: "
+                        f"{_NO_PACKAGE if lacks_package else 'run the same command again.'}"
                     ) from None
                 raise
 

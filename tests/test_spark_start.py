@@ -3,8 +3,10 @@
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from py4j.protocol import Py4JError
 
 import bert_ko
 from bert_ko import spark
@@ -80,3 +82,40 @@ def test_spark_without_a_master_says_where_none_answers(
 def test_require_master_one_of_two_is_enough() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         spark._require_master(f"{MASTER},127.0.0.1:{server.getsockname()[1]}")
+
+
+class FailingContext:
+    """Whose jobs all fail as they do where Python on an executor has raised an error."""
+
+    defaultParallelism = 2
+
+    def __init__(self, error: str):
+        self.text = (
+            "Job aborted due to stage failure: org.apache.spark.api.python.PythonException: "
+            f'Traceback (most recent call last):\n  File "worker.py", line 1\n{error}\n\n'
+            "  SQLSTATE: 38000\n\tat org.apache.spark.Task.run\nDriver stacktrace:\n"
+        )
+
+    def setJobGroup(self, *arguments: Any, **keywords: Any) -> None:
+        raise Py4JError(self.text)
+
+    def cancelJobGroup(self, group: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("OSError: [Errno 28] No space left on device", "run the same command again."),
+        (
+            "ModuleNotFoundError: No module named 'mecab'",
+            "run the same command again when the executors have a Python with the packages of "
+            "bert_ko, at the path in PYSPARK_PYTHON (docs/scaling.md).",
+        ),
+    ],
+)
+def test_pool_names_the_error_of_python_and_what_to_do(error: str, advice: str) -> None:
+    pool = spark.SparkPool(FailingContext(error), None)
+    with pytest.raises(ChildProcessError) as caught:
+        list(pool.run(lambda state, task: task, [1]))
+    assert str(caught.value) == f"Spark gave up: {error}. What is complete was kept: {advice}"
