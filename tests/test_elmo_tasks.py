@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 import bert_ko
 from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.heads import model_specs
+from bert_ko.modeling.heads.words import DEVIATIONS, MEANS
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.word_vocabulary import (
@@ -93,8 +95,38 @@ def test_frozen_variables_stay_and_have_no_slots(trained: Path, elmo: Path) -> N
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
     slots = load_file(last(trained) / "optimizer.safetensors")
-    assert {name.rpartition("/")[0] for name in slots} == after.keys() - before.keys()
+    learnt = after.keys() - before.keys() - {MEANS, DEVIATIONS}
+    assert {name.rpartition("/")[0] for name in slots} == learnt
     assert (trained / "words.txt").read_bytes() == (elmo / "words.txt").read_bytes()
+
+
+def test_layers_are_standardized_by_the_texts_of_the_training(
+    classifier: Command, trained: Path, elmo: Path, tmp_path: Path
+) -> None:
+    lines, features = tmp_path / "lines.txt", tmp_path / "features.npz"
+    lines.write_text("".join(f"{text}\n" for text, _ in EXAMPLES), encoding="utf-8")
+    Command("extract_features", {"init_checkpoint": elmo, "input_file": lines}).succeed(
+        output_file=features, output_format="npz", precision="float32"
+    )
+    with np.load(features) as found:
+        rows, starts = found["values"].astype(np.float64), found["sentence_offsets"]
+    # Texts are cut at max_seq_length, two places of which are for the marks.
+    room = classifier.flags["max_seq_length"] - 2
+    words = np.concatenate([rows[start:end][:room] for start, end in pairwise(starts)])
+    after = load_file(last(trained) / "model.safetensors")
+    np.testing.assert_allclose(after[MEANS], words.mean(axis=0), rtol=1e-3, atol=1e-4)
+    deviations = words.std(axis=0)
+    least = 0.1 * deviations.mean(axis=-1, keepdims=True)
+    wanted = np.maximum(deviations, least)
+    np.testing.assert_allclose(after[DEVIATIONS], wanted, rtol=1e-3, atol=1e-4)
+    # Further training keeps them, whatever its texts.
+    table = write_texts(tmp_path / "few.tsv", EXAMPLES[:6])
+    classifier.succeed(
+        output_dir=tmp_path / "further", train_file=table, init_checkpoint=trained,
+        num_train_epochs=1,
+    )  # fmt: skip
+    further = load_file(last(tmp_path / "further") / "model.safetensors")
+    np.testing.assert_array_equal(further[MEANS], after[MEANS])
 
 
 def test_trained_folder_predicts_without_further_flags(trained: Path, tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def predictions(
     label: str | None = None,
     noun: str = "examples",
     inputs: Sequence[str] = INPUTS,
+    wanted: Ints | None = None,
 ) -> Iterator[tuple[Ints, HostBatch]]:
     """What a model predicts for examples, batch by batch.
 
@@ -172,14 +173,17 @@ def predictions(
         label: of a progress line; None shows none.
         noun: what the examples are called there.
         inputs: which of the gathered arrays the model takes.
+        wanted: numbers of the examples; None for all.
 
     Yields:
         Numbers of examples, and their rows of the arrays.
     """
-    total = len(examples.lengths)
+    wanted = np.arange(len(examples.lengths), dtype=np.int32) if wanted is None else wanted
+    total = len(wanted)
     line = Progress(label, total, noun, compiles=True) if label is not None else None
     with line or contextlib.nullcontext() as progress:
-        for rows in sorted_batches(examples.lengths, plan.batch_size):
+        for rows in sorted_batches(examples.lengths[wanted], plan.batch_size):
+            rows = wanted[rows]
             batch = gather_batch(examples, plan, rows)
             own = [name for name in (*inputs, *OF_WORDS) if name in batch]
             found = predict({name: batch[name] for name in own})

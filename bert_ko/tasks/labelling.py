@@ -15,13 +15,15 @@ from bert_ko.display import shown_list
 from bert_ko.json_files import format_json
 from bert_ko.messages import say, show, warn
 from bert_ko.modeling.heads import Head, Metrics, WordNetwork
+from bert_ko.modeling.heads.words import DEVIATIONS
+from bert_ko.modeling.parameters import Arrays
 from bert_ko.prompts import typed_lines
 from bert_ko.tasks.batches import BatchPlan
 from bert_ko.tasks.fine_tuning import FineTuneTask, Report, TrainingData, file_identities
 from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
 from bert_ko.tasks.sentences import AnyTokenizer
 from bert_ko.tasks.settings import LabelFlags, Split, no_labels_error, stored_labels, weights_place
-from bert_ko.tasks.stored_layers import LayerStore
+from bert_ko.tasks.stored_layers import LayerStore, layer_statistics
 from bert_ko.tasks.word_networks import refuse_other_network
 from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels
@@ -231,12 +233,23 @@ class LabelTask(FineTuneTask):
         """See Task: the layers of a biLM that stays as it is."""
         return self.network is not None and not self.network.tunes
 
-    def prepare(self, model: Trained) -> None:
-        """See Task."""
-        if self.network is None or not self.needs_preparation:
-            return
+    def prepare(self, model: Trained) -> Arrays:
+        """See Task; statistics that the weights have already are left to them."""
+        network, training = self.network, self.training
+        if network is None or training is None:
+            return {}
+        reading, decided = model.program.predictor(network.reading), Arrays()
+        if network.standardizes and (model.program.parameters()[DEVIATIONS] == 1).all():
+            features: Any = training.examples
+            plan = self.plan(self.config.train_batch_size, features.lengths)
+            decided = layer_statistics(features.sentences, reading, plan)
+        if self.needs_preparation:
+            self._keep_layers(model, reading)
+        return decided
+
+    def _keep_layers(self, model: Trained, reading: Predict) -> None:
         store = LayerStore(
-            model.program.predictor(self.network.reading),
+            reading,
             self.config.local_dir,
             np.float16 if model.precision == "bfloat16" else np.float32,
         )

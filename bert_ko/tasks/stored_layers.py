@@ -1,4 +1,7 @@
-"""Layers of a biLM that stays as it is: computed once, and kept on disk while the run lasts.
+"""Layers of a biLM in a task's texts: what is known of all of them before the first update.
+
+Means and deviations of their features; and of a biLM that stays as it is the layers themselves,
+computed once, and kept on disk while the run lasts.
 
 Legend: P words of all sentences, B batch, L length of the batch, M layers, H their size.
 """
@@ -14,9 +17,43 @@ import numpy as np
 import numpy.typing as npt
 
 from bert_ko.messages import warn
+from bert_ko.modeling.heads.words import DEVIATIONS, MEANS
+from bert_ko.modeling.parameters import Arrays
 from bert_ko.tasks.batches import BatchPlan, predictions
-from bert_ko.tasks.sentences import Sentences
+from bert_ko.tasks.sentences import NOWHERE, Sentences
 from bert_ko.training.backend import Predict
+
+_SAMPLE = 2_000  # texts, which have tens of thousands of words
+_LEAST_DEVIATION = 0.1  # of a feature, as a share of the layer's mean deviation
+
+
+def layer_statistics(sentences: Sentences, predict: Predict, plan: BatchPlan) -> Arrays:
+    """Means and deviations of each feature of the layers [M, H], by the names of their variables.
+
+    Args:
+        sentences: of words; at most 2,000 of them are looked at, the same ones every time.
+        predict: see ``LayerStore``.
+        plan: how they are put into batches.
+
+    Returns:
+        Of words alone, without the marks of sentences. A feature that hardly changes is not
+        stretched; nothing if there are no words.
+    """
+    sample = np.random.default_rng(0).permutation(len(sentences))[:_SAMPLE].astype(np.int32)
+    count, total, squares = 0, np.float64(0), np.float64(0)
+    for rows, found in predictions(sentences, predict, plan, wanted=sample):
+        (layers,) = found.values()
+        places, mask = sentences.places(rows, layers.shape[1])
+        words = layers[mask & (sentences.starts[places] != NOWHERE)].astype(np.float64)
+        count += len(words)
+        total, squares = total + words.sum(axis=0), squares + np.square(words).sum(axis=0)
+    if not count:
+        return {}
+    means = total / count
+    deviations = np.sqrt(np.maximum(squares / count - np.square(means), 0))
+    least = _LEAST_DEVIATION * deviations.mean(axis=-1, keepdims=True)
+    deviations = np.maximum(deviations, np.where(least > 0, least, 1))
+    return {MEANS: means.astype(np.float32), DEVIATIONS: deviations.astype(np.float32)}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bert_ko.flags import Flags, flag
+from bert_ko.flags import Flags, flag, values_before
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import WordNetwork
@@ -26,7 +26,7 @@ class ElmoFlags(Flags):
 
     # Flags of the network that predictions depend on.
     of_network: ClassVar[tuple[str, ...]] = (
-        "elmo_mix", "gamma", "elmo_at", "elmo_network_units",
+        "elmo_mix", "gamma", "elmo_at", "elmo_network_units", "elmo_standardize",
     )  # fmt: skip
 
     elmo_mix: MixName = flag(
@@ -39,6 +39,12 @@ class ElmoFlags(Flags):
         "input",
         help="With an ELMo: input: the network reads it; both: a mix of its own also joins the "
         "network's outputs.",
+    )
+    elmo_standardize: bool = flag(
+        True,
+        help="With an ELMo: of each feature of the layers take away its mean, and divide by its "
+        "deviation, both over the texts that are trained on.",
+        before=False,
     )
     elmo_tune: bool = flag(
         False, help="With an ELMo: train its variables, too; else they stay as they are."
@@ -90,6 +96,7 @@ def network_of(values: Mapping[str, Any]) -> WordNetwork:
         mix=values["elmo_mix"],
         gamma=values["gamma"],
         place=values["elmo_at"],
+        standardizes=values["elmo_standardize"],
     )
 
 
@@ -108,6 +115,7 @@ def trained_network(
     """
     if encoder_of(config).objective != "bilm":
         return None
+    remembered = of_training(remembered)
     lacking = [name for name in ElmoFlags.of_network if name not in remembered]
     if lacking:
         raise ValueError(
@@ -116,8 +124,17 @@ def trained_network(
     return network_of(remembered)
 
 
+def of_training(remembered: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Flags of a training on an ELMo, with what it did before one of them existed."""
+    if "elmo_mix" not in remembered:
+        return remembered
+    before = values_before(ElmoFlags)
+    return {**{name: before[name] for name in ElmoFlags.of_network}, **remembered}
+
+
 def refuse_other_network(flags: ElmoFlags, remembered: Mapping[str, Any], path: str) -> None:
     """Raises: ValueError: weights were trained with another network than they are used with."""
+    remembered = of_training(remembered)
     for name in ElmoFlags.of_network:
         trained, value = remembered.get(name), getattr(flags, name)
         if trained is not None and trained != value:

@@ -156,6 +156,7 @@ class _Session:
         self._num_train_steps = config.num_updates(task.steps_per_epoch)[0]
         self._optimizer = self._make_optimizer() if config.do_train else None
         self._model: Trained | None = None
+        self._decided: Arrays = {}  # see Task.prepare
         # Of the last run.
         self._metrics: Metrics = {}
         self._step = 0
@@ -360,15 +361,17 @@ class _Session:
         self, backend: Backend, arrays: Arrays, seed: int, checkpoint: Checkpoint | None
     ) -> Trained:
         """Moves weights onto the devices; what was compiled for the first seed stays."""
+        is_first = self._model is None
         if self._model is None:
             head, optimizer = self._task.head, self._optimizer
             program = backend.train_program(self._trained_config, head, optimizer, arrays, seed)
             devices = backend.num_local_devices
             self._model = Trained(program, head, devices, backend.precision)
             if self._config.do_train and not self._config.dry_run:
-                self._task.prepare(self._model)
-        else:
-            self._model.program.restart(arrays, seed)
+                self._decided = self._task.prepare(self._model)
+        decided = self._decided if checkpoint is None else {}
+        if decided or not is_first:
+            self._model.program.restart({**arrays, **decided}, seed)
         if checkpoint is not None and checkpoint.slots:
             self._model.program.restore(arrays, checkpoint.slots)
             checkpoint.slots.clear()

@@ -8,6 +8,7 @@ from typing import Any
 
 from bert_ko.data.share import Share
 from bert_ko.modeling.heads import Head, HostBatch, Metrics
+from bert_ko.modeling.parameters import Arrays
 from bert_ko.training.backend import TrainProgram
 from bert_ko.training.labels import Labels
 from bert_ko.training.loop import Batch, BatchSource, evaluate
@@ -76,8 +77,13 @@ class Task(ABC):
         """Whether no update can be done before ``prepare``, which writes."""
         return False
 
-    def prepare(self, model: Trained) -> None:  # noqa: B027 (most tasks have nothing to compute)
-        """Computes what no update changes, once the model is on its devices to be trained."""
+    def prepare(self, model: Trained) -> Arrays:
+        """Computes what no update changes, once the model is on its devices to be trained.
+
+        Returns:
+            Variables that the data decide, by name, for the runs that begin.
+        """
+        return {}
 
     @abstractmethod
     def train_batches(

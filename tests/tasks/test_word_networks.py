@@ -1,5 +1,6 @@
 """Flags of a task's network on a biLM: what they say, and where they have no effect."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bert_ko.tasks.word_networks import refuse_other_network, trained_network
 ELMO = ElmoConfig(vocab_size=9)
 BERT = BertConfig(vocab_size=9)
 REMEMBERED = {"elmo_mix": "top", "gamma": False, "elmo_at": "both", "elmo_network_units": 7}
+STANDARDIZED = {**REMEMBERED, "elmo_standardize": True}
 
 
 def flags(**values: Any) -> RunClassifierConfig:
@@ -22,8 +24,11 @@ def flags(**values: Any) -> RunClassifierConfig:
 
 
 def test_network_is_what_the_flags_say() -> None:
-    assert flags().network(ELMO) == WordNetwork(256, dropout=0.5)
-    network = flags(elmo_tune=True, elmo_network_dropout=0.1, layer_decay=0.5, **REMEMBERED)
+    assert flags().network(ELMO) == WordNetwork(256, dropout=0.5, standardizes=True)
+    network = flags(
+        elmo_tune=True, elmo_network_dropout=0.1, layer_decay=0.5, elmo_standardize=False,
+        **REMEMBERED,
+    )  # fmt: skip
     assert network.network(ELMO) == WordNetwork(7, "top", False, "both", True, 0.1)
     assert flags().network(BERT) is None
 
@@ -35,6 +40,7 @@ def test_network_is_what_the_flags_say() -> None:
         ({"elmo_at": "both"}, "--elmo_at=both"), ({"elmo_tune": True}, "--elmo_tune"),
         ({"elmo_network_units": 8}, "--elmo_network_units=8"),
         ({"elmo_network_dropout": 0.1}, "--elmo_network_dropout=0.1"),
+        ({"elmo_standardize": False}, "--noelmo_standardize"),
     ],
 )  # fmt: skip
 def test_network_flags_with_a_model_of_pieces_are_refused(given: Any, shown: str) -> None:
@@ -46,14 +52,19 @@ def test_network_flags_with_a_model_of_pieces_are_refused(given: Any, shown: str
 
 
 def test_trained_network_is_that_of_the_training() -> None:
-    assert trained_network(ELMO, REMEMBERED, "run") == WordNetwork(7, "top", False, "both")
+    network = WordNetwork(7, "top", False, "both")
+    assert trained_network(ELMO, REMEMBERED, "run") == network  # before the flag existed
+    found = trained_network(ELMO, STANDARDIZED, "run")
+    assert found == dataclasses.replace(network, standardizes=True)
     assert trained_network(BERT, {}, "run") is None
     with pytest.raises(ValueError, match=r"^elmo was not trained for labels: its elmo_mix is not"):
         trained_network(ELMO, {"random_seed": 1}, "elmo")
 
 
 def test_refuse_other_network_names_the_flag() -> None:
-    refuse_other_network(flags(**REMEMBERED), REMEMBERED, "run")
+    refuse_other_network(flags(**STANDARDIZED), STANDARDIZED, "run")
+    with pytest.raises(ValueError, match="--elmo_standardize=True, but run was trained with False"):
+        refuse_other_network(flags(**STANDARDIZED), REMEMBERED, "run")
     refuse_other_network(flags(), {}, "run")
     with pytest.raises(ValueError, match="--elmo_at=input, but run was trained with both; leave"):
-        refuse_other_network(flags(**{**REMEMBERED, "elmo_at": "input"}), REMEMBERED, "run")
+        refuse_other_network(flags(**{**STANDARDIZED, "elmo_at": "input"}), STANDARDIZED, "run")

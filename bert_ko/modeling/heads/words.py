@@ -1,9 +1,11 @@
 """A task's own network on a bidirectional language model: what heads for labels read of its words.
 
-The layers of the biLM are mixed by learnt weights, and an LSTM for each direction reads the mix.
+The layers of the biLM are standardized, feature by feature, and mixed by learnt weights; an LSTM
+for each direction reads the mix.
 Marks of sentences are left out before it.
 
-Legend: B batch, L length of the batch with two sentence marks, H hidden_size, U units, C outputs.
+Legend: B batch, L length of the batch with two sentence marks, M layers that are read, H
+hidden_size, U units, C outputs.
 
 Source: Peters et al., arXiv:1802.05365, section 3.3.
 """
@@ -31,6 +33,8 @@ PlaceName = Literal["input", "both"]
 
 LAYERS = "layers"
 NETWORK = "network"
+_STATISTICS = f"{NETWORK}/statistics"
+MEANS, DEVIATIONS = f"{_STATISTICS}/means", f"{_STATISTICS}/deviations"
 _MIX_PLACES: dict[PlaceName, tuple[str, ...]] = {"input": ("input",), "both": ("input", "output")}
 _MASKED = -1e30  # below every output, for the largest of words
 
@@ -47,7 +51,7 @@ class WordNetwork:
     """A biLSTM over the words of a biLM.
 
     Batches hold characters int32 [B, L, K], the characters of each word, or the layers
-    [B, L, number, H] that ``reading`` makes of them; input_mask int32 [B, L]; a text is its words
+    [B, L, M, H] that ``reading`` makes of them; input_mask int32 [B, L]; a text is its words
     between two sentence marks.
 
     Attributes:
@@ -58,6 +62,9 @@ class WordNetwork:
         place: whether a mix is read by the biLSTM alone, or another one is joined to its outputs.
         tunes: whether the biLM's variables learn, too.
         dropout: of what the biLSTM reads and of its outputs.
+        standardizes: whether of each feature of the layers its mean is taken away, and the rest
+            divided by its deviation; both are variables that never learn, 0 and 1 until the texts
+            have decided them. Features of a biLM lie far from 0, some of them all on one side.
     """
 
     units: int
@@ -66,13 +73,15 @@ class WordNetwork:
     place: PlaceName = "input"
     tunes: bool = False
     dropout: float = 0.0
+    standardizes: bool = False
 
     @property
     def frozen(self) -> tuple[str, ...]:
         """Beginnings of the names of variables that don't learn."""
         if not self.tunes:
-            return (f"{SCOPE}/",)
-        return (f"{SCOPE}/encoder/",) if self.mix == "words" else ()
+            return (f"{SCOPE}/", f"{_STATISTICS}/")
+        unread = (f"{SCOPE}/encoder/",) if self.mix == "words" else ()
+        return (*unread, f"{_STATISTICS}/")
 
     def width(self, config: Any) -> int:
         """C, of the outputs."""
@@ -85,7 +94,11 @@ class WordNetwork:
     def specs(self, config: ModelConfig) -> Specs:
         """The network's variables."""
         specs: Specs = {}
-        layers = config.num_hidden_layers + 1
+        layers = config.num_hidden_layers + 1 if self.mix == "mix" else 1
+        if self.standardizes:
+            shape: tuple[int, ...] = (layers, self._read_units(config))
+            specs[MEANS] = ParameterSpec(shape, "zeros")
+            specs[DEVIATIONS] = ParameterSpec(shape, "ones")
         for place in _MIX_PLACES[self.place]:
             if self.mix == "mix":
                 specs[f"{_mix(place)}/weights"] = ParameterSpec((layers,), "zeros")
@@ -117,7 +130,7 @@ class WordNetwork:
         return ops.where(mask[:, :1] > 0, largest, 0.0)
 
     def reading(self, model: Model, features: Features) -> dict[str, Tensor]:
-        """What is read of the biLM, for ``Backend.predictor``: layers float32 [B, L, number, H]."""
+        """What is read of the biLM, for ``Backend.predictor``: layers float32 [B, L, M, H]."""
         return {LAYERS: ops.stack(self._read_layers(model, features), axis=2)}
 
     def _layers(self, model: Model, features: Features) -> list[Tensor]:
@@ -129,7 +142,11 @@ class WordNetwork:
         else:
             layers = self._read_layers(model._replace(dropout=Dropout()), features)
             layers = list(map(ops.stop_gradient, layers))
-        return [layer[:, 1:-1] for layer in layers]
+        layers = [layer[:, 1:-1] for layer in layers]
+        if not self.standardizes:
+            return layers
+        means, deviations = (ops.stop_gradient(model.params[n]) for n in (MEANS, DEVIATIONS))
+        return [(x - means[i]) / deviations[i] for i, x in enumerate(layers)]
 
     def _read_layers(self, model: Model, features: Features) -> list[Tensor]:
         """The same with sentence marks, each float32 [B, L, H]."""

@@ -50,6 +50,11 @@ class TagFeatures:
         """int32 [W], pieces of each stretch."""
         return self.stretches.lengths
 
+    @property
+    def sentences(self) -> Sentences:
+        """The stretches, as a class's features call them."""
+        return self.stretches
+
     def gather(self, rows: Ints, length: int, special_ids: tuple[int, int, int]) -> HostBatch:
         """The inputs of stretches and their tag_ids, int32 [B, L]; see ``batches.Examples``."""
         places, mask = self.stretches.places(rows, length)
