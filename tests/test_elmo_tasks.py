@@ -24,7 +24,7 @@ from bert_ko.tokenization.word_vocabulary import (
     load_word_vocabulary,
     write_word_vocabulary,
 )
-from bert_ko.training.checkpoints import Checkpoint, save_checkpoint
+from bert_ko.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from tests.fakes import Command, checkpoints, last, metrics, read_records, results
 from tests.small_data import EXAMPLES, TAGGED, write_klue, write_table, write_texts
 
@@ -145,6 +145,19 @@ def test_trained_folder_predicts_without_further_flags(trained: Path, tmp_path: 
     assert model.classify("") is not None  # no word at all
     with pytest.raises(ValueError, match="can't be loaded as masked_lm"):
         bert_ko.load(str(folder), kind="masked_lm")
+
+
+def test_folder_of_a_training_before_layers_were_standardized_predicts(
+    classifier: Command, trained: Path, tmp_path: Path
+) -> None:
+    former, table = tmp_path / "former", classifier.flags["train_file"]
+    classifier.succeed(output_dir=former, num_train_epochs=1, elmo_standardize=False)
+    found = load_checkpoint(str(last(former)))
+    del found.state["identity"]["elmo_standardize"]
+    save_checkpoint(str(former), found.state["step"], found, CONFIG, keep=0)
+    asked = Command("run_classifier", {"output_dir": former, "precision": "float32"})
+    asked.succeed(do_predict=True, predict_file=table)
+    assert isinstance(bert_ko.load(str(former)), bert_ko.Classifier)
 
 
 def test_resumed_run_has_the_same_bits(classifier: Command, trained: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -24,7 +25,7 @@ from bert_ko.tasks.loading import BATCH_SIZE, Loadable, find_length, place
 from bert_ko.tasks.sentences import AnyTokenizer
 from bert_ko.tasks.settings import LabelFlags, Split, no_labels_error, stored_labels, weights_place
 from bert_ko.tasks.stored_layers import LayerStore, layer_statistics
-from bert_ko.tasks.word_networks import refuse_other_network
+from bert_ko.tasks.word_networks import of_training, refuse_other_network
 from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels
 from bert_ko.training.model_files import ModelFiles, TrainedModel, remembered_flags
@@ -157,7 +158,10 @@ class LabelTask(FineTuneTask):
             return None
         if not config.do_train:
             place = weights_place(config)
-            refuse_other_network(config, remembered_flags(place), place)
+            remembered = remembered_flags(place)
+            refuse_other_network(config, remembered, place)
+            standardizes = of_training(remembered).get("elmo_standardize", network.standardizes)
+            network = replace(network, standardizes=standardizes)
         elif config.init_checkpoint is None and not network.tunes:
             raise ValueError(
                 "an ELMo without --init_checkpoint is random, and stays so without --elmo_tune; "

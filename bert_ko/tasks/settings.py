@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bert_ko.flags import flag
 from bert_ko.page_flags import LANGUAGE_HELP, Language
-from bert_ko.tasks.word_networks import ElmoFlags, of_training
+from bert_ko.tasks.word_networks import ElmoFlags
 from bert_ko.text_lines import EncodingFlags
 from bert_ko.training.labels import LABELS_NAME, Labels, labels_beside
 from bert_ko.training.model_files import remembered_flags, weight_places
@@ -212,11 +212,6 @@ class LabelFlags(ElmoFlags, FineTuneFlags):
         ):  # fmt: skip
             if getattr(self, action) and getattr(self, file) is None and self.data_dir is None:
                 raise ValueError(f"--{action} needs --{file}, or --data_dir.")
-
-    @classmethod
-    def find_values(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """See Flags."""
-        return dict(of_training(super().find_values(given)))
 
     @property
     def evaluates(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bert_ko.flags import Flags, flag, values_before
+from bert_ko.flags import Flags, flag
 from bert_ko.modeling.config import ModelConfig
 from bert_ko.modeling.encoder import encoder_of
 from bert_ko.modeling.heads import WordNetwork
@@ -44,7 +44,6 @@ class ElmoFlags(Flags):
         True,
         help="With an ELMo: of each feature of the layers take away its mean, and divide by its "
         "deviation, both over the texts that are trained on.",
-        before=False,
     )
     elmo_tune: bool = flag(
         False, help="With an ELMo: train its variables, too; else they stay as they are."
@@ -125,16 +124,12 @@ def trained_network(
 
 
 def of_training(remembered: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Flags of a training on an ELMo, with what it did before one of them existed."""
-    if "elmo_mix" not in remembered:
-        return remembered
-    before = values_before(ElmoFlags)
-    return {**{name: before[name] for name in ElmoFlags.of_network}, **remembered}
+    """Flags of a training; on an ELMo, with what it did before one of them existed."""
+    return {"elmo_standardize": False, **remembered} if "elmo_mix" in remembered else remembered
 
 
 def refuse_other_network(flags: ElmoFlags, remembered: Mapping[str, Any], path: str) -> None:
     """Raises: ValueError: weights were trained with another network than they are used with."""
-    remembered = of_training(remembered)
     for name in ElmoFlags.of_network:
         trained, value = remembered.get(name), getattr(flags, name)
         if trained is not None and trained != value:
