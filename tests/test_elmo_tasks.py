@@ -129,6 +129,22 @@ def test_layers_are_standardized_by_the_texts_of_the_training(
     np.testing.assert_array_equal(further[MEANS], after[MEANS])
 
 
+def test_layers_are_standardized_in_a_seed_that_begins_after_one_that_resumes(
+    classifier: Command, tmp_path: Path
+) -> None:
+    run, second = tmp_path / "run", tmp_path / "run" / "seed-12346"
+    flags = {"num_seeds": 2, "num_train_epochs": 1, "do_eval": True}
+    command = classifier.having(eval_file=classifier.flags["train_file"], output_dir=run, **flags)
+    command.succeed()
+    before = load_file(last(second) / "model.safetensors")
+    shutil.rmtree(second)
+    command.succeed()
+    after = load_file(last(second) / "model.safetensors")
+    assert np.abs(after[MEANS]).max() > 0
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array, err_msg=name)
+
+
 def test_trained_folder_predicts_without_further_flags(trained: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(trained, tmp_path / "run")
     wanted = read_records(folder / "test_predictions.jsonl")

@@ -16,7 +16,6 @@ from bert_ko.display import shown_list
 from bert_ko.json_files import format_json
 from bert_ko.messages import say, show, warn
 from bert_ko.modeling.heads import Head, Metrics, WordNetwork
-from bert_ko.modeling.heads.words import DEVIATIONS
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.prompts import typed_lines
 from bert_ko.tasks.batches import BatchPlan
@@ -238,12 +237,12 @@ class LabelTask(FineTuneTask):
         return self.network is not None and not self.network.tunes
 
     def prepare(self, model: Trained) -> Arrays:
-        """See Task; statistics that the weights have already are left to them."""
+        """See Task."""
         network, training = self.network, self.training
         if network is None or training is None:
             return {}
         reading, decided = model.program.predictor(network.reading), Arrays()
-        if network.standardizes and (model.program.parameters()[DEVIATIONS] == 1).all():
+        if network.standardizes:
             features: Any = training.examples
             plan = self.plan(self.config.train_batch_size, features.lengths)
             decided = layer_statistics(features.sentences, reading, plan)

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bert_ko.flags import secret_flags
 from bert_ko.json_files import read_json, write_json
 from bert_ko.messages import say, warn
@@ -305,6 +307,12 @@ def new_parameters(
         )
     known = source.trained_positions
     return Beginning(found.arrays, size if known is None else known)
+
+
+def undecided(decided: Arrays, arrays: Arrays, specs: Specs) -> Arrays:
+    """Of what the data decide (see ``Task.prepare``), that which weights still have as it began."""
+    began = initial_parameters({name: specs[name] for name in decided}, 0.0, 0)
+    return {n: value for n, value in decided.items() if np.array_equal(arrays[n], began[n])}
 
 
 def write_run(run: Run, flags: dict[str, Any]) -> None:

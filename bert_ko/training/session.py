@@ -63,6 +63,7 @@ from bert_ko.training.runs import (
     new_parameters,
     refuse_other_run,
     trained_parameters,
+    undecided,
     write_run,
 )
 from bert_ko.training.settings import TrainFlags
@@ -369,7 +370,7 @@ class _Session:
             self._model = Trained(program, head, devices, backend.precision)
             if self._config.do_train and not self._config.dry_run:
                 self._decided = self._task.prepare(self._model)
-        decided = self._decided if checkpoint is None else {}
+        decided = undecided(self._decided, arrays, self._specs)
         if decided or not is_first:
             self._model.program.restart({**arrays, **decided}, seed)
         if checkpoint is not None and checkpoint.slots:

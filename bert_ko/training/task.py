@@ -81,7 +81,7 @@ class Task(ABC):
         """Computes what no update changes, once the model is on its devices to be trained.
 
         Returns:
-            Variables that the data decide, by name, for the runs that begin.
+            Variables that the data decide, by name, for weights in which they are as they began.
         """
         return {}
 

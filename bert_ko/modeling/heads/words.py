@@ -1,8 +1,7 @@
 """A task's own network on a bidirectional language model: what heads for labels read of its words.
 
-The layers of the biLM are standardized, feature by feature, and mixed by learnt weights; an LSTM
-for each direction reads the mix.
-Marks of sentences are left out before it.
+The layers of the biLM are standardized, feature by feature, and mixed by learnt weights, and an
+LSTM for each direction reads the mix. Marks of sentences are left out before it.
 
 Legend: B batch, L length of the batch with two sentence marks, M layers that are read, H
 hidden_size, U units, C outputs.
