@@ -37,7 +37,7 @@ from bert_ko.training.backend import (
 )
 from bert_ko.training.hosts import Hosts, free_port
 from bert_ko.training.jax_operations import attention, with_own_gradients
-from bert_ko.training.optimization import OptimizerConfig, clip_scale, rule_of, update
+from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 
 
 class JaxBackend(Backend):
@@ -348,7 +348,7 @@ class JaxProgram:
         for name, gradient in gradients.items():
             new_params[name], updated = update(
                 self._optimizer,
-                rule_of(self._optimizer, name),
+                name,
                 params[name],
                 gradient * scale,
                 tuple(values[name] for values in slots.values()),

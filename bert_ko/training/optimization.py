@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -151,45 +151,22 @@ def rate_multiple(config: OptimizerConfig, name: str) -> float:
     return 1.0
 
 
-class Rule(NamedTuple):
-    """What the name of a variable decides about its updates."""
-
-    decays: bool
-    rate_multiple: float
-
-
-def rule_of(config: OptimizerConfig, name: str) -> Rule:
-    """The rule for a variable."""
-    return Rule(has_decay(name), rate_multiple(config, name))
-
-
-def sum_of_squares(x: Tensor) -> Tensor:
-    """Of all elements: float32 [...] to a scalar."""
-    return ops.sum(row_sum(ops.square(x)))
-
-
-def clip_scale(
-    config: OptimizerConfig,
-    gradients: Sequence[Tensor],
-    sum_of_squares: Callable[[Tensor], Tensor] = sum_of_squares,
-) -> tuple[Tensor, Tensor]:
-    """The global norm of the gradients, and the factor that limits it to clip_norm.
-
-    Args:
-        config: the optimizer.
-        gradients: float32, of all variables.
-        sum_of_squares: the function of that name, or a compiled one.
-    """
-    squares = [sum_of_squares(gradient) for gradient in gradients]
+def clip_scale(config: OptimizerConfig, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The global norm of the gradients, and the factor that limits it to clip_norm."""
+    squares = [_sum_of_squares(gradient) for gradient in gradients]
     norm = ops.sqrt(sum(squares[1:], squares[0]))
     if not config.clip_norm:
         return norm, ops.ones_like(norm)
     return norm, config.clip_norm / ops.maximum(norm, config.clip_norm)
 
 
+def _sum_of_squares(x: Tensor) -> Tensor:
+    return ops.sum(row_sum(ops.square(x)))
+
+
 def update(
     config: OptimizerConfig,
-    rule: Rule,
+    name: str,
     value: Tensor,
     gradient: Tensor,
     slots: tuple[Tensor, ...],
@@ -199,7 +176,7 @@ def update(
 
     Args:
         config: the optimizer.
-        rule: of the variable.
+        name: of the variable; decides about decay and its multiple of the learning rate.
         value: float32 [...].
         gradient: float32 [...], already clipped.
         slots: float32 [...], by ``config.slots``: the running means of the gradient and its square
@@ -209,9 +186,7 @@ def update(
     Returns:
         The new value and slots.
     """
-    rate = hyper["learning_rate"]
-    if rule.rate_multiple != 1.0:
-        rate = rate * rule.rate_multiple
+    rate = _rate(config, name, hyper)
     if config.name == "adagrad":
         squares = slots[0] + ops.square(gradient)
         root = ops.sqrt(squares + config.initial_accumulator)
@@ -221,14 +196,21 @@ def update(
     change = (mean / hyper["correction_1"]) / (
         ops.sqrt(square / hyper["correction_2"]) + config.epsilon
     )
-    if rule.decays and config.weight_decay:
+    if has_decay(name) and config.weight_decay:
         change = change + config.weight_decay * value
-    if config.name == "lamb" and rule.decays:
+    if config.name == "lamb" and has_decay(name):
         rate = rate * _trust_ratio(value, change)
     return value - rate * change, (mean, square)
 
 
+def _rate(config: OptimizerConfig, name: str, hyper: Mapping[str, Any]) -> Any:
+    """The learning rate of a variable."""
+    multiple = rate_multiple(config, name)
+    rate = hyper["learning_rate"]
+    return rate if multiple == 1.0 else rate * multiple
+
+
 def _trust_ratio(value: Tensor, change: Tensor) -> Tensor:
-    of_value, of_change = (ops.sqrt(sum_of_squares(x)) for x in (value, change))
+    of_value, of_change = (ops.sqrt(_sum_of_squares(x)) for x in (value, change))
     is_defined = ops.logical_and(of_value > 0, of_change > 0)
     return ops.where(is_defined, of_value / ops.where(is_defined, of_change, 1.0), 1.0)

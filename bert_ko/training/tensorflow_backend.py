@@ -38,14 +38,7 @@ from bert_ko.training.backend import (
     cpu_has_bfloat16,
 )
 from bert_ko.training.hosts import Hosts
-from bert_ko.training.optimization import (
-    OptimizerConfig,
-    Rule,
-    clip_scale,
-    rule_of,
-    sum_of_squares,
-    update,
-)
+from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 from bert_ko.training.tensorflow_devices import find_devices, gpu_name, visible_devices
 from bert_ko.training.tensorflow_operations import (
     Lookups,
@@ -165,12 +158,9 @@ class TensorFlowProgram:
         )
         self._train_function = self._function(step)
         self._eval_function = self._function(evaluate)
-        self._rules = {n: rule_of(self._optimizer, n) for n in self._trained}
-        self._sum_of_squares = self._compiled_by_shape(sum_of_squares)
-        self._assign_by = {
-            rule: self._compiled_by_shape(functools.partial(self._assign, rule))
-            for rule in set(self._rules.values())
-        }
+        self._update_function = tf.function(
+            self._update_all, autograph=False, jit_compile=None if self._strategy else True
+        )
 
     def parameters(self) -> Arrays:
         """See TrainProgram."""
@@ -325,7 +315,7 @@ class TensorFlowProgram:
         self, batch: Any, carried: Any, scalars: Any, hyper: Any, seed: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         gradients, sums, carried = self._gradients({**batch, **carried}, scalars, seed, 0)
-        norm = self._update_all(gradients, hyper)
+        norm = self._update_function(gradients, hyper)
         return {**sums, "gradient_norm": norm}, carried
 
     def _distributed_step(
@@ -354,26 +344,17 @@ class TensorFlowProgram:
         for name, variable, slots, gradient in self._with_slots(gradients):
             strategy.extended.update(
                 variable,
-                functools.partial(self._assign, self._rules[name]),
+                functools.partial(self._assign, name),
                 args=(*slots, gradient, scale, hyper),
                 group=False,
             )
 
     def _update_all(self, gradients: Any, hyper: Any) -> Any:
-        norm, scale = clip_scale(self._optimizer, gradients, self._sum_of_squares)
-        for name, variable, slots, gradient in self._with_slots(gradients):
-            self._assign_by[self._rules[name]](variable, *slots, gradient, scale, hyper)
+        with sums_rows_by_products() if self._is_cpu else contextlib.nullcontext():
+            norm, scale = clip_scale(self._optimizer, gradients)
+            for name, variable, slots, gradient in self._with_slots(gradients):
+                self._assign(name, variable, *slots, gradient, scale, hyper)
         return norm
-
-    def _compiled_by_shape(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Of tensors and variables; a model has many of each shape, which are compiled once."""
-
-        def call(*tensors: Any) -> Any:
-            with sums_rows_by_products() if self._is_cpu else contextlib.nullcontext():
-                return function(*tensors)
-
-        compiled: Callable[..., Any] = tf.function(call, autograph=False, jit_compile=True)
-        return compiled
 
     def _with_slots(self, gradients: Any) -> Iterator[tuple[str, Any, list[Any], Any]]:
         variables = self._only_trained(self._variables)
@@ -381,12 +362,12 @@ class TensorFlowProgram:
             slots = [self._slots[f"{name}/{slot}"] for slot in self._optimizer.slots]
             yield name, variable, slots, gradient
 
-    def _assign(self, rule: Rule, variable: Any, *rest: Any) -> None:
+    def _assign(self, name: str, variable: Any, *rest: Any) -> None:
         """Rest: the slots, the gradient, its scale and the hyperparameters."""
         *slots, gradient, scale, hyper = rest
         before = tuple(slot.read_value() for slot in slots)
         value, after = update(
-            self._optimizer, rule, variable.read_value(), gradient * scale, before, hyper
+            self._optimizer, name, variable.read_value(), gradient * scale, before, hyper
         )
         for slot, new in zip(slots, after, strict=True):
             slot.assign(new)

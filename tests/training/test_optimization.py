@@ -17,7 +17,6 @@ from bert_ko.training.optimization import (
     has_decay,
     hyperparameters,
     rate_multiple,
-    rule_of,
     update,
 )
 from tests.training.backend_worker import (
@@ -116,7 +115,7 @@ def run(config: OptimizerConfig, arrays: Arrays) -> tuple[Arrays, Arrays, list[f
         hyper = hyperparameters(config, step)
         for name, gradient in gradients.items():
             values[name], slots[name] = update(
-                config, rule_of(config, name), values[name], gradient * scale, slots[name], hyper
+                config, name, values[name], gradient * scale, slots[name], hyper
             )
     found = {name: ops.convert_to_numpy(value) for name, value in values.items()}
     found_slots = {
@@ -268,8 +267,7 @@ def updated(variable: str, value: float, gradient: float, **settings: Any) -> tu
 
     config = OptimizerConfig(num_warmup_steps=0, num_train_steps=10, **settings)
     zeros, numbers = ops.zeros((1,)), (ops.full((1,), x) for x in (value, gradient))
-    rule = rule_of(config, variable)
-    new, slots = update(config, rule, *numbers, (zeros, zeros), hyperparameters(config, 0))
+    new, slots = update(config, variable, *numbers, (zeros, zeros), hyperparameters(config, 0))
     return float(new[0]), [float(slot[0]) for slot in slots]
 
 
