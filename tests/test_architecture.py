@@ -238,6 +238,7 @@ def house() -> House:
     return House(ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_house_is_in_order(house: House, check: str) -> None:
     assert f"{PACKAGE}.flags" in house.paths

@@ -199,6 +199,7 @@ def test_duplicate_documents_are_dropped_when_asked(tmp_path: Path, word_folder:
 # The same bytes
 
 
+@pytest.mark.slow
 def test_build_words_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     # Several chunks, mostly of blanks, so that two workers share the work.
     parts = large_text(90).split("\n\n")
@@ -209,6 +210,7 @@ def test_build_words_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) 
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_shards", [2, 150])
 def test_make_words_any_number_of_workers_gives_the_same_bytes(
     num_shards: int, tmp_path: Path, word_folder: str, monkeypatch: pytest.MonkeyPatch

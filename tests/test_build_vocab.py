@@ -87,6 +87,7 @@ def test_build_vocab_mecab_writes_folder_and_report(
         assert row in printed
 
 
+@pytest.mark.slow
 def test_build_vocab_any_number_of_workers_gives_the_same_bytes(
     larger_corpus: str, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_build_vocab_corpus_twice_learns_the_same_pieces(tmp_path: Path) -> None
     assert pieces(tmp_path / "one") == pieces(tmp_path / "many")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mecab", "wordpiece"])
 @pytest.mark.parametrize("unit", ["eojeol", "morpheme"])
 def test_build_vocab_trained_pieces_are_the_ones_that_encoding_uses(
@@ -249,6 +251,7 @@ def test_build_vocab_no_text_names_the_files(
     assert not (tmp_path / "vocab" / VOCAB_NAME).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer_type", ["mecab", "sentencepiece"])
 def test_build_vocab_other_content_is_refused_and_other_encodings_are_read(
     tokenizer_type: str, tmp_path: Path, error_of: Callable[..., str]
@@ -336,6 +339,7 @@ def test_build_vocab_ends_with_what_was_made_and_what_to_type(
     )
 
 
+@pytest.mark.slow
 def test_build_vocab_launcher_runs(tmp_path: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "bin" / "build_vocab"), *given(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)

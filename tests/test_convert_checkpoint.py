@@ -124,6 +124,7 @@ def model(models: dict[str, str]) -> str:
 # Round trips
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "crf"])
 def test_convert_to_tf1_and_back_changes_no_bit(
     kind: str, models: dict[str, str], tmp_path: Path, convert: Convert
@@ -139,6 +140,7 @@ def test_convert_to_tf1_and_back_changes_no_bit(
     assert load_tokenizer(str(back)).fingerprint == again.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_convert_to_hugging_face_and_back_changes_no_bit(
     kind: str, models: dict[str, str], tmp_path: Path, convert: Convert
@@ -370,6 +372,7 @@ def damage_what_is_written(patch: pytest.MonkeyPatch, change: Change) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pretraining", "spans"])
 def test_convert_every_variable_that_changes_is_noticed(
     kind: str, models: dict[str, str], tmp_path: Path, convert: Convert
@@ -508,6 +511,7 @@ def test_convert_new_vocabulary_grows_model_config_and_tokenizer(
 ADDED = ("--add_tokens=도서관,코로나19", "--add_special_tokens=[제품]", "--add_to_user_dictionary")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["bert_ko", "tf1", "huggingface"])
 def test_convert_added_tokens_are_in_model_config_and_tokenizer(
     form: str, tmp_path: Path, real: Convert, monkeypatch: pytest.MonkeyPatch

@@ -219,6 +219,7 @@ def test_run_contradicting_shards_is_an_error(
 SHAPES = {"one": 1, "join": 3, "join_gz": 3, "equal": 13, "more_shards": 200}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.usefixtures("small_pieces")
 def test_run_many_buckets_every_piece_is_in_one_sequence(
@@ -241,6 +242,7 @@ def test_run_many_buckets_every_piece_is_in_one_sequence(
     assert sorted(tfrecords(tmp_path / "out")) == [s["path"] for s in about["shards"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masking", ["static", "dynamic"])
 @pytest.mark.parametrize("shape", ["one", "join", "more_shards"])
 @pytest.mark.usefixtures("small_pieces")
@@ -273,6 +275,7 @@ def test_run_totals_are_what_the_shards_hold(
         assert "masked_pieces_share" not in totals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "overflow"),
     [
@@ -304,6 +307,7 @@ def before_overflow(path: Path) -> None:
     path.write_text(json.dumps(values), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_rerun_of_a_run_from_before_the_flag_is_complete(
     corpus: Path, tmp_path: Path, make: Make, capsys: Captured
 ) -> None:
@@ -321,6 +325,7 @@ def test_rerun_of_a_run_from_before_the_flag_is_complete(
     assert manifest(tmp_path / "out")["flags"]["overflow"] == "carry"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pieces")
 def test_run_begun_before_the_flag_goes_on_as_it_was_begun(
     tmp_path: Path, make: Make, monkeypatch: Patch, capsys: Captured
@@ -356,6 +361,7 @@ def test_run_begun_before_the_flag_goes_on_as_it_was_begun(
     assert "unseen_pieces" not in about["totals"]
 
 
+@pytest.mark.slow
 def test_manifest_says_how_it_was_made(
     corpus: Path, tmp_path: Path, make: Make, vocab_folder: str
 ) -> None:
@@ -385,6 +391,7 @@ def test_manifest_says_how_it_was_made(
     assert not {"num_workers", "overwrite", "work_dir", "vocab_file"} & set(about["flags"])
 
 
+@pytest.mark.slow
 def test_run_same_seed_same_bytes_and_another_seed_other_bytes(
     corpus: Path, tmp_path: Path, make: Make
 ) -> None:
@@ -395,6 +402,7 @@ def test_run_same_seed_same_bytes_and_another_seed_other_bytes(
     assert all(a[name] != c[name] for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["morpheme", "eojeol"])
 def test_run_whole_word_masking_never_splits_a_word(
     unit: str, corpus: Path, tmp_path: Path, make: Make, tokenizer: Tokenizer
@@ -419,6 +427,7 @@ def test_run_whole_word_masking_never_splits_a_word(
     assert split_words == 0
 
 
+@pytest.mark.slow
 def test_run_dynamic_masking_has_words_of_both_units_and_one_copy(
     corpus: Path, tmp_path: Path, make: Make, tokenizer: Tokenizer
 ) -> None:
@@ -465,6 +474,7 @@ def make_forms(folder: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_run_any_form_has_the_same_records(tmp_path: Path, make: Make) -> None:
     for kind, path in make_forms(tmp_path).items():
         flags = ["--text_field=a,b,c,d"] if kind == "tsv" else []
@@ -474,6 +484,7 @@ def test_run_any_form_has_the_same_records(tmp_path: Path, make: Make) -> None:
     assert len(set(found.values())) == 1
 
 
+@pytest.mark.slow
 def test_run_files_globs_folders_and_lists_have_the_same_records(
     tmp_path: Path, make: Make
 ) -> None:
@@ -491,6 +502,7 @@ def test_run_files_globs_folders_and_lists_have_the_same_records(
     assert manifest(tmp_path / "0")["totals"]["documents"] == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", ["beside", "remote", "local"])
 def test_run_remote_input_and_output_equal_local_and_are_complete_afterwards(
     work: str, corpus: Path, tmp_path: Path, make: Make, capsys: Captured, small_pieces: None
@@ -525,6 +537,7 @@ def test_run_remote_input_and_output_equal_local_and_are_complete_afterwards(
     assert "stays: it is not the shard" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_run_spill_of_another_run_without_its_record_is_not_taken(
     corpus: Path, tmp_path: Path, make: Make, small_pieces: None
 ) -> None:
@@ -565,6 +578,7 @@ def test_run_invisible_lines_make_no_segments_and_no_boundaries(tmp_path: Path, 
     assert dropped == len([line for line in lines if line])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", ["one_bucket", "many_buckets"])
 def test_run_duplicate_documents_are_dropped_and_counted_when_asked(
     pieces: str, tmp_path: Path, make: Make, request: pytest.FixtureRequest
@@ -647,6 +661,7 @@ def test_rerun_with_another_flag_is_refused_with_both_values(
     assert after == before
 
 
+@pytest.mark.slow
 def test_rerun_with_overwrite_makes_it_anew_and_leaves_no_old_shard(
     corpus: Path, tmp_path: Path, make: Make
 ) -> None:
@@ -657,6 +672,7 @@ def test_rerun_with_overwrite_makes_it_anew_and_leaves_no_old_shard(
     assert manifest(tmp_path / "out")["flags"]["random_seed"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trap", ["outside", "absolute", "link", "linked folder", "text", "other"])
 def test_rerun_with_overwrite_removes_only_shards_of_the_earlier_run(
     trap: str, corpus: Path, tmp_path: Path, make: Make, capsys: Captured
@@ -690,6 +706,7 @@ def test_rerun_with_overwrite_removes_only_shards_of_the_earlier_run(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value"), [("mask_id", -1), ("format", 99), ("shards", 5), ("shards", [])]
 )
@@ -741,6 +758,7 @@ def test_rerun_over_a_manifest_of_an_older_version_needs_overwrite(
     assert contents(out) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -766,6 +784,7 @@ def test_rerun_with_a_change_is_refused(
     assert message in error_of(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["deleted", "cut off"])
 @pytest.mark.usefixtures("small_pieces")
 def test_rerun_makes_a_lost_shard_again(
@@ -795,6 +814,7 @@ def test_run_while_another_writes_there_is_refused(
     assert make(corpus, tmp_path / "out/a") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["_tokenize", "_build", "_join"])
 @pytest.mark.parametrize(
     ("shape", "objective"),
@@ -848,6 +868,7 @@ def test_run_stopped_at_any_task_resumes_to_the_same_bytes(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "stage"), [("join", "_join"), ("more_shards", "_build")])
 @pytest.mark.usefixtures("small_pieces")
 def test_run_stopped_and_a_shard_lost_meanwhile_makes_it_again(
@@ -874,6 +895,7 @@ def test_run_stopped_and_a_shard_lost_meanwhile_makes_it_again(
     assert tfrecords(tmp_path / "out") == tfrecords(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pieces")
 def test_run_stopped_then_with_another_flag_is_refused(
     tmp_path: Path, make: Make, monkeypatch: Patch, capsys: Captured
@@ -961,6 +983,7 @@ def test_run_bad_input_is_counted_with_its_places_or_strict(
     assert error_of(capsys).startswith(f"{records}:21: not JSON")
 
 
+@pytest.mark.slow
 def test_run_names_that_are_not_utf8_or_have_commas_are_read(tmp_path: Path, make: Make) -> None:
     folder = tmp_path / os.fsdecode(b"\xb8\xbb\xb9\xb6\xc4\xa1")  # as Windows calls it, in CP949
     folder.mkdir()
@@ -979,6 +1002,7 @@ def test_run_names_that_are_not_utf8_or_have_commas_are_read(tmp_path: Path, mak
 FEW = text_corpus(9).split("\n\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -1035,6 +1059,7 @@ def test_run_text_that_the_vocabulary_does_not_know_is_a_warning_at_the_end(
     assert re.search(warning, said, re.M)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_run_missing_field_is_one_line_with_its_place(
     num_workers: int, tmp_path: Path, make: Make, capfd: Captured

@@ -101,6 +101,7 @@ def test_read_rows_many_stray_quotes_each_cost_their_row() -> None:
     assert len(good(text)) == 300 and len(bad(text)) == 300
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(CELLS, st.integers(0, 60))
 def test_last_row_end_never_cuts_a_row(rows: list[list[str]], size: int) -> None:

@@ -45,6 +45,7 @@ def test_shown_is_cut_at_its_width(text: str, width: int, line: str) -> None:
     assert shown(text, width) == line
 
 
+@pytest.mark.slow
 @given(st.text(), st.integers(1, 30))
 @example("\u0301" * 1000, 10)  # characters without a width
 def test_shown_never_takes_more_than_its_width(text: str, width: int) -> None:

@@ -302,6 +302,7 @@ def test_run_hdf5_has_a_data_set_a_line(dtype: str, command: Extract) -> None:
     assert np.array(pooled_values) == pytest.approx(np.array(pooled("mean", 3, 2, 1, 0)), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ALL)
 def test_run_order_and_blocks_change_nothing(
     ending: str, command: Extract, backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
@@ -515,6 +516,7 @@ def test_run_failure_leaves_what_was_there(
     assert path.read_text() == "before"
 
 
+@pytest.mark.slow
 def test_command_help_imports_no_framework() -> None:
     code = (
         "import sys; sys.argv[1:] = ['--help']\n"

@@ -154,6 +154,7 @@ DAMAGE: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", EXTENSIONS)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_open_binary_damaged_file_raises_with_name(
@@ -211,6 +212,7 @@ def test_open_binary_other_data_than_the_name_says_is_named(
         stream.read()
 
 
+@pytest.mark.slow
 def test_open_binary_small_file_of_gigabytes_takes_little_memory(tmp_path: Path) -> None:
     frame = COMPRESS[".zst"](b"\n" * (200 << 20))
     path = write(tmp_path / "a.txt.zst", frame)

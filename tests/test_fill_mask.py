@@ -197,6 +197,7 @@ def write_theirs(folder: Path, config: BertConfig) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_fill_mask_help_answers_without_a_framework() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(REPOSITORY / "bin" / "fill_mask"), "--help"],

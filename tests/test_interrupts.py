@@ -125,6 +125,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 3])
 def test_worker_pool_interrupted_group_ends_at_once(times: int, tmp_path: Path) -> None:
     script = tmp_path / "parent.py"

@@ -250,6 +250,7 @@ def test_notified_server_that_accepts_at_last_gives_no_warning(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("silence", "patience", "attempts", "problem"),
     [(0.0, 1.0, 1, "it took more than 1 s"), (60.0, 30.0, 3, "no answer within 0.2 s")],
@@ -294,6 +295,7 @@ def test_notified_name_that_does_not_resolve_is_a_warning(
     assert warning() == type(error).__name__
 
 
+@pytest.mark.slow
 def test_notified_name_that_never_resolves_is_abandoned(
     monkeypatch: pytest.MonkeyPatch, warning: Warned
 ) -> None:
@@ -389,6 +391,7 @@ def running(*flags: str) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_open", [True, False])
 def test_notified_sigterm_is_reported_and_ends_the_process(is_open: bool, webhook: Webhook) -> None:
     url = webhook.url if is_open else f"http://127.0.0.1:1/{SECRET}"
@@ -402,6 +405,7 @@ def test_notified_sigterm_is_reported_and_ends_the_process(is_open: bool, webhoo
     assert all(text.startswith(start) for text in webhook.texts)
 
 
+@pytest.mark.slow
 def test_notified_second_sigterm_ends_the_process_at_once(webhook: Webhook) -> None:
     webhook.silence = 60.0
     with running(f"--notify_url={webhook.url}") as process:

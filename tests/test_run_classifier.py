@@ -271,6 +271,7 @@ def test_run_class_weights_reach_the_batches(
             np.testing.assert_allclose(batch["label_weights"], found, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_run_max_train_examples_are_the_same_for_every_seed(
     classifier: Trainable, command: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
@@ -334,6 +335,7 @@ def test_run_of_other_columns_is_another_run(
 # Labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [("ㄱ", "ㄴ", "ㄷ"), ("날씨", "책"), ("책", "음식", "날씨", "집")]
 )

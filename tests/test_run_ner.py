@@ -191,6 +191,7 @@ def test_run_prediction_looks_at_no_tags(trained: Command, folder: Path, tmp_pat
         assert_learnt(folder / "test_predictions")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [12, 16, 40])
 def test_run_long_sentences_are_cut_and_joined(
     length: int, command: Command, tmp_path: Path
@@ -261,6 +262,7 @@ def test_run_extra_sentences_are_trained_on(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["{}.txt", "{}.conll", "klue-ner-v1.1_{}.tsv"])
 def test_run_data_dir_has_the_files_of_all_splits(
     name: str, command: Command, tmp_path: Path
@@ -285,6 +287,7 @@ def test_run_rate_of_the_crf_reaches_the_optimizer(
     assert program.given[0][TAG_TRANSITIONS].shape == (13, 13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_crf", [False, True])
 def test_run_crf_is_known_and_another_is_refused(
     use_crf: bool, ner: Trainable, command: Command, backend: FakeBackend, tmp_path: Path

@@ -73,6 +73,7 @@ def evaluate(train: Command) -> Command:
 # Shards
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dynamic", "static", "lines"])
 def test_run_trains_on_every_kind_of_shards(
     kind: str, train: Command, shards: Shards, tmp_path: Path
@@ -211,6 +212,7 @@ def forget_after(folder: Path, step: int) -> None:
             shutil.rmtree(folder / path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dynamic", "static", "lines"])
 def test_run_packed_takes_every_kind_of_shards_and_says_how_full_rows_are(
     kind: str, train: Command, shards: Shards, tmp_path: Path
@@ -233,6 +235,7 @@ def test_run_packed_shards_without_manifest_are_packed_by_the_default_share(
     assert "packed: " in train.succeed(pack=True, input_file=path).err
 
 
+@pytest.mark.slow
 def test_run_packed_resumes_to_the_same_run(train: Command, tmp_path: Path) -> None:
     packed = train.having(
         pack=True, train_batch_size=48, save_checkpoints_steps=1, keep_checkpoint_max=0
@@ -252,6 +255,7 @@ def test_run_packed_is_another_run(train: Command) -> None:
     assert "--pack" in train(pack=True).error
 
 
+@pytest.mark.slow
 def test_run_packed_evaluation_is_that_of_rows_of_their_own(
     train: Command, shards: Shards, tmp_path: Path
 ) -> None:
@@ -280,6 +284,7 @@ def test_run_vocab_file_that_does_not_fit_is_refused(
     assert "differs; delete that" in train(vocab_file=vocab_folder, do_eval=True).error
 
 
+@pytest.mark.slow
 def test_run_vocab_file_without_config_is_opened_with_the_tokenizer_flags(
     train: Command, wordpiece_folder: str, tmp_path: Path
 ) -> None:
@@ -310,6 +315,7 @@ def test_run_vocab_file_is_checked_against_the_model_too(
     )
 
 
+@pytest.mark.slow
 def test_command_without_vocab_file_loads_no_tokenizer() -> None:
     code = "import sys\nimport bert_ko.run_pretraining\nprint(*sys.modules)"
     done = subprocess.run(
@@ -338,6 +344,7 @@ def test_run_init_checkpoint_lands_in_the_model_and_says_what_is_not_used(
     assert lines[place + 1].endswith(" and 8 more")
 
 
+@pytest.mark.slow
 def test_run_phases_begin_where_the_ones_before_ended(
     train: Command, backend: FakeBackend, shards: Shards, classifier: Trainable, tmp_path: Path
 ) -> None:
@@ -369,6 +376,7 @@ def test_run_phases_begin_where_the_ones_before_ended(
         assert state["trained_positions"] == reached
 
 
+@pytest.mark.slow
 def test_run_larger_model_with_untrained_positions_kept_has_random_ones(
     train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:

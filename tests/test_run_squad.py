@@ -149,6 +149,7 @@ def test_run_klue_mrc_with_decomposed_contexts_is_trained_on_and_scored(
     assert (scores["klue_total_type_1"], scores["klue_total_type_3"]) == (5, 1)
 
 
+@pytest.mark.slow
 def test_run_answers_are_stripped_as_the_flag_says(command: Command, tmp_path: Path) -> None:
     path = write_questions(tmp_path / "one.json", JOSA)
     for value, answer in {"auto": "언덕 위에", "never": "언덕 위에", "always": "언덕 위"}.items():

@@ -64,6 +64,7 @@ def run(script: str, arguments: str, **environment: str) -> "subprocess.Complete
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -81,6 +82,7 @@ def test_closed_stream_that_is_needed_is_one_line(script: str, arguments: str, e
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-", ">&- 2>&-", "2>/dev/full"])
 def test_closed_stream_that_is_not_needed_changes_nothing(
     script: str, closed: str, tmp_path: Path
@@ -92,6 +94,7 @@ def test_closed_stream_that_is_not_needed_changes_nothing(
     assert done.returncode == 0 and "가" in done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_workers_start_though_all_streams_are_closed(script: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run(script, f"--do=work --to={out} <&- >&- 2>&-")
@@ -104,6 +107,7 @@ def test_error_without_standard_error_is_an_exit_status(script: str, closed: str
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "first"),
     [

@@ -152,6 +152,7 @@ def test_open_lines_line_of_gigabytes_is_refused(tmp_path: Path) -> None:
         read_lines(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [read_lines, read_text])
 def test_read_small_file_of_gigabytes_is_refused(
     read: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

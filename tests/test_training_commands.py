@@ -104,6 +104,7 @@ def assert_refused_early(ended: Ended, message: str, backend: FakeBackend) -> No
 # What a run leaves
 
 
+@pytest.mark.slow
 def test_run_writes_what_later_commands_need(
     trainable: Trainable, train: Command, tmp_path: Path, vocab_folder: str
 ) -> None:
@@ -141,6 +142,7 @@ def test_run_writes_what_later_commands_need(
     assert (tmp_path / "log.txt").read_text(encoding="utf-8").count("\n# ") == 3  # appended to
 
 
+@pytest.mark.slow
 def test_run_is_repeated_from_its_run_json(
     trainable: Trainable, train: Command, tmp_path: Path
 ) -> None:
@@ -153,6 +155,7 @@ def test_run_is_repeated_from_its_run_json(
     assert changed == {"output_dir"}
 
 
+@pytest.mark.slow
 def test_run_begins_with_new_weights_by_the_seed(
     trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
@@ -166,6 +169,7 @@ def test_run_begins_with_new_weights_by_the_seed(
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_run_model_of_another_config_in_the_folder_stays(
     train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
@@ -182,6 +186,7 @@ def test_run_model_of_another_config_in_the_folder_stays(
     assert read_json(config) == MODEL
 
 
+@pytest.mark.slow
 def test_run_hours_over_stop_it_and_more_hours_resume_it(
     train: Command, finished: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +199,7 @@ def test_run_hours_over_stop_it_and_more_hours_resume_it(
 # Resuming
 
 
+@pytest.mark.slow
 def test_run_resumes_from_the_last_checkpoint(
     trainable: Trainable, train: Command, backend: FakeBackend, folder: Path, finished: Path
 ) -> None:
@@ -218,6 +224,7 @@ def test_run_resumes_from_the_last_checkpoint(
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
 
 
+@pytest.mark.slow
 @FINE_TUNED
 def test_run_packed_has_the_updates_of_the_unpacked_one(
     trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
@@ -250,6 +257,7 @@ FINE_TUNING_CHANGES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_run_changed_flag_is_an_error_that_names_it(
     trainable: Trainable, train: Command, folder: Path
 ) -> None:
@@ -288,6 +296,7 @@ def test_run_changed_data_or_model_is_an_error_that_names_them(
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_run_what_changes_no_weight_may_change(
     trainable: Trainable, train: Command, folder: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -325,6 +334,7 @@ FORMER_IDENTITY = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_run_begun_before_newer_flags_resumes(
     trainable: Trainable, train: Command, folder: Path, finished: Path
 ) -> None:
@@ -339,6 +349,7 @@ def test_run_begun_before_newer_flags_resumes(
     assert weights(folder) == weights(finished)
 
 
+@pytest.mark.slow
 def test_run_of_another_version_or_damaged_says_what_to_do(train: Command, folder: Path) -> None:
     path, before = last(folder), checkpoints(folder)[-2]
     state = (path / "state.json").read_text()
@@ -381,6 +392,7 @@ def test_run_edited_state_says_what_is_wrong_and_to_delete_its_folder(
     )
 
 
+@pytest.mark.slow
 def test_run_that_is_done_does_only_what_is_asked(
     trainable: Trainable, train: Command, backend: FakeBackend, folder: Path
 ) -> None:
@@ -404,6 +416,7 @@ def test_run_meanwhile_is_refused(train: Command, folder: Path) -> None:
 # Evaluating while training
 
 
+@pytest.mark.slow
 def test_run_watched_writes_what_it_has_seen_and_changes_no_weight(
     trainable: Trainable, watch: Command, finished: Path, tmp_path: Path
 ) -> None:
@@ -415,6 +428,7 @@ def test_run_watched_writes_what_it_has_seen_and_changes_no_weight(
     assert weights(tmp_path) == weights(finished)
 
 
+@pytest.mark.slow
 @FINE_TUNED
 def test_run_keeps_the_best_and_uses_it(
     trainable: Trainable, watch: Command, ask: Command, backend: FakeBackend, tmp_path: Path
@@ -438,6 +452,7 @@ def test_run_keeps_the_best_and_uses_it(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 @FINE_TUNED
 def test_run_killed_resumes_with_the_best_so_far(
     watch: Command, backend: FakeBackend, tmp_path: Path
@@ -461,6 +476,7 @@ def test_run_killed_resumes_with_the_best_so_far(
     assert results(whole)["global_step"] == 5
 
 
+@pytest.mark.slow
 @FINE_TUNED
 def test_run_watched_on_other_data_is_another_run(
     trainable: Trainable, watch: Command, tmp_path: Path
@@ -476,6 +492,7 @@ def test_run_watched_on_other_data_is_another_run(
 # Several seeds
 
 
+@pytest.mark.slow
 @FINE_TUNED
 def test_run_seeds_are_runs_of_their_own(
     trainable: Trainable, train: Command, ask: Command, backend: FakeBackend, tmp_path: Path
@@ -511,6 +528,7 @@ def test_run_seeds_are_runs_of_their_own(
     assert contents(run) == before
 
 
+@pytest.mark.slow
 @FINE_TUNED
 def test_run_seeds_resume_and_more_are_added(
     trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
@@ -544,6 +562,7 @@ def test_run_asked_alone_reads_only_what_it_needs(
     assert program.optimizer is None
 
 
+@pytest.mark.slow
 def test_run_trained_model_needs_no_further_flags(
     trainable: Trainable, backend: FakeBackend, folder: Path, tmp_path: Path
 ) -> None:
@@ -564,6 +583,7 @@ def test_run_trained_model_needs_no_further_flags(
         assert (tmp_path / "new" / name).read_bytes() == before[name], name
 
 
+@pytest.mark.slow
 def test_run_asked_alone_of_another_model_is_refused(
     ask: Command, folder: Path, tmp_path: Path, vocab_folder: str, wordpiece_folder: str
 ) -> None:
@@ -589,6 +609,7 @@ def test_run_asked_alone_without_weights_makes_no_folder(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["", "/{last}", "/{last}/model.safetensors"])
 def test_run_asked_alone_of_an_init_checkpoint(
     place: str, trainable: Trainable, ask: Command, folder: Path, tmp_path: Path
@@ -605,6 +626,7 @@ def test_run_asked_alone_of_an_init_checkpoint(
     )
 
 
+@pytest.mark.slow
 def test_run_training_begins_with_an_init_checkpoint(
     train: Command, backend: FakeBackend, folder: Path, tmp_path: Path
 ) -> None:
@@ -623,6 +645,7 @@ def test_run_training_begins_with_an_init_checkpoint(
     assert "variables loaded" not in second.succeed().err
 
 
+@pytest.mark.slow
 def test_run_init_checkpoint_of_another_model_is_refused(
     trainable: Trainable, train: Command, backend: FakeBackend, tmp_path: Path
 ) -> None:
@@ -649,6 +672,7 @@ def test_run_init_checkpoint_of_another_model_is_refused(
     ]
 
 
+@pytest.mark.slow
 def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
     trainable: Trainable, train: Command, ask: Command, tmp_path: Path
 ) -> None:
@@ -666,6 +690,7 @@ def test_run_init_checkpoint_without_the_head_serves_for_training_alone(
 # What is refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -747,6 +772,7 @@ def test_run_batch_that_devices_can_not_share_is_refused(
     assert ask(output_dir=folder).error == f"--{flag}=8 must be a multiple of the 3 devices."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_answers_without_a_framework(name: str) -> None:
     command = f"run_{name}"
@@ -788,6 +814,7 @@ def told(train: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 Told = Callable[..., tuple[int, str]]
 
 
+@pytest.mark.slow
 def test_notice_of_a_run_has_its_score_or_its_error(
     told: Told, trainable: Trainable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -811,6 +838,7 @@ def test_notice_of_a_run_has_its_score_or_its_error(
     assert status == 1 and "failed after N s: step 1: the loss is nan and the norm" in text
 
 
+@pytest.mark.slow
 def test_notice_of_a_run_whose_hours_are_over_has_its_step(
     told: Told, trainable: Trainable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -822,6 +850,7 @@ def test_notice_of_a_run_whose_hours_are_over_has_its_step(
     assert f"{trainable.command.name} (base): finished after N s; {trainable.metric}" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "how"),
     [(signal.SIGTERM, 143, "stopped by SIGTERM"), (signal.SIGINT, 130, "interrupted")],
@@ -848,6 +877,7 @@ def test_notice_of_a_run_that_was_stopped_has_its_step(
     assert weights(tmp_path / "base") == weights(finished)
 
 
+@pytest.mark.slow
 def test_notice_that_nobody_takes_changes_nothing(
     train: Command, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

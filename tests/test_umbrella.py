@@ -54,6 +54,7 @@ def test_main_command_gets_its_arguments(capsys: pytest.CaptureFixture[str]) -> 
     assert "tokenize: error: unknown flag --vocab_fil" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_way_to_start_a_command_is_the_same(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

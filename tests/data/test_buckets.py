@@ -51,6 +51,7 @@ def decode(paths: list[str], bucket: int, num_buckets: int, drop: bool) -> list[
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.lists(DOCUMENTS, min_size=1, max_size=3), st.integers(1, 5), st.integers(0, 2**63 - 1),

@@ -76,6 +76,7 @@ def covered(spans: list[Span]) -> Counter[int]:
     return Counter(piece for start, end in spans for piece in range(start, end))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(CORPORA, SEQUENCE, SHORT, st.integers(1, 3), SEED)
 def test_carry_nsp_every_piece_is_seen_once_a_copy(
@@ -93,6 +94,7 @@ def test_carry_nsp_every_piece_is_seen_once_a_copy(
         assert covered(spans) == dict.fromkeys(range(pieces), copies)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(CORPORA, SEQUENCE, SHORT, SEED)
 def test_carry_nsp_segments_fit_and_agree_with_the_label(
@@ -109,6 +111,7 @@ def test_carry_nsp_segments_fit_and_agree_with_the_label(
             assert b[0] != a[1] and (b[1] <= a[0] or a[1] <= b[0])
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(CORPORA, SEQUENCE, SHORT, st.integers(1, 3), SEED)
 def test_carry_sop_neighbours_hold_every_piece_once_a_copy(

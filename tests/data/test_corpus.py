@@ -122,6 +122,7 @@ def test_read_chunks_first_line_is_the_line_in_the_file(
         line += part.data.count(b"\n")
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.dictionaries(st.sampled_from(["text", "b"]), st.text(max_size=30)), max_size=20),
     st.integers(1, 200),

@@ -253,6 +253,7 @@ def test_decode_lengths_that_differ_but_add_up_raise() -> None:
         ExampleDecoder(SPECS).decode([small(weights=(1,)), small(weights=(1, 2, 3))])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_decode_damaged_bytes_equal_reference_or_raise_both(data: st.DataObject) -> None:

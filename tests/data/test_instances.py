@@ -345,6 +345,7 @@ class Reference:
         return pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short", [0.0, 0.1, 0.6])
 @pytest.mark.parametrize("max_seq_length", [32, 128])
 def test_plan_nsp_equals_the_reference_in_distribution(short: float, max_seq_length: int) -> None:

@@ -135,6 +135,7 @@ def kinds(rows: Rows, batch: MaskedBatch) -> np.ndarray:
     return np.where(found == MASK, 0, np.where(found == original, 1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_word", [False, True])
 def test_mask_tokens_80_10_10_within_one_percent(by_word: bool) -> None:
     rows = make_rows([[[1, 2, 1, 3, 2] * 10, [1, 1, 2] * 10]] * 4000)
@@ -231,6 +232,7 @@ def runs_of(masked: np.ndarray) -> list[int]:
     return (np.argwhere(edges == -1)[:, 1] - np.argwhere(edges == 1)[:, 1]).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_rows", [4, 400])
 def test_mask_tokens_ngrams_have_weight_one_over_n(batch_rows: int) -> None:
     # 40 of 4,000 words: runs seldom meet.
@@ -244,6 +246,7 @@ def test_mask_tokens_ngrams_have_weight_one_over_n(batch_rows: int) -> None:
     assert shares == pytest.approx([6 / 11, 3 / 11, 2 / 11], abs=0.03)
 
 
+@pytest.mark.slow
 def test_mask_tokens_ngram_stays_inside_a_segment() -> None:
     rows = make_rows([[[1] * 20, [1] * 20]] * 20_000)
     masked = is_masked(mask(rows, MaskingConfig(0.05, 20, max_ngram_size=2)))

@@ -207,6 +207,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shards")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(SETTINGS)
 def test_one_epoch_any_shards_gives_each_record_once(folder: Path, setting: Setting) -> None:
@@ -263,6 +264,7 @@ def test_batches_every_epoch_has_each_record_once(dynamic: bool, tmp_path: Path)
     assert [batch.epoch for batch in batches] == [(8 * i + 7) // 30 for i in range(15)]
 
 
+@pytest.mark.slow
 def test_batches_order_of_the_shards_depends_on_seed_and_epoch(tmp_path: Path) -> None:
     data = make_data(tmp_path, [5, 5, 5, 5])
 
@@ -402,6 +404,7 @@ def test_dynamic_masks_differ_between_epochs_and_seeds(tmp_path: Path) -> None:
         assert (first != different).any(axis=1).sum() > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle_buffer_size", [0, 12, 5000])
 def test_dynamic_masks_are_the_same_whatever_the_batch_size(
     shuffle_buffer_size: int, tmp_path: Path
@@ -650,6 +653,7 @@ def from_rows(batches: Sequence[RecordBatch]) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(SETTINGS)
 def test_packed_one_epoch_has_the_sequences_and_masks_of_the_unpacked(
@@ -761,6 +765,7 @@ def test_packed_batches_instance_that_would_harm_others_is_named(
         take(packed_config(data), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", [None, RowLimits(LENGTH, 4, 2 * PREDICTIONS)])
 @pytest.mark.parametrize("parts", [1, 2])
 def test_batches_of_shares_are_the_rows_of_the_whole(

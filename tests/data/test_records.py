@@ -181,6 +181,7 @@ def test_read_records_any_truncation_raises_or_ends_at_a_record(
             list(read_records(str(path)))
 
 
+@pytest.mark.slow
 def test_read_records_any_flipped_bit_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a"
     bodies = [b"12345", b"", b"6789"]

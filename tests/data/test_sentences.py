@@ -208,6 +208,7 @@ def test_split_sentences_lone_surrogates_do_not_raise(text: str) -> None:
     assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "count"),
     [

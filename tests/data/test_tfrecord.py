@@ -107,6 +107,7 @@ def test_decode_example_round_trip(
             assert decoded[spec.name].tolist() == batch[spec.name][row].tolist(), spec.name
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.integers(0, 2**20), min_size=5, max_size=5), min_size=1, max_size=9))
 def test_encode_one_encoder_for_many_batches_leaves_nothing_behind(rows: list[list[int]]) -> None:
     # Bytes of an earlier, wider batch of the same size must not shine through.

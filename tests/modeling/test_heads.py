@@ -341,6 +341,7 @@ def test_loss_sums_equal_numpy(kind: str) -> None:
     assert all(value.dtype == np.float32 for value in logits.values())
 
 
+@pytest.mark.slow
 @every_head
 def test_head_nothing_to_learn_from_has_a_loss_of_zero_and_not_nan(kind: str) -> None:
     head: Head = HEADS[kind]

@@ -35,6 +35,7 @@ def test_run_steps_done_is_not_run_again(run, tmp_path):
     assert State(tmp_path).done.keys() == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_run_failed_step_holds_up_only_what_needs_it(run, tmp_path, capsys):
     steps = [
         step("bad", "echo no such corpus; exit 3"),

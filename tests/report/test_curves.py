@@ -82,6 +82,7 @@ def test_curves_constant_of_any_size_is_drawn(value: float, parse: Parse) -> Non
     assert len(root.all("text")) > 4
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.floats()), min_size=1, max_size=5))
 @example([(1.0, 0.0), (2.0, 5e-324)])
 @example([(1.0, 1e299), (2.0, -1e299)])
@@ -98,6 +99,7 @@ def test_curves_values_that_hardly_differ_have_labels_that_do(parse: Parse) -> N
     assert labels == ["0.6", "0.8", "1.0", "1.2", "1.4"]
 
 
+@pytest.mark.slow
 def test_curves_long_line_keeps_its_peaks(parse: Parse) -> None:
     points = [(float(i), 0.0) for i in range(100_000)]
     points[77_777] = (77_777.0, 9.0)

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from bert_ko.report.korean import KOREAN
 from bert_ko.report.languages import ENGLISH, Texts
 
@@ -31,6 +33,7 @@ def test_korean_has_the_names_of_the_english() -> None:
         assert sorted(NAME.findall(english)) == sorted(NAME.findall(korean)), english
 
 
+@pytest.mark.slow
 def test_korean_is_asked_for_somewhere() -> None:
     text = ""
     for path in PACKAGE.rglob("*"):

@@ -57,6 +57,7 @@ def test_render_unprintable_text_is_shown_and_unknown_name_raises() -> None:
         expand("text")
 
 
+@pytest.mark.slow
 def test_reports_import_libraries_when_they_are_rendered_only() -> None:
     modules = ", ".join(f"bert_ko.tasks.{task}.report" for task in ("squad", "classifier", "ner"))
     code = f"import sys, {modules}; print(*sys.modules)"
@@ -242,6 +243,7 @@ STATES = {
 }
 
 
+@pytest.mark.slow
 def test_listing_address_chooses_what_is_shown(browser: Any) -> None:
     script = f"""
       (async () => {{
@@ -260,12 +262,14 @@ def test_listing_address_chooses_what_is_shown(browser: Any) -> None:
     assert seen == list(STATES.values())
 
 
+@pytest.mark.slow
 def test_listing_address_when_opened_chooses_what_is_shown(browser: Any) -> None:
     root = browser.show(list_page(), "page=3&order=size")
     assert shown(root) == TEXTS[9::-1]
     assert "hidden" not in root.by_id("list").attributes
 
 
+@pytest.mark.slow
 def test_listing_controls_change_what_is_shown_and_the_address(browser: Any) -> None:
     script = """
       const get = (name) => document.getElementById(name);
@@ -327,11 +331,13 @@ MENU_STATES = {
 }
 
 
+@pytest.mark.slow
 def test_listing_menus_and_ids_choose_what_is_shown(browser: Any) -> None:
     seen = browser.list_ids(menu_page(), MENU_STATES)
     assert dict(zip(MENU_STATES, seen, strict=True)) == MENU_STATES
 
 
+@pytest.mark.slow
 def test_listing_links_and_menus_change_what_is_shown(browser: Any) -> None:
     script = """
       (async () => {
@@ -350,6 +356,7 @@ def test_listing_links_and_menus_change_what_is_shown(browser: Any) -> None:
     assert root.all("title")[0].text == "글06글17글28글09글110글211 #size=b | 글17 #q=id%3A7 "
 
 
+@pytest.mark.slow
 def test_mark_spans_labels_stand_behind_and_are_shared(browser: Any) -> None:
     script = """
       const chars = characters("가나다라마바");
@@ -363,6 +370,7 @@ def test_mark_spans_labels_stand_behind_and_are_shared(browser: Any) -> None:
     assert labels == [("label answer gold", "<b>"), ("label gold", "LC"), ("label answer", "OG")]
 
 
+@pytest.mark.slow
 def test_mark_spans_overlap_and_emoji_are_exact(browser: Any) -> None:
     script = """
       const chars = characters("가😀나다👩‍👧라");
@@ -375,6 +383,7 @@ def test_mark_spans_overlap_and_emoji_are_exact(browser: Any) -> None:
     assert root.all("h1")[0].text == "가😀나다👩‍👧라"
 
 
+@pytest.mark.slow
 def test_mark_excerpt_far_spans_are_apart(browser: Any) -> None:
     script = """
       const chars = characters("0123456789abcdefghij");

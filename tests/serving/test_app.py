@@ -155,6 +155,7 @@ UNKNOWN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [
@@ -221,6 +222,7 @@ def test_body_that_is_not_called_json_is_told_how(running_server: Running) -> No
         assert reply.error == "send a JSON object, with the header Content-Type: application/json."
 
 
+@pytest.mark.slow
 def test_large_bodies_are_one_error(running_server: Running) -> None:
     post = running_server.post
     fields = {f"x{i}": 0 for i in range(80_000)}
@@ -244,6 +246,7 @@ def impatient(folders: dict[str, str]) -> Iterator[Running]:
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "status", "message"),
     [
@@ -298,6 +301,7 @@ def test_head_that_drips_is_not_waited_for(impatient: Running) -> None:
         dripper.join()
 
 
+@pytest.mark.slow
 def test_client_that_does_not_take_its_answers_is_cut_off(impatient: Running) -> None:
     with impatient.connect(4096) as client:
         client.settimeout(0.2)

@@ -62,6 +62,7 @@ def texts(page: Node, tag: str, kind: str | None = None) -> list[str]:
     return [node.text for node in page.by_id("results").all(tag, kind)]
 
 
+@pytest.mark.slow
 def test_home_asks_its_server_alone_and_offers_its_models(server: Running, browser: Any) -> None:
     page = browser.open(f"http://127.0.0.1:{server.port}/", "--accept-lang=ko-KR")
     assert "hidden" not in page.by_id("form").attributes  # its script was let run
@@ -75,6 +76,7 @@ def test_home_asks_its_server_alone_and_offers_its_models(server: Running, brows
         assert not re.search(r"https?://", text)
 
 
+@pytest.mark.slow
 def test_home_marks_what_each_kind_of_model_finds(server: Running, browser: Any) -> None:
     acts = f"""
       await act("독해", "<b>한글</b>을 지었다 😀 세종은.", "누가?\\n 누가 지었나? \\n\\n");
@@ -106,6 +108,7 @@ def test_home_marks_what_each_kind_of_model_finds(server: Running, browser: Any)
     assert korean.by_id("ask").text == "실행" and korean.all("html")[0].attributes["lang"] == "ko"
 
 
+@pytest.mark.slow
 def test_home_on_a_phone_says_in_korean_why_there_is_no_answer(
     server: Running, browser: Any
 ) -> None:

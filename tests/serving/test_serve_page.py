@@ -16,6 +16,7 @@ _BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
 KINDS = {"reader": "독해", "entities": "entities", "topics": "topics", "model": "model"}
 
 
+@pytest.mark.slow
 def test_page_runs_block_by_block(
     folders: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

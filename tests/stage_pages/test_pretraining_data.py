@@ -56,6 +56,7 @@ def dynamic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(folder, "--masking=dynamic", "--do_whole_word_mask").parent
 
 
+@pytest.mark.slow
 def test_sample_of_dynamic_and_static_shards_is_masked_alike(dynamic: Path, tmp_path: Path) -> None:
     make(tmp_path, "--do_whole_word_mask")
     tokenizer = load_tokenizer(str(VOCAB))
@@ -127,6 +128,7 @@ def test_page_of_instances_shows_masks_pairs_and_lengths(dynamic: Path, parse: P
     assert "corpus.txt, " in root.by_id("run").text and str(SAMPLE) not in root.text
 
 
+@pytest.mark.slow
 def test_page_of_instances_is_readable_everywhere_and_made_again(
     dynamic: Path, browser: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +155,7 @@ def test_page_says_what_was_dropped_and_where(tmp_path: Path, parse: Parse) -> N
     assert found[1][:2] == ["duplicate documents", "8"]
 
 
+@pytest.mark.slow
 def test_page_of_words_marks_the_unknown_ones(tmp_path: Path, browser: Any, parse: Parse) -> None:
     arguments = [
         f"--input_file={SAMPLE}", f"--output_dir={tmp_path}/v", "--words", "--vocab_size=300",

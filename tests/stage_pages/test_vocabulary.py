@@ -110,6 +110,7 @@ def test_page_of_pieces_has_all_syllables_and_places(
     assert len(render(report)) < 100_000
 
 
+@pytest.mark.slow
 def test_page_of_pieces_is_readable_everywhere_and_says_what_is_pointed_at(
     report: VocabularyReport, browser: Any
 ) -> None:
@@ -125,6 +126,7 @@ def test_page_of_pieces_is_readable_everywhere_and_says_what_is_pointed_at(
     assert shown == "가 has pieces at the start of a word and inside one"
 
 
+@pytest.mark.slow
 def test_page_of_words_is_readable_everywhere_and_has_places(
     tmp_path: Path, browser: Any, parse: Parse
 ) -> None:

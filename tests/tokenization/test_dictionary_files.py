@@ -76,6 +76,7 @@ def survivors(compiled: bytes, folder: Path, number: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [60, pytest.param(400, marks=pytest.mark.slow)])
 def test_mecab_survives_every_mutated_dictionary_that_is_let_through(
     number: int, compiled: bytes, tmp_path: Path

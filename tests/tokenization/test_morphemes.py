@@ -107,6 +107,7 @@ def test_segmenter_own_lines_equal_public_mecab(segmenter: MecabSegmenter, publi
         check_against_mecab(segmenter, public, line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_segmenter_real_lines_equal_public_mecab(
     step: int, segmenter: MecabSegmenter, public: Any, real_lines: list[str]
@@ -205,6 +206,7 @@ def many_sentences() -> str:
     return " ".join(random.Random(1).choices(lines, k=2500))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -287,6 +289,7 @@ def test_dictionary_version_names_dictionary_and_version() -> None:
     assert dictionary_version().startswith("mecab-ko-dic 2.1.1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", [None, -5000])
 def test_compile_user_dictionary_words_are_one_morpheme(cost: int | None, tmp_path: Path) -> None:
     path, again = str(tmp_path / "new.dic"), str(tmp_path / "again")

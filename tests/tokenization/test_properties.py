@@ -117,6 +117,7 @@ def has_clusters_of_several(tokenizer: Tokenizer, text: str) -> bool:
     return any(a == b for a, b in (source.span(i, i + 1) for i in range(len(source.text))))
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @example(text="\u0958\u0958")
 @example(text="\u0f40\u0f74\u0f73")
@@ -143,6 +144,7 @@ def test_encode_any_text_surfaces_are_what_pieces_stand_for(
     assert len(set(encoding.eojeol_ids)) == len(eojeols)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(text=ANY_TEXT)
 def test_encode_any_text_offsets_ascend_and_words_are_numbered(
@@ -196,6 +198,7 @@ def test_encode_composed_and_decomposed_text_give_the_same_ids(
     check_composition(tokenizer, text)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(text=st.lists(HANGUL | st.sampled_from([" ", "abc", "3"]), max_size=8).map("".join))
 def test_encode_composed_and_decomposed_hangul_give_the_same_ids_for_every_type(
@@ -218,6 +221,7 @@ def test_encode_with_morphemes_any_text_analysis_matches_pieces(
         assert morpheme.pos
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(texts=st.lists(ANY_TEXT, max_size=6))
 def test_line_encoder_clean_lines_equal_the_tokenizer(
@@ -229,6 +233,7 @@ def test_line_encoder_clean_lines_equal_the_tokenizer(
         assert any_tokenizer.encode(line).ids == any_tokenizer.encode(text).ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=300)
 @example(text="\u0f40\u0f74\u0f73")
@@ -247,6 +252,7 @@ def test_normalize_any_text_equals_clean_and_spans_cover(name: str, text: str) -
         last = end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=100)
 @given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5))
@@ -256,6 +262,7 @@ def test_clean_lines_any_lines_equal_clean(name: str, texts: list[str]) -> None:
     assert rule.clean_lines("\n".join(texts)) == [rule.clean(line).strip(" ") for line in lines]
 
 
+@pytest.mark.slow
 def test_fragments_reach_every_branch() -> None:
     """The strategy really makes texts of the kinds that the properties are about."""
     for holds in (

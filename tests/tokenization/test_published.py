@@ -133,6 +133,7 @@ def assert_equal(folder: str, texts: list[str]) -> Tokenizer:
     return ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_published_form_has_the_ids_of_transformers_also_saved_again_and_exported(
     form: str, tmp_path: Path

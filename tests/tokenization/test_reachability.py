@@ -56,6 +56,7 @@ def test_is_changed_composition_is_no_proof_where_lower_casing_comes_after_it() 
     assert not _is_changed("j\u030c", tokenizer)
 
 
+@pytest.mark.slow
 def test_unreachable_pieces_mecab_joins_no_two_classes_but_by_a_dictionary(tmp_path: Path) -> None:
     words = ["코로나19", "##코로나19", "##나1", "챗gpt", "##챗g", "a1"]
     assert unreachable(*words) == words

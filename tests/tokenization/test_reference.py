@@ -88,6 +88,7 @@ def test_wordpiece_uncased_lines_without_hangul_equal_reference() -> None:
     assert compare(lines, lower=True) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lower", [False, True])
 def test_wordpiece_real_lines_equal_reference(lower: bool, real_lines: list[str]) -> None:
     lines = [

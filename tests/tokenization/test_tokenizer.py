@@ -235,6 +235,7 @@ def ids_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode(texts)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vocab", "wordpiece", "sentencepiece"])
 def test_tokenizer_pickle_gives_the_same_ids_also_in_a_spawned_process(
     kind: str, request: pytest.FixtureRequest, sample_lines: list[str]

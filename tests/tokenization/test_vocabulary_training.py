@@ -181,6 +181,7 @@ def test_train_sentencepiece_size_that_does_not_fit_raises(
         trained(sample_lines, vocab_size=size)
 
 
+@pytest.mark.slow
 def test_train_sentencepiece_very_long_line_is_used(sample_lines: list[str]) -> None:
     line = " ".join(sample_lines * 8)
     assert len(line.encode()) > 1 << 17

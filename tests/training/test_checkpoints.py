@@ -199,6 +199,7 @@ def killed_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
             yield done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["checkpoint", "best"])
 def test_save_checkpoint_killed_at_every_call_leaves_a_good_one(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -68,6 +68,7 @@ def test_hosts_decide_gather_and_leave_together() -> None:
 WAIT = "hosts.gather(None)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codes", "message"),
     [

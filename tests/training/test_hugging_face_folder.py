@@ -303,6 +303,7 @@ def test_read_source_decoder_that_is_a_copy_is_passed_over(config: Any, tmp_path
     assert read_head(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "config", "reason"),
     [

@@ -455,6 +455,7 @@ def undisturbed(
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_steps", [1, 3, 7])
 @pytest.mark.parametrize("seed", range(3))
 def test_run_killed_at_random_steps_resumes_to_the_same_run(
@@ -473,6 +474,7 @@ def test_run_killed_at_random_steps_resumes_to_the_same_run(
     assert_same_run(tmp_path, undisturbed(log_steps))
 
 
+@pytest.mark.slow
 def test_run_killed_between_its_files_resumes_to_the_same_run(
     tmp_path: Path, reader: ReaderConfig, undisturbed: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,

@@ -59,6 +59,7 @@ def assert_equal(
         np.testing.assert_allclose(found[name], np.asarray(value), atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu", "tanh"])
 def test_onnx_encoder_of_open_sizes_is_that_of_keras(activation: str) -> None:
     config, arrays = with_config(hidden_act=activation), arrays_of("encoder")

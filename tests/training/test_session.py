@@ -592,6 +592,7 @@ def test_run_session_reached_positions_are_of_all_phases_and_survive_a_kill(
     assert rows(found / "checkpoint-00000010").tobytes() == repeated.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [{"untrained_positions": "keep"}, {"max_seq_length": 2}])
 def test_run_session_positions_stay_as_they_are(flags: Any, folder: Path, capsys: Captured) -> None:
     first = run(folder, output_dir=f"{folder}/first")
@@ -707,6 +708,7 @@ def test_run_session_predicts_with_best_then_last_then_named_weights(
     assert written == before
 
 
+@pytest.mark.slow
 def test_run_session_named_weights_beside_those_of_the_run_are_refused(folder: Path) -> None:
     other, first = run(folder, output_dir=f"{folder}/other"), f"{folder}/first"
     run(folder, output_dir=first)

@@ -93,6 +93,7 @@ CHANGED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "weights", "message"), CHANGED)
 def test_damaged_model_is_named(options: Any, weights: Any, message: str, tmp_path: Path) -> None:
     folder = write_published(tmp_path / "theirs", {**OPTIONS, **options}, **weights)

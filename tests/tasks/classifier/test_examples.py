@@ -479,6 +479,7 @@ def test_read_texts_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> N
         read_texts("-", is_pair=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "count"), [("train", 150_000), ("dev", 10_000)])
 def test_read_dataset_real_nsmc_has_all_rows(split: Any, count: int, data_folder: Path) -> None:
     path = find_file(str(data_folder / "nsmc"), FORMS["nsmc"].files[split], split)
@@ -490,6 +491,7 @@ def test_read_dataset_real_nsmc_has_all_rows(split: Any, count: int, data_folder
     assert sum(counts.values()) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "count"), [("train", 41_154), ("dev", 4_500)])
 def test_read_dataset_real_ynat_has_all_rows_and_topics(
     split: Any, count: int, data_folder: Path

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from bert_ko.page_flags import Language
 from bert_ko.report.languages import Texts
@@ -316,6 +317,7 @@ def test_render_report_of_a_regression_counts_what_is_too_high(parse: Parse) -> 
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_browser_items_are_right_and_injected_script_is_inert(browser: Any) -> None:
     root = browser.show(render_report(make_data()))
     items = root.by_id("items").children
@@ -359,11 +361,13 @@ CLASS_STATES = {
 }
 
 
+@pytest.mark.slow
 def test_browser_address_chooses_examples(browser: Any) -> None:
     seen = browser.list_ids(render_report(make_data()), CLASS_STATES)
     assert dict(zip(CLASS_STATES, seen, strict=True)) == CLASS_STATES
 
 
+@pytest.mark.slow
 def test_browser_cell_of_the_matrix_leads_to_its_examples(browser: Any) -> None:
     script = """
       const cell = document.querySelector(".confusion a[href='#gold=2&predicted=0']");
@@ -383,11 +387,13 @@ SCORE_STATES = {
 }
 
 
+@pytest.mark.slow
 def test_browser_address_chooses_examples_of_a_regression(browser: Any) -> None:
     seen = browser.list_ids(render_report(make_regression()), SCORE_STATES)
     assert dict(zip(SCORE_STATES, seen, strict=True)) == SCORE_STATES
 
 
+@pytest.mark.slow
 def test_browser_regression_shows_differences(browser: Any) -> None:
     root = browser.show(render_report(make_regression((3.0, math.nan, 4.25))), "order=largest")
     assert [dl.text for dl in root.by_id("items").all("dl")] == [
@@ -397,6 +403,7 @@ def test_browser_regression_shows_differences(browser: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_page_is_readable_everywhere_and_korean_has_no_english(browser: Any) -> None:
     page, korean = (render_report(make_data(t=Texts(language))) for language in LANGUAGES)
     check_page(browser, page, korean, [INJECTED, "</script><img sr", "model", "base & large"])

@@ -73,6 +73,7 @@ def test_score_classes_ids_out_of_range_are_our_fault(
         scored(golds, predictions, ["ㄱ", "ㄴ"])
 
 
+@pytest.mark.slow
 @given(data=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
 @settings(max_examples=20)
 def test_score_classes_order_of_examples_and_labels_changes_nothing(
@@ -132,6 +133,7 @@ def test_score_values_scale_does_not_change_correlations(scale: float) -> None:
     assert scores["spearman"] == pytest.approx(wanted["spearman"]) == pytest.approx(50)
 
 
+@pytest.mark.slow
 @given(
     values=st.lists(st.integers(-1000, 1000), min_size=2, max_size=20, unique=True),
     slope=st.sampled_from([-2.0, -0.5, 0.5, 3.0]),

@@ -319,6 +319,7 @@ tables = st.integers(2, 4).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(content=tables)
 def test_read_table_csv_of_any_cells_comes_back(
     content: list[list[str]], tmp_path_factory: pytest.TempPathFactory
@@ -333,6 +334,7 @@ def test_read_table_csv_of_any_cells_comes_back(
     assert (table.columns, rows(table)) == (tuple(columns), content)
 
 
+@pytest.mark.slow
 @given(content=tables)
 def test_read_table_jsonl_of_any_cells_comes_back(
     content: list[list[str]], tmp_path_factory: pytest.TempPathFactory

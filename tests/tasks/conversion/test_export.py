@@ -140,6 +140,7 @@ def test_classifier_program_gives_our_probabilities(models: Any, printed: Any) -
     assert printed["scores"] == [f"score\t{score:.4f}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tags", "crf"])
 def test_tagger_program_finds_our_entities(kind: str, models: Any, printed: Any) -> None:
     found = bert_ko.load(models[kind], "tagger").tag(SENTENCES[4])
@@ -186,6 +187,7 @@ def test_export_folder_says_what_its_model_needs(exports: dict[str, Path]) -> No
     assert np.array(crf["transitions"])[0, 2] < -1e29  # no I after O
 
 
+@pytest.mark.slow
 def test_export_quantized_is_small_and_close(
     models: dict[str, str], exports: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -287,6 +289,7 @@ def test_export_is_not_read_back(exports: dict[str, Path], tmp_path: Path) -> No
 # The tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vocab_folder", "wordpiece_folder", "sentencepiece_folder"])
 def test_rows_of_model_are_our_windows(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path

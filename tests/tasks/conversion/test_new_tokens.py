@@ -140,6 +140,7 @@ def test_add_tokens_user_dictionary_makes_a_word_one_morpheme(add: Any) -> None:
     assert found.lines[-1] == ("MeCab keeps every new word whole; no user dictionary is needed")
 
 
+@pytest.mark.slow
 def test_add_tokens_older_dictionary_stays(add: Any, tmp_path: Path) -> None:
     path = tmp_path / "added.dic"
     compile_user_dictionary({"도서마": None}, str(path))

@@ -99,6 +99,7 @@ def test_features_longer_text_is_cut() -> None:
     assert found.offsets[-2:] == ((250, 251), (0, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("counts", "is_cpu", "devices", "plan"),
     [

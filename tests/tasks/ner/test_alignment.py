@@ -276,6 +276,7 @@ def spans_of(draw: st.DrawFn, length: int) -> Spans:
     return list(zip(cuts[::2], cuts[1::2], strict=False))
 
 
+@pytest.mark.slow
 @given(st.booleans().flatmap(lambda is_word: tagged(is_word)), st.data())
 def test_tags_are_always_well_formed(sentence: Sentence, data: st.DataObject) -> None:
     spans = data.draw(spans_of(len(sentence.text)))
@@ -288,6 +289,7 @@ def test_tags_are_always_well_formed(sentence: Sentence, data: st.DataObject) ->
     assert len(of_units) == len(sentence.starts) and repair_bio(of_units) == of_units
 
 
+@pytest.mark.slow
 @given(st.booleans().flatmap(lambda is_word: tagged(is_word)), st.data())
 def test_tags_come_back_where_every_unit_has_pieces_of_its_own(
     sentence: Sentence, data: st.DataObject

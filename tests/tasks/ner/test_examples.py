@@ -342,6 +342,7 @@ def test_read_dataset_no_file_raises(tmp_path: Path) -> None:
         read_dataset(str(tmp_path / "none.tsv"))
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -402,6 +403,7 @@ def test_read_texts_empty_file_gives_nothing_and_no_file_raises(tmp_path: Path) 
         list(read_texts(str(tmp_path / "none.txt")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sentences", "found", "mended"),
     [
@@ -426,6 +428,7 @@ def test_read_dataset_real_file_gives_known_counts(
         assert len(sentence.tags) == len(sentence.starts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "dev", "hclt2016_extra_train"])
 def test_read_dataset_real_file_is_as_its_own_comments_say(name: str, data_folder: Path) -> None:
     path = data_folder / "klue-ner" / f"{name}.tsv"

@@ -164,6 +164,7 @@ def test_tag_sentences_thousand_characters_have_tags_however_they_are_cut(
     assert [e.type for e in entities(found.tags)] == ["PS", "LC"] * 72
 
 
+@pytest.mark.slow
 @given(
     texts=st.lists(st.text("민수가 솔내마을에산다람\u200b꿿", max_size=40), max_size=4),
     length=st.integers(3, 24),

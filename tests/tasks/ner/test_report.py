@@ -246,6 +246,7 @@ def test_render_report_other_number_of_predictions_is_refused() -> None:
         render_report(make_data(predictions=[]))
 
 
+@pytest.mark.slow
 def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> None:
     root = browser.show(render_report(make_data()))
     items = root.by_id("items").children
@@ -306,11 +307,13 @@ STATES = {
 }
 
 
+@pytest.mark.slow
 def test_browser_address_chooses_sentences(browser: Any) -> None:
     seen = browser.list_ids(render_report(make_data()), STATES)
     assert dict(zip(STATES, seen, strict=True)) == STATES
 
 
+@pytest.mark.slow
 def test_browser_ten_thousand_sentences_are_listed(browser: Any) -> None:
     text = "민수는 강릉에 갔다."
     golds = tags_of(text, [("PS", "민수"), ("LC", "강릉")])
@@ -329,6 +332,7 @@ def test_browser_ten_thousand_sentences_are_listed(browser: Any) -> None:
     assert root.by_id("items").all("a")[-1].text == "9990"
 
 
+@pytest.mark.slow
 def test_page_is_readable_everywhere_and_korean_has_no_english(browser: Any) -> None:
     page, korean = (render_report(make_data(t=Texts(language))) for language in LANGUAGES)
     check_page(

@@ -173,6 +173,7 @@ def require_equal_report(found: Scores, metrics: Any, golds: Tags, predictions: 
     assert found.support == micro["support"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [LABELS, LABELS[:4]])
 def test_score_label_macro_f1_equals_sklearn(labels: tuple[str, ...]) -> None:
     metrics = pytest.importorskip("sklearn.metrics")

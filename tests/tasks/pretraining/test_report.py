@@ -84,6 +84,7 @@ def test_page_has_curves_resumes_guesses_neighbours_and_positions(
     assert "--learning_rate" in root.by_id("run").text
 
 
+@pytest.mark.slow
 def test_page_is_readable_everywhere_and_korean_has_no_english(
     tmp_path: Path, browser: Any
 ) -> None:
@@ -94,6 +95,7 @@ def test_page_is_readable_everywhere_and_korean_has_no_english(
     check_page(browser, page, korean, ["MASK", "run"])
 
 
+@pytest.mark.slow
 def test_page_of_a_bilm_is_readable_everywhere_and_korean_has_no_english(
     tmp_path: Path, browser: Any
 ) -> None:

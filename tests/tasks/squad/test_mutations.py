@@ -69,6 +69,7 @@ def use_dataset(path: str) -> None:
     klue_values(dataset, scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dataset", "predictions"])
 def test_damaged_file_is_read_or_one_line_of_error(kind: str, tmp_path: Path) -> None:
     rng, path = random.Random(13), tmp_path / "file.json"

@@ -263,6 +263,7 @@ def marks(item: Any) -> list[tuple[str, str]]:
     return [(mark.attributes["class"], mark.text) for mark in item.all("mark")]
 
 
+@pytest.mark.slow
 def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> None:
     root = browser.show(render_report(make_data()))
     items = root.by_id("items").all("li")
@@ -292,6 +293,7 @@ def test_browser_marks_are_right_and_injected_script_is_inert(browser: Any) -> N
 OPEN_ALL = "document.querySelectorAll('details').forEach((node) => { node.open = true; });"
 
 
+@pytest.mark.slow
 def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -> None:
     root = browser.show(render_report(make_data()), script=OPEN_ALL)
     assert root.all("title")[0].text == "질의응답 <1>"
@@ -299,6 +301,7 @@ def test_browser_injected_script_is_inert_without_the_policy_too(browser: Any) -
     assert browser.requests == ["/report.html"]
 
 
+@pytest.mark.slow
 def test_browser_details_are_built_when_opened(browser: Any) -> None:
     page = render_report(make_data())
     assert browser.show(page).by_id("items").all("table") == []
@@ -313,6 +316,7 @@ def test_browser_details_are_built_when_opened(browser: Any) -> None:
     assert marks(item) == [("answer gold", "언덕")] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
@@ -329,6 +333,7 @@ def test_browser_address_chooses_questions(browser: Any, state: str, expected: l
     assert [link.text for link in root.by_id("items").all("a")] == expected
 
 
+@pytest.mark.slow
 def test_browser_unknown_golds_and_no_prediction_say_so(browser: Any) -> None:
     asked = Question("unknown", "어디인가?", (), False)
     paragraphs = (*DATASET.paragraphs, Paragraph("마을", EMOJI, (asked,)))
@@ -341,6 +346,7 @@ def test_browser_unknown_golds_and_no_prediction_say_so(browser: Any) -> None:
     assert root.by_id("filter").all("option")[4].text == "Without a score (1)"
 
 
+@pytest.mark.slow
 def test_browser_no_answer_shows_the_context_around_the_gold_alone(browser: Any) -> None:
     context = "".join(f"{i}번 집은 비어 있다. " for i in range(100))
     asked = (question("far", context, "70번"), question("none", context))
@@ -370,6 +376,7 @@ def test_render_report_klue_mrc_has_a_table_of_its_scores() -> None:
     assert "ROUGE-W" not in render_report(make_data())
 
 
+@pytest.mark.slow
 def test_page_is_readable_everywhere_and_korean_has_no_english(browser: Any) -> None:
     page, korean = (render_report(make_data(t=Texts(language))) for language in LANGUAGES)
     check_page(

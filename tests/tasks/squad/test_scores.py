@@ -93,6 +93,7 @@ def test_normalize_answer_gives_literal_result(text: str, expected: str) -> None
     assert normalize_answer(text) == expected
 
 
+@pytest.mark.slow
 def test_normalize_answer_every_character_equals_slow_reference() -> None:
     for first in range(0, sys.maxunicode + 1, 256):
         text = "가".join(map(chr, range(first, first + 256)))

@@ -210,6 +210,7 @@ def test_mlflow_dead_server_costs_a_warning_and_gets_all_later(
     assert "pa55w0rd" not in ended.out + ended.err + again.out + again.err
 
 
+@pytest.mark.slow
 def test_mlflow_slow_server_costs_no_more_than_its_patience(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

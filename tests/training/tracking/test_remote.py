@@ -93,6 +93,7 @@ def test_remote_reporter_that_ends_is_spoken_of_once(
     assert "--report_to=mlflow: its process ended. " in line
 
 
+@pytest.mark.slow
 def test_remote_problems_are_warned_of_once_and_the_end_says_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

@@ -114,6 +114,7 @@ def assert_no_secret(folder: Path, *secrets: str) -> None:
         assert not [secret for secret in secrets if secret.encode() in content], path
 
 
+@pytest.mark.slow
 def test_wandb_offline_run_has_all_that_is_known_of_it(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_wandb_dead_server_leaves_the_run_to_be_sent_later(
     assert_no_secret(output, KEY)
 
 
+@pytest.mark.slow
 def test_wandb_slow_server_costs_no_more_than_its_patience(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +196,7 @@ def test_wandb_slow_server_costs_no_more_than_its_patience(
     assert results(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_wandb_without_a_key_asks_nothing_and_keeps_the_run(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
