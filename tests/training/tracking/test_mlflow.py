@@ -24,6 +24,8 @@ from tests.training.tracking.services import (
     start,
 )
 
+pytestmark = pytest.mark.slow  # the package takes seconds to import
+
 REPORT = {"report_to": "mlflow"}
 
 
@@ -93,7 +95,6 @@ def artifacts(uri: str, run: Any) -> set[str]:
     return {file.path for file in client(uri).list_artifacts(run.info.run_id)}
 
 
-@pytest.mark.slow
 def test_mlflow_without_a_server_has_a_store_below_the_output(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +121,6 @@ def test_mlflow_without_a_server_has_a_store_below_the_output(
         assert SECRET.encode() not in path.read_bytes(), path
 
 
-@pytest.mark.slow
 def test_mlflow_server_has_a_run_for_each_seed_below_one_of_all(
     train: Command, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +151,6 @@ def test_mlflow_server_has_a_run_for_each_seed_below_one_of_all(
         assert len(history(uri, run, "macro_f1")) == 1
 
 
-@pytest.mark.slow
 def test_mlflow_run_that_was_killed_is_one_without_a_step_twice(
     classifier: Trainable, port: int, tmp_path: Path
 ) -> None:
@@ -177,7 +176,6 @@ def test_mlflow_run_that_was_killed_is_one_without_a_step_twice(
     assert len(history(uri, run, "train/loss")) == 48
 
 
-@pytest.mark.slow
 def test_mlflow_dead_server_costs_a_warning_and_gets_all_later(
     train: Command, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +208,6 @@ def test_mlflow_dead_server_costs_a_warning_and_gets_all_later(
     assert "pa55w0rd" not in ended.out + ended.err + again.out + again.err
 
 
-@pytest.mark.slow
 def test_mlflow_slow_server_costs_no_more_than_its_patience(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +222,6 @@ def test_mlflow_slow_server_costs_no_more_than_its_patience(
     assert results(tmp_path / "run") and "curves: " not in ended.err
 
 
-@pytest.mark.slow
 def test_mlflow_deleted_run_is_named_with_what_to_do(
     train: Command, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

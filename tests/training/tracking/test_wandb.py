@@ -23,6 +23,8 @@ from tests.training.tracking.services import (
     start,
 )
 
+pytestmark = pytest.mark.slow  # the package takes seconds to import
+
 REPORT = {"report_to": "wandb"}
 KEY = "0123456789abcdef" * 5
 _BLOCK, _HEADER = 32768, 7  # bytes, of the log
@@ -114,7 +116,6 @@ def assert_no_secret(folder: Path, *secrets: str) -> None:
         assert not [secret for secret in secrets if secret.encode() in content], path
 
 
-@pytest.mark.slow
 def test_wandb_offline_run_has_all_that_is_known_of_it(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +142,6 @@ def test_wandb_offline_run_has_all_that_is_known_of_it(
     assert_no_secret(output, SECRET, KEY)
 
 
-@pytest.mark.slow
 def test_wandb_run_that_was_killed_is_one_without_a_step_twice(
     classifier: Trainable, tmp_path: Path
 ) -> None:
@@ -161,7 +161,6 @@ def test_wandb_run_that_was_killed_is_one_without_a_step_twice(
     assert len(steps) == len(set(steps)) and ("train/loss", 48) in steps
 
 
-@pytest.mark.slow
 def test_wandb_dead_server_leaves_the_run_to_be_sent_later(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +179,6 @@ def test_wandb_dead_server_leaves_the_run_to_be_sent_later(
     assert_no_secret(output, KEY)
 
 
-@pytest.mark.slow
 def test_wandb_slow_server_costs_no_more_than_its_patience(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +194,6 @@ def test_wandb_slow_server_costs_no_more_than_its_patience(
     assert results(tmp_path / "run")
 
 
-@pytest.mark.slow
 def test_wandb_without_a_key_asks_nothing_and_keeps_the_run(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
