@@ -24,12 +24,13 @@ hypothesis.settings.load_profile("any_machine")
 # Half the time to compile, in all processes below too; tensors of the tests need no fast code.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-# What JAX has compiled is kept for all processes of the tests.
+# What is compiled is kept for all processes of the tests.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _cache = tempfile.mkdtemp(prefix="bert_ko-tests-jax-")
+    _cache = tempfile.mkdtemp(prefix="bert_ko-tests-")
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
     os.environ.update(
-        JAX_COMPILATION_CACHE_DIR=_cache,
+        TF_XLA_FLAGS=f"--tf_xla_persistent_cache_directory={_cache}/tensorflow",
+        JAX_COMPILATION_CACHE_DIR=f"{_cache}/jax",
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
         JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,11 @@ def cpu_has_bfloat16() -> bool:
     except OSError:
         return False
     return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
+def has_gpu() -> bool:
+    """Whether the system has a GPU, which this process may not be allowed to use."""
+    return any(glob.glob(f"/dev/{name}") for name in ("nvidia[0-9]*", "kfd", "dxg"))
 
 
 def no_tpu_message(backend: BackendName, detail: str = "") -> str:

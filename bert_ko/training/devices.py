@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 
-from bert_ko.training.backend import Backend, BackendName, DeviceConfig
+from bert_ko.training.backend import Backend, BackendName, DeviceConfig, has_gpu
 from bert_ko.training.hosts import ALONE, Hosts
 
 # What TensorFlow's C++ code logs at every start, whatever the log level.
@@ -49,7 +49,7 @@ def load_backend(config: DeviceConfig, hosts: Hosts = ALONE) -> Backend:
     """
     name = choose_backend()
     os.environ["KERAS_BACKEND"] = name
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quieten()
     if name == "jax":
         from bert_ko.training.jax_backend import JaxBackend
 
@@ -71,6 +71,15 @@ def describe_devices(name: BackendName) -> tuple[list[str], str]:
     counts = Counter(backend.visible_devices())
     seen = [f"{count} x {kind}" for kind, count in counts.items()]
     return seen, f"{backend.description}, {backend.precision}"
+
+
+def quieten() -> None:
+    """Before TensorFlow or JAX is imported: their C++ code logs errors alone.
+
+    On a CPU not even those: of every program that was kept they say that this is another machine
+    than it was compiled for, one with the features prefer-no-gather and prefer-no-scatter.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu() else "3")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from bert_ko.modeling.encoder import BERT
 from bert_ko.modeling.parameters import Arrays
 from bert_ko.tensor_files import FLOATS, as_float32
-from bert_ko.training.devices import without_noise
+from bert_ko.training.devices import quieten, without_noise
 
 _STEP = "global_step"
 _NODE = re.compile(r"\{\{.*?\}\} ?| \[Op:\w+\].*")
@@ -90,7 +89,7 @@ def write_tensorflow(prefix: str, arrays: Arrays, step: int) -> None:
 
 
 def _tensorflow(what: str) -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quieten()
     try:
         with without_noise():
             import tensorflow as tf

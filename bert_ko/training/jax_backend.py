@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +34,7 @@ from bert_ko.training.backend import (
     Predict,
     no_tpu_message,
 )
+from bert_ko.training.compiled_programs import programs_folder, programs_of_processor
 from bert_ko.training.hosts import Hosts, free_port
 from bert_ko.training.jax_operations import attention, with_own_gradients
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
@@ -51,8 +51,7 @@ class JaxBackend(Backend):
         local_devices = _find_devices(config)
         devices = _of_all_hosts(local_devices, hosts)
         self.is_cpu = is_cpu = devices[0].platform == "cpu"
-        if not is_cpu:
-            _keep_compiled()
+        _keep_compiled(is_cpu)
         self.num_devices, self.num_local_devices = len(devices), len(local_devices)
         self.has_others = hosts.count > 1
         # XLA's products on a CPU gain nothing from bfloat16.
@@ -134,14 +133,11 @@ def _find_devices(config: DeviceConfig) -> list[Any]:
     return list(devices[:count])
 
 
-def _keep_compiled() -> None:
-    """A run that is resumed, or the next seed, does not compile again.
-
-    On a CPU what was compiled may not run on the next machine.
-    """
+def _keep_compiled(is_cpu: bool) -> None:
+    """A run that is resumed, or the next seed, does not compile again."""
     if jax.config.jax_compilation_cache_dir is None:  # JAX_COMPILATION_CACHE_DIR is the user's
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "bert_ko", "jax"))
+        folder = programs_of_processor("jax") if is_cpu else programs_folder("jax")
+        jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def accelerator_compute(precision: MatmulDtype) -> Compute:

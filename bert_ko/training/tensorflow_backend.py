@@ -36,7 +36,9 @@ from bert_ko.training.backend import (
     OutputFunction,
     Predict,
     cpu_has_bfloat16,
+    has_gpu,
 )
+from bert_ko.training.compiled_programs import keep_programs_of_tensorflow
 from bert_ko.training.hosts import Hosts
 from bert_ko.training.optimization import OptimizerConfig, clip_scale, update
 from bert_ko.training.tensorflow_devices import find_devices, gpu_name, visible_devices
@@ -57,6 +59,8 @@ class TensorFlowBackend(Backend):
     name: BackendName = "tensorflow"
 
     def __init__(self, config: DeviceConfig, hosts: Hosts):
+        if not config.use_tpu and not has_gpu():
+            keep_programs_of_tensorflow(tf.__version__)
         tf.config.experimental.enable_op_determinism()
         tf.get_logger().addFilter(_is_no_news)
         self.has_others = hosts.count > 1

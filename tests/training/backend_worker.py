@@ -168,7 +168,7 @@ def load_results(name: str, base_folder: Path) -> dict[str, Any]:
                 **os.environ,
                 "KERAS_BACKEND": name,
                 "PYTHONPATH": str(ROOT),
-                "TF_CPP_MIN_LOG_LEVEL": "2",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
                 "CUDA_VISIBLE_DEVICES": "-1",  # the devices are made of the processor
             }
             command = [sys.executable, "-W", "error::UserWarning", __file__, str(folder)]

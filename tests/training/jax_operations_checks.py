@@ -96,20 +96,23 @@ def test_attention_without_a_gpu_is_our_own(
     assert attend(operations).shape == (3, 6, 2, 8)
 
 
+@pytest.mark.parametrize("is_cpu", [False, True])
 @pytest.mark.parametrize("own", [None, "/of/the/user"])
 def test_compiled_programs_are_kept_where_the_user_says(
-    monkeypatch: pytest.MonkeyPatch, own: str | None
+    monkeypatch: pytest.MonkeyPatch, own: str | None, is_cpu: bool
 ) -> None:
     import jax
 
+    from bert_ko.training.compiled_programs import programs_of_processor
     from bert_ko.training.jax_backend import _keep_compiled
 
     before = jax.config.jax_compilation_cache_dir
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     try:
         jax.config.update("jax_compilation_cache_dir", own)
-        _keep_compiled()
-        assert jax.config.jax_compilation_cache_dir == (own or "/cache/bert_ko/jax")
+        _keep_compiled(is_cpu)
+        default = programs_of_processor("jax") if is_cpu else "/cache/bert_ko/jax"
+        assert jax.config.jax_compilation_cache_dir == (own or default)
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
 
