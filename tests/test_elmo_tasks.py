@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import bert_ko
 from bert_ko.modeling.elmo import ElmoConfig
 from bert_ko.modeling.heads import model_specs
-from bert_ko.modeling.heads.words import DEVIATIONS, MEANS
+from bert_ko.modeling.heads.words import DEVIATIONS, MEANS, WORD_TABLE
 from bert_ko.modeling.parameters import initial_parameters
 from bert_ko.tokenization.morphemes import dictionary_version
 from bert_ko.tokenization.word_vocabulary import (
@@ -239,6 +239,39 @@ def test_network_trains_without_a_biLM(classifier: Command, elmo: Path, tmp_path
     alone.succeed(output_dir=tmp_path / "alone", num_train_epochs=20, do_eval=True, eval_file=table)
     found = results(tmp_path / "alone")
     assert found["accuracy"] > 90 and not [name for name in found if "elmo" in name]
+
+
+@pytest.mark.parametrize("mix", ["mix", "none"])
+def test_words_that_the_task_learns_are_of_the_trained_folder(
+    classifier: Command, elmo: Path, tmp_path: Path, mix: str
+) -> None:
+    run, table = tmp_path / "run", classifier.flags["train_file"]
+    source: dict[str, Any] = {"init_checkpoint": elmo}
+    if mix == "none":  # needs no biLM, only its configuration and words
+        source = {"bert_config_file": last(elmo) / "bert_config.json", "vocab_file": elmo}
+    command = Command("run_classifier", {"task_name": "tsv", "train_file": table, **COMMON})
+    command.succeed(
+        **source, output_dir=run, num_train_epochs=2, elmo_mix=mix, elmo_word_units=7,
+        do_predict=True, predict_file=table,
+    )  # fmt: skip
+    learnt = load_file(last(run) / "model.safetensors")[WORD_TABLE]
+    assert learnt.shape == (CONFIG.vocab_size, 7)
+    assert np.abs(learnt[2:]).max(axis=1).min() > 0  # <UNK>, and both words, are in the texts
+    assert not learnt[:2].any()  # marks are not read
+    wanted = read_records(run / "test_predictions.jsonl")
+    model = bert_ko.load(str(run))
+    assert isinstance(model, bert_ko.Classifier)
+    for record, said in zip(wanted, model.classify([text for text, _ in EXAMPLES]), strict=True):
+        assert said.probability == pytest.approx(record["probability"], abs=1e-4)  # type: ignore[union-attr]
+
+
+def test_more_words_than_the_models_are_refused(
+    classifier: Command, elmo: Path, tmp_path: Path
+) -> None:
+    words = WordVocabulary((*SENTENCE_MARKS, "오늘", "은", "비"), "morpheme", dictionary_version())
+    write_word_vocabulary(str(tmp_path / "more"), words, Coverage(), 1)
+    ended = classifier(output_dir=tmp_path / "run", vocab_file=tmp_path / "more", elmo_word_units=7)
+    assert "vocab_size is 5 in " in ended.error and "but 6 in words.txt (" in ended.error
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from bert_ko.data.position import require_counts
 from bert_ko.data.share import WHOLE, Share
 from bert_ko.modeling.heads import HostBatch
-from bert_ko.modeling.heads.words import LAYERS
+from bert_ko.modeling.heads.words import LAYERS, WORD_IDS
 from bert_ko.progress import Progress
 
 Ints = npt.NDArray[np.int32]
 INPUTS = ("input_ids", "input_mask", "segment_ids")
-OF_WORDS = ("characters", LAYERS)  # inputs of a model of words alone
+OF_WORDS = (WORD_IDS, "characters", LAYERS)  # inputs of a model of words alone
 _COUNT = 8  # each further length is compiled once
 _MULTIPLE = 16
 _FEATURE_COUNT, _FEATURE_MULTIPLE = 12, 8  # of lengths that are compiled only where that pays

@@ -25,9 +25,15 @@ from bert_ko.tasks.sentences import AnyTokenizer
 from bert_ko.tasks.settings import LabelFlags, Split, no_labels_error, stored_labels, weights_place
 from bert_ko.tasks.stored_layers import LayerStore, layer_statistics
 from bert_ko.tasks.word_networks import of_training, refuse_other_network
+from bert_ko.tokenization.word_vocabulary import WORDS_NAME
 from bert_ko.training.backend import Predict
 from bert_ko.training.labels import Labels
-from bert_ko.training.model_files import ModelFiles, TrainedModel, remembered_flags
+from bert_ko.training.model_files import (
+    ModelFiles,
+    TrainedModel,
+    compare_vocab_size,
+    remembered_flags,
+)
 from bert_ko.training.results import Results
 from bert_ko.training.task import Trained
 
@@ -150,7 +156,8 @@ class LabelTask(FineTuneTask):
 
         Raises:
             ValueError: a flag is for another model, or not the one that the weights were trained
-                with; or a biLM that stays as it is would be random.
+                with; a biLM that stays as it is would be random; or there are more words than the
+                model's.
         """
         config, network = self.config, self.config.network(self.model.config)
         if network is None:
@@ -161,10 +168,15 @@ class LabelTask(FineTuneTask):
             refuse_other_network(config, remembered, place)
             standardizes = of_training(remembered).get("elmo_standardize", network.standardizes)
             network = replace(network, standardizes=standardizes)
-        elif config.init_checkpoint is None and not network.tunes:
+        elif config.init_checkpoint is None and network.reads and not network.tunes:
             raise ValueError(
                 "an ELMo without --init_checkpoint is random, and stays so without --elmo_tune; "
                 "give one of them."
+            )
+        if network.word_units and (words := self.model.words) is not None:
+            size, model = len(words.words), self.model
+            compare_vocab_size(
+                size, WORDS_NAME, words.source, model.config.vocab_size, model.config_file
             )
         return network
 
@@ -234,12 +246,13 @@ class LabelTask(FineTuneTask):
     @property
     def needs_preparation(self) -> bool:
         """See Task: the layers of a biLM that stays as it is."""
-        return self.network is not None and not self.network.tunes
+        network = self.network
+        return network is not None and network.reads and not network.tunes
 
     def prepare(self, model: Trained) -> Arrays:
         """See Task."""
         network, training = self.network, self.training
-        if network is None or training is None:
+        if network is None or training is None or not network.reads:
             return {}
         reading, decided = model.program.predictor(network.reading), Arrays()
         if network.standardizes:

@@ -42,6 +42,7 @@ class Sentences:
         morpheme_ids: number of the morpheme in the line.
         num_cut: sentences that did not fit into the model.
         characters: int32 [W, K], those of each word that an id stands for, of a model of words.
+        vocabulary_ids: int32 [W], of the same in the model's vocabulary of words.
         layers: float [P, M, H], what a biLM that stays as it is says of each word; M layers.
     """
 
@@ -54,6 +55,7 @@ class Sentences:
     morpheme_ids: Ints
     num_cut: int = 0
     characters: Ints | None = None
+    vocabulary_ids: Ints | None = None
     layers: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
@@ -80,16 +82,19 @@ class Sentences:
             special_ids: of [PAD], [CLS] and [SEP].
 
         Returns:
-            input_ids, input_mask and segment_ids, int32 [B, L]; of words also their layers
-            [B, L, M, H], any values where nothing is; or else their characters, int32 [B, L, K].
+            input_ids, input_mask and segment_ids, int32 [B, L]; of words also word_ids, int32
+            [B, L], and their layers [B, L, M, H], any values where nothing is, or else their
+            characters, int32 [B, L, K].
         """
         places, mask = self.places(rows, length)
         input_ids = np.where(mask, self.input_ids[places], np.int32(special_ids[0]))
         words: dict[str, npt.NDArray[Any]] = {}
+        if self.vocabulary_ids is not None:
+            words["word_ids"] = self.vocabulary_ids[input_ids]
         if self.layers is not None:
-            words = {"layers": self.layers[places]}
+            words["layers"] = self.layers[places]
         elif self.characters is not None:
-            words = {"characters": self.characters[input_ids]}
+            words["characters"] = self.characters[input_ids]
         return {
             "input_ids": input_ids,
             "input_mask": mask.astype(np.int32),
@@ -193,11 +198,12 @@ def begun(tokenizer: AnyTokenizer) -> AnyTokenizer:
 
 
 def with_characters(sentences: Sentences, tokenizer: AnyTokenizer) -> Sentences:
-    """Sentences that a tokenizer was begun for; of words, with their characters."""
+    """Sentences that a tokenizer was begun for; of words, with their characters and ids."""
     if not isinstance(tokenizer, WordTokenizer):
         return sentences
     found = WordCharacters(tokenizer.unit, tokenizer.places).distinct(tokenizer.words)
-    return replace(sentences, characters=found.characters)
+    ids = np.array(tokenizer.vocabulary_ids, np.int32)
+    return replace(sentences, characters=found.characters, vocabulary_ids=ids)
 
 
 def encode_stretches(

@@ -16,6 +16,7 @@ from bert_ko.modeling.heads.words import MixName, PlaceName
 # Flags that a model of words has no use for.
 _OF_PIECES = ("attention", "pack", "remat", "untrained_positions")
 _OF_TUNING = ("hidden_dropout_prob", "layer_decay")  # of the biLM, if it learns
+_OF_LAYERS = ("gamma", "elmo_at", "elmo_standardize", "elmo_tune")  # of the biLM, if it is read
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,26 @@ class ElmoFlags(Flags):
 
     # Flags of the network that predictions depend on.
     of_network: ClassVar[tuple[str, ...]] = (
-        "elmo_mix", "gamma", "elmo_at", "elmo_network_units", "elmo_standardize",
+        "elmo_mix", "gamma", "elmo_at", "elmo_network_units", "elmo_standardize", "elmo_word_units",
     )  # fmt: skip
 
     elmo_mix: MixName = flag(
         "mix",
         help="With an ELMo: what the task's network reads. mix: the sum of the layers by learnt "
-        "weights; top: the last layer; words: the words' own vectors, without the layers above.",
+        "weights; top: the last layer; words: the words' own vectors, without the layers above; "
+        "none: nothing of the ELMo, but --elmo_word_units alone.",
     )
     gamma: bool = flag(True, help="With an ELMo: a learnt factor of what the network reads.")
     elmo_at: PlaceName = flag(
         "input",
         help="With an ELMo: input: the network reads it; both: a mix of its own also joins the "
         "network's outputs.",
+    )
+    elmo_word_units: int = flag(
+        0,
+        help="With an ELMo: units of a vector that the task learns for each word of words.txt, and "
+        "that joins the mix; 0 for none.",
+        at_least=0,
     )
     elmo_standardize: bool = flag(
         True,
@@ -72,6 +80,10 @@ class ElmoFlags(Flags):
             return None
         what = f"has no effect on a model of model_type {model.model_type}"
         self._refuse(_OF_PIECES, what)
+        if self.elmo_mix == "none":
+            if not self.elmo_word_units:
+                raise ValueError("--elmo_mix=none leaves nothing to read; give --elmo_word_units.")
+            self._refuse(_OF_LAYERS, "has no effect with --elmo_mix=none")
         if not self.elmo_tune:
             self._refuse(_OF_TUNING, f"{what} without --elmo_tune")
         values = {name: getattr(self, name) for name in self.of_network}
@@ -96,6 +108,7 @@ def network_of(values: Mapping[str, Any]) -> WordNetwork:
         gamma=values["gamma"],
         place=values["elmo_at"],
         standardizes=values["elmo_standardize"],
+        word_units=values["elmo_word_units"],
     )
 
 
@@ -124,8 +137,10 @@ def trained_network(
 
 
 def of_training(remembered: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Flags of a training; on an ELMo, with what it did before one of them existed."""
-    return {"elmo_standardize": False, **remembered} if "elmo_mix" in remembered else remembered
+    """Flags of a training; on an ELMo, with what it did before some of them existed."""
+    if "elmo_mix" not in remembered:
+        return remembered
+    return {"elmo_standardize": False, "elmo_word_units": 0, **remembered}
 
 
 def refuse_other_network(flags: ElmoFlags, remembered: Mapping[str, Any], path: str) -> None:

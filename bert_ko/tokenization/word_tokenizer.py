@@ -13,7 +13,14 @@ from typing import NamedTuple
 from bert_ko.characters import Characters, Mark
 from bert_ko.tokenization.normalization import MECAB, normalize
 from bert_ko.tokenization.tokenizer import Encoding
-from bert_ko.tokenization.word_vocabulary import WordVocabulary
+from bert_ko.tokenization.word_vocabulary import (
+    SENTENCE_END,
+    SENTENCE_MARKS,
+    SENTENCE_START,
+    UNKNOWN,
+    UNKNOWN_ID,
+    WordVocabulary,
+)
 
 
 class MarkIds(NamedTuple):
@@ -30,6 +37,8 @@ class MarkIds(NamedTuple):
 
 
 _MARKS = (Mark.PADDING, Mark.SENTENCE_BEGIN, Mark.SENTENCE_END)  # in the order of MarkIds
+# The same in words.txt, which has none for padding.
+_MARK_IDS = tuple(map(SENTENCE_MARKS.index, (UNKNOWN, SENTENCE_START, SENTENCE_END)))
 
 
 class WordTokenizer:
@@ -46,6 +55,7 @@ class WordTokenizer:
         self.vocab = MarkIds()
         self.fingerprint, self.source = vocabulary.fingerprint, vocabulary.source
         self._splitter = vocabulary.splitter()
+        self._vocabulary_ids = vocabulary.ids
         self._numbers: dict[str, int] = {}
 
     def begin(self) -> WordTokenizer:
@@ -58,6 +68,12 @@ class WordTokenizer:
     def words(self) -> list[str | Mark]:
         """What the ids stand for: the marks, and every word of the texts that were encoded."""
         return [*_MARKS, *self._numbers]
+
+    @property
+    def vocabulary_ids(self) -> list[int]:
+        """Those of the vocabulary for what the ids stand for, in their order."""
+        ids = self._vocabulary_ids
+        return [*_MARK_IDS, *(ids.get(word, UNKNOWN_ID) for word in self._numbers)]
 
     def encode(self, text: str) -> Encoding:
         r"""Splits a text of any form, on one line or several, into its words.

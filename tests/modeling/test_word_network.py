@@ -11,7 +11,7 @@ from bert_ko.modeling.compute import Features, Model
 from bert_ko.modeling.dropout import Dropout, step_seed
 from bert_ko.modeling.elmo import ElmoConfig, elmo_layers
 from bert_ko.modeling.heads import ClassHead, TagHead, WordNetwork, model_specs
-from bert_ko.modeling.heads.words import DEVIATIONS, MEANS
+from bert_ko.modeling.heads.words import DEVIATIONS, MEANS, WORD_TABLE, MixName
 from bert_ko.modeling.ops import ops
 from bert_ko.modeling.parameters import initial_parameters
 from tests.conftest import ValueAndGradients
@@ -30,8 +30,10 @@ UNITS = 4
 def batch_of(sentences: list[list[str]]) -> Features:
     """What a task's batch has of texts."""
     found = sentence_features(sentences, "jamo", CONFIG.places)
-    characters = found["characters"][found["word_places"]]
-    return {"characters": characters, "input_mask": found["input_mask"]}
+    places = found["word_places"]
+    characters = found["characters"][places]
+    # Any number will do for a word, if it is always the same.
+    return {"characters": characters, "input_mask": found["input_mask"], "word_ids": places}
 
 
 def model_of(network: WordNetwork, **options: Any) -> Model:
@@ -39,7 +41,7 @@ def model_of(network: WordNetwork, **options: Any) -> Model:
     arrays = initial_parameters(specs, 0.5, 3)
     rng = np.random.default_rng(5)
     for name in arrays:
-        if "_mix/" in name or name.endswith("bias"):
+        if "_mix/" in name or name.endswith("bias") or name == WORD_TABLE:
             arrays[name] = arrays[name] + rng.normal(0, 0.5, arrays[name].shape).astype("f")
     return Model(arrays, CONFIG, **options)
 
@@ -95,6 +97,25 @@ def test_outputs_equal_a_reference_in_numpy(standardizes: bool) -> None:
         assert np.asarray(found.mask)[row].tolist() == [1] * count + [0] * (6 - count)
 
 
+@pytest.mark.parametrize("mix", ["top", "none"])
+def test_words_of_the_task_join_the_mix(mix: MixName) -> None:
+    network = WordNetwork(UNITS, mix=mix, gamma=False, word_units=3, standardizes=mix == "none")
+    model, batch = model_of(network), batch_of(SENTENCES)
+    found = network.outputs(model, batch)
+    features = sentence_features(SENTENCES, "jamo", CONFIG.places)
+    top = np.asarray(elmo_layers(model, features)[-1])
+    for row, sentence in enumerate(SENTENCES):
+        own = slice(1, len(sentence) + 1)
+        x = model.params[WORD_TABLE][batch["word_ids"][row, own]]
+        if mix == "top":
+            x = np.concatenate([top[row, own], x], axis=-1)
+        forward = lstm(model.params, "network/lstm/forward", x)
+        backward = lstm(model.params, "network/lstm/backward", x[::-1])[::-1]
+        wanted = np.concatenate([forward, backward], axis=-1)
+        outputs = np.asarray(found.values)[row, : len(sentence)]
+        np.testing.assert_allclose(outputs, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_text_without_words_is_pooled_to_zeros() -> None:
     network = WordNetwork(UNITS)
     pooled = np.asarray(network.pooled(model_of(network), batch_of([["가", "나"], []])))
@@ -124,7 +145,7 @@ def test_new_mix_is_the_mean_of_the_layers() -> None:
 def test_top_reads_the_last_layer_and_words_read_no_neighbours() -> None:
     features = batch_of([["가", "나", "다"], ["라", "나", "마"]])
     for mix in ("top", "words"):
-        network = WordNetwork(UNITS, mix=mix, place="both", gamma=False)  # type: ignore[arg-type]
+        network = WordNetwork(UNITS, mix=mix, place="both", gamma=False)
         assert not [name for name in network.specs(CONFIG) if "_mix" in name]
         assert network.learnt({}) == {}
         own = np.asarray(network.outputs(model_of(network), features).values)[:, 1, 2 * UNITS :]
@@ -146,6 +167,8 @@ def class_batch(head: ClassHead) -> Features:
         (WordNetwork(UNITS, standardizes=True), ("network/lstm/", "network/input_mix/", "output_")),
         (WordNetwork(UNITS, tunes=True), ("network/", "output_", "elmo/")),
         (WordNetwork(UNITS, mix="words", tunes=True), ("network/", "output_", "elmo/embeddings/")),
+        (WordNetwork(UNITS, word_units=3), ("network/", "output_")),
+        (WordNetwork(UNITS, mix="none", word_units=3), ("network/", "output_")),
     ],
 )
 def test_what_is_frozen_has_no_gradient_and_all_else_has(

@@ -1,12 +1,13 @@
 """A task's own network on a bidirectional language model: what heads for labels read of its words.
 
-The layers of the biLM are standardized, feature by feature, and mixed by learnt weights, and an
-LSTM for each direction reads the mix. Marks of sentences are left out before it.
+The layers of the biLM are standardized, feature by feature, and mixed by learnt weights; vectors
+that the task learns for the words of a vocabulary join the mix, and an LSTM for each direction
+reads both. Marks of sentences are left out before it.
 
 Legend: B batch, L length of the batch with two sentence marks, M layers that are read, H
-hidden_size, U units, C outputs.
+hidden_size, U units, V units of the task's own vectors, C outputs.
 
-Source: Peters et al., arXiv:1802.05365, section 3.3.
+Source: Peters et al., arXiv:1802.05365, sections 3.2 and 3.3.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from bert_ko.modeling.ops import ops
 from bert_ko.modeling.packing import take_rows
 from bert_ko.modeling.parameters import Arrays, ParameterSpec, Specs
 
-MixName = Literal["mix", "top", "words"]
+MixName = Literal["mix", "top", "words", "none"]
 PlaceName = Literal["input", "both"]
 
 LAYERS = "layers"
+WORD_IDS = "word_ids"
 NETWORK = "network"
 _STATISTICS = f"{NETWORK}/statistics"
+WORD_TABLE = f"{NETWORK}/words"
 MEANS, DEVIATIONS = f"{_STATISTICS}/means", f"{_STATISTICS}/deviations"
 _MIX_PLACES: dict[PlaceName, tuple[str, ...]] = {"input": ("input",), "both": ("input", "output")}
 _MASKED = -1e30  # below every output, for the largest of words
@@ -50,13 +53,13 @@ class WordNetwork:
     """A biLSTM over the words of a biLM.
 
     Batches hold characters int32 [B, L, K], the characters of each word, or the layers
-    [B, L, M, H] that ``reading`` makes of them; input_mask int32 [B, L]; a text is its words
-    between two sentence marks.
+    [B, L, M, H] that ``reading`` makes of them; word_ids int32 [B, L], of the words in the
+    vocabulary; input_mask int32 [B, L]; a text is its words between two sentence marks.
 
     Attributes:
         units: U, of each direction, and cells of each LSTM, which has a projection as the biLM's.
         mix: what is read of the biLM. mix: its layers, by learnt weights; top: the last one; words:
-            the words' own vectors, without the layers above them.
+            the words' own vectors, without the layers above them; none: nothing.
         gamma: whether the mix has a learnt factor.
         place: whether a mix is read by the biLSTM alone, or another one is joined to its outputs.
         tunes: whether the biLM's variables learn, too.
@@ -64,6 +67,7 @@ class WordNetwork:
         standardizes: whether of each feature of the layers its mean is taken away, and the rest
             divided by its deviation; both are variables that never learn, 0 and 1 until the texts
             have decided them. Features of a biLM lie far from 0, some of them all on one side.
+        word_units: V, of the vector of each word of the vocabulary, 0 at first; 0 for no vectors.
     """
 
     units: int
@@ -73,11 +77,17 @@ class WordNetwork:
     tunes: bool = False
     dropout: float = 0.0
     standardizes: bool = False
+    word_units: int = 0
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything of the biLM is read."""
+        return self.mix != "none"
 
     @property
     def frozen(self) -> tuple[str, ...]:
         """Beginnings of the names of variables that don't learn."""
-        if not self.tunes:
+        if not (self.tunes and self.reads):
             return (f"{SCOPE}/", f"{_STATISTICS}/")
         unread = (f"{SCOPE}/encoder/",) if self.mix == "words" else ()
         return (*unread, f"{_STATISTICS}/")
@@ -88,24 +98,28 @@ class WordNetwork:
 
     def _read_units(self, config: Any) -> int:
         assert isinstance(config, ElmoConfig)
+        if not self.reads:
+            return 0
         return config.units if self.mix == "words" else config.hidden_size
 
     def specs(self, config: ModelConfig) -> Specs:
         """The network's variables."""
         specs: Specs = {}
         layers = config.num_hidden_layers + 1 if self.mix == "mix" else 1
-        if self.standardizes:
+        if self.word_units:
+            specs[WORD_TABLE] = ParameterSpec((config.vocab_size, self.word_units), "zeros")
+        if self.standardizes and self.reads:
             shape: tuple[int, ...] = (layers, self._read_units(config))
             specs[MEANS] = ParameterSpec(shape, "zeros")
             specs[DEVIATIONS] = ParameterSpec(shape, "ones")
-        for place in _MIX_PLACES[self.place]:
+        for place in self._mix_places:
             if self.mix == "mix":
                 specs[f"{_mix(place)}/weights"] = ParameterSpec((layers,), "zeros")
             if self.gamma:
                 specs[f"{_mix(place)}/gamma"] = ParameterSpec((1,), "ones")
         gates = 4 * self.units
         for scope in map(_lstm, DIRECTIONS):
-            shape = (self._read_units(config), gates)
+            shape = (self._read_units(config) + self.word_units, gates)
             specs[f"{scope}/input/kernel"] = ParameterSpec(shape, "fan_in")
             specs[f"{scope}/recurrent/kernel"] = ParameterSpec((self.units, gates), "fan_in")
             specs[f"{scope}/bias"] = ParameterSpec((gates,), "zeros")
@@ -116,7 +130,10 @@ class WordNetwork:
         """Outputs for the words of a batch."""
         mask = ops.cast(features["input_mask"], "float32")[:, 2:]
         layers = self._layers(model, features)
-        x = self._drop(model, self._mixed(model, layers, "input"))
+        read = [self._mixed(model, layers, "input")] if self.reads else []
+        if self.word_units:
+            read.append(_looked_up(model, features[WORD_IDS][:, 1:-1]))
+        x = self._drop(model, ops.concatenate(read, axis=-1))
         found = _read(model, x, ops.cast(ops.sum(mask, axis=1), "int32"), self.units)
         if self.place == "both":
             found = ops.concatenate([found, self._mixed(model, layers, "output")], axis=-1)
@@ -134,6 +151,8 @@ class WordNetwork:
 
     def _layers(self, model: Model, features: Features) -> list[Tensor]:
         """What is read of the biLM, without sentence marks, each float32 [B, L - 2, H]."""
+        if not self.reads:
+            return []
         if LAYERS in features:
             layers = ops.unstack(ops.cast(features[LAYERS], "float32"), axis=2)
         elif self.tunes:
@@ -163,6 +182,10 @@ class WordNetwork:
             layers = layers[-1:] if self.mix == "top" else layers
         return [ops.cast(layer, "float32") for layer in layers]
 
+    @property
+    def _mix_places(self) -> tuple[str, ...]:
+        return _MIX_PLACES[self.place] if self.reads else ()
+
     def _mixed(self, model: Model, layers: list[Tensor], place: str) -> Tensor:
         params = model.params
         found = layers[0]
@@ -182,7 +205,7 @@ class WordNetwork:
         are those of the second mix.
         """
         found = {}
-        for place in _MIX_PLACES[self.place]:
+        for place in self._mix_places:
             if self.mix == "mix":
                 powers = np.exp(arrays[f"{_mix(place)}/weights"].astype(np.float64))
                 for layer, share in enumerate(powers / powers.sum()):
@@ -190,6 +213,12 @@ class WordNetwork:
             if self.gamma:
                 found[f"elmo_{place}_gamma"] = float(arrays[f"{_mix(place)}/gamma"][0])
         return found
+
+
+def _looked_up(model: Model, ids: Tensor) -> Tensor:
+    """The task's own vectors of words: int32 [B, T] to float32 [B, T, V]."""
+    rows = model.compute.lookup(model.params[WORD_TABLE], ops.reshape(ids, (-1,)))
+    return ops.reshape(ops.cast(rows, "float32"), (*ids.shape, -1))
 
 
 def _mix(place: str) -> str:
